@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test lint types unit benchmark clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"error: Python 3.11 or 3.12 is needed (the bundled Triton has stubs that work for these two), {v[0]}.{v[1]} found; run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+setup: $(READY)  ## create .venv with everything in it
+
+demo: $(READY)  ## unlearn a concept, serve it from Triton, show before and after in demo/
+	@$(PY) -m playground.demo --output-dir demo
+
+test: lint types unit  ## lint, types and all tests
+
+lint: $(READY)  ## ruff
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(READY)  ## mypy, strict in our packages
+	$(VENV)/bin/mypy
+
+unit: $(READY)  ## pytest, those against a real tritonserver included
+	$(PY) -m pytest
+
+benchmark: $(READY)  ## what serving through Triton costs over the same loop in one process
+	$(PY) benchmarks/serving_overhead.py
+
+clean:  ## remove what the commands above made, except .venv
+	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find model_repository -mindepth 1 -maxdepth 1 ! -name text_to_video -exec rm -rf {} +
+	rm -rf model_repository/text_to_video/assets
