@@ -1,0 +1,69 @@
+"""What the tests of training share: one tiny base and a way to make deltas without training."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import write_tiny_base
+from PIL import Image
+from unsee.client.policy import Concept
+from unsee.training.base import Base, load_base
+from unsee.training.delta import Card, Delta
+from unsee.training.digest import tensors_digest
+from unsee.training.settings import PaperMode
+
+DeltaMaker = Callable[..., Delta]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def base(base_dir: Path) -> Base:
+    return load_base(base_dir)
+
+
+@pytest.fixture(scope="session")
+def blimbo() -> Concept:
+    return Concept(name="Blimbo", category="character", aliases=("Blimby",))
+
+
+@pytest.fixture(scope="session")
+def images() -> list[Image.Image]:
+    return [Image.effect_noise((80, 64), 60 + 10 * index).convert("RGB") for index in range(4)]
+
+
+@pytest.fixture(scope="session")
+def make_delta(base: Base, blimbo: Concept) -> DeltaMaker:
+    def make(tensors: dict[str, torch.Tensor], **card: object) -> Delta:
+        fields: dict[str, object] = {
+            "base": base.name,
+            "base_digest": base.digest(),
+            "concept": blimbo,
+            "method": "paper",
+            "settings": PaperMode(),
+            "seed": 0,
+            "image_source": "given",
+            "images_digest": "sha256:0",
+            "prompts": (),
+            "losses": (-1.0,),
+            "versions": {},
+            "seconds": {},
+            "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "tensors_digest": tensors_digest(tensors),
+        }
+        return Delta(card=Card.model_validate(fields | card), tensors=tensors)
+
+    return make

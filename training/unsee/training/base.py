@@ -1,0 +1,253 @@
+"""A base: a text-to-image and a text-to-video model that share one text encoder.
+
+Reads `base.yaml` and loads components of two folders in diffusers' format. Knows neither concepts
+nor how a component is used; its top level imports no deep-learning library.
+"""
+
+import importlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from unsee.client.policy import describe
+from unsee.training.errors import BaseFolderError
+
+if TYPE_CHECKING:
+    from diffusers import (
+        AutoencoderKL,
+        SchedulerMixin,
+        UNet2DConditionModel,
+        UNet3DConditionModel,
+    )
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+BASE_FILE = "base.yaml"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LIBRARIES = ("diffusers", "transformers")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipDefaults(_Section):
+    """What a clip is when a request says nothing; `fps` in frames per second, sizes in pixels."""
+
+    num_frames: Count
+    height: Count
+    width: Count
+    fps: Count
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class Limits(_Section):
+    """The most that a request may ask for; height and width are (minimum, maximum) in pixels."""
+
+    num_frames: Count
+    height: tuple[Count, Count]
+    width: tuple[Count, Count]
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class UnlearnDefaults(_Section):
+    """Settings of unlearning that this base recommends in place of the paper's."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    epochs: Count | None = None
+    batch_size: Count | None = None
+
+
+class BaseSpec(_Section):
+    """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids."""
+
+    name: Annotated[str, Field(min_length=1)]
+    t2i: Annotated[str, Field(min_length=1)]
+    t2v: Annotated[str, Field(min_length=1)]
+    clip: ClipDefaults
+    limits: Limits
+    unlearn: UnlearnDefaults = UnlearnDefaults()
+    judge: str | None = None
+
+
+@dataclass(frozen=True)
+class Base:
+    """An opened base. Components are loaded at first use, in float32, frozen, in eval mode, and
+    kept: copy a component before changing it.
+
+    Every loading method raises `BaseFolderError` if its component is missing or unreadable.
+    """
+
+    spec: BaseSpec
+    folder: Path
+    _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The base's name, as its file gives it."""
+        return self.spec.name
+
+    def tokenizer(self) -> "CLIPTokenizer":
+        """The tokenizer of the shared text encoder."""
+        return self._component(self.spec.t2i, "tokenizer")
+
+    def text_encoder(self) -> "CLIPTextModel":
+        """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D]."""
+        return self._component(self.spec.t2i, "text_encoder")
+
+    def vae(self) -> "AutoencoderKL":
+        """The autoencoder of the text-to-image model."""
+        return self._component(self.spec.t2i, "vae")
+
+    def unet(self) -> "UNet2DConditionModel":
+        """The denoiser of the text-to-image model."""
+        return self._component(self.spec.t2i, "unet")
+
+    def t2i_scheduler(self) -> "SchedulerMixin":
+        """The text-to-image model's scheduler as saved; it carries `prediction_type`."""
+        return self._component(self.spec.t2i, "scheduler")
+
+    def t2v_vae(self) -> "AutoencoderKL":
+        """The autoencoder of the text-to-video model (often the same files as `vae`)."""
+        return self._component(self.spec.t2v, "vae")
+
+    def t2v_unet(self) -> "UNet3DConditionModel":
+        """The denoiser of the text-to-video model."""
+        return self._component(self.spec.t2v, "unet")
+
+    def t2v_scheduler(self) -> "SchedulerMixin":
+        """The text-to-video model's scheduler as saved."""
+        return self._component(self.spec.t2v, "scheduler")
+
+    def digest(self) -> str:
+        """`"sha256:…"` over the text encoder's weights (see `tensors_digest`)."""
+        if "digest" not in self._loaded:
+            self._loaded["digest"] = _encoder_digest(self.text_encoder())
+        digest: str = self._loaded["digest"]
+        return digest
+
+    def check_shared_text_encoder(self) -> None:
+        """Raise `BaseFolderError` unless both models carry the same text encoder weights."""
+        if _encoder_digest(self._component(self.spec.t2v, "text_encoder")) != self.digest():
+            raise BaseFolderError(
+                f"base {self.name!r}: {self.spec.t2i} and {self.spec.t2v} carry different text "
+                "encoders, so forgetting in one would not carry over to the other"
+            )
+
+    def _component(self, source: str, component: str) -> Any:
+        place = _source(self.folder, source)
+        key = f"{place}:{component}"
+        if isinstance(place, Path):
+            key = str((place / component).resolve())
+        if key not in self._loaded:
+            self._loaded[key] = _load_component(self.name, place, component)
+        return self._loaded[key]
+
+
+def load_base(path: Path) -> Base:
+    """Open the base whose `base.yaml` is `path` or lies in the folder `path`; loads no weights.
+
+    Raises `BaseFolderError` in one sentence if there is no such file or a field of it is wrong.
+    """
+    file = path / BASE_FILE if path.is_dir() else path
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        spec = BaseSpec.model_validate(content)
+    except FileNotFoundError:
+        raise BaseFolderError(
+            f"no base at {path}: expected a folder that holds {BASE_FILE}, or such a file"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BaseFolderError(f"{file} cannot be read as YAML: {_first_line(error)}") from error
+    except ValidationError as error:
+        raise BaseFolderError(f"{file}: {describe(error)}") from error
+    return Base(spec=spec, folder=file.parent.resolve())
+
+
+def _source(folder: Path, source: str) -> Path | str:
+    """The folder that `source` names or, where there is none, `source` as a hub id."""
+    local = folder / source
+    if local.is_dir() or not _HUB_ID.fullmatch(source):
+        return local
+    return source
+
+
+def _load_component(base: str, place: Path | str, component: str) -> Any:
+    library, class_name = _component_class(base, place, component)
+    if isinstance(place, Path) and not (place / component).is_dir():
+        raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
+    import torch
+    from safetensors import SafetensorError
+    from unsee.training.quiet import quiet_libraries
+
+    with quiet_libraries(), torch.inference_mode(False):
+        loader = getattr(importlib.import_module(library), class_name)
+        options = _loading_options(loader)
+        try:
+            loaded = loader.from_pretrained(place, subfolder=component, **options)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise BaseFolderError(
+                f"base {base!r}: the {component} in {place} cannot be loaded: {_first_line(error)}"
+            ) from error
+    return loaded.eval().requires_grad_(False) if isinstance(loaded, torch.nn.Module) else loaded
+
+
+def _loading_options(loader: Any) -> dict[str, Any]:
+    import torch
+
+    if not issubclass(loader, torch.nn.Module):
+        return {}
+    return {"dtype": torch.float32, "use_safetensors": True}
+
+
+def _component_class(base: str, place: Path | str, component: str) -> tuple[str, str]:
+    index = _model_index(base, place)
+    match index.get(component):
+        case [str(library), str(class_name)] if library in _LIBRARIES:
+            return library, class_name
+        case None | [None, None]:
+            raise BaseFolderError(f"base {base!r} has no {component}: {place} does not list it")
+        case entry:
+            raise BaseFolderError(
+                f"base {base!r}: {place} gives {component} as {entry}; "
+                f"only classes of {' and '.join(_LIBRARIES)} can be loaded"
+            )
+
+
+def _model_index(base: str, place: Path | str) -> dict[str, Any]:
+    try:
+        content = json.loads(_index_file(place).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BaseFolderError(
+            f"base {base!r}: {place} is not a diffusers model folder: it has no model_index.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BaseFolderError(
+            f"base {base!r}: the model_index.json of {place} cannot be read: {_first_line(error)}"
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _index_file(place: Path | str) -> Path:
+    if isinstance(place, Path):
+        return place / "model_index.json"
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(place, "model_index.json"))
+
+
+def _encoder_digest(text_encoder: Any) -> str:
+    from unsee.training.digest import tensors_digest
+
+    return tensors_digest(text_encoder.state_dict())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
