@@ -1,0 +1,195 @@
+"""Publishes a policy: compose its deltas, write the revision, load it in Triton, probe it.
+
+The order matters: what is cheap and may be wrong comes first, and a revision becomes eligible only
+after the server has answered with it. Nothing here decides when a revision goes live; `pointer`
+does. PyTorch and the exporter are imported when needed, so that the module itself stays light.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unsee.client.errors import InputError, ServerError, ServerUnreachable
+from unsee.client.policy import BASE_POLICY, Policy, load_policy
+from unsee.serving import pointer
+from unsee.serving.pointer import encoder_model
+
+if TYPE_CHECKING:
+    from unsee.serving.encoder_server import EncoderServer
+    from unsee.training.base import Base
+
+Say = Callable[[str], None]
+
+PROBE_TOLERANCE = 1e-3
+"""Largest difference allowed between served and recorded hidden states, relative to the largest."""
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """What was published.
+
+    Args:
+        model: the Triton model whose version `revision` it is.
+        probe_error: largest difference of the probe, relative to the largest recorded value.
+        active: whether the revision was promoted as well.
+    """
+
+    policy: str
+    revision: int
+    model: str
+    probe_error: float
+    active: bool
+    seconds: float
+
+    def as_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def publish(
+    policy_file: Path,
+    base_path: Path,
+    repository_dir: Path,
+    url: str,
+    *,
+    promote: bool = False,
+    say: Say = lambda line: None,
+) -> PublishResult:
+    """Makes the next revision of a policy eligible, and active when `promote` is given.
+
+    Args:
+        say: gets a line before each stage.
+
+    Raises:
+        InputError: policy, deltas, base or repository are wrong or do not belong together.
+        ServerError: the server is not there, or could not load or answer with the revision; the
+            revision is then not eligible and requests in flight notice nothing.
+    """
+    from unsee.serving.encoder_server import EncoderServer
+
+    started = time.monotonic()
+    policy = load_policy(policy_file)
+    pointer.read(repository_dir)
+    with EncoderServer(url) as server:
+        server.check_live()
+        revision = _write_revision(policy, base_path, repository_dir, say)
+        model_dir = repository_dir / encoder_model(policy.name)
+        probe_error = _load_and_probe(server, model_dir, revision, say)
+    pointer.eligible(repository_dir, policy.name, revision)
+    if promote:
+        pointer.promote(repository_dir, policy.name, revision)
+    seconds = time.monotonic() - started
+    return PublishResult(policy.name, revision, model_dir.name, probe_error, promote, seconds)
+
+
+def _write_revision(policy: Policy, base_path: Path, repository_dir: Path, say: Say) -> int:
+    from unsee.export.repository import write_revision
+    from unsee.training.base import load_base
+    from unsee.training.delta import compose
+    from unsee.training.delta_folder import load_delta
+
+    base = load_base(base_path)
+    deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    _check_same_base(base, repository_dir)
+    say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
+    encoder = compose(base.text_encoder(), deltas)
+    say("exporting the text encoder")
+    cards = [delta.card for delta in deltas]
+    revision: int = write_revision(encoder, policy.name, policy.unsee, base, repository_dir, cards)
+    return revision
+
+
+def _check_same_base(base: Base, repository_dir: Path) -> None:
+    """An encoder is worth nothing beside the video model of another base."""
+    file = repository_dir / "text_to_video" / "assets" / "base.json"
+    try:
+        digest = json.loads(file.read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{repository_dir} is not a complete model repository: {file} cannot be read; "
+            "make it with: unsee export"
+        ) from error
+    if digest != base.digest():
+        raise InputError(
+            f"{repository_dir} was exported from another base than {base.name} "
+            f"(text encoder {digest[:19]}, not {base.digest()[:19]}); give that base"
+        )
+
+
+def _load_and_probe(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> float:
+    say(f"loading revision {revision} of {model_dir.name}")
+    try:
+        server.load(model_dir.name, revision)
+        say("probing it by inference")
+        error = server.probe(model_dir.name, revision, _golden(model_dir / str(revision)))
+        if not error <= PROBE_TOLERANCE:
+            raise ServerError(
+                f"its answer differs from the recorded one by {error:.2g} of the largest value, "
+                f"and {PROBE_TOLERANCE:g} is allowed"
+            )
+    except ServerError as cause:
+        raise _refused(server, model_dir, revision, cause) from cause
+    return error
+
+
+def _golden(version_dir: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    tensors: dict[str, Any] = load_file(version_dir / "golden.safetensors")
+    return tensors
+
+
+def _refused(
+    server: EncoderServer, model_dir: Path, revision: int, cause: ServerError
+) -> ServerError:
+    """Takes the revision away, for one bad version blocks all later loads of its model.
+
+    It can be made again from the same policy. A file `rejected-<N>` with the reason takes its
+    place, so that the exporter does not give the number to another revision.
+    """
+    version_dir = model_dir / str(revision)
+    (model_dir / f"rejected-{revision}").write_text(f"{cause}\n", encoding="utf-8")
+    _remove(version_dir)
+    if not isinstance(cause, ServerUnreachable):
+        _make_ready_again(server, version_dir)
+    policy = model_dir.name.removeprefix("text_encoder_")
+    return ServerError(
+        f'revision {revision} of the policy "{policy}" was taken back: {cause}; '
+        "nothing else changed on the server"
+    )
+
+
+def _make_ready_again(server: EncoderServer, version_dir: Path) -> None:
+    """Clears a failed load, which makes the whole server unready until that version loads.
+
+    So the base's encoder takes its place for a moment. Nobody can ask for it: the number is not
+    eligible.
+    """
+    model_dir = version_dir.parent
+    healthy = model_dir.parent / encoder_model(BASE_POLICY) / "1" / "model.onnx"
+    if healthy.is_file():
+        fresh = model_dir.parent / f".{model_dir.name}-{version_dir.name}.new"
+        fresh.mkdir(exist_ok=True)
+        shutil.copy(healthy, fresh)
+        fresh.rename(version_dir)
+        server.restore(model_dir.name, versions_remain=True)
+        _remove(version_dir)
+    others = any(path.name.isdigit() for path in model_dir.iterdir())
+    server.restore(model_dir.name, versions_remain=others)
+
+
+def _remove(version_dir: Path) -> None:
+    """Deletes a version; it leaves the model by one rename, so half of it is never seen."""
+    doomed = version_dir.parent.parent / f".{version_dir.parent.name}-{version_dir.name}.old"
+    version_dir.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
