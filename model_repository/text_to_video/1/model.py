@@ -1,0 +1,195 @@
+"""`text_to_video`: the Triton model that clients call, a decoupled Python (BLS) model.
+
+It turns Triton's objects into plain arrays and back, streams a progress event after each step and
+then the frames, and sees to it that every stream ends with one clean sentence or one clip. What a
+request does is in the package beside it. Triton's stub puts this folder on `sys.path`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+
+from text_to_video.admission import Admission
+from text_to_video.base import read_base
+from text_to_video.generation import Plan, generate
+from text_to_video.policies import Encoder, PolicyPointer
+from text_to_video.refusal import Refusal
+from text_to_video.request import INPUTS, parse_request
+from text_to_video.sampler import SamplerTables
+from text_to_video.tokens import PromptTokenizer
+
+LOGGER = logging.getLogger("unsee.text_to_video")
+MAX_RUNNING, MAX_WAITING = 16, 64
+
+Array = npt.NDArray[Any]
+
+
+class TritonPythonModel:
+    """The service: reads `assets/` beside the version folder and the repository's policies.json."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the assets; raises TritonModelException naming the one that does not fit."""
+        model_dir = Path(args["model_repository"])
+        assets_dir = model_dir / "assets"
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        try:
+            self._base = read_base(assets_dir / "base.json")
+            length = self._base.limits.prompt_tokens
+            self._tokenizer = PromptTokenizer(assets_dir / "tokenizer.json", length)
+            self._tables = SamplerTables(assets_dir / "samplers.safetensors")
+        except Exception as error:
+            LOGGER.exception("text_to_video cannot read its assets")
+            message = f"text_to_video cannot read its assets: {error}"
+            raise pb_utils.TritonModelException(message) from None
+        self._policies = PolicyPointer(model_dir.parent)
+        self._admission = Admission(
+            _parameter(parameters, "max_running_requests", MAX_RUNNING),
+            _parameter(parameters, "max_waiting_requests", MAX_WAITING),
+        )
+        self._graphs = TritonGraphs()
+
+    async def execute(self, requests: Sequence[Any]) -> None:
+        """Answer each request through its own stream."""
+        await asyncio.gather(*(self._answer(request) for request in requests))
+
+    async def _answer(self, request: Any) -> None:
+        stream = Stream(request.get_response_sender())
+        try:
+            async with self._admission.place():
+                stream.check_cancelled()
+                plan = self._plan(request)
+                steps = plan.table.num_evaluations
+                frames, record = await generate(
+                    plan, self._graphs, self._base, lambda step: stream.progress(step, steps)
+                )
+                stream.finish({"type": "result", "record": record}, frames)
+        except Refusal as refusal:
+            if refusal.__cause__ is not None:
+                LOGGER.error("a request was refused: %s", refusal, exc_info=refusal.__cause__)
+            stream.refuse(refusal)
+        except Exception:
+            LOGGER.exception("a request failed")
+            stream.refuse(Refusal("INTERNAL", "the server failed; its log says why"))
+
+    def _plan(self, request: Any) -> Plan:
+        tensors: dict[str, Array] = {}
+        for name in INPUTS:
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                tensors[name] = tensor.as_numpy()
+        parsed = parse_request(tensors, self._base)
+        encoder = self._policies.resolve(parsed.policy, parsed.revision)
+        table = self._tables.table(parsed.scheduler, parsed.num_inference_steps)
+        input_ids = self._tokenizer.encode(
+            negative_prompt=parsed.negative_prompt, prompt=parsed.prompt
+        )
+        return Plan(parsed, encoder, input_ids, table)
+
+
+class Stream:
+    """One client's stream of responses; it ends exactly once."""
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+
+    def check_cancelled(self) -> None:
+        """Raises Refusal (CANCELLED) when the client has cancelled or gone."""
+        if self._sender.is_cancelled():
+            raise Refusal("CANCELLED", "the client cancelled the request")
+
+    def progress(self, step: int, num_inference_steps: int) -> None:
+        """Tell the client that `step` UNet evaluations are done; raises Refusal if it has left."""
+        self.check_cancelled()
+        event = {"type": "progress", "step": step, "num_inference_steps": num_inference_steps}
+        self._sender.send(pb_utils.InferenceResponse([_event_tensor(event)]))
+
+    def finish(self, event: dict[str, Any], frames: Array) -> None:
+        """Send the last response: the event and frames UINT8 [F, H, W, 3]."""
+        tensors = [_event_tensor(event), pb_utils.Tensor("frames", frames)]
+        self._end(pb_utils.InferenceResponse(tensors))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End the stream with an error of the refusal's status."""
+        error = pb_utils.TritonError(str(refusal), getattr(pb_utils.TritonError, refusal.status))
+        self._end(pb_utils.InferenceResponse(error=error))
+
+    def _end(self, response: Any) -> None:
+        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        try:
+            self._sender.send(response, flags=final)
+        except Exception:
+            LOGGER.exception("the last response of a stream cannot be sent")
+            self._sender.send(flags=final)
+
+
+class TritonGraphs:
+    """The exported graphs as models of the same server, called through BLS (see `Graphs`)."""
+
+    async def text_encoder(self, encoder: Encoder, input_ids: Array) -> Array:
+        """INT64 [B, L] -> FP32 [B, L, D], by the policy's revision."""
+        what = f"the encoder of the policy {encoder.policy}, revision {encoder.revision},"
+        inputs = {"input_ids": input_ids}
+        output = "last_hidden_state"
+        return await _call(encoder.model_name, encoder.revision, inputs, output, what)
+
+    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+        """FP32 [B, C, F, h, w], [B], [B, L, D] -> FP32 [B, C, F, h, w]."""
+        inputs = {
+            "sample": sample,
+            "timestep": timestep[:, None],  # the configuration reshapes [1] to a scalar per row
+            "encoder_hidden_states": hidden,
+        }
+        noise_pred = await _call("video_unet", -1, inputs, "noise_pred", "the video UNet")
+        _check_shape(noise_pred, sample.shape, "the video UNet")
+        return noise_pred
+
+    async def vae_decoder(self, latents: Array) -> Array:
+        """FP32 [1, C, F, h, w] -> UINT8 [1, F, H, W, 3]."""
+        inputs = {"latents": latents}
+        frames = await _call("vae_decoder", -1, inputs, "frames", "the VAE decoder")
+        wanted = (1, latents.shape[2], *frames.shape[2:4], 3)
+        _check_shape(frames, wanted, "the VAE decoder")
+        return frames
+
+
+async def _call(
+    model_name: str, version: int, inputs: dict[str, Array], output: str, what: str
+) -> Array:
+    """One BLS call; raises Refusal (UNAVAILABLE) naming `what`, with Triton's message as cause."""
+    request = pb_utils.InferenceRequest(
+        model_name=model_name,
+        model_version=version,
+        requested_output_names=[output],
+        inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+    )
+    response = await request.async_exec()
+    if response.has_error():
+        cause = RuntimeError(f"{model_name}: {response.error().message()}")
+        raise Refusal("UNAVAILABLE", f"{what} cannot be used at the moment") from cause
+    array: Array = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
+    return array.copy()  # the original lies in memory that Triton takes back with the response
+
+
+def _check_shape(array: Array, shape: tuple[int, ...], what: str) -> None:
+    if array.shape != shape:
+        cause = RuntimeError(f"{what} gave {array.shape}, not {shape}")
+        raise Refusal("INTERNAL", f"{what} gave an answer of the wrong shape") from cause
+
+
+def _event_tensor(event: dict[str, Any]) -> Any:
+    data = json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    return pb_utils.Tensor("event", np.array([data], dtype=np.object_))
+
+
+def _parameter(parameters: dict[str, Any], name: str, default: int) -> int:
+    return int(parameters.get(name, {}).get("string_value", default))

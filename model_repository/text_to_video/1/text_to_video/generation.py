@@ -1,0 +1,119 @@
+"""One clip, from a checked request to frames and their record; knows no server and no transport.
+
+`Graphs` is all it sees of the models. The order is: encode the negative and the positive prompt
+with the policy's encoder, sample with classifier-free guidance (both rows in one batched call of
+the video UNet; Ho and Salimans, arXiv 2207.12598, in diffusers' form), decode.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from text_to_video.base import Base
+from text_to_video.policies import Encoder
+from text_to_video.refusal import Refusal
+from text_to_video.request import GenerationRequest
+from text_to_video.sampler import SamplerTable, sample
+
+Array = npt.NDArray[Any]
+
+
+class Graphs(Protocol):
+    """The three exported graphs, wherever they run. Each call raises Refusal on failure."""
+
+    async def text_encoder(self, encoder: Encoder, input_ids: Array) -> Array:
+        """INT64 [B, L] -> `last_hidden_state` FP32 [B, L, D]."""
+
+    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+        """FP32 [B, C, F, h, w], FP32 [B], FP32 [B, L, D] -> `noise_pred` FP32 [B, C, F, h, w]."""
+
+    async def vae_decoder(self, latents: Array) -> Array:
+        """FP32 [1, C, F, h, w] -> `frames` UINT8 [1, F, H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that has passed every check: what it takes to make the clip."""
+
+    request: GenerationRequest
+    encoder: Encoder
+    input_ids: Array
+    table: SamplerTable
+
+
+class Stopwatch:
+    """Seconds per stage; the time between two laps belongs to the later one."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 6)
+        self._last = now
+
+
+async def generate(
+    plan: Plan, graphs: Graphs, base: Base, after_step: Callable[[int], None]
+) -> tuple[Array, dict[str, Any]]:
+    """Make the clip: frames UINT8 [F, H, W, 3] and the record of what made them; raises Refusal.
+
+    `after_step` is called after each evaluation of the UNet and may raise to stop.
+    """
+    request = plan.request
+    watch = Stopwatch()
+    guided = request.guidance_scale > 1.0
+    input_ids = plan.input_ids if guided else plan.input_ids[1:]
+    hidden = await graphs.text_encoder(plan.encoder, input_ids)
+    watch.lap("text_encoder")
+
+    async def predict_noise(model_input: Array, timestep: float) -> Array:
+        rows = np.broadcast_to(model_input, (len(hidden), *model_input.shape))
+        timesteps = np.full(len(hidden), timestep, np.float32)
+        noise_pred = await graphs.video_unet(np.ascontiguousarray(rows), timesteps, hidden)
+        return guide(noise_pred, request.guidance_scale)
+
+    shape = _latent_shape(request, base)
+    latents = await sample(predict_noise, plan.table, shape, request.seed, after_step)
+    if not np.isfinite(latents).all():
+        raise Refusal("INTERNAL", "the video UNet gave values that are not finite")
+    watch.lap("video_unet")
+    frames = await graphs.vae_decoder(latents[None])
+    watch.lap("vae_decoder")
+    return frames[0], _record(plan, base, watch)
+
+
+def guide(noise_pred: Array, guidance_scale: float) -> Array:
+    """Classifier-free guidance of the rows [unconditional, conditional]; one row stays itself."""
+    unconditional, conditional = noise_pred[0], noise_pred[-1]
+    guided: Array = unconditional + np.float32(guidance_scale) * (conditional - unconditional)
+    return guided
+
+
+def _latent_shape(request: GenerationRequest, base: Base) -> tuple[int, int, int, int]:
+    height, width = request.height // base.vae_scale, request.width // base.vae_scale
+    return (base.latent_channels, request.num_frames, height, width)
+
+
+def _record(plan: Plan, base: Base, watch: Stopwatch) -> dict[str, Any]:
+    return asdict(plan.request) | {
+        "policy": plan.encoder.policy,
+        "revision": plan.encoder.revision,
+        "encoder_digest": plan.encoder.digest,
+        "base": base.name,
+        "base_digest": base.digest,
+        "fps": base.defaults.fps,
+        "started_at": watch.started_at,
+        "seconds": watch.seconds,
+        "graphs": base.graphs,
+    }

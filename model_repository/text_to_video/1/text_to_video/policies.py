@@ -1,0 +1,93 @@
+"""Which encoder a request gets: the pointer file `policies.json` at the repository's root.
+
+The file is replaced atomically by whoever promotes a revision; it is read again when it has
+changed. This module never writes it and does not know what a policy unsees.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from text_to_video.refusal import Refusal, quoted
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One revision of one policy: version `revision` of the Triton model `model_name`."""
+
+    policy: str
+    revision: int
+    model_name: str
+    digest: str | None
+
+
+class PolicyPointer:
+    """The pointer file of one repository."""
+
+    def __init__(self, repository_dir: Path) -> None:
+        self._repository_dir = repository_dir
+        self._path = repository_dir / "policies.json"
+        self._seen: tuple[int, int, int] | None = None
+        self._record: dict[str, Any] = {}
+
+    def resolve(self, policy: str | None, revision: int | None) -> Encoder:
+        """The encoder to use now; raises Refusal (INVALID_ARG, NOT_FOUND or UNAVAILABLE)."""
+        record = self._current()
+        policies: dict[str, Any] = record["policies"]
+        names = ", ".join(sorted(policies))
+        name = record.get("default_policy") if policy is None else policy
+        if name is None:
+            raise Refusal("INVALID_ARG", f"name a policy; this server has {names}")
+        if name not in policies:
+            raise Refusal(
+                "NOT_FOUND", f"there is no policy {quoted(name)}; this server has {names}"
+            )
+        entry = policies[name]
+        number = entry["active"] if revision is None else revision
+        if number is None:
+            raise Refusal("UNAVAILABLE", f"the policy {name} has no active revision yet")
+        if number not in entry["eligible"]:
+            offered = ", ".join(str(n) for n in sorted(entry["eligible"])) or "none"
+            raise Refusal(
+                "NOT_FOUND", f"the policy {name} has no revision {number}; it offers {offered}"
+            )
+        model_name = f"text_encoder_{name}"
+        return Encoder(name, number, model_name, self._digest(model_name, number))
+
+    def _current(self) -> dict[str, Any]:
+        try:
+            status = self._path.stat()
+            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen != self._seen:
+                self._record = _checked(json.loads(self._path.read_text(encoding="utf-8")))
+                self._seen = seen
+        except (OSError, ValueError) as error:
+            message = "the server cannot read its list of policies (policies.json)"
+            raise Refusal("UNAVAILABLE", message) from error
+        return self._record
+
+    def _digest(self, model_name: str, revision: int) -> str | None:
+        """The encoder's digest as its records give it; None where the repository holds none."""
+        version_dir = self._repository_dir / model_name / str(revision)
+        for file_name, field in (("revision.json", "encoder_digest"), ("export.json", "sha256")):
+            try:
+                record = json.loads((version_dir / file_name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(record, dict) and record.get(field):
+                return str(record[field])
+        return None
+
+
+def _checked(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"policies.json is not of schema version {SCHEMA_VERSION}")
+    for name, entry in record["policies"].items() if "policies" in record else [("", None)]:
+        if not isinstance(entry, dict) or not {"active", "eligible"} <= entry.keys():
+            raise ValueError(f"policies.json lacks the revisions of {name!r}")
+    return record

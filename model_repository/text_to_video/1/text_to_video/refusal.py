@@ -1,0 +1,23 @@
+"""The one error that a client gets to read; it knows no transport, only the name of a status."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Status = Literal["INVALID_ARG", "NOT_FOUND", "UNAVAILABLE", "INTERNAL", "CANCELLED"]
+
+
+class Refusal(Exception):
+    """A request that gets no clip. The message is one sentence, free of paths and tracebacks.
+
+    `status` is the name of a Triton error code (`triton_python_backend_utils.TritonError`).
+    """
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status: Status = status
+
+
+def quoted(text: str, limit: int = 64) -> str:
+    """`text` in quotes, fit for an error message: control characters escaped, long text cut."""
+    return repr(text if len(text) <= limit else text[:limit] + "…")

@@ -1,0 +1,128 @@
+"""Sampling with a table of coefficients; no scheduler is written down here, nor any model known.
+
+A linear sampler's k-th model input is a weighted sum of the initial noise, the noise predictions so
+far and the noises injected so far. The exporter takes the weights from the diffusers scheduler
+itself by unit impulses (`assets/samplers.safetensors`); this module only applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+
+from text_to_video.refusal import Refusal
+
+Floats = npt.NDArray[np.float32]
+NoisePrediction = Callable[[Floats, float], Awaitable[Floats]]
+
+
+@dataclass(frozen=True)
+class SamplerTable:
+    """One scheduler at one number of steps, making E evaluations of the model.
+
+    `timesteps` FP32 [E]; `initial` FP32 [E + 1], `pred` and `noise` FP32 [E + 1, E]: row k < E
+    makes the k-th model input, row E the final latents. `noise` is None when nothing is injected.
+    """
+
+    timesteps: Floats
+    initial: Floats
+    pred: Floats
+    noise: Floats | None
+
+    @property
+    def num_evaluations(self) -> int:
+        """E, how often the model is called."""
+        return len(self.timesteps)
+
+
+class SamplerTables:
+    """The tables of `samplers.safetensors`, read when they are first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        open_file: Any = safe_open
+        self._file = open_file(path, framework="np")
+        self._names = frozenset(self._file.keys())
+        self._read: dict[tuple[str, int], SamplerTable] = {}
+
+    def table(self, scheduler: str, num_inference_steps: int) -> SamplerTable:
+        """The table; raises Refusal when the scheduler does not offer this number of steps."""
+        key = (scheduler, num_inference_steps)
+        if key not in self._read:
+            self._read[key] = self._load(scheduler, num_inference_steps)
+        return self._read[key]
+
+    def steps_offered(self, scheduler: str) -> list[int]:
+        """The numbers of steps that the scheduler offers, in order."""
+        parts = (name.split("/") for name in self._names)
+        return sorted(int(p[1]) for p in parts if p[0] == scheduler and p[2] == "timesteps")
+
+    def _load(self, scheduler: str, steps: int) -> SamplerTable:
+        prefix = f"{scheduler}/{steps}/"
+        if prefix + "timesteps" not in self._names:
+            offered = _ranges(self.steps_offered(scheduler))
+            raise Refusal(
+                "INVALID_ARG",
+                f"{scheduler} cannot run {steps} num_inference_steps here; it offers {offered}",
+            )
+        noise = prefix + "noise"
+        return SamplerTable(
+            timesteps=self._file.get_tensor(prefix + "timesteps"),
+            initial=self._file.get_tensor(prefix + "initial"),
+            pred=self._file.get_tensor(prefix + "pred"),
+            noise=self._file.get_tensor(noise) if noise in self._names else None,
+        )
+
+
+async def sample(
+    predict_noise: NoisePrediction,
+    table: SamplerTable,
+    shape: tuple[int, ...],
+    seed: int,
+    after_step: Callable[[int], None],
+) -> Floats:
+    """Latents FP32 `shape` from PCG64(seed): the same seed draws the same noises, whoever asks.
+
+    `predict_noise(model_input, timestep)` gives an array of `shape`. `after_step(k)` is called with
+    k = 1 … E after each evaluation and may raise to stop.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    steps = table.num_evaluations
+    count = 1 + steps if table.noise is None else 1 + 2 * steps
+    terms = np.zeros((count, int(np.prod(shape))), np.float32)  # [x_0, predictions, noises]
+    terms[0] = generator.standard_normal(terms.shape[1], np.float32)
+    weights = [table.initial[:, None], table.pred]
+    weights += [] if table.noise is None else [table.noise]
+    coefficients = np.concatenate(weights, axis=1)
+    for k, timestep in enumerate(table.timesteps.tolist()):
+        model_input = _weighted_sum(coefficients[k], terms, k, steps).reshape(shape)
+        terms[1 + k] = (await predict_noise(model_input, timestep)).reshape(-1)
+        if table.noise is not None:
+            terms[1 + steps + k] = generator.standard_normal(terms.shape[1], np.float32)
+        after_step(k + 1)
+    return _weighted_sum(coefficients[steps], terms, steps, steps).reshape(shape)
+
+
+def _weighted_sum(row: Floats, terms: Floats, known: int, steps: int) -> Floats:
+    """The first `known` predictions and noises, weighted; the rows that are not yet known rest."""
+    total = row[: 1 + known] @ terms[: 1 + known]
+    if known and len(terms) > 1 + steps:
+        injected = slice(1 + steps, 1 + steps + known)
+        total += row[injected] @ terms[injected]
+    return total
+
+
+def _ranges(numbers: list[int]) -> str:
+    """[1, 2, 3, 5] as "1-3, 5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"

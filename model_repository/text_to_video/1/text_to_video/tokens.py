@@ -1,0 +1,50 @@
+"""Prompts to `input_ids`, as CLIPTokenizer with `padding="max_length"` does; never truncates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from text_to_video.refusal import Refusal
+
+MAX_CHARACTERS_PER_TOKEN = 64  # longer text is refused before the tokenizer spends time on it
+
+
+class PromptTokenizer:
+    """The base's tokenizer (`assets/tokenizer.json`), padding to the encoder's fixed length L.
+
+    The padding token is the one that the file's own padding section names; without one it is the
+    token that ends every text, as in Stable Diffusion 1.x.
+    """
+
+    def __init__(self, path: Path, length: int) -> None:
+        self._tokenizer: Any = Tokenizer.from_file(str(path))
+        self._length = length
+        padding = self._tokenizer.padding
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._special_tokens = len(self._tokenizer.encode("").ids)
+        self._pad_id: int = padding["pad_id"] if padding else self._tokenizer.encode("").ids[-1]
+
+    def encode(self, **texts: str) -> npt.NDArray[np.int64]:
+        """`input_ids` INT64 [number of texts, L]; raises Refusal naming a text that is too long."""
+        rows = np.full((len(texts), self._length), self._pad_id, np.int64)
+        room = self._length - self._special_tokens
+        for row, (name, text) in zip(rows, texts.items(), strict=True):
+            if len(text) > MAX_CHARACTERS_PER_TOKEN * self._length:
+                raise Refusal(
+                    "INVALID_ARG",
+                    f"{name} has {len(text)} characters, far more than fit into {room} tokens",
+                )
+            ids = self._tokenizer.encode(text).ids
+            if len(ids) > self._length:
+                raise Refusal(
+                    "INVALID_ARG",
+                    f"{name} has {len(ids) - self._special_tokens} tokens; at most {room} fit",
+                )
+            row[: len(ids)] = ids
+        return rows

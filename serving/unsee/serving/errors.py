@@ -1,0 +1,21 @@
+"""The errors of serving, as leaves of the one tree in `unsee.client.errors`."""
+
+from __future__ import annotations
+
+from unsee.client.errors import InputError, ServerError
+
+
+class RepositoryIncomplete(InputError):
+    """The model repository lacks something that serving needs."""
+
+
+class InterpreterUnfit(InputError):
+    """The Python that Triton's stub would run cannot serve."""
+
+
+class PortInUse(InputError):
+    """Another process listens on a port that the server was to have."""
+
+
+class ServerNotReady(ServerError):
+    """The server ended, or was not ready in time. The message ends with what its log says."""

@@ -1,0 +1,16 @@
+"""TCP ports that nobody listens on; used where no fixed address is promised to anyone."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different ports of `host` that were free a moment ago."""
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server((host, 0), reuse_port=False))
+            for _ in range(count)
+        ]
+        return [int(listening.getsockname()[1]) for listening in sockets]

@@ -1,0 +1,122 @@
+"""One clip without a server: the order of calls, guidance, the record, admission."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from text_to_video.admission import Admission
+from text_to_video.base import read_base
+from text_to_video.generation import Plan, generate, guide
+from text_to_video.policies import PolicyPointer
+from text_to_video.refusal import Refusal
+from text_to_video.request import parse_request
+from text_to_video.sampler import SamplerTables
+
+IDS = np.arange(2 * 48).reshape(2, 48)
+
+
+class FakeGraphs:
+    """Graphs that note what they are given; row 0 predicts zeros and row 1 ones."""
+
+    def __init__(self, prediction=1.0):
+        self.calls = []
+        self.prediction = prediction
+
+    async def text_encoder(self, encoder, input_ids):
+        self.calls.append(("text_encoder", encoder.model_name, input_ids))
+        return np.zeros((*input_ids.shape, 8), np.float32)
+
+    async def video_unet(self, sample, timestep, hidden):
+        self.calls.append(("video_unet", sample.shape, timestep, hidden.shape))
+        noise_pred = np.full(sample.shape, self.prediction, np.float32)
+        noise_pred[:-1] = 0
+        return noise_pred
+
+    async def vae_decoder(self, latents):
+        self.calls.append(("vae_decoder", latents.shape))
+        return np.zeros((1, latents.shape[2], 16, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def base(fake_repository):
+    return read_base(fake_repository / "text_to_video" / "assets" / "base.json")
+
+
+@pytest.fixture
+def make_plan(fake_repository, base):
+    def make(**values):
+        tables = SamplerTables(fake_repository / "text_to_video/assets/samplers.safetensors")
+        tensors = {"prompt": np.array([b"a cat"], np.object_), "seed": np.array([7])}
+        tensors |= {name: np.array([value]) for name, value in values.items()}
+        request = parse_request(tensors, base)
+        encoder = PolicyPointer(fake_repository).resolve("family", None)
+        table = tables.table(request.scheduler, request.num_inference_steps)
+        return Plan(request, encoder, IDS, table)
+
+    return make
+
+
+def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
+    graphs, steps = FakeGraphs(), []
+    frames, record = asyncio.run(generate(make_plan(), graphs, base, steps.append))
+    names = [call[0] for call in graphs.calls]
+    assert names == ["text_encoder", *["video_unet"] * 4, "vae_decoder"]
+    assert graphs.calls[0][1] == "text_encoder_family"
+    assert graphs.calls[1][1] == (2, 4, 2, 2, 2)
+    assert graphs.calls[1][2].tolist() == [999.0, 999.0]
+    assert graphs.calls[-1][1] == (1, 4, 2, 2, 2)
+    assert steps == [1, 2, 3, 4]
+    assert frames.shape == (2, 16, 16, 3)
+    assert record["policy"] == "family"
+    assert record["seed"] == 7
+    assert set(record["seconds"]) == {"text_encoder", "video_unet", "vae_decoder"}
+
+
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0])
+def test_without_guidance_only_the_prompt_is_run(make_plan, base, guidance_scale):
+    graphs = FakeGraphs()
+    plan = make_plan(guidance_scale=guidance_scale)
+    asyncio.run(generate(plan, graphs, base, lambda step: None))
+    assert graphs.calls[0][2].tolist() == IDS[1:].tolist()
+    assert graphs.calls[1][1] == (1, 4, 2, 2, 2)
+
+
+def test_guidance_extrapolates_from_the_unconditional_row():
+    rows = np.array([[1.0], [3.0]], np.float32)
+    assert guide(rows, 2.0).tolist() == [5.0]
+    assert guide(rows[1:], 0.0).tolist() == [3.0]
+
+
+def test_values_that_are_not_finite_are_refused_before_the_decoder(make_plan, base):
+    graphs = FakeGraphs(prediction=np.inf)
+    with pytest.raises(Refusal, match="not finite") as caught:
+        asyncio.run(generate(make_plan(), graphs, base, lambda step: None))
+    assert caught.value.status == "INTERNAL"
+    assert graphs.calls[-1][0] == "video_unet"
+
+
+def test_admission_bounds_what_runs_and_what_waits():
+    running, peak, refused = 0, 0, []
+
+    async def one(admission):
+        nonlocal running, peak
+        try:
+            async with admission.place():
+                running += 1
+                peak = max(peak, running)
+                await asyncio.sleep(0.01)
+                running -= 1
+        except Refusal as refusal:
+            refused.append(refusal)
+
+    async def many():
+        admission = Admission(2, 3)
+        await asyncio.gather(*(one(admission) for _ in range(7)))
+        async with admission.place():
+            pass
+
+    asyncio.run(many())
+    assert peak == 2
+    assert [refusal.status for refusal in refused] == ["UNAVAILABLE"] * 2
+    assert "2 clips are being made and 3 requests wait" in str(refused[0])

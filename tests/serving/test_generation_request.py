@@ -1,0 +1,114 @@
+"""Requests and prompts: defaults filled in, every bad value refused in one sentence."""
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from text_to_video.base import read_base
+from text_to_video.refusal import Refusal
+from text_to_video.request import parse_request
+from text_to_video.tokens import PromptTokenizer
+
+LENGTH = 48
+
+
+@pytest.fixture(scope="module")
+def assets(fake_repository):
+    return fake_repository / "text_to_video" / "assets"
+
+
+@pytest.fixture(scope="module")
+def base(assets):
+    return read_base(assets / "base.json")
+
+
+def tensors(**values):
+    dtypes = {"guidance_scale": np.float32, "seed": np.int64, "revision": np.int64}
+    return {
+        name: np.array([value], np.object_ if isinstance(value, bytes) else dtypes.get(name, "i4"))
+        for name, value in values.items()
+    }
+
+
+def test_what_is_absent_gets_the_default(base):
+    request = parse_request(tensors(prompt="ein Bär".encode()), base)
+    assert request.prompt == "ein Bär"
+    assert request.negative_prompt == ""
+    assert (request.policy, request.revision) == (None, None)
+    assert (request.num_frames, request.height, request.width) == (2, 16, 16)
+    assert (request.scheduler, request.num_inference_steps) == ("DDIMScheduler", 4)
+    assert request.guidance_scale == 3.5
+    assert 0 <= request.seed < 2**32
+
+
+def test_what_is_given_is_taken_exactly(base):
+    given = {"num_frames": 3, "height": 32, "width": 24, "num_inference_steps": 2}
+    request = parse_request(tensors(prompt=b"x", seed=2**62, guidance_scale=7.1, **given), base)
+    assert (request.seed, request.guidance_scale) == (2**62, 7.1)
+    assert {name: getattr(request, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "prompt is missing"),
+        ({"prompt": b"\xff"}, "prompt is not text in UTF-8"),
+        ({"prompt": b"x", "seed": -1}, "seed must be 0 or more, not -1"),
+        ({"prompt": b"x", "height": 20}, "height must be a multiple of 8, not 20"),
+        ({"prompt": b"x", "width": 40}, "width must be between 16 and 32, not 40"),
+        ({"prompt": b"x", "num_frames": 0}, "num_frames must be between 1 and 6, not 0"),
+        ({"prompt": b"x", "guidance_scale": np.nan}, "guidance_scale must be .*, not nan"),
+        ({"prompt": b"x", "num_inference_steps": 13}, "num_inference_steps must be .*, not 13"),
+        ({"prompt": b"x", "scheduler": b"A\n"}, r"no scheduler 'A\\n'; this server has DDIM"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_sentence(base, values, sentence):
+    with pytest.raises(Refusal, match=sentence) as caught:
+        parse_request(tensors(**values), base)
+    assert caught.value.status == "INVALID_ARG"
+    assert "\n" not in str(caught.value)
+
+
+def test_prompts_are_padded_to_the_encoders_length(assets):
+    ids = PromptTokenizer(assets / "tokenizer.json", LENGTH).encode(negative_prompt="", prompt="ab")
+    assert ids.shape == (2, LENGTH)
+    assert ids.dtype == np.int64
+    assert ids[0].tolist() == [256] + [257] * (LENGTH - 1)
+    assert ids[1, 3:].tolist() == [257] * (LENGTH - 3)
+
+
+@pytest.mark.parametrize("pad_id", [0, None])
+def test_the_padding_token_is_the_files_own(assets, tmp_path, pad_id):
+    tokenizer = Tokenizer.from_file(str(assets / "tokenizer.json"))
+    tokenizer.no_padding()
+    if pad_id is not None:
+        tokenizer.enable_padding(pad_id=pad_id, length=5)
+    tokenizer.enable_truncation(4)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (row,) = PromptTokenizer(tmp_path / "tokenizer.json", 9).encode(prompt="abcd")
+    assert row[6:].tolist() == [257 if pad_id is None else pad_id] * 3
+    assert row[5] == 257, "nothing is truncated"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("x" * 47, "prompt has 47 tokens; at most 46 fit"), ("x" * 9999, "has 9999 characters")],
+)
+def test_a_prompt_that_does_not_fit_is_refused_with_counts(assets, text, sentence):
+    with pytest.raises(Refusal, match=sentence):
+        PromptTokenizer(assets / "tokenizer.json", LENGTH).encode(prompt=text)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": 9'), "not 1"),
+        (lambda text: text.replace('"digest"', '"digests"'), "lacks the field 'digest'"),
+        (lambda text: text.replace('"fps"', '"hz"'), "does not fit"),
+    ],
+)
+def test_a_base_record_that_does_not_fit_is_named(assets, tmp_path, change, sentence):
+    file = tmp_path / "base.json"
+    file.write_text(change((assets / "base.json").read_text()))
+    with pytest.raises(ValueError, match=sentence):
+        read_base(file)

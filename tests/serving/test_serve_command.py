@@ -1,0 +1,115 @@
+"""`unsee serve` as a process: ready, stopped, killed; and nothing stays behind in any case."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serving_fakes import write_fake_repository
+from unsee.client.client import Client
+
+pytestmark = pytest.mark.triton
+
+TIMEOUT_S = 300.0
+
+
+@pytest.fixture
+def start(settings, tmp_path):
+    """Starts `unsee serve` with its own temporary folder; kills whatever is left of it."""
+    processes = []
+
+    def start(repository):
+        command = [sys.executable, "-m", "unsee.client.command", "serve"]
+        command += ["--repository", str(repository), "--log", str(settings.log_path)]
+        command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
+        temporary = tmp_path / "temporary"
+        temporary.mkdir(exist_ok=True)
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "TMPDIR": str(temporary),
+        }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen([*command, "--threads=1"], env=environment, **pipes)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+    pids = [process.pid for process in processes]
+    wait_until(lambda: not any(remains(pid, tmp_path) for pid in pids))
+
+
+def remains(launcher_pid, tmp_path):
+    """What a launcher has left behind: processes, shared memory, temporary files."""
+    found = [str(path) for path in Path("/dev/shm").glob(f"unsee-{launcher_pid}-*")]
+    found += [str(path) for path in (tmp_path / "temporary").iterdir()]
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (folder / "cmdline").read_bytes().decode(errors="replace")
+                marks = (str(tmp_path / "temporary"), f"unsee-{launcher_pid}-")
+                found += [arguments] if any(mark in arguments for mark in marks) else []
+    return found
+
+
+def wait_until(condition, timeout_s=60.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_server_and_leaves_nothing(start, fake_repository, tmp_path, number):
+    process = start(fake_repository)
+    line = process.stdout.readline()
+    assert line.startswith("ready: grpc 127.0.0.1:"), line or process.stderr.read()
+    assert "base (revision 1), family (revision 1)" in line
+    assert remains(process.pid, tmp_path)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, output, errors) == (0, "stopped\n", "")
+    assert remains(process.pid, tmp_path) == []
+
+
+def test_a_killed_launcher_takes_its_server_with_it(start, settings, fake_repository, tmp_path):
+    process = start(fake_repository)
+    assert process.stdout.readline().startswith("ready: ")
+    with Client(settings.grpc_url) as client:
+        stream = client.stream("a cat", policy="base", num_inference_steps=12)
+        next(stream)
+        process.kill()
+        process.communicate()
+        with contextlib.suppress(Exception):
+            list(stream)
+    wait_until(lambda: not remains(process.pid, tmp_path))
+
+
+def test_a_model_that_does_not_load_is_told_in_the_logs_words(start, tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    (repository / "vae_decoder" / "1" / "model.onnx").write_bytes(b"rubbish")
+    process = start(repository)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 3
+    assert output == ""
+    assert errors.startswith("error: tritonserver ended while starting; its log, ")
+    assert "vae_decoder, version 1: ONNX Runtime cannot open model.onnx" in errors
+    assert "Traceback" not in errors
+    assert remains(process.pid, tmp_path) == []
+
+
+def test_a_repository_that_is_not_whole_is_one_sentence(start, tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    (repository / "text_to_video" / "assets" / "base.json").unlink()
+    process = start(repository)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, output) == (2, "")
+    assert errors.count("\n") == 1
+    assert "text_to_video/assets/base.json is missing" in errors

@@ -1,0 +1,146 @@
+"""The stand-in backend without a server: batches, errors of one request, outputs that lie."""
+
+import importlib.util
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
+
+from unsee.serving.installation import OWN_BACKENDS_DIR
+
+
+class Tensor:
+    def __init__(self, name, array):
+        self.name, self.array = name, array
+
+    def as_numpy(self):
+        return self.array
+
+
+class Request:
+    def __init__(self, outputs, **tensors):
+        self.outputs = outputs
+        self.tensors = {name: Tensor(name, array) for name, array in tensors.items()}
+
+    def requested_output_names(self):
+        return self.outputs
+
+
+class Response:
+    def __init__(self, tensors=(), error=None):
+        self.tensors = {tensor.name: tensor.array for tensor in tensors}
+        self.error = error
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    utils = types.ModuleType("triton_python_backend_utils")
+    dtypes = {"TYPE_FP32": np.float32, "TYPE_UINT8": np.uint8, "TYPE_INT64": np.int64}
+    utils.triton_string_to_numpy = dtypes.__getitem__
+    utils.get_input_tensor_by_name = lambda request, name: request.tensors[name]
+    utils.Tensor, utils.InferenceResponse = Tensor, Response
+    utils.TritonError, utils.TritonModelException = str, RuntimeError
+    monkeypatch.setitem(sys.modules, utils.__name__, utils)
+    path = OWN_BACKENDS_DIR / "onnxruntime" / "model.py"
+    spec = importlib.util.spec_from_file_location("stand_in_backend", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def load(backend, fake_repository):
+    def load(name, **changes):
+        text = (fake_repository / name / "config.pbtxt").read_text()
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        record = json_format.MessageToDict(config, preserving_proto_field_name=True) | changes
+        model = backend.TritonPythonModel()
+        model.initialize(
+            {
+                "model_config": json.dumps(record),
+                "model_name": name,
+                "model_repository": str(fake_repository / name),
+                "model_version": "1",
+            }
+        )
+        return model
+
+    return load
+
+
+def latents(rows, size=2, channels=4):
+    array = np.arange(rows * channels * 3 * size * size, dtype=np.float32) % 7 / 7
+    return Request(["frames"], latents=array.reshape(rows, channels, 3, size, size))
+
+
+def test_requests_of_one_shape_run_as_one_batch_and_come_apart_again(load):
+    decoder = load("vae_decoder")
+    requests = [latents(2), latents(1, size=3), latents(1)]
+    alone = [decoder.execute([request])[0].tensors["frames"] for request in requests]
+    together = [response.tensors["frames"] for response in decoder.execute(requests)]
+    assert [frames.shape[0] for frames in together] == [2, 1, 1]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_bad_request_spoils_no_other(load):
+    decoder = load("vae_decoder")
+    good, bad = decoder.execute([latents(1), latents(1, channels=5)])
+    assert good.error is None
+    assert bad.error == "vae_decoder, version 1: the graph cannot be run (InvalidArgument)"
+    assert bad.tensors == {}
+
+
+def test_a_batch_that_fails_is_run_one_by_one(load):
+    encoder = load("text_encoder_base")
+    ids = [np.full((1, 48), token) for token in (5, 100_000, 7)]
+    requests = [Request(["last_hidden_state"], input_ids=array) for array in ids]
+    first, bad, last = encoder.execute(requests)
+    assert "cannot be run" in bad.error
+    for response, request in ((first, requests[0]), (last, requests[2])):
+        wanted = encoder.execute([request])[0].tensors["last_hidden_state"]
+        np.testing.assert_array_equal(response.tensors["last_hidden_state"], wanted)
+
+
+def test_an_output_that_breaks_the_configurations_promise_is_an_error(load):
+    output = {"name": "frames", "data_type": "TYPE_UINT8", "dims": [-1, -1, -1, 4]}
+    (response,) = load("vae_decoder", output=[output]).execute([latents(1)])
+    assert "OutputMismatch" in response.error
+
+
+def test_a_model_that_does_not_batch_runs_requests_alone(load):
+    dims = [{"name": "frames", "data_type": "TYPE_UINT8", "dims": [-1, -1, -1, -1, 3]}]
+    decoder = load("vae_decoder", max_batch_size=0, output=dims)
+    assert [len(r.tensors["frames"]) for r in decoder.execute([latents(1), latents(2)])] == [1, 2]
+
+
+def test_only_the_outputs_that_were_asked_for_are_sent(load):
+    request = latents(1)
+    request.outputs = []
+    assert load("vae_decoder").execute([request])[0].tensors == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"default_model_filename": "graph.onnx"}, "there is no graph.onnx"),
+        ({"default_model_filename": "export.json"}, "ONNX Runtime cannot open export.json"),
+        ({"input": [{"name": "z"}]}, r"names the inputs \['z'\], the graph has \['latents'\]"),
+    ],
+)
+def test_a_model_that_cannot_be_served_says_why(load, changes, sentence):
+    with pytest.raises(RuntimeError, match=sentence):
+        load("vae_decoder", **changes)
+
+
+def test_threads_come_from_the_configuration_before_the_environment(backend, monkeypatch):
+    monkeypatch.setenv("UNSEE_ORT_THREADS", "3")
+    options = backend._session_options({})
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    parameters = {"intra_op_thread_count": {"string_value": "2"}}
+    assert backend._session_options({"parameters": parameters}).intra_op_num_threads == 2

@@ -1,0 +1,356 @@
+"""A whole model repository in miniature, made in well under a second.
+
+Four tiny linear ONNX graphs with the real names, dtypes and shapes, a byte-level tokenizer, sampler
+tables of two schedulers and the repository's records, laid out as the exporter lays them out. It
+knows nothing of PyTorch, diffusers or the exporter, so serving and client tests stand on their own.
+
+What the fake offers (see the constants): policies ``base`` (revision 1) and ``family`` (revisions 1
+and 2 eligible, 1 active; revision 3 lies on disk but is not eligible), no default policy,
+``DDIMScheduler`` (deterministic) and ``EulerAncestralDiscreteScheduler`` (injects noise), 1 to 12
+steps, 16 to 32 pixels square in multiples of 8, 1 to 6 frames, prompts of up to 46 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from google.protobuf import text_format
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tritonclient.grpc import model_config_pb2
+
+PROMPT_TOKENS = 48  # two of them are the start and the end of the text
+HIDDEN_SIZE = 8
+CHANNELS = 4
+VAE_SCALE = 8
+MAX_STEPS = 12
+SCHEDULERS = ("DDIMScheduler", "EulerAncestralDiscreteScheduler")
+TEMPLATE_DIR = Path(__file__).parents[1] / "model_repository" / "text_to_video" / "1"
+OPSET, IR_VERSION = 18, 8
+
+Array = npt.NDArray[Any]
+
+
+def write_fake_repository(
+    folder: Path, *, unet_work: int = 0, policies: tuple[str, ...] = ("base", "family")
+) -> Path:
+    """Write the repository into `folder` (made if absent) and return it.
+
+    `unet_work` adds that many dependent 512 x 512 matrix products (about 5 ms each on one core) to
+    every video_unet evaluation, for tests that need a step to take time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    graphs = {
+        "video_unet": _write_model(folder, "video_unet", 1, _video_unet(unet_work), 8),
+        "vae_decoder": _write_model(folder, "vae_decoder", 1, _vae_decoder(), 4),
+    }
+    for policy in policies:
+        for revision in (1,) if policy == "base" else (1, 2, 3):
+            write_fake_revision(folder, policy, revision)
+    _write_text_to_video(folder, graphs)
+    entries = {
+        name: {"active": 1, "eligible": [1] if name == "base" else [1, 2], "history": [1]}
+        for name in policies
+    }
+    _write_json(
+        folder / "policies.json",
+        {"schema_version": 1, "default_policy": None, "policies": entries},
+    )
+    return folder
+
+
+def write_fake_revision(folder: Path, policy: str, revision: int) -> Path:
+    """Write version `revision` of text_encoder_<policy>; no two of them encode alike."""
+    name = f"text_encoder_{policy}"
+    seed = int.from_bytes(hashlib.sha256(f"{policy}:{revision}".encode()).digest()[:4], "little")
+    digest = _write_model(folder, name, revision, _text_encoder(seed), 16)
+    version_dir = folder / name / str(revision)
+    record = {
+        "schema_version": 1,
+        "policy": policy,
+        "revision": revision,
+        "concepts": [] if policy == "base" else [{"name": "Blimbo", "category": "character"}],
+        "base_digest": "sha256:" + "0" * 64,
+        "encoder_digest": digest,
+    }
+    _write_json(version_dir / "revision.json", record)
+    return version_dir
+
+
+def _text_encoder(seed: int) -> onnx.ModelProto:
+    table = np.random.default_rng(seed).standard_normal((258, HIDDEN_SIZE)).astype(np.float32)
+    return _model(
+        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"], axis=0)],
+        [("input_ids", TensorProto.INT64, ["B", PROMPT_TOKENS])],
+        [("last_hidden_state", TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE])],
+        {"table": table},
+    )
+
+
+def _video_unet(work: int) -> onnx.ModelProto:
+    generator = np.random.default_rng(7)
+    weights: dict[str, Array] = {
+        "kernel": 0.1 * generator.standard_normal((CHANNELS, CHANNELS, 3, 3, 3)),
+        "to_channels": generator.standard_normal((HIDDEN_SIZE, CHANNELS)),
+        "per_step": np.array(1e-3),
+        "nothing": np.array(0.0),
+        "square": generator.standard_normal((512, 512)) / 32,
+    }
+    constants: dict[str, Array] = {k: v.astype(np.float32) for k, v in weights.items()}
+    constants |= {"token_axis": np.array([1]), "trailing": np.array([2, 3, 4])}
+    constants |= {"column": np.array([1]), "first": np.array(0)}
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["sample", "kernel"], ["mixed"], pads=[1] * 6),
+        node("ReduceMean", ["encoder_hidden_states", "token_axis"], ["text"], keepdims=0),
+        node("MatMul", ["text", "to_channels"], ["by_channel"]),
+        node("Mul", ["timestep", "per_step"], ["time"]),
+        node("Unsqueeze", ["time", "column"], ["time_column"]),
+        node("Mul", ["by_channel", "time_column"], ["scaled"]),
+        node("Unsqueeze", ["scaled", "trailing"], ["condition"]),
+        node("Gather", ["timestep", "first"], ["busy_0"], axis=0),
+        *(_busy(work)),
+        node("Add", ["mixed", "condition"], ["sum"]),
+        node("Mul", ["busy", "nothing"], ["zero"]),
+        node("Add", ["sum", "zero"], ["noise_pred"]),
+    ]
+    latents = ["B", CHANNELS, "F", "h", "w"]
+    return _model(
+        nodes,
+        [
+            ("sample", TensorProto.FLOAT, latents),
+            ("timestep", TensorProto.FLOAT, ["B"]),
+            ("encoder_hidden_states", TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE]),
+        ],
+        [("noise_pred", TensorProto.FLOAT, latents)],
+        constants,
+    )
+
+
+def _busy(work: int) -> list[onnx.NodeProto]:
+    nodes = [helper.make_node("Mul", ["square", "busy_0"], ["busy_1"])]
+    for k in range(1, work + 1):
+        nodes.append(helper.make_node("MatMul", [f"busy_{k}", "square"], [f"busy_product_{k}"]))
+        nodes.append(helper.make_node("Tanh", [f"busy_product_{k}"], [f"busy_{k + 1}"]))
+    nodes.append(helper.make_node("ReduceMean", [f"busy_{work + 1}"], ["busy"], keepdims=0))
+    return nodes
+
+
+def _vae_decoder() -> onnx.ModelProto:
+    generator = np.random.default_rng(11)
+    constants: dict[str, Array] = {
+        "to_rgb": generator.standard_normal((3, CHANNELS, 1, 1, 1)).astype(np.float32),
+        "half": np.array(0.5, np.float32),
+        "low": np.array(0.0, np.float32),
+        "high": np.array(1.0, np.float32),
+        "levels": np.array(255.0, np.float32),
+        "inner": np.array([3, 5]),
+        "repeats": np.array([1, 1, 1, VAE_SCALE, 1, VAE_SCALE, 1]),
+        "kept": np.array([0, 2, 3, 4]),
+        "growth": np.array([1, 1, VAE_SCALE, VAE_SCALE]),
+        "rgb": np.array([3]),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["latents", "to_rgb"], ["colour"]),
+        node("Transpose", ["colour"], ["last"], perm=[0, 2, 3, 4, 1]),
+        node("Mul", ["last", "half"], ["halved"]),
+        node("Add", ["halved", "half"], ["centred"]),
+        node("Clip", ["centred", "low", "high"], ["unit"]),
+        node("Mul", ["unit", "levels"], ["scaled"]),
+        node("Round", ["scaled"], ["rounded"]),
+        node("Cast", ["rounded"], ["bytes"], to=TensorProto.UINT8),
+        node("Unsqueeze", ["bytes", "inner"], ["cells"]),
+        node("Tile", ["cells", "repeats"], ["tiled"]),
+        node("Shape", ["latents"], ["shape"]),
+        node("Gather", ["shape", "kept"], ["small"], axis=0),
+        node("Mul", ["small", "growth"], ["grown"]),
+        node("Concat", ["grown", "rgb"], ["target"], axis=0),
+        node("Reshape", ["tiled", "target"], ["frames"]),
+    ]
+    return _model(
+        nodes,
+        [("latents", TensorProto.FLOAT, ["B", CHANNELS, "F", "h", "w"])],
+        [("frames", TensorProto.UINT8, ["B", "F", "H", "W", 3])],
+        constants,
+    )
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[tuple[str, int, list[Any]]],
+    outputs: list[tuple[str, int, list[Any]]],
+    constants: dict[str, Array],
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "fake",
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _write_model(
+    folder: Path, name: str, version: int, model: onnx.ModelProto, max_batch_size: int
+) -> str:
+    version_dir = folder / name / str(version)
+    version_dir.mkdir(parents=True)
+    data = model.SerializeToString()
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    (version_dir / "model.onnx").write_bytes(data)
+    _write_json(version_dir / "export.json", {"graph": name, "sha256": digest})
+    config = model_config_pb2.ModelConfig(
+        name=name,
+        backend="onnxruntime",
+        default_model_filename="model.onnx",
+        max_batch_size=max_batch_size,
+    )
+    config.instance_group.add(count=1)  # else Triton makes two on a CPU
+    _add_tensors(config.input, model.graph.input)
+    _add_tensors(config.output, model.graph.output)
+    if name.startswith("text_encoder_"):
+        config.version_policy.all.SetInParent()
+    else:
+        config.dynamic_batching.max_queue_delay_microseconds = 500
+    (folder / name / "config.pbtxt").write_text(text_format.MessageToString(config))
+    return digest
+
+
+_DATA_TYPES = {
+    TensorProto.FLOAT: model_config_pb2.TYPE_FP32,
+    TensorProto.INT64: model_config_pb2.TYPE_INT64,
+    TensorProto.UINT8: model_config_pb2.TYPE_UINT8,
+}
+
+
+def _add_tensors(entries: Any, values: Any) -> None:
+    for value in values:
+        tensor = value.type.tensor_type
+        dims = [dim.dim_value or -1 for dim in tensor.shape.dim][1:]  # the batch is implied
+        entry = entries.add(name=value.name, data_type=_DATA_TYPES[tensor.elem_type])
+        if dims:
+            entry.dims.extend(dims)
+        else:  # one scalar per row: Triton wants a shape of its own for that
+            entry.dims.append(1)
+            entry.reshape.SetInParent()
+
+
+def _write_text_to_video(folder: Path, graphs: dict[str, str]) -> None:
+    model_dir = folder / "text_to_video"
+    if TEMPLATE_DIR.is_dir():
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(TEMPLATE_DIR, model_dir / "1", ignore=ignored)
+    assets_dir = model_dir / "assets"
+    assets_dir.mkdir(parents=True)
+    (model_dir / "config.pbtxt").write_text(text_format.MessageToString(_text_to_video_config()))
+    _write_json(assets_dir / "base.json", _base_record(graphs))
+    _tokenizer().save(str(assets_dir / "tokenizer.json"))
+    save_file(_sampler_tables(), assets_dir / "samplers.safetensors")
+
+
+def _text_to_video_config() -> model_config_pb2.ModelConfig:
+    config = model_config_pb2.ModelConfig(name="text_to_video", backend="python")
+    config.model_transaction_policy.decoupled = True
+    string, int32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
+    config.input.add(name="prompt", data_type=string, dims=[1])
+    optional = {"negative_prompt": string, "policy": string, "scheduler": string}
+    optional |= {"revision": model_config_pb2.TYPE_INT64, "seed": model_config_pb2.TYPE_INT64}
+    optional |= dict.fromkeys(("num_inference_steps", "num_frames", "height", "width"), int32)
+    optional |= {"guidance_scale": model_config_pb2.TYPE_FP32}
+    for name, data_type in optional.items():
+        config.input.add(name=name, data_type=data_type, dims=[1], optional=True)
+    config.output.add(name="event", data_type=string, dims=[1])
+    config.output.add(name="frames", data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, -1, 3])
+    return config
+
+
+def _base_record(graphs: dict[str, str]) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "name": "fake",
+        "digest": "sha256:" + "0" * 64,
+        "latents": {"channels": CHANNELS, "vae_scale": VAE_SCALE},
+        "defaults": {
+            "num_frames": 2,
+            "height": 16,
+            "width": 16,
+            "fps": 8,
+            "num_inference_steps": 4,
+            "guidance_scale": 3.5,
+            "scheduler": "DDIMScheduler",
+        },
+        "limits": {
+            "num_frames": [1, 6],
+            "height": [16, 32],
+            "width": [16, 32],
+            "size_multiple": 8,
+            "num_inference_steps": [1, MAX_STEPS],
+            "guidance_scale": [0.0, 20.0],
+            "prompt_tokens": PROMPT_TOKENS,
+        },
+        "schedulers": list(SCHEDULERS),
+        "graphs": graphs,
+    }
+
+
+def _tokenizer() -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: index for index, letter in enumerate(alphabet)}
+    vocabulary |= {"<|startoftext|>": 256, "<|endoftext|>": 257}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>",
+        special_tokens=[("<|startoftext|>", 256), ("<|endoftext|>", 257)],
+    )
+    tokenizer.enable_padding(length=PROMPT_TOKENS, pad_id=257, pad_token="<|endoftext|>")
+    return tokenizer
+
+
+def _sampler_tables() -> dict[str, Array]:
+    tables: dict[str, Array] = {}
+    for scheduler in SCHEDULERS:
+        eta = 0.0 if scheduler == "DDIMScheduler" else 1.0
+        for steps in range(1, MAX_STEPS + 1):
+            for part, values in _dense_table(steps, eta).items():
+                tables[f"{scheduler}/{steps}/{part}"] = values
+    return tables
+
+
+def _dense_table(steps: int, eta: float) -> dict[str, Array]:
+    """x_k and the final latents as sums over (x_0, predictions, noises) of an epsilon sampler."""
+    timesteps = np.linspace(999, 0, steps + 1)[:-1].round()
+    kept = np.append(np.cos(0.5 * np.pi * (timesteps + 1) / 1001) ** 2, 1.0)  # alpha bar
+    rows = np.zeros((steps + 1, 1 + 2 * steps))
+    rows[0, 0] = 1.0
+    for k in range(steps):
+        here, after = kept[k], kept[k + 1]
+        sigma = eta * np.sqrt((1 - after) / (1 - here) * (1 - here / after))
+        rows[k + 1] = np.sqrt(after / here) * rows[k]
+        direction = np.sqrt(1 - after - sigma**2) - np.sqrt(after * (1 - here) / here)
+        rows[k + 1, 1 + k] += direction
+        rows[k + 1, 1 + steps + k] += sigma
+    table = {
+        "timesteps": timesteps,
+        "initial": rows[:, 0],
+        "pred": rows[:, 1 : 1 + steps],
+        "noise": rows[:, 1 + steps :],
+    }
+    if eta == 0.0:
+        del table["noise"]
+    return {part: np.ascontiguousarray(values, np.float32) for part, values in table.items()}
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
