@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
+export ORT_DISABLE_TELEMETRY = 1
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready

@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
+
 from unsee.client import (
     Cancelled,
     Client,

@@ -5,6 +5,7 @@ import sys
 
 import click
 import pytest
+
 from unsee.client import command
 from unsee.client.command import SUBCOMMANDS, run
 from unsee.client.errors import InputError, ServerError, UnseeError

@@ -5,6 +5,7 @@ import json
 import grpc
 import numpy as np
 import pytest
+
 from unsee.client.command import run
 
 

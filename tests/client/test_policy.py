@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from unsee.client import Concept, InputError, load_policy
 from unsee.client.policy import Policy
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+
 from unsee.client.errors import InputError
 from unsee.client.sheet import Marker, SheetRow, before_after_sheet, contact_sheet, evenly_spaced
 

@@ -4,6 +4,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
+
 from unsee.client import Clip, GenerationRecord, InputError
 
 

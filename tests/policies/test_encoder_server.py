@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+
 from unsee.client.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.serving.encoder_server import EncoderServer
 from unsee.serving.pointer import encoder_model

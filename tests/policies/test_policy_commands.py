@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from unsee.client.command import run
 from unsee.serving import pointer, publish
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
 from unsee.client.errors import InputError, RequestRejected, ServerError, ServerUnreachable
 from unsee.serving import encoder_server, pointer, publish
 

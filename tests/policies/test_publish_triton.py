@@ -1,13 +1,13 @@
 """Publishing against the real tritonserver: a good revision, a cut-off one, a wrong one."""
 
 import shutil
-import socket
 import time
 
 import numpy as np
 import onnxruntime
 import pytest
 from safetensors.numpy import save_file
+
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
 from unsee.client import Client, RequestRejected, ServerError
 from unsee.serving import pointer, publish
@@ -20,15 +20,8 @@ pytestmark = pytest.mark.triton
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("publish")
-    grpc_port, http_port, metrics_port = free_ports(3)
-    settings = ServerSettings(
-        repository_dir=write_fake_repository(folder / "repository"),
-        log_path=folder / "triton.log",
-        grpc_port=grpc_port,
-        http_port=http_port,
-        metrics_port=metrics_port,
-        threads=1,
-    )
+    repository_dir = write_fake_repository(folder / "repository")
+    settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
     with TritonServer(settings):
         yield settings
 
@@ -56,14 +49,6 @@ def publish_with(settings, tmp_path, monkeypatch):
         return publish.publish(policy_file, tmp_path, settings.repository_dir, settings.grpc_url)
 
     return run
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def write_golden(version_dir):

@@ -52,6 +52,8 @@ def test_what_is_given_is_taken_exactly(base):
     ("values", "sentence"),
     [
         ({}, "prompt is missing"),
+        ({"prompt": b""}, "prompt is empty"),
+        ({"prompt": b" \n"}, "prompt is empty"),
         ({"prompt": b"\xff"}, "prompt is not text in UTF-8"),
         ({"prompt": b"x", "seed": -1}, "seed must be 0 or more, not -1"),
         ({"prompt": b"x", "height": 20}, "height must be a multiple of 8, not 20"),

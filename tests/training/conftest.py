@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import write_tiny_base
 from PIL import Image
+
+from fakes import write_tiny_base
 from unsee.client.policy import Concept
 from unsee.training.base import Base, load_base
 from unsee.training.delta import Card, Delta

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+
 from fakes import write_tiny_base
 from unsee.training.base import Base, load_base
 from unsee.training.errors import BaseFolderError

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import tiny_text_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from fakes import tiny_text_encoder
 from unsee.client.errors import InputError
 from unsee.training import delta_folder
 from unsee.training.base import Base

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.training.base import Base

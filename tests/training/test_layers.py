@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from fakes import HIDDEN_SIZE, tiny_text_encoder
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from fakes import HIDDEN_SIZE, tiny_text_encoder
 from unsee.training.errors import BaseFolderError
 from unsee.training.layers import paper_parameters
 

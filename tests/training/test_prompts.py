@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+
 from unsee.client.errors import InputError
 from unsee.client.policy import Category, Concept
 from unsee.training.base import Base

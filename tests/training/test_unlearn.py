@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import write_tiny_base
 from PIL import Image
 from pydantic import ValidationError
 from transformers import CLIPTextModel
+
+from fakes import write_tiny_base
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.training.base import Base, load_base

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+
 from unsee.client.errors import InputError
 from unsee.training import job
 from unsee.training.cli import unlearn

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+
 from unsee.client.clip import Clip, Progress
 from unsee.client.errors import (
     Cancelled,

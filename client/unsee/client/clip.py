@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
 from unsee.client.errors import InputError
 
 Frames = NDArray[np.uint8]

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+
 from unsee.client.errors import InputError, UnseeError
 
 INTERRUPTED = 130
@@ -161,7 +162,8 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def main() -> NoReturn:
-    """The entry point of the `unsee` script."""
+    """The entry point of the `unsee` script; nothing it loads may report home unless asked to."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.exit(run())
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import field_validator as validates
+
 from unsee.client.errors import InputError
 
 Category = Literal["character", "style", "object", "person", "action"]

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
 from unsee.client.clip import Frames
 from unsee.client.errors import InputError
 

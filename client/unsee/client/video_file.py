@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+
 from unsee.client.clip import Frames
 from unsee.client.errors import InputError
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 from tritonclient.grpc import service_pb2
+
 from unsee.client.clip import Clip, GenerationRecord, Progress
 from unsee.client.errors import InputError, ServerError
 from unsee.client.policy import describe

@@ -13,6 +13,12 @@ from unsee.client.errors import ServerError
 if TYPE_CHECKING:
     from unsee.serving.triton import ServerSettings
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EXPOSED = (
+    "warning: whoever reaches {host} can also call the encoders, the UNet and the repository API "
+    "and so get round every policy; put a gateway before it that passes text_to_video only"
+)
+
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(1, 65535)
 
@@ -58,6 +64,8 @@ def serve(log_path: Path | None, **options: Any) -> None:
     try:
         with TritonServer(settings) as server:
             click.echo(_ready_line(settings))
+            if settings.host not in LOOPBACK:
+                click.echo(EXPOSED.format(host=settings.host), err=True)
             code = server.wait()
             raise ServerError(f"tritonserver ended by itself (exit code {code}); see {log_path}")
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
+
 from unsee.client.errors import RequestRejected, ServerError, ServerUnreachable
 
 CONNECT_TIMEOUT_S = 5.0

@@ -22,11 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from unsee.serving.errors import PortInUse, ServerNotReady
 from unsee.serving.installation import Installation, assemble_backends, find_installation
 from unsee.serving.interpreter import StubInterpreter, fit_interpreter
+from unsee.serving.ports import free_ports
 from unsee.serving.repository_check import loadable_models
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -48,6 +49,13 @@ class ServerSettings:
     metrics_port: int = 8002
     ready_timeout_s: float = 120.0
     threads: int | None = None
+
+    @classmethod
+    def on_free_ports(cls, repository_dir: Path, log_path: Path, **others: Any) -> Self:
+        """Settings with ports that nobody listens on, so that one server more is in no one's way."""
+        grpc_port, http_port, metrics_port = free_ports(3)
+        ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
+        return cls(repository_dir, log_path, **ports, **others)
 
     @property
     def ports(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from unsee.client.policy import describe
 from unsee.training.errors import BaseFolderError
 
@@ -185,6 +186,7 @@ def _load_component(base: str, place: Path | str, component: str) -> Any:
         raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
     import torch
     from safetensors import SafetensorError
+
     from unsee.training.quiet import quiet_libraries
 
     with quiet_libraries(), torch.inference_mode(False):

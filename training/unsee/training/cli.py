@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from unsee.client.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def unlearn(
 
 def _concept(name: str, category: str, aliases: tuple[str, ...]) -> Concept:
     from pydantic import ValidationError
+
     from unsee.client.policy import Concept, describe
 
     try:
@@ -87,6 +89,7 @@ def _concept(name: str, category: str, aliases: tuple[str, ...]) -> Concept:
 def _settings(base: Base, overrides: dict[str, Any], images_dir: Path | None) -> PaperMode:
     """The paper's settings, over them the base's, over them the command line's."""
     from pydantic import ValidationError
+
     from unsee.client.policy import describe
     from unsee.training.image_folder import image_files
     from unsee.training.settings import PaperMode

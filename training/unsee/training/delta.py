@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 from transformers import CLIPTextModel
+
 from unsee.client.policy import Concept
 from unsee.training.digest import tensors_digest
 from unsee.training.errors import DeltaMismatch

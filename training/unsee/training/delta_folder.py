@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+
 from unsee.client.errors import InputError
 from unsee.client.policy import describe
 from unsee.training.delta import Card, Delta

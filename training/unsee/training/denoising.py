@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+
 from unsee.training.base import Base
 from unsee.training.errors import BaseFolderError
 from unsee.training.quiet import quiet_libraries

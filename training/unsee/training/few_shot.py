@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.training.base import Base

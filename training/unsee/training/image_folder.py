@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
 from unsee.client.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.training.base import Base

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+
 from unsee.training.base import Base
 
 

@@ -5,6 +5,7 @@ Finds them in the model's own modules, whatever its depth, width or prefix. Know
 
 import torch
 from transformers import CLIPTextModel
+
 from unsee.training.errors import BaseFolderError
 
 

@@ -72,6 +72,8 @@ def parse_request(tensors: Mapping[str, Array], base: Base) -> GenerationRequest
         height=_integer(tensors, "height", defaults.height),
         width=_integer(tensors, "width", defaults.width),
     )
+    if not request.prompt.strip():
+        raise _invalid("prompt is empty; say what the clip shall show")
     if request.seed < 0:
         raise _invalid(f"seed must be 0 or more, not {request.seed}")
     _check("num_inference_steps", request.num_inference_steps, limits.num_inference_steps)
