@@ -1,0 +1,52 @@
+"""PyTorch modules with exactly the inputs and outputs of the exported graphs.
+
+Each holds one model of diffusers or transformers; none knows names, sizes or ONNX.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class TextEncoderModule(nn.Module):
+    """`input_ids` int64 [B, L] -> `last_hidden_state` float32 [B, L, D]."""
+
+    def __init__(self, text_encoder: Any) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        hidden: Tensor = self.text_encoder(input_ids=input_ids).last_hidden_state
+        return hidden
+
+
+class VideoUNetModule(nn.Module):
+    """`sample` [B, C, F, h, w], `timestep` [B], `encoder_hidden_states` [B, L, D], float32."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        prediction: Tensor = self.unet(sample, timestep, encoder_hidden_states).sample
+        return prediction
+
+
+class VAEDecoderModule(nn.Module):
+    """`latents` float32 [B, C, F, h, w] -> `frames` uint8 [B, F, H, W, 3]."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+        self.scaling_factor = vae.config.scaling_factor
+        self.shift_factor = vae.config.get("shift_factor") or 0.0
+
+    def forward(self, latents: Tensor) -> Tensor:
+        batch, channels, frames, height, width = latents.shape
+        images = latents.permute(0, 2, 1, 3, 4).reshape(-1, channels, height, width)
+        images = images / self.scaling_factor + self.shift_factor
+        pixels = self.vae.decode(images, return_dict=False)[0]
+        levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        rgb_last: Tensor = levels.permute(0, 2, 3, 1)
+        return rgb_last.reshape(batch, frames, *rgb_last.shape[1:])

@@ -1,0 +1,91 @@
+"""Triton model configurations, built as `ModelConfig` protobufs and printed as `config.pbtxt`.
+
+Knows Triton's vocabulary and a graph's border, no file and no model. Nothing in a configuration
+says which server, backend implementation or device will load it.
+"""
+
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from unsee.export.graphs import Graph, TensorSpec
+
+MODEL_FILE = "model.onnx"
+TEXT_TO_VIDEO = "text_to_video"
+MAX_QUEUE_DELAY_MICROSECONDS = 500
+"""How long a UNet evaluation waits for others to share its batch."""
+
+_STRING, _INT32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
+_OPTIONAL_INPUTS = {
+    "negative_prompt": _STRING,
+    "policy": _STRING,
+    "revision": model_config_pb2.TYPE_INT64,
+    "seed": model_config_pb2.TYPE_INT64,
+    "num_inference_steps": _INT32,
+    "guidance_scale": model_config_pb2.TYPE_FP32,
+    "num_frames": _INT32,
+    "height": _INT32,
+    "width": _INT32,
+    "scheduler": _STRING,
+}
+
+
+def graph_config(graph: Graph, model_name: str) -> Any:
+    """The `ModelConfig` of an exported graph under the name `model_name`."""
+    config = model_config_pb2.ModelConfig(
+        name=model_name,
+        backend="onnxruntime",
+        default_model_filename=MODEL_FILE,
+        max_batch_size=graph.max_batch_size,
+    )
+    for entries, tensors in ((config.input, graph.inputs), (config.output, graph.outputs)):
+        for tensor in tensors:
+            _add_tensor(entries, tensor)
+    config.instance_group.add(count=1)  # without it Triton makes two of each on a CPU
+    return config
+
+
+def text_encoder_config(graph: Graph, model_name: str) -> Any:
+    """As `graph_config`; every revision stays loaded beside the others."""
+    config = graph_config(graph, model_name)
+    config.version_policy.all.SetInParent()
+    return config
+
+
+def video_unet_config(graph: Graph) -> Any:
+    """As `graph_config`; concurrent requests share a batch.
+
+    There are no queue policies: with one instance they stall dispatch by up to 500 ms (Triton
+    24.10).
+    """
+    config = graph_config(graph, graph.name)
+    config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_MICROSECONDS
+    return config
+
+
+def text_to_video_config() -> Any:
+    """The `ModelConfig` of the decoupled Python model that clients call."""
+    config = model_config_pb2.ModelConfig(name=TEXT_TO_VIDEO, backend="python", max_batch_size=0)
+    config.model_transaction_policy.decoupled = True
+    config.input.add(name="prompt", data_type=_STRING, dims=[1])
+    for name, data_type in _OPTIONAL_INPUTS.items():
+        config.input.add(name=name, data_type=data_type, dims=[1], optional=True)
+    config.output.add(name="event", data_type=_STRING, dims=[1])
+    config.output.add(name="frames", data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, -1, 3])
+    config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    return config
+
+
+def pbtxt(config: Any) -> str:
+    """The configuration as the text of `config.pbtxt`."""
+    text: str = text_format.MessageToString(config)
+    return text
+
+
+def _add_tensor(entries: Any, tensor: TensorSpec) -> None:
+    data_type = getattr(model_config_pb2, f"TYPE_{tensor.data_type}")
+    dims = [-1 if isinstance(dim, str) else dim for dim in tensor.dims[1:]]  # the batch is implied
+    entry = entries.add(name=tensor.name, data_type=data_type, dims=dims or [1])
+    if not dims:  # one number per row: dims may not be empty, the reshaped dims may
+        entry.reshape.SetInParent()

@@ -1,0 +1,138 @@
+"""A PyTorch module to an ONNX file, through PyTorch's dynamo exporter.
+
+The same weights give the same bytes: what the exporter notes about the machine (stack traces, file
+names) is taken out. Knows of a graph only what `Graph` says; checks nothing (see `parity`).
+
+Opset 20 with IR version 10 needs ONNX Runtime 1.18 or later, which NGC's Triton 24.10 has (1.19);
+on the CPU it was as fast as opsets 18, 21 and 23 or faster.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx_ir
+import torch
+from onnx_ir import passes
+from onnx_ir.passes import common
+from onnxscript import opset18 as op
+from onnxscript import optimizer
+
+from unsee.export.graphs import Graph
+
+OPSET = 20
+EXTERNAL_DATA_BYTES = 2**31 - 2**24
+"""Weights beyond this go to `model.onnx.data`: a protobuf message ends at 2 GiB."""
+
+_LARGEST_SIZE = {"B": 64}
+_LARGEST_OTHER_SIZE = 1024
+
+
+def export_onnx(graph: Graph, model: Any, file: Path) -> None:
+    """Write `model` (eval mode, float32) as `graph` to `file`.
+
+    From 2 GB of weights on they are written to `<file>.data` beside it.
+    """
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            graph.wrap(model),
+            graph.example_inputs(graph.traced_sizes, seed=0),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in graph.inputs],
+            output_names=[tensor.name for tensor in graph.outputs],
+            dynamic_shapes=_dynamic_shapes(graph),
+            custom_translation_table={
+                torch.ops.aten.repeat_interleave.self_int: _repeat_interleave
+            },
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        exported = program.model
+        _simplify(exported)
+        _save(exported, file)
+
+
+def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
+    axes = {dim for tensor in graph.inputs for dim in tensor.dims if isinstance(dim, str)}
+    dims: dict[str, Any] = {}
+    for axis in sorted(axes):
+        largest = _LARGEST_SIZE.get(axis, _LARGEST_OTHER_SIZE)
+        dim = torch.export.Dim(axis, min=1, max=largest)
+        multiple = graph.multiples.get(axis, 1)
+        dims[axis] = multiple * dim if multiple > 1 else dim
+    return tuple(
+        {place: dims[dim] for place, dim in enumerate(tensor.dims) if isinstance(dim, str)}
+        for tensor in graph.inputs
+    )
+
+
+def _repeat_interleave(
+    self: Any, repeats: Any, dim: int | None = None, output_size: Any = None
+) -> Any:
+    """`aten::repeat_interleave.self_int` along one axis, its count a number or symbolic.
+
+    onnxscript 0.7 expands the axis before the new one when the count is symbolic.
+    """
+    if dim is None:
+        self, dim = op.Reshape(self, _numbers(-1)), 0
+    rank = len(self.shape)
+    axis = dim % rank
+    count = _numbers(repeats) if isinstance(repeats, int) else op.Reshape(repeats, _numbers(-1))
+    ones_before, ones_after = [1] * (axis + 1), [1] * (rank - axis - 1)
+    parts = [_numbers(*ones_before), count] + ([_numbers(*ones_after)] if ones_after else [])
+    repeated = op.Expand(op.Unsqueeze(self, _numbers(axis + 1)), op.Concat(*parts, axis=0))
+    shape = [op.Shape(self, start=0, end=axis)] if axis else []
+    shape.append(_numbers(-1))
+    shape += [op.Shape(self, start=axis + 1)] if ones_after else []
+    return op.Reshape(repeated, op.Concat(*shape, axis=0))
+
+
+def _numbers(*values: int) -> Any:
+    return op.Constant(value_ints=list(values))
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Fold constants, drop what is unused or double, forget stack traces.
+
+    The exporter's own optimiser also matches rewrite rules against every node, which takes most of
+    its time and changed nothing in the speed of these graphs.
+    """
+    passes.Sequential(common.InlinePass())(model)
+    optimizer.fold_constants(model, onnx_shape_inference=True)
+    passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+        common.ClearMetadataAndDocStringPass(),
+    )(model)
+
+
+def _save(model: onnx_ir.Model, file: Path) -> None:
+    weights = (value.const_value for value in model.graph.initializers.values())
+    size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
+    external = f"{file.name}.data" if size_bytes > EXTERNAL_DATA_BYTES else None
+    onnx_ir.save(model, file, external_data=external)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's warnings to itself inside the block; errors are raised as ever."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,186 @@
+"""Revisions: numbered, immutable versions of the Triton model `text_encoder_<policy>`.
+
+Knows a revision's files and how its number is found, not how the encoder came to be nor which
+revision is active.
+
+    <N>/model.onnx           the encoder
+    <N>/export.json          what it was made from and its parity
+    <N>/revision.json        policy, concepts and digests
+    <N>/golden.safetensors   `input_ids` INT64 [n, L] and PyTorch's `last_hidden_state` FP32
+                             [n, L, D] for them: a server that loaded the revision must agree
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import save
+
+from unsee.client.policy import Concept
+from unsee.export.atomic_write import locked, new_folder, write_file
+from unsee.export.graphs import TextEncoderGraph
+from unsee.export.model_config import pbtxt, text_encoder_config
+from unsee.export.parity import ParityReport
+from unsee.export.version import GraphExport, export_version, read_export
+from unsee.training.base import Base
+from unsee.training.delta import Card
+
+REVISION_FILE = "revision.json"
+GOLDEN_FILE = "golden.safetensors"
+_TAKEN = re.compile(r"(?:rejected-)?([1-9][0-9]*)")
+
+
+class DeltaDigest(BaseModel):
+    """Which delta a revision contains: its concept's name and the digest of its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concept: str
+    tensors_digest: str
+
+
+class RevisionRecord(BaseModel):
+    """The content of `revision.json`; `encoder_digest` is that of the exported graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    policy: str
+    revision: int
+    concepts: tuple[Concept, ...]
+    base: str
+    base_digest: str
+    encoder_digest: str
+    deltas: tuple[DeltaDigest, ...]
+    parity: ParityReport
+    created_at: datetime
+
+
+def encoder_model(policy_name: str) -> str:
+    """The name of the Triton model that holds a policy's revisions."""
+    return f"text_encoder_{policy_name}"
+
+
+def write_revision(
+    text_encoder: Any,
+    policy_name: str,
+    concepts: Sequence[Concept],
+    base: Base,
+    repository_dir: Path,
+    delta_cards: Sequence[Card],
+) -> int:
+    """Export `text_encoder` as the next revision of the policy and return its number.
+
+    The version folder appears whole or not at all; writers of one policy take turns. A number is
+    never used twice, not even that of a revision which was rejected (`rejected-<N>`). Raises
+    `ParityError` if the exported encoder differs from `text_encoder`.
+    """
+    model_dir = repository_dir / encoder_model(policy_name)
+    with locked(model_dir):
+        revision = _next_revision(model_dir)
+        with new_folder(model_dir / str(revision)) as version_dir:
+            fill_revision(
+                version_dir, revision, text_encoder, policy_name, concepts, base, delta_cards
+            )
+        write_encoder_config(text_encoder, policy_name, base, repository_dir)
+    return revision
+
+
+def find_revision(
+    policy_name: str,
+    concepts: Sequence[Concept],
+    base: Base,
+    repository_dir: Path,
+    delta_cards: Sequence[Card],
+    among: Iterable[int],
+) -> int | None:
+    """The newest revision of `among` that was built from just these inputs, or None.
+
+    A revision whose files are not as its records say is passed over.
+    """
+    model_dir = repository_dir / encoder_model(policy_name)
+    wanted = (base.digest(), _plain(concepts), _delta_digests(delta_cards))
+    for revision in sorted(among, reverse=True):
+        version_dir = model_dir / str(revision)
+        try:
+            record = RevisionRecord.model_validate_json((version_dir / REVISION_FILE).read_bytes())
+        except (OSError, ValidationError):
+            continue
+        found = (record.base_digest, record.concepts, record.deltas)
+        if found == wanted and read_export(version_dir) is not None:
+            return revision
+    return None
+
+
+def fill_revision(
+    version_dir: Path,
+    revision: int,
+    text_encoder: Any,
+    policy_name: str,
+    concepts: Sequence[Concept],
+    base: Base,
+    delta_cards: Sequence[Card],
+) -> GraphExport:
+    """Write a revision's four files into the empty folder `version_dir`."""
+    export = export_version(text_encoder_graph(base), text_encoder, version_dir)
+    _write_golden(text_encoder, [concept.name for concept in concepts], base, version_dir)
+    record = RevisionRecord(
+        policy=policy_name,
+        revision=revision,
+        concepts=_plain(concepts),
+        base=base.name,
+        base_digest=base.digest(),
+        encoder_digest=export.sha256,
+        deltas=_delta_digests(delta_cards),
+        parity=export.parity,
+        created_at=datetime.now(UTC),
+    )
+    (version_dir / REVISION_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    return export
+
+
+def write_encoder_config(
+    text_encoder: Any, policy_name: str, base: Base, repository_dir: Path
+) -> None:
+    """Write the policy's `config.pbtxt`, the same for every revision."""
+    name = encoder_model(policy_name)
+    config = text_encoder_config(text_encoder_graph(base), name)
+    write_file(repository_dir / name / "config.pbtxt", pbtxt(config).encode())
+
+
+def text_encoder_graph(base: Base) -> TextEncoderGraph:
+    """The graph of the base's text encoder, which all of its revisions share."""
+    return TextEncoderGraph.of(base.text_encoder(), base.tokenizer().model_max_length)
+
+
+def _plain(concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+    """The concepts without what a policy file adds to them."""
+    return tuple(Concept(name=c.name, category=c.category, aliases=c.aliases) for c in concepts)
+
+
+def _delta_digests(cards: Sequence[Card]) -> tuple[DeltaDigest, ...]:
+    return tuple(
+        DeltaDigest(concept=card.concept.name, tensors_digest=card.tensors_digest) for card in cards
+    )
+
+
+def _next_revision(model_dir: Path) -> int:
+    matches = (_TAKEN.fullmatch(path.name) for path in model_dir.iterdir())
+    return 1 + max((int(match[1]) for match in matches if match), default=0)
+
+
+def _write_golden(
+    text_encoder: Any, concepts: Sequence[str], base: Base, version_dir: Path
+) -> None:
+    prompts = ["", *concepts]
+    encoded = base.tokenizer()(
+        prompts, padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+    with torch.no_grad():
+        hidden = text_encoder(input_ids=encoded).last_hidden_state
+    golden = {"input_ids": encoded, "last_hidden_state": hidden.to(torch.float32).contiguous()}
+    (version_dir / GOLDEN_FILE).write_bytes(save(golden))

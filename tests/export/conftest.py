@@ -1,0 +1,39 @@
+"""One tiny base and its exported repository, shared by these tests; copy before changing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fakes import write_tiny_base
+from unsee.export.repository import ExportRecord, write_repository
+from unsee.training.base import Base, load_base
+
+
+@dataclass(frozen=True)
+class Exported:
+    base_dir: Path
+    base: Base
+    repository_dir: Path
+    record: ExportRecord
+    stages: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def tiny_base_dir(tmp_path_factory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_base_dir) -> Base:
+    return load_base(tiny_base_dir)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_base_dir, tiny_base, tmp_path_factory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported") / "repository"
+    stages: list[str] = []
+    record = write_repository(tiny_base, folder, stages.append)
+    return Exported(tiny_base_dir, tiny_base, folder, record, tuple(stages))

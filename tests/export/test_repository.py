@@ -1,0 +1,162 @@
+"""The whole repository of a tiny base: complete, left alone when up to date, renewed when not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+from unsee.export.cli import export
+from unsee.export.errors import RepositoryError
+from unsee.export.repository import write_repository
+from unsee.export.version import EXPORT_FILE, model_digest, read_export
+from unsee.training.base import load_base
+
+
+@pytest.fixture
+def repository(exported, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(exported.repository_dir, tmp_path / "repository")
+
+
+def state(folder):
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_layout_is_complete(exported):
+    files = {
+        str(path.relative_to(exported.repository_dir))
+        for path in exported.repository_dir.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    expected = {"policies.json", "text_encoder_base/1/revision.json"}
+    expected |= {"text_encoder_base/1/golden.safetensors", "text_to_video/1/model.py"}
+    for model in ("text_encoder_base", "video_unet", "vae_decoder"):
+        expected |= {f"{model}/1/model.onnx", f"{model}/1/export.json", f"{model}/config.pbtxt"}
+    for asset in ("tokenizer.json", "samplers.safetensors", "base.json"):
+        expected.add(f"text_to_video/assets/{asset}")
+    expected.add("text_to_video/config.pbtxt")
+    assert expected <= files
+    assert {f for f in files - expected if not f.startswith("text_to_video/1/")} == set()
+
+
+def test_the_first_pointer_file_makes_the_base_active(exported):
+    content = json.loads((exported.repository_dir / "policies.json").read_bytes())
+    state = {"active": 1, "eligible": [1], "history": [1]}
+    assert content == {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
+
+
+def test_base_json_carries_the_bases_own_values(exported):
+    content = json.loads(
+        (exported.repository_dir / "text_to_video" / "assets" / "base.json").read_bytes()
+    )
+    assert content["digest"] == exported.base.digest()
+    assert content["latents"] == {"channels": 4, "vae_scale": 8}
+    assert content["defaults"]["scheduler"] == "DDIMScheduler"
+    assert content["defaults"]["num_frames"] == 4
+    assert content["limits"]["num_inference_steps"] == [1, 5]
+    assert content["limits"]["size_multiple"] == 16
+    assert content["limits"]["prompt_tokens"] == 48
+    for model in ("video_unet", "vae_decoder"):
+        assert content["graphs"][model] == model_digest(exported.repository_dir / model / "1")
+
+
+def test_tokenizer_json_tokenises_like_the_bases_tokenizer(exported):
+    folder = exported.repository_dir / "text_to_video" / "assets"
+    fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    slow = exported.base.tokenizer()
+    for text in ("", "Blimbo", "Zoë in the RAIN,  twice"):
+        assert fast.encode(text).ids == slow(text, padding="max_length").input_ids
+
+
+def test_samplers_cover_every_number_of_steps(exported):
+    file = exported.repository_dir / "text_to_video" / "assets" / "samplers.safetensors"
+    with safe_open(file, framework="np") as tensors:
+        names = set(tensors.keys())
+    assert {f"DDIMScheduler/{steps}/pred" for steps in range(1, 6)} <= names
+    assert exported.record.num_tables["DDIMScheduler"] == 5
+
+
+def test_a_second_run_changes_nothing(exported, repository):
+    before = state(repository)
+    record = write_repository(load_base(exported.base_dir), repository)
+    assert all(outcome.reused for outcome in record.graphs)
+    assert state(repository) == before
+
+
+def test_a_changed_source_is_exported_again_and_nothing_else(exported, repository):
+    base = load_base(exported.base_dir)
+    with torch.no_grad():
+        base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
+    before = state(repository)
+    record = write_repository(base, repository)
+    assert {o.model: o.reused for o in record.graphs} == {
+        "text_encoder_base": True,
+        "vae_decoder": False,
+        "video_unet": True,
+    }
+    after = state(repository)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        "vae_decoder/1/model.onnx",
+        "vae_decoder/1/export.json",
+        "text_to_video/assets/base.json",
+    }
+    assert after.keys() == before.keys()
+
+
+def test_a_damaged_export_is_not_taken_for_an_export(repository):
+    version_dir = repository / "vae_decoder" / "1"
+    assert read_export(version_dir) is not None
+    with (version_dir / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert read_export(version_dir) is None
+    (version_dir / EXPORT_FILE).write_text("{}")
+    assert read_export(version_dir) is None
+
+
+def test_what_an_interrupted_export_left_is_removed(exported, repository):
+    leftover = repository / "video_unet" / ".unfinished-0"
+    leftover.mkdir()
+    write_repository(load_base(exported.base_dir), repository)
+    assert not leftover.exists()
+
+
+def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, repository):
+    folder = repository / "text_encoder_family" / "1"
+    folder.mkdir(parents=True)
+    record = {"policy": "family", "base_digest": "sha256:of another base"}
+    (folder / "revision.json").write_text(json.dumps(record))
+    before = state(repository)
+    with pytest.raises(RepositoryError, match=r"'family'.*another base than tiny"):
+        write_repository(load_base(exported.base_dir), repository)
+    assert state(repository) == before
+
+
+def test_policies_json_of_a_living_repository_is_kept(exported, repository):
+    (repository / "policies.json").write_text('{"mine": 1}')
+    write_repository(load_base(exported.base_dir), repository)
+    assert (repository / "policies.json").read_text() == '{"mine": 1}'
+
+
+def test_the_command_reports_each_graph_and_as_json(exported, repository):
+    arguments = ["--base", str(exported.base_dir), "--repository", str(repository)]
+    done = CliRunner().invoke(export, arguments)
+    assert done.exit_code == 0, done.output
+    for model in ("text_encoder_base", "vae_decoder", "video_unet"):
+        assert f"{model} " in done.stdout
+    assert "up to date" in done.stdout
+    assert "parity" in done.stdout
+    done = CliRunner().invoke(export, [*arguments, "--json"])
+    content = json.loads(done.stdout)
+    assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
+    assert content["samplers"]["DDIMScheduler"] == 5
