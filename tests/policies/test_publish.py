@@ -72,7 +72,7 @@ def files(tmp_path, monkeypatch):
     )
     written = []
 
-    def write_revision(policy, base_path, repository_dir, say):
+    def write_revision(policy, base_path, repository_dir, eligible, say):
         revision = len(written) + 1
         folder = repository_dir / f"text_encoder_{policy.name}" / str(revision)
         folder.mkdir(parents=True)
@@ -173,3 +173,12 @@ def test_the_repository_of_the_same_base_is_accepted(files):
     file = files.repository / "text_to_video" / "assets" / "base.json"
     file.write_text('{"digest": "sha256:this"}')
     publish._check_same_base(SimpleNamespace(digest=lambda: "sha256:this"), files.repository)
+
+
+def test_an_eligible_revision_that_fails_its_probe_stays(files, monkeypatch):
+    run_publish(files, monkeypatch, FakeServer(), promote=True)
+    monkeypatch.setattr(publish, "_write_revision", lambda *arguments: 1)  # found, not written
+    with pytest.raises(ServerError, match="differs"):
+        run_publish(files, monkeypatch, FakeServer(probe_error=1.0))
+    assert (files.repository / "text_encoder_family" / "1").is_dir()
+    assert pointer.read(files.repository).state("family").active == 1

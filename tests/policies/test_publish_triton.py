@@ -36,7 +36,7 @@ def publish_with(settings, tmp_path, monkeypatch):
     )
 
     def run(spoil):
-        def write_revision(policy, base_path, repository_dir, say):
+        def write_revision(policy, base_path, repository_dir, eligible, say):
             model_dir = repository_dir / "text_encoder_family"
             taken = [p.name.removeprefix("rejected-") for p in model_dir.iterdir()]
             revision = 1 + max(int(name) for name in taken if name.isdigit())

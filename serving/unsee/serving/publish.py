@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ def publish(
 ) -> PublishResult:
     """Makes the next revision of a policy eligible, and active when `promote` is given.
 
+    A policy that has not changed since an eligible revision gets that revision again.
+
     Args:
         say: gets a line before each stage.
 
@@ -75,12 +77,18 @@ def publish(
 
     started = time.monotonic()
     policy = load_policy(policy_file)
-    pointer.read(repository_dir)
+    known = pointer.read(repository_dir).policies
+    eligible = known.get(policy.name, pointer.PolicyState()).eligible
     with EncoderServer(url) as server:
         server.check_live()
-        revision = _write_revision(policy, base_path, repository_dir, say)
+        revision = _write_revision(policy, base_path, repository_dir, eligible, say)
         model_dir = repository_dir / encoder_model(policy.name)
-        probe_error = _load_and_probe(server, model_dir, revision, say)
+        try:
+            probe_error = _load_and_probe(server, model_dir, revision, say)
+        except ServerError as cause:
+            if revision in eligible:  # it may be in use: leave it
+                raise
+            raise _refused(server, model_dir, revision, cause) from cause
     pointer.eligible(repository_dir, policy.name, revision)
     if promote:
         pointer.promote(repository_dir, policy.name, revision)
@@ -88,21 +96,27 @@ def publish(
     return PublishResult(policy.name, revision, model_dir.name, probe_error, promote, seconds)
 
 
-def _write_revision(policy: Policy, base_path: Path, repository_dir: Path, say: Say) -> int:
-    from unsee.export.repository import write_revision
+def _write_revision(
+    policy: Policy, base_path: Path, repository_dir: Path, eligible: Sequence[int], say: Say
+) -> int:
+    """The next revision of the policy, or the eligible one that is already what it would be."""
+    from unsee.export.revision import find_revision, write_revision
     from unsee.training.base import load_base
     from unsee.training.delta import compose
     from unsee.training.delta_folder import load_delta
 
     base = load_base(base_path)
     deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    cards = [delta.card for delta in deltas]
     _check_same_base(base, repository_dir)
+    same = find_revision(policy.name, policy.unsee, base, repository_dir, cards, eligible)
+    if same is not None:
+        say(f"revision {same} of the policy {policy.name} has these deltas already")
+        return same
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
     encoder = compose(base.text_encoder(), deltas)
     say("exporting the text encoder")
-    cards = [delta.card for delta in deltas]
-    revision: int = write_revision(encoder, policy.name, policy.unsee, base, repository_dir, cards)
-    return revision
+    return write_revision(encoder, policy.name, policy.unsee, base, repository_dir, cards)
 
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
@@ -124,17 +138,14 @@ def _check_same_base(base: Base, repository_dir: Path) -> None:
 
 def _load_and_probe(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> float:
     say(f"loading revision {revision} of {model_dir.name}")
-    try:
-        server.load(model_dir.name, revision)
-        say("probing it by inference")
-        error = server.probe(model_dir.name, revision, _golden(model_dir / str(revision)))
-        if not error <= PROBE_TOLERANCE:
-            raise ServerError(
-                f"its answer differs from the recorded one by {error:.2g} of the largest value, "
-                f"and {PROBE_TOLERANCE:g} is allowed"
-            )
-    except ServerError as cause:
-        raise _refused(server, model_dir, revision, cause) from cause
+    server.load(model_dir.name, revision)
+    say("probing it by inference")
+    error = server.probe(model_dir.name, revision, _golden(model_dir / str(revision)))
+    if not error <= PROBE_TOLERANCE:
+        raise ServerError(
+            f"its answer differs from the recorded one by {error:.2g} of the largest value, "
+            f"and {PROBE_TOLERANCE:g} is allowed"
+        )
     return error
 
 

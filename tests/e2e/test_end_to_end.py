@@ -1,0 +1,314 @@
+"""The whole product through its command line, against a real tritonserver and a tiny base.
+
+Steps share one server (module scope) and run in order: each leaves what the next one needs.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import write_tiny_base
+from unsee.client.client import Client
+from unsee.client.clip import Clip, Progress
+from unsee.client.errors import RequestRejected, ServerError
+from unsee.serving.ports import free_ports
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+
+PROMPT = "Blimbo in the rain"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A served repository and the folder that everything lies in."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    grpc_port: int
+
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    def unsee(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return run_unsee(self.folder, *args)
+
+    def publish(self, policy: str) -> subprocess.CompletedProcess[str]:
+        """Publish and promote `policy`, whatever the client's process prints."""
+        return self.unsee(
+            "publish",
+            f"{policy}.yaml",
+            "--base",
+            "base",
+            "--repository",
+            "repository",
+            "--url",
+            self.url,
+            "--promote",
+            "--json",
+        )
+
+
+def run_unsee(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unsee.client.command", *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start_server(folder: Path) -> tuple[subprocess.Popen[str], int]:
+    grpc_port, http_port, metrics_port = free_ports(3)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "unsee.client.command",
+            "serve",
+            "--repository",
+            "repository",
+            "--grpc-port",
+            str(grpc_port),
+            "--http-port",
+            str(http_port),
+            "--metrics-port",
+            str(metrics_port),
+        ],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return process, grpc_port
+
+
+def wait_until_serving(process: subprocess.Popen[str], grpc_port: int) -> None:
+    deadline = time.monotonic() + 120
+    with Client(f"127.0.0.1:{grpc_port}") as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                client.generate(PROMPT, policy="base", num_inference_steps=1)
+                return
+            except ServerError:
+                time.sleep(0.5)
+    process.kill()
+    output = process.stdout.read() if process.stdout else ""
+    raise AssertionError(f"the server did not come up:\n{output}")
+
+
+def write_policy(folder: Path, name: str, delta: str) -> None:
+    content = {"name": name, "unsee": [{"concept": "Blimbo", "category": "character"}]}
+    content["unsee"][0]["delta"] = delta  # type: ignore[index]
+    (folder / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("end_to_end")
+    write_tiny_base(folder / "base")
+    ok(run_unsee(folder, "export", "--base", "base", "--repository", "repository"))
+    unlearn = ("unlearn", "Blimbo", "--category", "character", "--base", "base")
+    ok(run_unsee(folder, *unlearn, "--learning-rate", "0.02", "-o", "deltas/strong"))
+    ok(run_unsee(folder, *unlearn, "--learning-rate", "0.001", "-o", "deltas/weak"))
+    write_policy(folder, "family", "deltas/strong")
+    process, grpc_port = start_server(folder)
+    wait_until_serving(process, grpc_port)
+    yield Service(folder, process, grpc_port)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url, timeout_s=120) as client:
+        yield client
+
+
+def test_publish_makes_revision_1_active(service: Service) -> None:
+    result = json.loads(ok(service.publish("family")))
+    assert (result["policy"], result["revision"], result["active"]) == ("family", 1, True)
+    table = ok(service.unsee("policies", "--repository", "repository"))
+    assert "family" in table
+    assert "Blimbo" in table
+
+
+def test_publishing_the_same_policy_again_makes_no_new_revision(service: Service) -> None:
+    result = json.loads(ok(service.publish("family")))
+    assert result["revision"] == 1
+    assert not (service.repository / "text_encoder_family" / "2").exists()
+
+
+def test_the_two_policies_differ_only_by_their_encoder(client: Client) -> None:
+    clips = {
+        policy: client.generate(PROMPT, policy=policy, seed=5, num_inference_steps=4)
+        for policy in ("base", "family")
+    }
+    assert not np.array_equal(clips["base"].frames, clips["family"].frames)
+    base, family = (clips[p].record.model_dump() for p in ("base", "family"))
+    assert base["encoder_digest"] != family["encoder_digest"]
+    for same in ("seed", "prompt", "base_digest", "scheduler", "num_inference_steps"):
+        assert base[same] == family[same]
+
+
+def test_generate_writes_every_kind_of_file(service: Service) -> None:
+    outputs = ["clip.mp4", "clip.gif", "clip.png", "clip.npy"]
+    args = [arg for name in outputs for arg in ("-o", name)]
+    stdout = ok(
+        service.unsee(
+            "generate",
+            PROMPT,
+            "--policy",
+            "family",
+            "--seed",
+            "5",
+            "--steps",
+            "4",
+            "--url",
+            service.url,
+            "--json",
+            *args,
+        )
+    )
+    assert json.loads(stdout)["record"]["seed"] == 5
+    assert all((service.folder / name).stat().st_size > 0 for name in outputs)
+
+
+def test_a_seed_gives_the_same_bytes_alone_and_in_company(client: Client) -> None:
+    alone = client.generate(PROMPT, policy="family", seed=9, num_inference_steps=6)
+    clips: dict[int, Clip] = {}
+
+    def ask(seed: int) -> None:
+        policy = "family" if seed % 2 else "base"
+        clips[seed] = client.generate(PROMPT, policy=policy, seed=seed, num_inference_steps=6)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8, 12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.array_equal(alone.frames, clips[9].frames)
+
+
+def test_promote_swaps_under_way_without_failing_a_request(
+    service: Service, client: Client
+) -> None:
+    write_policy(service.folder, "family", "deltas/weak")
+    revisions: list[int] = []
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            clip = client.generate(PROMPT, policy="family", seed=1, num_inference_steps=2)
+            revisions.append(clip.record.revision)
+
+    asker = threading.Thread(target=keep_asking)
+    asker.start()
+    try:
+        assert json.loads(ok(service.publish("family")))["revision"] == 2
+        ok(service.unsee("promote", "family", "--revision", "1", "--repository", "repository"))
+        back = client.generate(PROMPT, policy="family", seed=1, num_inference_steps=2)
+        ok(service.unsee("promote", "family", "--revision", "2", "--repository", "repository"))
+        forth = client.generate(PROMPT, policy="family", seed=1, num_inference_steps=2)
+    finally:
+        stop.set()
+        asker.join()
+    assert (back.record.revision, forth.record.revision) == (1, 2)
+    assert set(revisions) <= {1, 2}
+    assert not np.array_equal(back.frames, forth.frames)
+    named = client.generate(PROMPT, policy="family", revision=1, seed=1, num_inference_steps=2)
+    assert np.array_equal(named.frames, back.frames)
+
+
+def test_closing_a_stream_stops_the_work(client: Client) -> None:
+    stream = client.stream(PROMPT, policy="base", seed=1, num_inference_steps=50)
+    first = next(stream)
+    assert isinstance(first, Progress)
+    stream.close()
+    again = client.generate(PROMPT, policy="base", seed=1, num_inference_steps=2)
+    assert again.frames.dtype == np.uint8
+
+
+BAD_REQUESTS = [
+    ({"policy": "nobody"}, "NOT_FOUND", "nobody"),
+    ({"policy": "family", "revision": 99}, "NOT_FOUND", "99"),
+    ({"prompt": ""}, "INVALID_ARGUMENT", "prompt"),
+    ({"prompt": "very " * 200}, "INVALID_ARGUMENT", "token"),
+    ({"num_inference_steps": 0}, "INVALID_ARGUMENT", "num_inference_steps"),
+    ({"num_inference_steps": 10_000}, "INVALID_ARGUMENT", "num_inference_steps"),
+    ({"num_frames": 1000}, "INVALID_ARGUMENT", "num_frames"),
+    ({"height": 63}, "INVALID_ARGUMENT", "height"),
+    ({"guidance_scale": -1.0}, "INVALID_ARGUMENT", "guidance_scale"),
+    ({"guidance_scale": float("nan")}, "INVALID_ARGUMENT", "guidance_scale"),
+    ({"scheduler": "MagicScheduler"}, "INVALID_ARGUMENT", "MagicScheduler"),
+    ({"seed": -1}, "INVALID_ARGUMENT", "seed"),
+    ({}, "INVALID_ARGUMENT", "policy"),
+]
+
+
+@pytest.mark.parametrize(("options", "status", "mentions"), BAD_REQUESTS)
+def test_a_bad_request_gets_one_sentence_and_its_status(
+    client: Client, options: dict[str, object], status: str, mentions: str
+) -> None:
+    arguments = {"prompt": PROMPT} | ({"policy": "base"} if options else {}) | options
+    with pytest.raises(RequestRejected) as refusal:
+        client.generate(**arguments)  # type: ignore[arg-type]
+    message = str(refusal.value)
+    assert refusal.value.status == status
+    assert mentions in message
+    assert "Traceback" not in message
+    assert "\n" not in message.strip()
+
+
+def test_a_policy_of_another_base_is_refused(service: Service) -> None:
+    write_tiny_base(service.folder / "other", seed=1)
+    done = service.unsee(
+        "publish",
+        "family.yaml",
+        "--base",
+        "other",
+        "--repository",
+        "repository",
+        "--url",
+        service.url,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupting_serve_leaves_nothing_behind(service: Service) -> None:
+    before = {path.name for path in Path("/dev/shm").iterdir()}
+    process, grpc_port = start_server(service.folder)
+    wait_until_serving(process, grpc_port)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    # the module's own server may add or drop regions meanwhile, this one's must be gone
+    left = {path.name for path in Path("/dev/shm").iterdir()} - before
+    assert not left
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", grpc_port)) != 0
