@@ -54,8 +54,14 @@ class ServerSettings:
     def on_free_ports(cls, repository_dir: Path, log_path: Path, **others: Any) -> Self:
         """Settings with ports that nobody listens on: one server more is in no one's way."""
         grpc_port, http_port, metrics_port = free_ports(3)
-        ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
-        return cls(repository_dir, log_path, **ports, **others)
+        return cls(
+            repository_dir,
+            log_path,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            metrics_port=metrics_port,
+            **others,
+        )
 
     @property
     def ports(self) -> dict[str, int]:
