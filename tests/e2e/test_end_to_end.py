@@ -198,12 +198,12 @@ def test_generate_writes_every_kind_of_file(service: Service) -> None:
 
 
 def test_a_seed_gives_the_same_bytes_alone_and_in_company(client: Client) -> None:
-    alone = client.generate(PROMPT, policy="family", seed=9, num_inference_steps=6)
+    alone = client.generate(PROMPT, policy="family", seed=9, num_inference_steps=5)
     clips: dict[int, Clip] = {}
 
     def ask(seed: int) -> None:
         policy = "family" if seed % 2 else "base"
-        clips[seed] = client.generate(PROMPT, policy=policy, seed=seed, num_inference_steps=6)
+        clips[seed] = client.generate(PROMPT, policy=policy, seed=seed, num_inference_steps=5)
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8, 12)]
     for thread in threads:
@@ -244,7 +244,7 @@ def test_promote_swaps_under_way_without_failing_a_request(
 
 
 def test_closing_a_stream_stops_the_work(client: Client) -> None:
-    stream = client.stream(PROMPT, policy="base", seed=1, num_inference_steps=50)
+    stream = client.stream(PROMPT, policy="base", seed=1, num_inference_steps=5)
     first = next(stream)
     assert isinstance(first, Progress)
     stream.close()
