@@ -79,6 +79,17 @@ def test_a_signal_stops_the_server_and_leaves_nothing(start, fake_repository, tm
     assert remains(process.pid, tmp_path) == []
 
 
+def test_sigint_stops_a_background_job_of_a_script(start, fake_repository):
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a non-interactive shell's `&` does
+    try:
+        process = start(fake_repository)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    assert process.stdout.readline().startswith("ready: ")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=TIMEOUT_S) == ("stopped\n", "")
+
+
 def test_a_killed_launcher_takes_its_server_with_it(start, settings, fake_repository, tmp_path):
     process = start(fake_repository)
     assert process.stdout.readline().startswith("ready: ")

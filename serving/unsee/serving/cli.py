@@ -60,7 +60,8 @@ def serve(log_path: Path | None, **options: Any) -> None:
 
     log_path = (log_path or _default_log_path(options["grpc_port"])).absolute()
     settings = ServerSettings(log_path=log_path, **options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a script's background jobs ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     try:
         with TritonServer(settings) as server:
             click.echo(_ready_line(settings))

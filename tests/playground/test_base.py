@@ -1,0 +1,133 @@
+"""The base that is checked in: it loads, it is small, and the judge is right about renders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
+from tokenizers import Tokenizer
+from transformers import CLIPTokenizer
+
+from playground import models
+from playground.captions import canonical_prompt
+from playground.dataset import DataSpec, build_dataset
+from playground.generate import generate_clips, generate_stills, load_t2i, load_t2v
+from playground.intervals import wilson_interval
+from playground.judge import Judge
+from playground.tokenizer import training_captions
+from playground.train_data import BASE_DIR
+from playground.train_judge import accuracy
+from playground.world import CONCEPTS, Scene, find_concept
+
+STRANGE = ("", " ", "Ünïcödé 漢字 🙂", "a zebra's 1234 marmalades!", "\n\ttabs", "<|endoftext|>")
+
+
+def test_tokenizers_agree() -> None:
+    folder = BASE_DIR / "t2i" / "tokenizer"
+    slow = CLIPTokenizer.from_pretrained(folder)
+    fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in [*training_captions(99, 1000), *STRANGE]:
+        assert slow(text).input_ids == fast.encode(text).ids, text
+    assert slow.model_max_length == models.MAX_TOKENS
+    assert slow.pad_token_id == slow.eos_token_id
+
+
+def test_vocabulary_and_merges_rebuild_the_tokenizer() -> None:
+    folder = BASE_DIR / "t2i" / "tokenizer"
+    whole = CLIPTokenizer.from_pretrained(folder)
+    rebuilt = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    for text in training_captions(98, 50):
+        assert whole(text).input_ids == rebuilt(text).input_ids
+
+
+def test_captions_fit_the_encoder() -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(BASE_DIR / "t2i" / "tokenizer")
+    longest = max(len(tokenizer(text).input_ids) for text in training_captions(97, 2000))
+    assert longest <= models.MAX_TOKENS
+
+
+def test_t2i_loads_and_generates_reproducibly() -> None:
+    pipeline = load_t2i(BASE_DIR / "t2i")
+    assert isinstance(pipeline, StableDiffusionPipeline)
+    prompts = ["Blimbo", "a car"]
+    first = generate_stills(pipeline, prompts, [1, 2], num_inference_steps=2)
+    again = generate_stills(pipeline, prompts, [1, 2], num_inference_steps=2)
+    assert first.shape == (2, 1, 64, 64, 3)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_t2v_loads_and_shares_the_encoder() -> None:
+    pipeline = load_t2v(BASE_DIR / "t2v")
+    assert isinstance(pipeline, TextToVideoSDPipeline)
+    clip = generate_clips(pipeline, ["Blimbo jumping"], [1], num_inference_steps=2)
+    assert clip.shape == (1, 8, 64, 64, 3)
+    for part in ("text_encoder", "tokenizer", "vae"):
+        link = BASE_DIR / "t2v" / part
+        assert link.is_symlink()
+        assert link.readlink() == Path("..") / "t2i" / part
+
+
+def test_stills_show_what_is_prompted() -> None:
+    judge, pipeline = Judge.from_pretrained(BASE_DIR / "judge"), load_t2i(BASE_DIR / "t2i")
+    concepts = [c for c in CONCEPTS if c.category in ("character", "object")]
+    prompts = [canonical_prompt(concept) for concept in concepts]
+    stills = generate_stills(pipeline, prompts, list(range(len(prompts))))
+    verdicts = zip(concepts, judge.classify(stills), strict=True)
+    seen = [verdict.sees(concept.name) for concept, verdict in verdicts]
+    assert np.mean(seen) >= 0.8
+
+
+def test_base_is_small() -> None:
+    files = [f for f in BASE_DIR.rglob("*") if f.is_file() and not f.is_symlink()]
+    weights = [f for f in files if f.suffix == ".safetensors" and "t2v/vae" not in str(f)]
+    assert sum(f.stat().st_size for f in weights) <= 60e6
+    assert not [f for f in files if f.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
+
+
+def test_judge_is_right_about_renders(tmp_path: Path) -> None:
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    stills = build_dataset(DataSpec("stills", 200, seed=987), tmp_path, workers=2)
+    clips = build_dataset(DataSpec("clips", 100, seed=988), tmp_path, workers=2)
+    for head, share in accuracy(judge, stills, clips).items():
+        assert share >= 0.98, head
+
+
+def test_verdict_answers_by_name_and_alias() -> None:
+    from playground.render import render_clip
+
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    clip = render_clip(Scene(subject="car", action="sliding"))
+    still, moving = judge.classify(clip[None, :1])[0], judge.classify(clip[None])[0]
+    assert moving.sees("automobile")
+    assert moving.sees("car", any_frame=True)
+    assert not moving.sees("tree")
+    assert moving.sees("sliding")
+    assert still.action is None
+    assert find_concept("automobile").name == still.subject
+
+
+def test_judge_refuses_other_arrays() -> None:
+    judge = Judge()
+    with pytest.raises(ValueError, match="uint8"):
+        judge.classify(np.zeros((1, 64, 64, 3), dtype=np.uint8))
+
+
+def test_inflated_video_unet_equals_the_image_unet() -> None:
+    torch.manual_seed(0)
+    image, video = models.new_image_unet().eval(), models.new_video_unet().eval()
+    assert models.inflate(image, video) == len(image.state_dict())
+    clips, context = torch.randn(1, models.LATENT_CHANNELS, 3, 8, 8), torch.randn(1, 5, 256)
+    with torch.no_grad():
+        whole = video(clips, torch.tensor([300]), context).sample
+        for frame in range(3):
+            single = image(clips[:, :, frame], torch.tensor([300]), context).sample
+            torch.testing.assert_close(whole[:, :, frame], single, atol=1e-4, rtol=1e-4)
+
+
+def test_wilson_interval_matches_published_values() -> None:
+    low, high = wilson_interval(8, 10)
+    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
+    assert wilson_interval(0, 0) == (0.0, 1.0)

@@ -1,0 +1,79 @@
+"""The demo's choice of questions and what it reports; the demo itself needs a server."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playground.demo import unlearnable_concept
+from playground.demo_questions import GROUPS, Question, choose_questions
+from playground.demo_report import Share, Trial, share, write_sheet
+from playground.world import CONCEPTS, find_concept
+from unsee.client.clip import Clip, GenerationRecord
+from unsee.client.errors import InputError
+
+UNLEARNABLE = [concept.name for concept in CONCEPTS if concept.category != "background"]
+
+
+@given(
+    name=st.sampled_from(UNLEARNABLE),
+    count=st.integers(min_value=3, max_value=60),
+    seed=st.integers(min_value=0, max_value=2**16),
+)
+def test_questions_ask_for_the_concept_and_for_what_is_kept(
+    name: str, count: int, seed: int
+) -> None:
+    questions = choose_questions(unlearnable_concept(name), count, seed)
+    assert len(questions) == count
+    assert {question.group for question in questions} == set(GROUPS)
+    for question in questions:
+        category = find_concept(question.concept).category
+        own = find_concept(name).category
+        match question.group:
+            case "concept":
+                assert question.concept == name
+            case "siblings":
+                assert category == own
+                assert question.concept != name
+            case "others":
+                assert category not in (own, "background")
+
+
+@pytest.mark.parametrize("name", ["Blimbo", "Oskrivane", "Ulmi Zandrake"])
+def test_prompts_about_what_is_kept_do_not_name_the_concept(name: str) -> None:
+    questions = choose_questions(unlearnable_concept(name), 90, 0)
+    kept = [question.prompt for question in questions if question.group != "concept"]
+    assert not [prompt for prompt in kept if re.search(name, prompt, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("name", ["nobody", "desert", ""])
+def test_what_cannot_be_unlearned_is_refused_in_one_sentence(name: str) -> None:
+    with pytest.raises(InputError, match="no concept of the playground"):
+        unlearnable_concept(name)
+
+
+def test_a_share_counts_one_group_under_one_policy() -> None:
+    seen = [(True, False), (True, True), (False, False)]
+    trials = [_trial("concept", before, after) for before, after in seen]
+    trials.append(_trial("others", True, True))
+    assert share(trials, "concept", "base") == Share(2, 3)
+    assert share(trials, "concept", "family") == Share(1, 3)
+    assert str(Share(0, 12)) == "0/12  (0-24 %)"  # Wilson: z^2 / (n + z^2) with z = 1.96
+
+
+def test_the_sheet_shows_each_group(tmp_path) -> None:
+    trials = [_trial(group, True, group != "concept") for group in GROUPS]
+    write_sheet(trials, "Blimbo", tmp_path / "sheet.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def _trial(group, before: bool, after: bool) -> Trial:
+    frames = np.zeros((4, 64, 64, 3), np.uint8)
+    record = GenerationRecord.model_construct()
+    clips = {policy: Clip(frames, record) for policy in ("base", "family")}
+    question = Question("Blimbo jumping", 0, "Blimbo", group)
+    return Trial(question, clips, {"base": before, "family": after})

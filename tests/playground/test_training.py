@@ -1,0 +1,171 @@
+"""The training loop: mixed precision is right, and a cut run resumes as if it was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from playground import models
+from playground.dataset import DataSpec, build_dataset
+from playground.loop import Budget, StepRandom, Trainer, learning_rate_at
+from playground.mixed_precision import use_mixed_precision
+from playground.muon import orthogonalised
+from playground.stages import STAGES, Places
+from playground.train import main
+from playground.train_autoencoder import (
+    AutoencoderTask,
+    fold_normalisation,
+    latent_statistics,
+)
+
+
+class ToyTask:
+    """Fits a small net to a fixed linear map."""
+
+    name = "toy"
+    seed = 3
+
+    def __init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        self.modules = nn.ModuleDict({"net": self.net})
+
+    def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(16, 4, generator=random.torch)
+        return (self.net(x) - x[:, :2]).square().mean(), {}
+
+
+BUDGET = Budget(steps=12, learning_rate=1e-2, warmup_steps=3, log_steps=5)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = Trainer(ToyTask(), BUDGET, tmp_path / "whole")
+    assert whole.run()
+    cut = Trainer(ToyTask(), BUDGET, tmp_path / "cut")
+    assert not cut.run(stop_at_step=5)
+    resumed = Trainer(ToyTask(), BUDGET, tmp_path / "cut")
+    assert resumed.step == 5
+    assert resumed.run()
+    for name, value in whole.ema.average.items():
+        assert torch.equal(value, resumed.ema.average[name]), name
+    for a, b in zip(whole.parameters, resumed.parameters, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_autoencoder_resumes_exactly(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    stills = build_dataset(DataSpec("stills", 4, seed=1), data, workers=1)
+    clips = build_dataset(DataSpec("clips", 2, seed=1), data, workers=1)
+
+    def trainer(folder: str) -> Trainer:
+        budget = Budget(steps=2, learning_rate=1e-3, warmup_steps=1)
+        return Trainer(AutoencoderTask(stills, clips, batch_size=2), budget, tmp_path / folder)
+
+    whole = trainer("whole")
+    whole.run()
+    trainer("cut").run(stop_at_step=1)
+    resumed = trainer("cut")
+    resumed.run()
+    for name, value in whole.ema.average.items():
+        torch.testing.assert_close(value, resumed.ema.average[name], atol=1e-6, rtol=1e-5)
+
+
+def test_interrupt_saves_and_leaves_cleanly(tmp_path: Path) -> None:
+    class Interrupting(ToyTask):
+        def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().loss(random, step)
+
+    trainer = Trainer(Interrupting(), BUDGET, tmp_path / "run")
+    assert not trainer.run()
+    assert Trainer(ToyTask(), BUDGET, tmp_path / "run").step == 5
+    assert {f.suffix for f in (tmp_path / "run").iterdir()} == {".safetensors", ".json"}
+
+
+def test_exploding_loss_is_an_error(tmp_path: Path) -> None:
+    class Exploding(ToyTask):
+        def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
+            loss, metrics = super().loss(random, step)
+            return loss * float("nan"), metrics
+
+    with pytest.raises(FloatingPointError, match="toy"):
+        Trainer(Exploding(), BUDGET, tmp_path / "run").run()
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    budget = Budget(steps=100, learning_rate=1.0, warmup_steps=10)
+    assert learning_rate_at(0.0, 0, budget) == pytest.approx(0.1)
+    assert learning_rate_at(0.1, 10, budget) > 0.9
+    assert learning_rate_at(1.0, 100, budget) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_mixed_convolution_has_the_exact_ones_gradients(size: int) -> None:
+    torch.manual_seed(0)
+    exact = nn.Conv2d(6, 5, 3, padding=1)
+    mixed = nn.Conv2d(6, 5, 3, padding=1)
+    mixed.load_state_dict(exact.state_dict())
+    use_mixed_precision(mixed)
+    x = torch.randn(2, 6, size, size)
+    inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    for layer, value in zip((exact, mixed), inputs, strict=True):
+        layer(value).square().mean().backward()
+    pairs = [
+        (inputs[0].grad, inputs[1].grad),
+        (exact.weight.grad, mixed.weight.grad),
+        (exact.bias.grad, mixed.bias.grad),
+    ]
+    for wanted, found in pairs:
+        assert (wanted - found).norm() < 0.02 * wanted.norm()
+
+
+def test_mixed_temporal_convolution_is_the_exact_one() -> None:
+    torch.manual_seed(0)
+    exact = nn.Conv3d(6, 5, (3, 1, 1), padding=(1, 0, 0))
+    mixed = nn.Conv3d(6, 5, (3, 1, 1), padding=(1, 0, 0))
+    mixed.load_state_dict(exact.state_dict())
+    use_mixed_precision(mixed)
+    x = torch.randn(2, 6, 4, 3, 3)
+    outputs = [exact(x), mixed(x)]
+    for output in outputs:
+        output.square().mean().backward()
+    for wanted, found in [outputs, (exact.weight.grad, mixed.weight.grad)]:
+        assert (wanted - found).norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
+def test_orthogonalised_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.4
+
+
+def test_folding_normalises_latents_and_keeps_reconstructions() -> None:
+    torch.manual_seed(0)
+    vae = models.new_autoencoder().eval()
+    images = torch.rand(4, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        before = vae.decode(vae.encode(images).latent_dist.mean).sample
+        fold_normalisation(vae, *latent_statistics(vae, images))
+        latents = vae.encode(images).latent_dist.mean
+        after = vae.decode(latents).sample
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
+    assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
+
+
+def test_stages_are_in_the_order_they_need_each_other() -> None:
+    assert list(STAGES) == ["autoencoder", "t2i", "t2v", "judge"]
+
+
+def test_a_stage_without_its_predecessor_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="autoencoder"):
+        Places(tmp_path, tmp_path).average("autoencoder")
+    assert main(["--stage", "t2i", "--build-dir", str(tmp_path)]) == 2

@@ -1,0 +1,153 @@
+"""The drawn world: scenes, renders and captions agree with their labels."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from playground.captions import (
+    ACTION_WORDS,
+    BACKGROUND_ALONE,
+    BACKGROUND_PHRASES,
+    canonical_prompt,
+    canonical_scene,
+    caption,
+    plain_prompt,
+    prompts_for,
+)
+from playground.dataset import DataSpec, build_dataset
+from playground.render import render_clip, render_still
+from playground.world import (
+    CATEGORIES,
+    CLIP_ODDS,
+    CONCEPTS,
+    HEADS,
+    LABELS,
+    STILL_ODDS,
+    Concept,
+    Scene,
+    concepts_in,
+    find_concept,
+    head_of,
+    random_scene,
+)
+
+
+def test_concepts_have_unique_names_and_aliases() -> None:
+    words = [w.lower() for c in CONCEPTS for w in (c.name, *c.aliases)]
+    assert len(words) == len(set(words))
+    assert {c.category for c in CONCEPTS} == set(CATEGORIES)
+    assert find_concept("automobile").name == "car"
+    with pytest.raises(KeyError, match="no concept is called"):
+        find_concept("zebra")
+
+
+def test_rendering_is_deterministic() -> None:
+    scenes = [random_scene(np.random.default_rng(7), CLIP_ODDS) for _ in range(2)]
+    assert scenes[0] == scenes[1]
+    np.testing.assert_array_equal(render_clip(scenes[0]), render_clip(scenes[1]))
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 16])
+def test_clip_has_the_asked_shape(num_frames: int) -> None:
+    clip = render_clip(Scene(subject="car", action="sliding"), num_frames)
+    assert clip.shape == (num_frames, 64, 64, 3)
+    assert clip.dtype == np.uint8
+
+
+@pytest.mark.parametrize("head", ["subject", "style", "background"])
+def test_every_concept_looks_different_from_its_siblings(head: str) -> None:
+    frames = {}
+    for name in LABELS[head]:
+        parts: dict[str, str | None] = {"subject": "house", head: None if name == "none" else name}
+        frames[name] = render_still(Scene(**parts)).astype(float)
+    for a, b in itertools.combinations(frames, 2):
+        assert np.abs(frames[a] - frames[b]).mean() > 4, f"{a} and {b} look alike"
+
+
+@pytest.mark.parametrize("action", LABELS["action"][1:])
+def test_actions_move_and_still_scenes_hardly_do(action: str) -> None:
+    def motion(scene: Scene) -> float:
+        clip = render_clip(scene).astype(float)
+        return float(np.abs(np.diff(clip, axis=0)).mean())
+
+    assert motion(Scene(subject="Takkit", action=action)) > 4
+    assert motion(Scene(subject="Takkit")) < 1
+
+
+def test_subjects_fill_a_good_part_of_the_frame() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        scale = random_scene(rng, STILL_ODDS).nuisance.scale
+        assert 0.45 <= scale <= 0.85
+
+
+def words_for(name: str) -> list[str]:
+    """Every wording that names a concept."""
+    phrases = [
+        *ACTION_WORDS.get(name, ()),
+        *BACKGROUND_PHRASES.get(name, ()),
+        *BACKGROUND_ALONE.get(name, ()),
+    ]
+    concept = find_concept(name)
+    return [p.lower() for p in (name, *concept.aliases, *phrases)]
+
+
+def test_captions_mention_what_the_labels_say() -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(500):
+        scene = random_scene(rng, CLIP_ODDS)
+        text = caption(scene, rng).lower()
+        for head in HEADS:
+            name = getattr(scene, head)
+            if name is not None:
+                assert any(word in text for word in words_for(name)), (scene, text)
+
+
+def test_captions_name_no_style_or_subject_that_is_absent() -> None:
+    rng = np.random.default_rng(12)
+    names = [c for c in CONCEPTS if c.category in ("character", "style", "person")]
+    for _ in range(300):
+        scene = random_scene(rng, CLIP_ODDS)
+        text = caption(scene, rng)
+        for concept in names:
+            shown = getattr(scene, head_of(concept.category)) == concept.name
+            assert (concept.name in text) == shown, text
+
+
+@pytest.mark.parametrize("concept", CONCEPTS, ids=lambda c: c.name)
+def test_evaluation_prompts_show_the_concept(concept: Concept) -> None:
+    for prompt, scene in prompts_for(concept, np.random.default_rng(0), 12):
+        assert getattr(scene, head_of(concept.category)) == concept.name
+        assert prompt
+        assert scene.action is None or scene.subject is not None
+    scene = canonical_scene(concept)
+    assert canonical_prompt(concept) == plain_prompt(scene)
+    assert concept.name.lower() in canonical_prompt(concept).lower() or (
+        concept.category == "background"
+    )
+
+
+def test_dataset_is_cached_and_reproducible(tmp_path_factory: pytest.TempPathFactory) -> None:
+    roots = [tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")]
+    spec = DataSpec("clips", 3, seed=5)
+    first, second = (build_dataset(spec, root, workers=1) for root in roots)
+    np.testing.assert_array_equal(first.frames, second.frames)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    again = build_dataset(spec, roots[0], workers=1)
+    np.testing.assert_array_equal(first.frames, again.frames)
+    assert first.scene(0).label_ids() == tuple(first.labels[0])
+
+
+def test_categories_are_large_enough_to_have_siblings() -> None:
+    sizes = {category: len(concepts_in(category)) for category in CATEGORIES}
+    assert sizes == {
+        "character": 6,
+        "style": 6,
+        "object": 8,
+        "person": 6,
+        "action": 6,
+        "background": 5,
+    }
