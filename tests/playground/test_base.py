@@ -127,6 +127,21 @@ def test_inflated_video_unet_equals_the_image_unet() -> None:
             torch.testing.assert_close(whole[:, :, frame], single, atol=1e-4, rtol=1e-4)
 
 
+def test_every_temporal_layer_can_learn_after_inflation() -> None:
+    torch.manual_seed(0)
+    video = models.new_video_unet()
+    models.inflate(models.new_image_unet(), video)
+    clips, context = torch.randn(1, models.LATENT_CHANNELS, 3, 8, 8), torch.randn(1, 5, 256)
+    video(clips, torch.tensor([300]), context).sample.square().mean().backward()
+    last = [
+        p
+        for name, p in video.named_parameters()
+        if name.endswith("conv4.3.weight") or ("temp" in name and "proj_out.weight" in name)
+    ]
+    assert len(last) > 10
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in last)
+
+
 def test_wilson_interval_matches_published_values() -> None:
     low, high = wilson_interval(8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)

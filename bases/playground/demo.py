@@ -1,0 +1,212 @@
+"""`make demo`: the whole product on the playground base, from a concept to proof.
+
+Unlearns one concept, exports, serves from a real tritonserver, publishes a policy, asks for the
+same prompts and seeds under `base` and under the policy, and lets the judge look. What an earlier
+run left (delta, exports, revision) is found again; only the clips are made anew, because they show
+that the server in front of you works. Knows the order of the work; each step is a package's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import yaml
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from playground.demo_questions import Question, choose_questions
+from playground.demo_report import Trial, print_results, write_clips, write_record, write_sheet
+from playground.judge import Judge
+from playground.world import find_concept
+from unsee.client.client import Client
+from unsee.client.clip import Clip
+from unsee.client.errors import InputError, UnseeError
+from unsee.client.policy import BASE_POLICY, Concept
+from unsee.export.repository import write_repository
+from unsee.serving.publish import publish
+from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.training.base import Base, load_base
+from unsee.training.job import Outcome, UnlearnJob, run_job
+from unsee.training.progress import stage_progress
+from unsee.training.settings import PaperMode
+
+BASE_DIR = Path(__file__).parent
+POLICY = "family"
+POLICIES = (BASE_POLICY, POLICY)
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What to unlearn and how much to show; each question is asked under both policies."""
+
+    output_dir: Path
+    concept: str
+    seed: int
+    num_questions: int
+
+    @property
+    def repository_dir(self) -> Path:
+        return self.output_dir / "model_repository"
+
+    @property
+    def server(self) -> ServerSettings:
+        log_path = self.output_dir / "tritonserver.log"
+        return ServerSettings.on_free_ports(self.repository_dir, log_path)
+
+
+class Stages:
+    """Announces each stage on the terminal and keeps its seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Runs the block as the stage `name`."""
+        self.console.print(f"[bold]{name}[/bold]")
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+
+    def say(self, line: str) -> None:
+        self.console.print(f"  {line}", style="dim", highlight=False, markup=False)
+
+
+@click.command()
+@click.option("--output-dir", type=click.Path(path_type=Path), default="demo", show_default=True)
+@click.option("--concept", default="Blimbo", show_default=True, help="What to unlearn.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--questions", type=click.IntRange(min=3), default=36, show_default=True, help="Prompts to ask."
+)
+def demo(output_dir: Path, concept: str, seed: int, questions: int) -> None:
+    """Unlearn a concept, serve it from Triton, and see what has changed."""
+    run(DemoSettings(output_dir.absolute(), concept, seed, questions), Console())
+
+
+def run(settings: DemoSettings, console: Console) -> None:
+    """Runs the demo and leaves clips, sheet and record in `settings.output_dir`.
+
+    Raises:
+        UnseeError: what went wrong in one sentence; whatever was started has been stopped.
+    """
+    concept = unlearnable_concept(settings.concept)
+    stages = Stages(console)
+    base = load_base(BASE_DIR)
+    with stages.stage("unlearn"):
+        outcome = unlearn_concept(base, concept, settings)
+        stages.say(f"{'found again' if outcome.reused else 'made'}: {outcome.folder}")
+    with stages.stage("export"):
+        exported = write_repository(base, settings.repository_dir, stages.say)
+    with ExitStack() as stack:
+        with stages.stage("start Triton"):
+            server = stack.enter_context(TritonServer(settings.server))
+            stages.say(f"ready at {server.settings.grpc_url}; log: {server.settings.log_path}")
+        url = server.settings.grpc_url
+        with stages.stage("publish"):
+            policy_file = write_policy(settings.output_dir, concept, outcome.folder)
+            result = publish(
+                policy_file, BASE_DIR, settings.repository_dir, url, promote=True, say=stages.say
+            )
+            stages.say(f"{POLICY}: revision {result.revision} is active")
+        questions = choose_questions(concept, settings.num_questions, settings.seed)
+        with stages.stage("generate"):
+            clips = generate_clips(url, questions, console)
+    with stages.stage("judge"):
+        trials = judged(questions, clips)
+    write_clips(trials, settings.output_dir / "clips")
+    write_sheet(trials, concept.name, settings.output_dir / "before_after.png")
+    write_record(trials, outcome.delta.card, exported, stages.seconds, settings.output_dir)
+    print_results(trials, concept.name, stages.seconds, settings.output_dir, console)
+
+
+def unlearnable_concept(name: str) -> Concept:
+    """The world's concept of that name.
+
+    Raises:
+        InputError: the world has no such concept, or it is a background.
+    """
+    try:
+        known = find_concept(name)
+        return Concept.model_validate({"name": known.name, "category": known.category})
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{name!r} is no concept of the playground that can be unlearned; its README lists them"
+        ) from None
+
+
+def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Outcome:
+    """Paper mode with the settings that the base recommends."""
+    paper_mode = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
+    folder = settings.output_dir / "deltas" / concept.name.lower().replace(" ", "-")
+    job = UnlearnJob(base, concept, paper_mode, settings.seed)
+    try:
+        return run_job(job, folder, force=False, stage_progress=stage_progress)
+    except InputError:  # a delta of other settings, or of weights that have been trained since
+        return run_job(job, folder, force=True, stage_progress=stage_progress)
+
+
+def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:
+    """The policy file that publishing reads, as a person would write it."""
+    entry = {"concept": concept.name, "category": concept.category, "delta": str(delta_dir)}
+    file = output_dir / f"{POLICY}.yaml"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(
+        yaml.safe_dump({"name": POLICY, "unsee": [entry]}, sort_keys=False), encoding="utf-8"
+    )
+    temporary.replace(file)
+    return file
+
+
+def generate_clips(
+    url: str, questions: list[Question], console: Console
+) -> dict[tuple[int, str], Clip]:
+    """One clip per question and policy, by (index of the question, policy)."""
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    asked = [(i, q, policy) for i, q in enumerate(questions) for policy in POLICIES]
+    with Client(url) as client, Progress(*columns, console=console, transient=True) as bar:
+        return {
+            (i, policy): client.generate(question.prompt, policy=policy, seed=question.seed)
+            for i, question, policy in bar.track(asked, description="  clips")
+        }
+
+
+def judged(questions: list[Question], clips: dict[tuple[int, str], Clip]) -> list[Trial]:
+    """What the judge sees in each clip of each question."""
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    trials = []
+    for i, question in enumerate(questions):
+        pair = {policy: clips[i, policy] for policy in POLICIES}
+        verdicts = {
+            policy: judge.classify(clip.frames[None])[0].sees(question.concept)
+            for policy, clip in pair.items()
+        }
+        trials.append(Trial(question, pair, verdicts))
+    return trials
+
+
+def main() -> int:
+    """The demo as a program: one sentence and an exit code instead of a traceback."""
+    try:
+        demo.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run it again to go on", err=True)
+        return 130
+    except UnseeError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
