@@ -29,6 +29,7 @@ def test_tokenizers_agree() -> None:
     folder = BASE_DIR / "t2i" / "tokenizer"
     slow = CLIPTokenizer.from_pretrained(folder)
     fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    fast.no_padding()  # the file carries the padding of whoever saved it
     for text in [*training_captions(99, 1000), *STRANGE]:
         assert slow(text).input_ids == fast.encode(text).ids, text
     assert slow.model_max_length == models.MAX_TOKENS
