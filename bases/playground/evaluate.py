@@ -113,10 +113,6 @@ def evaluate_base(
 ) -> dict[str, Any]:
     judge = Judge.from_pretrained(base_dir / "judge")
     results: dict[str, Any] = {
-        "num_prompts_per_concept": n,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
         "versions": {
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
@@ -132,6 +128,12 @@ def evaluate_base(
         shown = [c for c in CONCEPTS if kind == "t2v" or c.category != "action"]
         trials = run_trials(shown, generate, judge, n, seed)
         results[kind] = summarise(trials, kind == "t2v")
+        results[kind]["settings"] = {
+            "num_prompts_per_concept": n,
+            "seed": seed,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+        }
         results[kind]["seconds"] = round(time.monotonic() - start, 1)
     return results
 
@@ -158,7 +160,8 @@ def main(arguments: list[str] | None = None) -> int:
     results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, args.kinds)
     print_table(results)
     output = args.output or args.base_dir / "results.json"
-    output.write_text(json.dumps(results, indent=1) + "\n")
+    kept = json.loads(output.read_text()) if output.exists() else {}
+    output.write_text(json.dumps({**kept, **results}, indent=1) + "\n")
     return 0
 
 
