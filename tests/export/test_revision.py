@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,14 +133,21 @@ def test_threads_get_different_numbers(tiny_base, tmp_path, quick_export):
     assert sorted(numbers) == [1, 2, 3, 4]
 
 
-def test_processes_get_different_numbers(tiny_base, tmp_path, quick_export):
-    tiny_base.digest()
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=write, args=(tiny_base, tmp_path)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
+WRITE_REVISION = """
+import sys
+from pathlib import Path
+from unsee.export.revision import write_revision
+from unsee.training.base import load_base
+
+base = load_base(Path(sys.argv[1]))
+write_revision(base.text_encoder(), "family", (), base, Path(sys.argv[2]), ())
+"""
+
+
+def test_processes_get_different_numbers(tiny_base_dir, tmp_path):
+    command = [sys.executable, "-c", WRITE_REVISION, str(tiny_base_dir), str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
     folder = tmp_path / "text_encoder_family"
     records = [json.loads(p.read_bytes()) for p in sorted(folder.glob("*/revision.json"))]
     assert [record["revision"] for record in records] == [1, 2, 3]
