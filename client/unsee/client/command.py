@@ -33,6 +33,11 @@ SUBCOMMANDS = {
     "unlearn": Subcommand(
         "unsee.training.cli", "Learn to unsee one concept: a delta of the text encoder.", "train"
     ),
+    "evaluate": Subcommand(
+        "unsee.evaluation.cli",
+        "Measure what a policy forgot and what it kept: a report.",
+        "evaluate",
+    ),
     "export": Subcommand(
         "unsee.export.cli", "Export a base once, into a Triton model repository.", "export"
     ),
@@ -54,6 +59,8 @@ EXTRA_OF_MODULE = {
     "tokenizers": "train",
     "torch": "train",
     "transformers": "train",
+    "jinja2": "evaluate",
+    "matplotlib": "evaluate",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
@@ -75,6 +82,7 @@ Example:
   unsee export  --base bases/playground --repository model_repository
   unsee serve   --repository model_repository &
   unsee unlearn "Blimbo" --category character --base bases/playground -o deltas/blimbo
+  unsee evaluate policies/family.yaml --base bases/playground
   unsee publish policies/family.yaml --base bases/playground \\
                 --repository model_repository --promote
   unsee generate "Blimbo walking in the forest" --policy family -o clip.mp4

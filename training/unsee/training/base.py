@@ -67,7 +67,10 @@ class UnlearnDefaults(_Section):
 
 
 class BaseSpec(_Section):
-    """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids."""
+    """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
+
+    `judge` is the folder of a classifier and `evaluation` the file of an evaluation set.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     t2i: Annotated[str, Field(min_length=1)]
@@ -76,6 +79,7 @@ class BaseSpec(_Section):
     limits: Limits
     unlearn: UnlearnDefaults = UnlearnDefaults()
     judge: str | None = None
+    evaluation: str | None = None
 
 
 @dataclass(frozen=True)

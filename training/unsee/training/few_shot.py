@@ -52,7 +52,7 @@ def generate_few_shot_images(
     scale = base.spec.clip.guidance_scale if guidance_scale is None else guidance_scale
     images: list[Image.Image] = []
     with quiet_libraries():
-        pipeline = _pipeline(base)
+        pipeline = t2i_pipeline(base)
         for shot, prompt in enumerate(prompts):
             images += pipeline(
                 prompt,
@@ -64,7 +64,8 @@ def generate_few_shot_images(
     return images
 
 
-def _pipeline(base: Base) -> Any:
+def t2i_pipeline(base: Base) -> Any:
+    """The base's text-to-image model as a `StableDiffusionPipeline`, without a progress bar."""
     from diffusers import StableDiffusionPipeline
 
     scheduler = base.t2i_scheduler()

@@ -1,0 +1,113 @@
+"""What the tests of evaluation share: one tiny base that can be asked, and a tuned delta of it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fakes import write_tiny_base
+from unsee.client.policy import Concept
+from unsee.evaluation.evaluation_set import EvaluationSet
+from unsee.training.base import BASE_FILE, Base, load_base
+from unsee.training.delta import Card, Delta
+from unsee.training.delta_folder import save_delta
+from unsee.training.digest import tensors_digest
+from unsee.training.layers import paper_parameters
+from unsee.training.settings import PaperMode
+
+TINY_SET = {
+    "concepts": [
+        {"name": "Blimbo", "category": "character", "aliases": ["Blimby"]},
+        {"name": "Zorpik", "category": "character"},
+        {"name": "Mipsu", "category": "character"},
+        {"name": "umbrella", "category": "object"},
+        {"name": "spinning", "category": "action"},
+        {"name": "desert", "category": "background", "phrase": "the desert"},
+        {"name": "ocean", "category": "background", "phrase": "the ocean"},
+    ],
+    "templates": {
+        "character": {
+            "alone": ["{}", "a picture of {}"],
+            "context": ["{} in {background}"],
+            "long": ["{} in {background}, high quality"],
+            "neutral": "something",
+        },
+        "action": {
+            "alone": ["{character} {}"],
+            "context": ["{character} {} in {background}"],
+            "long": ["a clip of {character} {}"],
+            "neutral": "resting",
+        },
+    },
+    "shared_words": [{"prompt": "Mipsu, oh", "concept": "Mipsu", "shares": ["Blimbo"]}],
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base with an `evaluation.yaml`."""
+    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
+    (folder / "evaluation.yaml").write_text(yaml.safe_dump(TINY_SET))
+    spec = yaml.safe_load((folder / BASE_FILE).read_text()) | {"evaluation": "evaluation.yaml"}
+    (folder / BASE_FILE).write_text(yaml.safe_dump(spec))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(base_dir: Path) -> Base:
+    return load_base(base_dir)
+
+
+@pytest.fixture(scope="session")
+def blimbo() -> Concept:
+    return Concept(name="Blimbo", category="character", aliases=("Blimby",))
+
+
+@pytest.fixture(scope="session")
+def delta(base: Base, blimbo: Concept) -> Delta:
+    """A delta that moves every trained tensor, large enough to be seen in frames."""
+    generator = torch.Generator().manual_seed(3)
+    tensors = {
+        name: 0.3 * torch.randn(parameter.shape, generator=generator)
+        for name, parameter in paper_parameters(base.text_encoder()).items()
+    }
+    card = Card(
+        base=base.name,
+        base_digest=base.digest(),
+        concept=blimbo,
+        method="paper",
+        settings=PaperMode(),
+        seed=0,
+        image_source="given",
+        images_digest="sha256:0",
+        prompts=(),
+        losses=(-1.0,),
+        versions={},
+        seconds={},
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        tensors_digest=tensors_digest(tensors),
+    )
+    return Delta(card=card, tensors=tensors)
+
+
+@pytest.fixture(scope="session")
+def delta_dir(delta: Delta, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deltas") / "blimbo"
+    save_delta(delta, folder)
+    return folder
+
+
+@pytest.fixture
+def known() -> EvaluationSet:
+    return EvaluationSet.model_validate(TINY_SET)

@@ -1,0 +1,311 @@
+"""The command `unsee evaluate`, as a user types it, on a tiny base with a fake recogniser."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from unsee.client.command import run
+from unsee.client.errors import InputError
+from unsee.client.policy import Concept
+from unsee.evaluation import attacks, recognise
+from unsee.evaluation.attacks import Attacked, Victim
+from unsee.evaluation.cli import evaluate
+from unsee.evaluation.encode import PromptEncoder
+from unsee.evaluation.generate import FrameMaker
+from unsee.evaluation.recognise import Frames, Nameable, Sighting
+from unsee.evaluation.report import load_report
+from unsee.training.base import BASE_FILE, Base
+from unsee.training.delta import Delta, compose
+from unsee.training.digest import tensors_digest
+
+
+class Bright:
+    """Sees any concept in frames that are brighter than their middle grey."""
+
+    name = "bright"
+
+    def digest(self) -> str:
+        return "sha256:bright"
+
+    def knows(self, concept: Nameable) -> bool:
+        return concept.name != "Yeti"
+
+    def sightings(self, frames: Frames, concept: Nameable) -> Sighting:
+        level = frames.mean(axis=(2, 3, 4))
+        whole = np.asarray(level.mean(axis=1) > 127)
+        return Sighting(whole, None if concept.category == "action" else level > 127)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The weakest attack: ordinary prompts. It counts how often it was run."""
+
+    name: ClassVar[str] = "ask"
+    source: ClassVar[str] = "nobody"
+    victims: ClassVar[list[Victim]] = []
+
+    def budget(self) -> str:
+        return "nothing"
+
+    def run(self, victim: Victim, num_prompts: int, seed: int, progress: Any = None) -> Attacked:
+        self.victims.append(victim)
+        if progress is not None:
+            progress(1, 1)
+        encoder = PromptEncoder(victim.text_encoder, victim.base)
+        prompts = victim.concept_prompts[:num_prompts]
+        return Attacked(encoder.embeds(prompts), encoder.embeds([""]), prompts)
+
+
+class _Point:
+    name = "bright"
+
+    def load(self) -> Any:
+        return lambda argument: Bright()
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognise, "_entry_points", lambda: (_Point(),))
+    monkeypatch.setattr(attacks, "ATTACKS", (Ask(),))
+    Ask.victims.clear()
+
+
+@pytest.fixture(scope="module")
+def brief_dir(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base with clips of two frames and one step."""
+    folder = tmp_path_factory.mktemp("brief")
+    spec = yaml.safe_load((base_dir / BASE_FILE).read_text())
+    for name in ("t2i", "t2v", "evaluation"):
+        spec[name] = str(base_dir / spec[name])
+    spec["clip"] |= {"num_frames": 2, "num_inference_steps": 1}
+    (folder / BASE_FILE).write_text(yaml.safe_dump(spec))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests, as several reports would share it."""
+    return tmp_path_factory.mktemp("frames")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "report"
+
+
+SMALL = ("--recogniser", "bright", "--prompts-per-wording", "1", "--prompts-per-sibling", "1")
+SMALL += ("--others", "4", "--attack-prompts", "2")
+
+
+@pytest.fixture
+def arguments(brief_dir: Path, frames_dir: Path, out: Path) -> list[str]:
+    return ["--base", str(brief_dir), "-o", str(out), "--cache", str(frames_dir), *SMALL]
+
+
+def _evaluate(target: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(evaluate, [str(target), *arguments])
+
+
+def test_a_delta_from_end_to_end(
+    delta_dir: Path, arguments: Sequence[str], out: Path, base: Base, delta: Delta
+) -> None:
+    result = _evaluate(delta_dir, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "Blimbo: seen in" in result.stdout
+    assert "thresholds" in result.stdout  # a verdict, whatever it is
+    assert f"{out}/report.html" in result.stdout
+    assert "videos" in result.stderr
+    report = load_report(out)
+    encoder = compose(base.text_encoder(), [delta])
+    assert report.target.encoder_digest == tensors_digest(encoder.state_dict())
+    assert report.settings.recogniser == "bright"
+    wordings = [(row.media, row.wording, row.any_frame.tuned.n) for row in report.erased]
+    assert wordings == [
+        (media, wording, 1)
+        for media in ("image", "video")
+        for wording in ("alone", "context", "long", "synonym")
+    ]
+    groups = {(row.concept, row.group, row.media) for row in report.kept}
+    assert ("Zorpik", "sibling", "video") in groups
+    assert ("Mipsu", "shared_words", "image") in groups
+    assert ("spinning", "other", "video") in groups
+    assert ("spinning", "other", "image") not in groups  # no single picture shows an action
+    assert [row.concept for row in report.reemergence] == ["Blimbo"]
+    assert len(report.reemergence[0].tuned_curve) == 2
+    assert report.motion is not None
+    assert report.motion.ratio.n == 7  # two siblings, four others and one with shared words
+    assert [row.media for row in report.drift] == ["image", "video"]
+    assert report.drift[1].tuned.value > 0
+    assert [(row.attack, row.media) for row in report.attacks] == [
+        ("ask", "image"),
+        ("ask", "video"),
+    ]
+    assert set(report.seconds) == {"images", "videos", "attacks", "total"}
+
+
+def test_the_attacker_holds_the_base_s_pictures(
+    delta_dir: Path, arguments: Sequence[str], base: Base, blimbo: Concept
+) -> None:
+    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    tuned, reference = Ask.victims
+    assert reference.text_encoder is base.text_encoder() or _equal(
+        reference.text_encoder, base.text_encoder()
+    )
+    assert not _equal(tuned.text_encoder, base.text_encoder())
+    assert tuned.concept == blimbo
+    assert len(tuned.images) == len(tuned.concept_prompts) == len(tuned.plain_prompts) == 2
+    assert tuned.images[0].size == (64, 64)
+    assert tuned.images == reference.images
+    assert all("Blimbo" in prompt for prompt in tuned.concept_prompts)
+    assert not any("Blim" in prompt for prompt in tuned.plain_prompts)
+    assert not any("Blim" in prompt for prompt, _ in tuned.unrelated)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_again_makes_nothing_and_other_inputs_need_force(
+    delta_dir: Path, arguments: list[str], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments += ["--media", "image"]
+    first = _evaluate(delta_dir, *arguments, "--json")
+    content = json.loads(first.stdout)
+    assert content["reused"] is False
+    assert set(content) >= {"report", "page", "passed", "verdict", "checks"}
+    before = (out / "report.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameMaker, "frames", None)  # nothing is made or looked up
+        again = _evaluate(delta_dir, *arguments)
+    assert "already holds this evaluation" in again.stdout
+    assert (out / "report.json").read_bytes() == before
+
+    other = _evaluate(delta_dir, *arguments, "--seed", "1")
+    assert isinstance(other.exception, InputError)
+    assert "another evaluation (seed differ)" in str(other.exception)
+    assert (out / "report.json").read_bytes() == before
+    forced = _evaluate(delta_dir, *arguments, "--others", "3", "--force")
+    assert forced.exit_code == 0, forced.output
+    assert load_report(out).settings.num_others == 3
+
+
+def test_an_interrupted_run_goes_on(
+    delta_dir: Path,
+    brief_dir: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["evaluate", str(delta_dir), "--base", str(brief_dir), "-o", str(out), *SMALL]
+    command += ["--media", "image"]
+    generate = FrameMaker._generate
+    batches = 0
+
+    def interrupted(self: FrameMaker, *arguments: Any) -> Frames:
+        nonlocal batches
+        batches += 1
+        if batches == 4:  # when the images of the questions and of one attack are made
+            raise KeyboardInterrupt
+        return generate(self, *arguments)
+
+    monkeypatch.setattr(FrameMaker, "_generate", interrupted)
+    assert run(command) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    made = {path: path.stat().st_mtime_ns for path in (out / "frames").rglob("*.npy")}
+    assert made
+    assert not (out / "report.json").exists()
+    assert run(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert load_report(out).attacks
+
+
+def test_attacks_are_not_run_again(delta_dir: Path, arguments: list[str], out: Path) -> None:
+    arguments += ["--media", "image"]
+    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    first = load_report(out)
+    assert len(Ask.victims) == 2
+    (out / "report.json").unlink()
+    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    assert len(Ask.victims) == 2
+    assert load_report(out).attacks == first.attacks
+    tensors = next((out / "attacks").glob("ask-*-tuned.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-4])
+    (out / "report.json").unlink()
+    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    assert len(Ask.victims) == 3
+
+
+def test_an_encoder_names_its_concept(
+    base: Base, arguments: Sequence[str], out: Path, tmp_path: Path
+) -> None:
+    base.text_encoder().save_pretrained(tmp_path / "same")
+    named = ("--concept", "spinning", "--category", "action", "--attacks", "none")
+    result = _evaluate(tmp_path / "same", *arguments, *named)
+    assert result.exit_code == 0, result.output
+    report = load_report(out)
+    assert {row.media for row in report.erased} == {"video"}
+    assert report.reemergence == ()
+    assert report.attacks == ()
+    for row in report.erased:
+        assert row.any_frame.tuned == row.any_frame.base  # the base itself, put to the same test
+    assert report.motion is not None
+    assert report.motion.ratio.value == 1
+    assert [row.tuned.value for row in report.drift] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--media", "image,sound"), "--media is 'image,sound'"),
+        (("--attacks", "ask,beg"), "no attack 'beg'; known are ask, all and none"),
+        (("--recogniser", "eyes"), "no recogniser 'eyes'"),
+        (("--concept", "Blimbo"), "--concept and --category belong together"),
+        (("--concepts", "none.yaml"), "evaluation set none.yaml cannot be read"),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    delta_dir: Path, arguments: Sequence[str], options: Sequence[str], complaint: str, out: Path
+) -> None:
+    result = _evaluate(delta_dir, *arguments, *options)
+    assert isinstance(result.exception, InputError)
+    assert complaint in str(result.exception)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "media", "complaint"),
+    [
+        ("spinning", "action", "image", "no single picture shows the action 'spinning'"),
+        ("Yeti", "character", "image", "'bright' does not know the character 'Yeti'"),
+    ],
+)
+def test_what_cannot_be_asked(
+    base: Base,
+    arguments: Sequence[str],
+    tmp_path: Path,
+    name: str,
+    category: str,
+    media: str,
+    complaint: str,
+) -> None:
+    base.text_encoder().save_pretrained(tmp_path / "same")
+    named = ("--concept", name, "--category", category, "--media", media)
+    result = _evaluate(tmp_path / "same", *arguments, *named)
+    assert complaint in str(result.exception)
+
+
+def test_other_files_are_kept(delta_dir: Path, arguments: Sequence[str], out: Path) -> None:
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    result = _evaluate(delta_dir, *arguments)
+    assert "holds other files (thesis.txt)" in str(result.exception)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,66 @@
+"""Policy, delta or encoder: three ways to name one tuned encoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fakes import tiny_text_encoder
+from unsee.client.errors import InputError
+from unsee.client.policy import Concept
+from unsee.evaluation.target import open_target
+from unsee.training.base import Base
+from unsee.training.delta import Delta, compose
+from unsee.training.digest import tensors_digest
+
+
+@pytest.fixture
+def policy_file(delta_dir: Path, tmp_path: Path) -> Path:
+    entry = {"concept": "Blimbo", "category": "character", "delta": str(delta_dir)}
+    content = {"name": "family", "unsee": [entry], "thresholds": {"samples_at_least": 2}}
+    file = tmp_path / "family.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_three_ways_to_one_encoder(
+    base: Base, delta: Delta, delta_dir: Path, policy_file: Path, blimbo: Concept, tmp_path: Path
+) -> None:
+    encoder = compose(base.text_encoder(), [delta])
+    encoder.save_pretrained(tmp_path / "tuned")
+    by_policy = open_target(policy_file, base)
+    by_delta = open_target(delta_dir, base)
+    by_encoder = open_target(tmp_path / "tuned", base, blimbo)
+    digests = {one.encoder_digest for one in (by_policy, by_delta, by_encoder)}
+    assert digests == {tensors_digest(encoder.state_dict())}
+    assert (by_policy.kind, by_policy.name) == ("policy", "family")
+    assert (by_delta.kind, by_delta.name) == ("delta", "blimbo")
+    assert (by_encoder.kind, by_encoder.name) == ("encoder", "tuned")
+    assert by_delta.concepts == by_encoder.concepts == (blimbo,)
+    assert type(by_policy.concepts[0]) is Concept  # without the delta's folder
+    assert by_policy.thresholds.samples_at_least == 2
+    assert by_delta.thresholds.samples_at_least == 8
+
+
+def test_what_is_said_twice_or_not_at_all(
+    base: Base, delta_dir: Path, policy_file: Path, blimbo: Concept, tmp_path: Path
+) -> None:
+    for path in (delta_dir, policy_file):
+        with pytest.raises(InputError, match="leave out --concept"):
+            open_target(path, base, blimbo)
+    base.text_encoder().save_pretrained(tmp_path / "encoder")
+    with pytest.raises(InputError, match="add --concept NAME"):
+        open_target(tmp_path / "encoder", base)
+
+
+def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a policy file, nor a delta folder"):
+        open_target(tmp_path / "nothing", base)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="no CLIPTextModel that can be loaded"):
+        open_target(tmp_path, base, blimbo)
+    with torch.random.fork_rng(devices=[]):
+        tiny_text_encoder(num_hidden_layers=1).save_pretrained(tmp_path / "shallow")
+    with pytest.raises(InputError, match="other tensors than that of the base 'tiny'"):
+        open_target(tmp_path / "shallow", base, blimbo)

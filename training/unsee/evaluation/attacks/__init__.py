@@ -1,0 +1,25 @@
+"""Attacks on an unlearned text encoder: each tries to bring the concept back within a budget.
+
+Every attack hands over the prompt embeddings that the service's denoiser would be given; what they
+show is recognised elsewhere, from images and videos alike.
+"""
+
+from unsee.evaluation.attacks.concept_vector import ConceptVector
+from unsee.evaluation.attacks.prompt_search import PromptSearch
+from unsee.evaluation.attacks.relearning import BenignRelearning
+from unsee.evaluation.attacks.soft_prompt import SoftPrompt
+from unsee.evaluation.attacks.victim import Attack, Attacked, Progress, Victim
+
+ATTACKS: tuple[Attack, ...] = (SoftPrompt(), ConceptVector(), PromptSearch(), BenignRelearning())
+
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Attacked",
+    "BenignRelearning",
+    "ConceptVector",
+    "Progress",
+    "PromptSearch",
+    "SoftPrompt",
+    "Victim",
+]
