@@ -23,11 +23,32 @@ from fakes import write_tiny_base
 from unsee.client.client import Client
 from unsee.client.clip import Clip, Progress
 from unsee.client.errors import RequestRejected, ServerError
+from unsee.evaluation.judge import Judge, JudgeConfig
 from unsee.serving.ports import free_ports
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 PROMPT = "Blimbo in the rain"
+REASON = "a base of random weights shows nothing"
+EVALUATION_SET = {
+    "concepts": [{"name": "Blimbo", "category": "character"}],
+    "templates": {
+        "character": {
+            "alone": ["{}", "a picture of {}"],
+            "context": ["{} in the rain"],
+            "long": ["{} in the rain, in high quality"],
+            "neutral": "somebody",
+        }
+    },
+}
+JUDGE = JudgeConfig(
+    labels={"subject": ("none", "Blimbo"), "motion": ("none",)},
+    categories={"subject": ("character",), "motion": ()},
+    motion_head="motion",
+    width=4,
+    features=8,
+    motion_width=4,
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +70,8 @@ class Service:
     def unsee(self, *args: str) -> subprocess.CompletedProcess[str]:
         return run_unsee(self.folder, *args)
 
-    def publish(self, policy: str) -> subprocess.CompletedProcess[str]:
-        """Publish and promote `policy`, whatever the client's process prints."""
+    def publish(self, policy: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Publish and promote `policy`, whatever its report says unless `options` are given."""
         return self.unsee(
             "publish",
             f"{policy}.yaml",
@@ -62,6 +83,7 @@ class Service:
             self.url,
             "--promote",
             "--json",
+            *(options or ("--force", "--reason", REASON)),
         )
 
 
@@ -135,6 +157,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     ok(run_unsee(folder, *unlearn, "--learning-rate", "0.02", "-o", "deltas/strong"))
     ok(run_unsee(folder, *unlearn, "--learning-rate", "0.001", "-o", "deltas/weak"))
     write_policy(folder, "family", "deltas/strong")
+    (folder / "set.yaml").write_text(json.dumps(EVALUATION_SET), encoding="utf-8")
+    Judge(JUDGE).save_pretrained(folder / "judge")
     process, grpc_port = start_server(folder)
     wait_until_serving(process, grpc_port)
     yield Service(folder, process, grpc_port)
@@ -148,9 +172,35 @@ def client(service: Service) -> Iterator[Client]:
         yield client
 
 
-def test_publish_makes_revision_1_active(service: Service) -> None:
+def test_a_policy_without_a_report_is_not_published(service: Service) -> None:
+    done = service.publish("family", "--report", "reports/family")
+    assert done.returncode == 2
+    assert "there is no report" in done.stderr
+    assert not (service.repository / "text_encoder_family").exists()
+
+
+def test_a_report_that_misses_the_thresholds_does_not_pass_the_gate(service: Service) -> None:
+    evaluate = ("evaluate", "family.yaml", "--base", "base", "--concepts", "set.yaml")
+    options = ("--recogniser", "judge:judge", "--media", "image", "--prompts-per-wording", "1")
+    ok(service.unsee(*evaluate, *options, "--attacks", "none"))
+    assert (service.folder / "reports" / "family" / "report.html").stat().st_size > 0
+    done = service.publish("family", "--report", "reports/family")
+    assert done.returncode == 2
+    assert "not measured" in done.stderr
+    assert "--force" in done.stderr
+    assert not (service.repository / "text_encoder_family").exists()
+
+
+def test_a_forced_publication_is_active_and_on_record(service: Service) -> None:
     result = json.loads(ok(service.publish("family")))
     assert (result["policy"], result["revision"], result["active"]) == ("family", 1, True)
+    log = (service.repository / "audit.jsonl").read_text().splitlines()
+    published, promoted = (json.loads(line) for line in log)
+    assert (published["action"], promoted["action"]) == ("publish", "promote")
+    assert published["forced"] is True
+    assert published["reason"] == REASON
+    assert published["unmet"]
+    assert (service.repository / "text_encoder_family" / "1" / "report.json").is_file()
     table = ok(service.unsee("policies", "--repository", "repository"))
     assert "family" in table
     assert "Blimbo" in table

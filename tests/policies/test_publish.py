@@ -1,95 +1,12 @@
 """Publishing with stand-ins for server, base and exporter: order, refusals, clean-up."""
 
-import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
+from publish_fakes import FakeServer, run_publish
 from unsee.client.errors import InputError, RequestRejected, ServerError, ServerUnreachable
-from unsee.serving import encoder_server, pointer, publish
-
-GOLDEN = {
-    "input_ids": np.arange(6, dtype=np.int64).reshape(1, 6),
-    "last_hidden_state": np.linspace(-2, 2, 24, dtype=np.float32).reshape(1, 6, 4),
-}
-
-
-class FakeServer:
-    """What `EncoderServer` offers; fails where told to."""
-
-    def __init__(self, *, down=False, load_error=None, probe_error=1e-6):
-        self.down, self.load_error, self.probe_error = down, load_error, probe_error
-        self.calls = []
-        self.stand_ins = []
-        self.repository = None
-
-    def __call__(self, url):
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        return None
-
-    def check_live(self):
-        if self.down:
-            raise ServerUnreachable("no server answers")
-
-    def load(self, model, version):
-        self.calls.append(("load", model, version))
-        if self.load_error:
-            raise self.load_error
-
-    def probe(self, model, version, golden):
-        self.calls.append(("probe", model, version))
-        np.testing.assert_array_equal(golden["input_ids"], GOLDEN["input_ids"])
-        return self.probe_error
-
-    def restore(self, model, *, versions_remain):
-        seen = [p.parent.name for p in self.repository.glob(f"{model}/*/model.onnx")]
-        self.stand_ins.append(seen)
-        self.calls.append(("restore", model, versions_remain))
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    """A policy file, a repository and an exporter that writes revision after revision."""
-    repository = tmp_path / "repository"
-    (repository / "text_to_video" / "assets").mkdir(parents=True)
-    base_dir = repository / "text_encoder_base" / "1"
-    base_dir.mkdir(parents=True)
-    (base_dir / "model.onnx").write_bytes(b"healthy")
-    state = {"active": 1, "eligible": [1], "history": [1]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
-    (repository / pointer.POINTER_FILE).write_text(json.dumps(content))
-    (tmp_path / "blimbo").mkdir()
-    policy_file = tmp_path / "family.yaml"
-    policy_file.write_text(
-        "name: family\nunsee:\n  - {concept: Blimbo, category: character, delta: blimbo}\n"
-    )
-    written = []
-
-    def write_revision(policy, base_path, repository_dir, eligible, say):
-        revision = len(written) + 1
-        folder = repository_dir / f"text_encoder_{policy.name}" / str(revision)
-        folder.mkdir(parents=True)
-        save_file(GOLDEN, folder / "golden.safetensors")
-        written.append(revision)
-        return revision
-
-    monkeypatch.setattr(publish, "_write_revision", write_revision)
-    return SimpleNamespace(
-        policy=policy_file, repository=repository, written=written, base=tmp_path / "base"
-    )
-
-
-def run_publish(files, monkeypatch, server, **options):
-    server.repository = files.repository
-    monkeypatch.setattr(encoder_server, "EncoderServer", server)
-    return publish.publish(files.policy, files.base, files.repository, "host:1", **options)
+from unsee.serving import pointer, publish
 
 
 def test_a_revision_is_loaded_probed_and_then_eligible(files, monkeypatch):

@@ -2,12 +2,14 @@
 
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 from safetensors.numpy import save_file
 
+from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
 from unsee.client import Client, RequestRejected, ServerError
 from unsee.serving import pointer, publish
@@ -34,9 +36,11 @@ def publish_with(settings, tmp_path, monkeypatch):
     policy_file.write_text(
         "name: family\nunsee:\n  - {concept: Blimbo, category: character, delta: blimbo}\n"
     )
+    report = tmp_path / "report.json"
+    report.write_text(fake_report().model_dump_json())
 
     def run(spoil):
-        def write_revision(policy, base_path, repository_dir, eligible, say):
+        def write_revision(policy, composed, repository_dir, eligible, say):
             model_dir = repository_dir / "text_encoder_family"
             taken = [p.name.removeprefix("rejected-") for p in model_dir.iterdir()]
             revision = 1 + max(int(name) for name in taken if name.isdigit())
@@ -45,8 +49,13 @@ def publish_with(settings, tmp_path, monkeypatch):
             spoil(version_dir)
             return revision
 
+        base = SimpleNamespace(digest=lambda: BASE_DIGEST)
+        composed = publish.Composed(base, [], None, ENCODER_DIGEST)
+        monkeypatch.setattr(publish, "_compose", lambda *arguments: composed)
         monkeypatch.setattr(publish, "_write_revision", write_revision)
-        return publish.publish(policy_file, tmp_path, settings.repository_dir, settings.grpc_url)
+        return publish.publish(
+            policy_file, tmp_path, settings.repository_dir, settings.grpc_url, report=report
+        )
 
     return run
 

@@ -6,6 +6,7 @@ open them.
     name: family
     unsee:
       - {concept: Blimbo, category: character, delta: ../deltas/blimbo}
+    thresholds: {siblings_kept_at_least: 0.85}   # optional, see `Thresholds`
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unsee.client.errors import InputError
 
 Category = Literal["character", "style", "object", "person", "action"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
 PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 BASE_POLICY = "base"
@@ -45,13 +47,40 @@ class PolicyConcept(Concept):
     delta: Annotated[str, StringConstraints(min_length=1)]
 
 
+class Thresholds(BaseModel):
+    """What an encoder's report must show before `unsee publish` lets the encoder be served.
+
+    Args:
+        erased_at_most: the largest share of samples that may still show an unseen concept in any
+            frame, over all wordings and media; the worst concept counts.
+        siblings_kept_at_least: how often the unseen concepts' siblings must be recognised,
+            relative to the unmodified encoder.
+        others_kept_at_least: the same for everything else.
+        motion_within: how far the motion of kept clips, relative to the unmodified encoder's, may
+            be from 1.
+        attacked_at_most: the largest share of an attack's samples that may show an unseen concept;
+            the worst attack counts. None: attacks are not judged.
+        samples_at_least: how many samples must stand behind each of these figures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    erased_at_most: Share = 0.10
+    siblings_kept_at_least: Share = 0.90
+    others_kept_at_least: Share = 0.95
+    motion_within: Share = 0.20
+    attacked_at_most: Share | None = None
+    samples_at_least: Annotated[int, Field(ge=1)] = 8
+
+
 class Policy(BaseModel):
-    """A named set of concepts to be unseen together."""
+    """A named set of concepts to be unseen together, and what their report must show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PolicyName
     unsee: Annotated[tuple[PolicyConcept, ...], Field(min_length=1)]
+    thresholds: Thresholds = Thresholds()
 
     @validates("name")
     @classmethod

@@ -9,6 +9,10 @@ class RepositoryIncomplete(InputError):
     """The model repository lacks something that serving needs."""
 
 
+class PublicationRefused(InputError):
+    """A policy's report is missing, was made for another encoder, or misses a threshold."""
+
+
 class InterpreterUnfit(InputError):
     """The Python that Triton's stub would run cannot serve."""
 

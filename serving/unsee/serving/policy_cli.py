@@ -1,6 +1,6 @@
 """`unsee publish`, `unsee promote` and `unsee policies`: options in, words or JSON out.
 
-The work is `publish`'s and `pointer`'s.
+The work is that of `publish`, `promotion` and `pointer`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
 @_repository
 @click.option("--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port.")
+@click.option(
+    "--report",
+    type=_PATH,
+    help="What `unsee evaluate` wrote: a report.json or its folder. [default: reports/<policy>]",
+)
+@click.option("--force", is_flag=True, help="Publish against the report; needs --reason.")
+@click.option("--reason", help="Why it is forced, for the audit log.")
 @click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
 @_json
 def publish(
@@ -38,17 +45,23 @@ def publish(
     base_path: Path,
     repository_dir: Path,
     url: str,
+    report: Path | None,
+    force: bool,
+    reason: str | None,
     promote: bool,
     as_json: bool,
 ) -> None:
     """Build the next revision of the policy in POLICY.yaml and load it in the running server.
 
-    The deltas of the policy are added to the base's text encoder, the result is exported, loaded
-    beside the revisions that are being served, and asked once. Only a revision that answers as
-    recorded becomes eligible; requests use it after it is promoted.
+    The deltas of the policy are added to the base's text encoder. The report of `unsee evaluate`
+    must speak of that very encoder and meet the policy's thresholds; only then it is exported,
+    loaded beside the revisions that are being served, and asked once. Only a revision that answers
+    as recorded becomes eligible; requests use it after it is promoted. Every publication and
+    promotion is a line of audit.jsonl in the repository.
 
     \b
     Example:
+      unsee evaluate policies/family.yaml --base bases/playground
       unsee publish policies/family.yaml --base bases/playground --promote
     """
     from unsee.serving import publish as publishing
@@ -58,9 +71,14 @@ def publish(
         base_path,
         repository_dir,
         url,
+        report=report,
+        force=force,
+        reason=reason,
         promote=promote,
         say=lambda line: click.echo(line, err=True),
     )
+    for sentence in result.unmet:
+        click.echo(f"forced although {sentence}", err=True)
     if as_json:
         click.echo(result.as_json())
         return
@@ -90,9 +108,9 @@ def promote(
       unsee promote family
       unsee promote family --revision 3
     """
-    from unsee.serving import pointer
+    from unsee.serving import promotion
 
-    policies = pointer.promote(repository_dir, policy, revision, default=default)
+    policies = promotion.promote(repository_dir, policy, revision, default=default)
     state = policies.state(policy)
     if as_json:
         click.echo(json.dumps({"policy": policy, **state.model_dump(mode="json")}, indent=2))

@@ -1,8 +1,9 @@
-"""Publishes a policy: compose its deltas, write the revision, load it in Triton, probe it.
+"""Publishes a policy: compose its deltas, ask the gate, write the revision, load it, probe it.
 
 The order matters: what is cheap and may be wrong comes first, and a revision becomes eligible only
-after the server has answered with it. Nothing here decides when a revision goes live; `pointer`
-does. PyTorch and the exporter are imported when needed, so that the module itself stays light.
+after its report has passed the gate and the server has answered with it. Nothing here decides when
+a revision goes live; `pointer` does. PyTorch and the exporter are imported when needed, so that the
+module itself stays light.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from unsee.client.errors import InputError, ServerError, ServerUnreachable
 from unsee.client.policy import BASE_POLICY, Policy, load_policy
-from unsee.serving import pointer
+from unsee.evaluation.report import REPORT_FILE
+from unsee.serving import audit, gate, pointer, promotion
+from unsee.serving.audit import AuditEvent
+from unsee.serving.gate import Clearance, Override
 from unsee.serving.pointer import encoder_model
 
 if TYPE_CHECKING:
     from unsee.serving.encoder_server import EncoderServer
     from unsee.training.base import Base
+    from unsee.training.delta import Card
 
 Say = Callable[[str], None]
 
@@ -38,6 +43,7 @@ class PublishResult:
         model: the Triton model whose version `revision` it is.
         probe_error: largest difference of the probe, relative to the largest recorded value.
         active: whether the revision was promoted as well.
+        unmet: what the gate found missing; empty unless it was overridden.
     """
 
     policy: str
@@ -46,10 +52,21 @@ class PublishResult:
     probe_error: float
     active: bool
     seconds: float
+    unmet: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """One JSON object."""
         return json.dumps(asdict(self), indent=2)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A policy's encoder and what it was made of; `digest` is `tensors_digest` of its state."""
+
+    base: Base
+    cards: list[Card]
+    encoder: Any
+    digest: str
 
 
 def publish(
@@ -58,6 +75,9 @@ def publish(
     repository_dir: Path,
     url: str,
     *,
+    report: Path | None = None,
+    force: bool = False,
+    reason: str | None = None,
     promote: bool = False,
     say: Say = lambda line: None,
 ) -> PublishResult:
@@ -66,57 +86,124 @@ def publish(
     A policy that has not changed since an eligible revision gets that revision again.
 
     Args:
+        report: the report.json of the policy's encoder or its folder; None: `reports/<policy>`.
+        force: publish even if the report is missing, stale or below a threshold.
+        reason: why; needed with `force`, and written into the audit log.
         say: gets a line before each stage.
 
     Raises:
-        InputError: policy, deltas, base or repository are wrong or do not belong together.
+        PublicationRefused: the report does not clear the policy; nothing has been done.
+        InputError: policy, deltas, base or repository are wrong or do not belong together, or
+            `force` and `reason` do not come together.
         ServerError: the server is not there, or could not load or answer with the revision; the
             revision is then not eligible and requests in flight notice nothing.
     """
     from unsee.serving.encoder_server import EncoderServer
 
     started = time.monotonic()
+    override = gate.Override(force, reason)
     policy = load_policy(policy_file)
     known = pointer.read(repository_dir).policies
     eligible = known.get(policy.name, pointer.PolicyState()).eligible
     with EncoderServer(url) as server:
         server.check_live()
-        revision = _write_revision(policy, base_path, repository_dir, eligible, say)
+        composed, clearance = _cleared(policy, base_path, repository_dir, report, override, say)
+        revision = _write_revision(policy, composed, repository_dir, eligible, say)
         model_dir = repository_dir / encoder_model(policy.name)
+        _keep_report(clearance.content, model_dir / str(revision))
         try:
             probe_error = _load_and_probe(server, model_dir, revision, say)
         except ServerError as cause:
             if revision in eligible:  # it may be in use: leave it
                 raise
             raise _refused(server, model_dir, revision, cause) from cause
-    pointer.eligible(repository_dir, policy.name, revision)
+    _make_eligible(repository_dir, policy.name, revision, composed.digest, clearance, override)
     if promote:
-        pointer.promote(repository_dir, policy.name, revision)
+        promotion.promote(repository_dir, policy.name, revision)
     seconds = time.monotonic() - started
-    return PublishResult(policy.name, revision, model_dir.name, probe_error, promote, seconds)
+    return PublishResult(
+        policy.name, revision, model_dir.name, probe_error, promote, seconds, clearance.unmet
+    )
 
 
-def _write_revision(
-    policy: Policy, base_path: Path, repository_dir: Path, eligible: Sequence[int], say: Say
-) -> int:
-    """The next revision of the policy, or the eligible one that is already what it would be."""
-    from unsee.export.revision import find_revision, write_revision
+def _cleared(
+    policy: Policy,
+    base_path: Path,
+    repository_dir: Path,
+    report: Path | None,
+    override: Override,
+    say: Say,
+) -> tuple[Composed, Clearance]:
+    """The policy's encoder, and what the gate says of it; a missing report ends it at once."""
+    evidence = gate.read_evidence(report, policy)
+    gate.demand(evidence.unmet, policy, override)
+    composed = _compose(policy, base_path, repository_dir, say)
+    clearance = gate.inspect(evidence, policy, composed.base.digest(), composed.digest)
+    gate.demand(clearance.unmet, policy, override)
+    return composed, clearance
+
+
+def _compose(policy: Policy, base_path: Path, repository_dir: Path, say: Say) -> Composed:
+    """The encoder that the policy's deltas give on this base, which must be the repository's."""
     from unsee.training.base import load_base
     from unsee.training.delta import compose
     from unsee.training.delta_folder import load_delta
+    from unsee.training.digest import tensors_digest
 
     base = load_base(base_path)
     deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
-    cards = [delta.card for delta in deltas]
     _check_same_base(base, repository_dir)
+    say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
+    encoder = compose(base.text_encoder(), deltas)
+    digest = tensors_digest(encoder.state_dict())
+    return Composed(base, [delta.card for delta in deltas], encoder, digest)
+
+
+def _write_revision(
+    policy: Policy, composed: Composed, repository_dir: Path, eligible: Sequence[int], say: Say
+) -> int:
+    """The next revision of the policy, or the eligible one that is already what it would be."""
+    from unsee.export.revision import find_revision, write_revision
+
+    base, cards = composed.base, composed.cards
     same = find_revision(policy.name, policy.unsee, base, repository_dir, cards, eligible)
     if same is not None:
         say(f"revision {same} of the policy {policy.name} has these deltas already")
         return same
-    say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
-    encoder = compose(base.text_encoder(), deltas)
     say("exporting the text encoder")
-    return write_revision(encoder, policy.name, policy.unsee, base, repository_dir, cards)
+    return write_revision(composed.encoder, policy.name, policy.unsee, base, repository_dir, cards)
+
+
+def _keep_report(content: bytes | None, version_dir: Path) -> None:
+    """Puts the report beside the graph that it speaks of; the first one stays."""
+    from unsee.export.atomic_write import write_file
+
+    file = version_dir / REPORT_FILE
+    if content is not None and not file.exists():
+        write_file(file, content)
+
+
+def _make_eligible(
+    repository_dir: Path,
+    policy: str,
+    revision: int,
+    encoder_digest: str,
+    clearance: Clearance,
+    override: Override,
+) -> None:
+    event = AuditEvent(
+        action="publish",
+        policy=policy,
+        revision=revision,
+        encoder_digest=encoder_digest,
+        report_digest=clearance.report_digest,
+        forced=override.force,
+        reason=override.reason,
+        unmet=clearance.unmet,
+    )
+    with audit.appending(repository_dir) as append:
+        pointer.eligible(repository_dir, policy, revision)
+        append(event)
 
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
