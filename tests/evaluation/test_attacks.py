@@ -1,15 +1,14 @@
 """Each attack finds a concept that was only hidden, and finds nothing where there is nothing."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from attack_fakes import CONCEPT, NAME, OTHER, SHORT, World, painted_base
+from attack_fakes import CONCEPT, NAME, OTHER, World, painted_base
 from unsee.client.errors import InputError
-from unsee.client.policy import Category, Concept
+from unsee.client.policy import Concept
 from unsee.evaluation.attacks import (
     ATTACKS,
     Attack,
@@ -17,9 +16,7 @@ from unsee.evaluation.attacks import (
     ConceptVector,
     PromptSearch,
     SoftPrompt,
-    soft_prompt,
 )
-from unsee.evaluation.attacks.concept_vector import check_unnamed
 from unsee.evaluation.attacks.encoding import (
     encode_ids,
     encode_prompts,
@@ -28,6 +25,7 @@ from unsee.evaluation.attacks.encoding import (
     slotted_prompts,
     token_table,
 )
+from unsee.evaluation.attacks.naming import around_name, check_unnamed
 from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
 from unsee.evaluation.attacks.trials import compared_losses, draw_trials
 from unsee.training.denoising import load_denoising
@@ -45,41 +43,23 @@ QUICK: tuple[Attack, ...] = (
 each_attack = pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(painted_base(tmp_path_factory.mktemp("painted")))
-
-
-@pytest.fixture
-def _short_templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates in which the vectors count for as much as the concept's word does in its prompts:
-    the tiny tokenizer makes a token of every letter."""
-
-    def around(name: str, category: Category) -> tuple[str, ...]:
-        return tuple(form.format(name) for form in SHORT)
-
-    monkeypatch.setattr(soft_prompt, "prompts_around", around)
 
 
 def brought_back(world: World, attack: Attack, text_encoder: Any, seed: int = 0) -> float:
     return world.shown(attack.run(world.victim(text_encoder), 6, seed).prompt_embeds)
 
 
-@pytest.mark.usefixtures("_short_templates")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_soft_prompt_finds_a_concept_whose_word_was_swapped(world: World, seed: int) -> None:
     hidden = world.swapped()
     assert world.asked(hidden) < 0
     assert brought_back(world, replace(SOFT, start_steps=0, steps=0), hidden, seed) < 0
-    assert brought_back(world, SOFT, hidden, seed) > 0.75
+    attacked = SOFT.run(world.victim(hidden), 6, seed)
+    assert world.shown(attacked.prompt_embeds) > 0.75
+    assert attacked.prompts[:2] == ("<soft 4 vectors> a", "<soft 4 vectors> b c")
 
 
 def test_a_concept_vector_amplifies_what_is_left(world: World) -> None:
@@ -233,6 +213,13 @@ def test_a_prompt_that_names_the_concept_is_not_plain(world: World) -> None:
     named = replace(world.victim(world.encoder()), plain_prompts=world.concept_prompts)
     with pytest.raises(InputError, match="names it"):
         ConceptVector().run(named, 1, 0)
+
+
+def test_the_vectors_take_the_names_place() -> None:
+    cup = Concept(name="cup", category="object", aliases=("mug", "red mug"))
+    assert around_name("a Cup in the sea", cup) == ("a ", " in the sea")
+    assert around_name("a red mug, a mug", cup) == ("a ", ", a ")
+    assert around_name("two cups", cup) == ("", "two cups")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_what_is_given_is_taken_exactly(base):
 def test_a_bad_value_is_refused_in_one_sentence(base, values, sentence):
     with pytest.raises(Refusal, match=sentence) as caught:
         parse_request(tensors(**values), base)
-    assert caught.value.status == "INVALID_ARG"
+    assert caught.value.status == "INVALID_ARGUMENT"
     assert "\n" not in str(caught.value)
 
 

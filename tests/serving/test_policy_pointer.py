@@ -46,7 +46,7 @@ def test_the_default_policy_is_for_those_who_name_none(repository):
 @pytest.mark.parametrize(
     ("policy", "revision", "status", "sentence"),
     [
-        (None, None, "INVALID_ARG", "name a policy; this server has base, family"),
+        (None, None, "INVALID_ARGUMENT", "name a policy; this server has base, family"),
         ("studio", None, "NOT_FOUND", "no policy 'studio'; this server has base, family"),
         ("../base", None, "NOT_FOUND", "no policy '../base'"),
         ("family", 3, "NOT_FOUND", "family has no revision 3; it offers 1, 2"),

@@ -79,4 +79,4 @@ def test_a_number_of_steps_that_is_not_offered_is_refused_with_those_that_are(tm
     save_file(dict.fromkeys(names, part), tmp_path / "samplers.safetensors")
     with pytest.raises(Refusal, match="it offers 1-3, 5") as caught:
         SamplerTables(tmp_path / "samplers.safetensors").table("DDIMScheduler", 4)
-    assert caught.value.status == "INVALID_ARG"
+    assert caught.value.status == "INVALID_ARGUMENT"

@@ -178,8 +178,7 @@ def test_what_triton_itself_refuses_comes_as_text_in_the_stream(server):
     request.inputs[0].datatype = "INT32"
     with grpc.insecure_channel(server.settings.grpc_url) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        metadata = (("triton_grpc_error", "true"),)
-        (answer,) = stub.ModelStreamInfer(iter([request]), metadata=metadata, timeout=60)
+        (answer,) = stub.ModelStreamInfer(iter([request]), timeout=60)
     assert "data-type is 'INT32'" in answer.error_message
 
 

@@ -6,6 +6,7 @@ runs the server.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -26,8 +27,8 @@ from unsee.client.wire import build_request, read_response
 
 DEFAULT_URL = "127.0.0.1:8001"
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-ERRORS_AS_STATUS = (("triton_grpc_error", "true"),)
-"""Makes Triton end a stream with the error's own gRPC status instead of a text inside it."""
+ERROR_TEXT = re.compile(rf"({'|'.join(code.name for code in grpc.StatusCode)}): (.+)", re.DOTALL)
+"""An error inside a stream, as `text_to_video` words it: the status and a sentence."""
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """How a health check ends when nobody answers."""
 
@@ -133,12 +134,11 @@ class Client:
         call = self._stub.ModelStreamInfer(
             iter([request]),
             timeout=max(0.0, deadline - time.monotonic()),
-            metadata=ERRORS_AS_STATUS,
         )
         try:
             for answer in call:
                 if answer.error_message:
-                    raise RequestRejected(answer.error_message, "UNKNOWN")
+                    raise _rejected(answer.error_message)
                 event = read_response(answer.infer_response)
                 if isinstance(event, Clip):
                     _read_to_the_end(call)
@@ -185,6 +185,12 @@ class Client:
         except ServerUnreachable:
             return False
         return True
+
+
+def _rejected(text: str) -> RequestRejected:
+    """Triton's own refusals carry no status; those of `text_to_video` do."""
+    match = ERROR_TEXT.fullmatch(text)
+    return RequestRejected(match[2], match[1]) if match else RequestRejected(text, "UNKNOWN")
 
 
 def _read_to_the_end(call: Any) -> None:

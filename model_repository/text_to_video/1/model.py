@@ -29,6 +29,7 @@ from text_to_video.tokens import PromptTokenizer
 
 LOGGER = logging.getLogger("unsee.text_to_video")
 MAX_RUNNING, MAX_WAITING = 16, 64
+TRITON_CODES = {"INVALID_ARGUMENT": "INVALID_ARG"}
 
 Array = npt.NDArray[Any]
 
@@ -118,8 +119,13 @@ class Stream:
         self._end(pb_utils.InferenceResponse(tensors))
 
     def refuse(self, refusal: Refusal) -> None:
-        """End the stream with an error of the refusal's status."""
-        error = pb_utils.TritonError(str(refusal), getattr(pb_utils.TritonError, refusal.status))
+        """End the stream with an error whose text begins with the refusal's status.
+
+        As text, because Triton may crash when a stream is to end with a gRPC status.
+        """
+        text = f"{refusal.status}: {refusal}"
+        code = getattr(pb_utils.TritonError, TRITON_CODES.get(refusal.status, refusal.status))
+        error = pb_utils.TritonError(text, code)
         self._end(pb_utils.InferenceResponse(error=error))
 
     def _end(self, response: Any) -> None:

@@ -36,13 +36,13 @@ class PolicyPointer:
         self._record: dict[str, Any] = {}
 
     def resolve(self, policy: str | None, revision: int | None) -> Encoder:
-        """The encoder to use now; raises Refusal (INVALID_ARG, NOT_FOUND or UNAVAILABLE)."""
+        """The encoder to use now; raises Refusal (INVALID_ARGUMENT, NOT_FOUND or UNAVAILABLE)."""
         record = self._current()
         policies: dict[str, Any] = record["policies"]
         names = ", ".join(sorted(policies))
         name = record.get("default_policy") if policy is None else policy
         if name is None:
-            raise Refusal("INVALID_ARG", f"name a policy; this server has {names}")
+            raise Refusal("INVALID_ARGUMENT", f"name a policy; this server has {names}")
         if name not in policies:
             raise Refusal(
                 "NOT_FOUND", f"there is no policy {quoted(name)}; this server has {names}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-Status = Literal["INVALID_ARG", "NOT_FOUND", "UNAVAILABLE", "INTERNAL", "CANCELLED"]
+Status = Literal["INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", "INTERNAL", "CANCELLED"]
 
 
 class Refusal(Exception):
     """A request that gets no clip. The message is one sentence, free of paths and tracebacks.
 
-    `status` is the name of a Triton error code (`triton_python_backend_utils.TritonError`).
+    `status` is the name of a gRPC status.
     """
 
     def __init__(self, status: Status, message: str) -> None:

@@ -129,4 +129,4 @@ def _scalar(tensors: Mapping[str, Array], name: str) -> Any:
 
 
 def _invalid(message: str) -> Refusal:
-    return Refusal("INVALID_ARG", message)
+    return Refusal("INVALID_ARGUMENT", message)

@@ -67,7 +67,7 @@ class SamplerTables:
         if prefix + "timesteps" not in self._names:
             offered = _ranges(self.steps_offered(scheduler))
             raise Refusal(
-                "INVALID_ARG",
+                "INVALID_ARGUMENT",
                 f"{scheduler} cannot run {steps} num_inference_steps here; it offers {offered}",
             )
         noise = prefix + "noise"

@@ -37,13 +37,13 @@ class PromptTokenizer:
         for row, (name, text) in zip(rows, texts.items(), strict=True):
             if len(text) > MAX_CHARACTERS_PER_TOKEN * self._length:
                 raise Refusal(
-                    "INVALID_ARG",
+                    "INVALID_ARGUMENT",
                     f"{name} has {len(text)} characters, far more than fit into {room} tokens",
                 )
             ids = self._tokenizer.encode(text).ids
             if len(ids) > self._length:
                 raise Refusal(
-                    "INVALID_ARG",
+                    "INVALID_ARGUMENT",
                     f"{name} has {len(ids) - self._special_tokens} tokens; at most {room} fit",
                 )
             row[: len(ids)] = ids

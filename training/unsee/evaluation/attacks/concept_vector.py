@@ -6,16 +6,14 @@ Here E is the victim's own encoder, and the sum goes to the denoiser as it is; t
 step, a search for tokens that come close to it, could only weaken it. Knows nothing of recognition.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from unsee.client.errors import InputError
-from unsee.client.policy import Concept
 from unsee.evaluation.attacks.encoding import encode_prompts
+from unsee.evaluation.attacks.naming import check_unnamed
 from unsee.evaluation.attacks.trials import compared_losses, draw_trials
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
 from unsee.training.denoising import load_denoising
@@ -60,8 +58,8 @@ class ConceptVector:
         frozen = load_denoising(victim.base)
         latents = encode_images(victim.base, victim.images, generator)
         trials = draw_trials(frozen, latents, self.trials, generator)
-        prompts = cycled(victim.plain_prompts, self.trials)
-        plain = encode_prompts(victim.base, victim.text_encoder, prompts)
+        plain = encode_prompts(victim.base, victim.text_encoder, victim.plain_prompts)
+        plain = plain[trials.pictures % len(plain)]
         losses: list[float] = []
         for eta in self.etas:
             losses += compared_losses(frozen, trials, (plain + eta * vector)[None]).tolist()
@@ -84,15 +82,3 @@ def concept_vector(victim: Victim) -> torch.Tensor:
     named = encode_prompts(victim.base, victim.text_encoder, victim.concept_prompts)
     plain = encode_prompts(victim.base, victim.text_encoder, victim.plain_prompts)
     return (named - plain).mean(0)
-
-
-def check_unnamed(prompts: Sequence[str], concept: Concept) -> None:
-    """Raise `InputError` if a prompt contains a name of the concept as a word."""
-    for name in (concept.name, *concept.aliases):
-        word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
-        for prompt in prompts:
-            if word.search(prompt):
-                raise InputError(
-                    f"the prompt {prompt!r} was to be without {concept.name!r} but names it "
-                    f"({name!r}); give one that does not"
-                )

@@ -37,9 +37,9 @@ from unsee.training.latents import encode_images
 class PromptSearch:
     """`num_tokens` words, common to all prompts, are found in `steps` greedy steps.
 
-    All candidates are compared on one fixed set of `trials` denoising trials, which the first
-    `carriers` ordinary prompts share; gradients are taken on fresh ones. The search starts from the
-    best of `candidates` random strings and never accepts a worse one.
+    All candidates are compared on one fixed set of `trials` denoising trials of the first
+    `carriers` ordinary prompts and their pictures; gradients are taken on fresh ones. The search
+    starts from the best of `candidates` random strings and never accepts a worse one.
     """
 
     name: ClassVar[str] = "prompt-search"
@@ -137,7 +137,7 @@ class _Search:
         return candidates[best], float(losses[best])
 
     def _carrier_of(self, trials: Trials) -> torch.Tensor:
-        return torch.arange(len(trials)) % len(self.carriers)
+        return trials.pictures % len(self.carriers)
 
     def _draw(self, high: int, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.randint(high, shape, generator=self.generator)
@@ -145,8 +145,8 @@ class _Search:
 
 def _search(victim: Victim, budget: PromptSearch, generator: torch.Generator) -> _Search:
     frozen = load_denoising(victim.base)
-    latents = encode_images(victim.base, victim.images, generator)
     carriers = victim.concept_prompts[: budget.carriers]
+    latents = encode_images(victim.base, victim.images[: len(carriers)], generator)
     return _Search(
         frozen=frozen,
         text_encoder=victim.text_encoder,

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from unsee.evaluation.attacks.concept_vector import check_unnamed
 from unsee.evaluation.attacks.encoding import encode_ids, encode_prompts, prompt_ids
+from unsee.evaluation.attacks.naming import check_unnamed
 from unsee.evaluation.attacks.trials import denoising_loss, draw_trials
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
 from unsee.training.denoising import load_denoising
@@ -31,7 +31,7 @@ class BenignRelearning:
     name: ClassVar[str] = "benign-relearning"
     source: ClassVar[str] = "Unstable Unlearning, Suriyakumar et al., arXiv 2410.08074"
 
-    steps: int = 40
+    steps: int = 32
     batch_size: int = 8
     learning_rate: float | None = None
 

@@ -2,8 +2,9 @@
 
 Textual inversion (Gal et al., arXiv 2208.01618, eq. 2) against the tuned encoder, as Pham et al.
 do against seven erasures (Circumventing Concept Erasure, arXiv 2308.01508): v* = argmin_v
-E ||target - denoiser(z_t, t, E_victim(template(v)))||^2 on pictures of the concept, all weights
-frozen. Knows nothing of how success is recognised.
+E ||target - denoiser(z_t, t, E_victim(prompt(v)))||^2 on pictures of the concept, all weights
+frozen, where prompt(v) is the picture's own prompt with v in place of the name. Knows nothing of
+how success is recognised.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from unsee.client.policy import Concept
 from unsee.evaluation.attacks.encoding import (
     SlottedPrompts,
     encode_prompts,
@@ -20,6 +20,7 @@ from unsee.evaluation.attacks.encoding import (
     slotted_prompts,
     token_table,
 )
+from unsee.evaluation.attacks.naming import around_name
 from unsee.evaluation.attacks.trials import (
     Trials,
     compared_losses,
@@ -27,12 +28,8 @@ from unsee.evaluation.attacks.trials import (
     draw_trials,
 )
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
-from unsee.training.base import Base
 from unsee.training.denoising import Denoising, load_denoising
 from unsee.training.latents import encode_images
-from unsee.training.prompts import prompts_around
-
-_PLACEHOLDER = "*"
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ class SoftPrompt:
 
     The first start is the name's own tokens, the second the mean token, the others random tokens.
     `learning_rate` (Adam, cosine to 0) is in units of the token table's root mean square, so it
-    fits encoders of any scale. The prompts that are sent are the category's templates around the
-    vectors. Memory is that of one denoising step of `batch_size` latents.
+    fits encoders of any scale. The prompts that are sent are the ordinary ones with the vectors in
+    place of the name. Memory is that of one denoising step of `batch_size` latents.
     """
 
     name: ClassVar[str] = "soft-prompt"
@@ -50,8 +47,8 @@ class SoftPrompt:
 
     num_vectors: int = 4
     starts: int = 3
-    start_steps: int = 15
-    steps: int = 75
+    start_steps: int = 10
+    steps: int = 60
     batch_size: int = 8
     learning_rate: float = 0.2
     held_out: int = 32
@@ -69,6 +66,7 @@ class SoftPrompt:
     ) -> Attacked:
         """Attack `victim`; see `Attack.run`."""
         require(victim.images, "images", self.name)
+        require(victim.concept_prompts, "concept_prompts", self.name)
         generator = torch.Generator().manual_seed(seed)
         inversion = _inversion(victim, self, generator)
         tick = Ticker(progress, self.starts * self.start_steps + self.steps)
@@ -76,7 +74,7 @@ class SoftPrompt:
         tried = [inversion.learn(vectors, self.start_steps, tick) for vectors in starts]
         best = inversion.best(tried)
         best = inversion.best([best, inversion.learn(best, self.steps, tick)])
-        return _attacked(victim, inversion.templates, best, num_prompts)
+        return _attacked(victim, inversion.prompts, best, num_prompts)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class _Inversion:
 
     frozen: Denoising
     text_encoder: Any
-    templates: SlottedPrompts
+    prompts: SlottedPrompts
     latents: torch.Tensor
     held_out: Trials
     generator: torch.Generator
@@ -99,8 +97,7 @@ class _Inversion:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         for _ in range(steps):
             trials = draw_trials(self.frozen, self.latents, self.budget.batch_size, self.generator)
-            rows = torch.randint(len(self.templates), (len(trials),), generator=self.generator)
-            prompt_embeds = self._encoded(vectors, rows)
+            prompt_embeds = self._encoded(vectors, trials)
             loss = denoising_loss(self.frozen, trials, prompt_embeds)
             optimizer.zero_grad(set_to_none=True)
             loss.backward(inputs=[vectors])  # type: ignore[no-untyped-call]
@@ -111,16 +108,16 @@ class _Inversion:
 
     def best(self, tried: list[torch.Tensor]) -> torch.Tensor:
         """The vectors with the lowest loss on noise that none of them was learned on."""
-        rows = torch.arange(len(self.held_out)) % len(self.templates)
         with torch.no_grad():
-            prompt_embeds = torch.stack([self._encoded(vectors, rows) for vectors in tried])
-        losses = compared_losses(self.frozen, self.held_out, prompt_embeds)
+            encoded = [self._encoded(vectors, self.held_out) for vectors in tried]
+        losses = compared_losses(self.frozen, self.held_out, torch.stack(encoded))
         return tried[int(losses.nan_to_num(torch.inf).argmin())]
 
-    def _encoded(self, vectors: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Embeddings [N, L, D] of the templates at `rows` [N], each template encoded once."""
+    def _encoded(self, vectors: torch.Tensor, trials: Trials) -> torch.Tensor:
+        """Embeddings [N, L, D] of the prompts of the trials' pictures, each encoded once."""
+        rows = trials.pictures % len(self.prompts)
         used, where = torch.unique(rows, return_inverse=True)
-        return encode_vectors(self.text_encoder, self.templates.rows(used), vectors)[where]
+        return encode_vectors(self.text_encoder, self.prompts.rows(used), vectors)[where]
 
 
 def _inversion(victim: Victim, budget: SoftPrompt, generator: torch.Generator) -> _Inversion:
@@ -129,7 +126,7 @@ def _inversion(victim: Victim, budget: SoftPrompt, generator: torch.Generator) -
     return _Inversion(
         frozen=frozen,
         text_encoder=victim.text_encoder,
-        templates=_templates(victim.base, victim.concept, budget.num_vectors),
+        prompts=slotted_prompts(victim.base, _pieces(victim), budget.num_vectors),
         latents=latents,
         held_out=draw_trials(frozen, latents, budget.held_out, generator),
         generator=generator,
@@ -137,10 +134,9 @@ def _inversion(victim: Victim, budget: SoftPrompt, generator: torch.Generator) -
     )
 
 
-def _templates(base: Base, concept: Concept, num_vectors: int) -> SlottedPrompts:
-    around = prompts_around(_PLACEHOLDER, concept.category)
-    pieces = [prompt.partition(_PLACEHOLDER) for prompt in around]
-    return slotted_prompts(base, [(before, after) for before, _, after in pieces], num_vectors)
+def _pieces(victim: Victim) -> list[tuple[str, str]]:
+    """What stands before and after the vectors in each prompt."""
+    return [around_name(prompt, victim.concept) for prompt in victim.concept_prompts]
 
 
 def _start_vectors(
@@ -162,17 +158,15 @@ def _start_vectors(
 
 
 def _attacked(
-    victim: Victim, templates: SlottedPrompts, vectors: torch.Tensor, num_prompts: int
+    victim: Victim, prompts: SlottedPrompts, vectors: torch.Tensor, num_prompts: int
 ) -> Attacked:
-    rows = torch.arange(num_prompts) % len(templates)
+    rows = torch.arange(num_prompts) % len(prompts)
     with torch.no_grad():
-        prompt_embeds = encode_vectors(victim.text_encoder, templates.rows(rows), vectors)
+        prompt_embeds = encode_vectors(victim.text_encoder, prompts.rows(rows), vectors)
     shown = f"<soft {len(vectors)} vectors>"
-    around = prompts_around(_PLACEHOLDER, victim.concept.category)
+    texts = [f"{before}{shown} {after.lstrip()}".rstrip() for before, after in _pieces(victim)]
     return Attacked(
         prompt_embeds=prompt_embeds,
         negative_prompt_embeds=encode_prompts(victim.base, victim.text_encoder, [""]),
-        prompts=tuple(
-            prompt.replace(_PLACEHOLDER, shown) for prompt in cycled(around, num_prompts)
-        ),
+        prompts=cycled(texts, num_prompts),
     )

@@ -23,9 +23,9 @@ class Victim:
     """A text encoder under attack, with all that its attacker holds.
 
     `text_encoder` is the tuned `CLIPTextModel`, or the base's own for reference; no attack changes
-    it. `images` show the concept; the search is strongest where `concept_prompts` describe them.
-    `unrelated` are pairs (prompt, picture) without the concept. Pair i of `concept_prompts` and
-    `plain_prompts` says the same with and without the concept's name.
+    it. `images` show the concept: image i shows what concept prompt i says, modulo their number.
+    Pair i of `concept_prompts` and `plain_prompts` says the same with and without the concept's
+    name. `unrelated` are pairs (prompt, picture) without the concept.
     """
 
     base: Base
