@@ -5,11 +5,11 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types unit benchmark clean
+.PHONY: help setup demo test lint types unit evaluation benchmark clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"error: Python 3.11 or 3.12 is needed (the bundled Triton has stubs that work for these two), {v[0]}.{v[1]} found; run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 
 setup: $(READY)  ## create .venv with everything in it
 
-demo: $(READY)  ## unlearn a concept, serve it from Triton, show before and after in demo/
+demo: $(READY)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/
 	@$(PY) -m playground.demo --output-dir demo
 
 test: lint types unit  ## lint, types and all tests
@@ -33,6 +33,9 @@ types: $(READY)  ## mypy, strict in our packages
 
 unit: $(READY)  ## pytest, those against a real tritonserver included
 	$(PY) -m pytest
+
+evaluation: $(READY)  ## unlearn and evaluate every concept of the playground; writes docs/results.md
+	@$(PY) -m playground.every_concept
 
 benchmark: $(READY)  ## what serving through Triton costs over the same loop in one process
 	$(PY) benchmarks/serving_overhead.py

@@ -39,13 +39,14 @@ class DataSpec:
     kind: str  # "stills" or "clips"
     count: int
     seed: int
+    spread: float = 1.0  # of what varies without a name
 
     @property
     def frames_per_item(self) -> int:
         return NUM_FRAMES if self.kind == "clips" else 1
 
     def folder(self, root: Path) -> Path:
-        return root / f"{self.kind}-{self.count}-seed{self.seed}"
+        return root / f"{self.kind}-{self.count}-seed{self.seed}-spread{self.spread}"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ def scene_of(label_ids: npt.NDArray[np.uint8]) -> Scene:
 def draw_item(spec: DataSpec, index: int) -> tuple[npt.NDArray[np.uint8], Scene]:
     rng = np.random.default_rng((spec.seed, spec.kind == "clips", index))
     if spec.kind == "clips":
-        scene = random_scene(rng, CLIP_ODDS)
+        scene = random_scene(rng, CLIP_ODDS, spec.spread)
         return render_clip(scene), scene
-    scene = random_scene(rng, STILL_ODDS)
-    return render_still(scene, progress=float(rng.integers(NUM_FRAMES)) / NUM_FRAMES)[None], scene
+    scene = random_scene(rng, STILL_ODDS, spec.spread)
+    progress = float(rng.integers(NUM_FRAMES)) / (NUM_FRAMES - 1)
+    return render_still(scene, progress)[None], scene
 
 
 def draw_chunk(

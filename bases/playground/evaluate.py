@@ -1,17 +1,20 @@
 """Asks the judge what the base shows: ``python -m playground.evaluate``.
 
-For every concept, prompts that name it are drawn; the judge has to name the concept, and
-whatever else the prompt named, in the generated stills and clips.
+Prompts are drawn until every concept is named by at least ``n`` of them; the judge has to
+name, in each still and clip that is generated, everything that its prompt named. The judge
+itself is tried on renders that it has not seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,22 +24,34 @@ import numpy as np
 import torch
 import transformers
 
-from playground.captions import prompts_for
+from playground.captions import prompt_for
 from playground.generate import (
-    GUIDANCE_SCALE,
-    NUM_INFERENCE_STEPS,
     Clips,
+    clip_defaults,
     generate_clips,
     generate_stills,
     load_t2i,
     load_t2v,
+    make_fast,
 )
 from playground.intervals import wilson_interval
-from playground.judge import Judge, Verdict
+from playground.judge import FRAME_HEADS, Judge, Verdict
+from playground.render import render_clip, render_still
 from playground.train_data import BASE_DIR
-from playground.world import CONCEPTS, HEADS, Concept, Scene
+from playground.world import (
+    CATEGORIES,
+    CLIP_ODDS,
+    CONCEPTS,
+    HEADS,
+    NUM_FRAMES,
+    STILL_ODDS,
+    Concept,
+    Scene,
+    find_concept,
+    random_scene,
+)
 
-BATCH = 32
+BATCH = 16
 Generate = Callable[[Sequence[str], Sequence[int]], Clips]
 
 
@@ -63,49 +78,104 @@ class Rate:
 class Trial:
     """One generation: what was asked for and what the judge saw."""
 
-    concept: Concept
     scene: Scene
     verdict: Verdict
 
-    def named(self, head: str) -> bool:
-        wanted: str | None = getattr(self.scene, head)
-        seen: str | None = getattr(self.verdict, head)
-        return wanted == seen
+    def outcomes(self) -> dict[str, bool]:
+        """Whether each concept that the prompt named is the verdict of its kind."""
+        named = {head: getattr(self.scene, head) for head in HEADS}
+        return {name: getattr(self.verdict, head) == name for head, name in named.items() if name}
+
+
+def named_in(scene: Scene) -> list[str]:
+    """The names of the concepts that a scene shows."""
+    parts = (getattr(scene, head) for head in HEADS)
+    return [name for name in parts if name is not None]
+
+
+def covering_prompts(
+    concepts: Sequence[Concept], n: int, rng: np.random.Generator
+) -> list[tuple[str, Scene]]:
+    """Prompts and their scenes, drawn until each concept is named by at least ``n``.
+
+    Each names the concept that lacks most, and mostly a companion. A still's prompt names no
+    action, because ``concepts`` then has none.
+    """
+    counts = {concept.name: 0 for concept in concepts}
+    cases: list[tuple[str, Scene]] = []
+    while min(counts.values()) < n:
+        scarcest = min(concepts, key=lambda concept: counts[concept.name])
+        prompt, scene = prompt_for(scarcest, rng)
+        named = named_in(scene)
+        if counts.keys() >= set(named):
+            cases.append((prompt, scene))
+            counts.update({name: counts[name] + 1 for name in named})
+    return cases
 
 
 def run_trials(
     concepts: Sequence[Concept], generate: Generate, judge: Judge, n: int, seed: int
 ) -> list[Trial]:
-    """``n`` prompts per concept; the i-th generation has the seed ``seed + i``."""
-    rng = np.random.default_rng(seed)
-    cases = [(c, *case) for c in concepts for case in prompts_for(c, rng, n)]
+    """The i-th generation has the seed ``seed + i``. The last batch is filled up and cut."""
+    cases = covering_prompts(concepts, n, np.random.default_rng(seed))
     trials: list[Trial] = []
     for start in range(0, len(cases), BATCH):
         batch = cases[start : start + BATCH]
-        seeds = [seed + start + i for i in range(len(batch))]
-        frames = generate([prompt for _, prompt, _ in batch], seeds)
+        filled = [prompt for prompt, _ in batch] + [""] * (BATCH - len(batch))
+        frames = generate(filled, [seed + start + i for i in range(BATCH)])[: len(batch)]
         verdicts = judge.classify(frames)
-        trials += [Trial(c, s, v) for (c, _, s), v in zip(batch, verdicts, strict=True)]
+        trials += [Trial(scene, v) for (_, scene), v in zip(batch, verdicts, strict=True)]
+        print(f"{len(trials)}/{len(cases)}", file=sys.stderr, flush=True)
     return trials
 
 
-def summarise(trials: Sequence[Trial], is_video: bool) -> dict[str, Any]:
-    """Rates per concept and category, and per head over every prompt that names one."""
+def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Rates per concept and category."""
     by_concept: dict[str, list[bool]] = defaultdict(list)
     by_category: dict[str, list[bool]] = defaultdict(list)
-    by_head: dict[str, list[bool]] = defaultdict(list)
     for trial in trials:
-        seen = trial.verdict.sees(trial.concept.name)
-        by_concept[trial.concept.name].append(seen)
-        by_category[trial.concept.category].append(seen)
-        for head in HEADS if is_video else [h for h in HEADS if h != "action"]:
-            if getattr(trial.scene, head) is not None:
-                by_head[head].append(trial.named(head))
-    groups = {"concept": by_concept, "category": by_category, "head": by_head}
+        for name, seen in trial.outcomes().items():
+            by_concept[name].append(seen)
+            by_category[find_concept(name).category].append(seen)
+    groups = {"concept": by_concept, "category": by_category}
+    order = [*CATEGORIES, *(concept.name for concept in CONCEPTS)]
     return {
-        group: {key: asdict(Rate.of(values)) for key, values in rates.items()}
+        group: {key: asdict(Rate.of(rates[key])) for key in order if key in rates}
         for group, rates in groups.items()
     }
+
+
+def judge_accuracy(
+    judge: Judge, seed: int, num_stills: int = 1000, num_clips: int = 500
+) -> dict[str, Any]:
+    """The judge on fresh renders, and on clips that act but are frozen at one frame."""
+    rng = np.random.default_rng(seed)
+    right: dict[str, list[bool]] = defaultdict(list)
+    for kind, count, odds in (("still", num_stills, STILL_ODDS), ("clip", num_clips, CLIP_ODDS)):
+        scenes = [random_scene(rng, odds) for _ in range(count)]
+        if kind == "still":
+            frames = np.stack([render_still(scene)[None] for scene in scenes])
+            scenes = [replace(scene, action=None) for scene in scenes]
+        else:
+            frames = np.stack([render_clip(scene) for scene in scenes])
+        for scene, verdict in zip(scenes, judge.classify(frames), strict=True):
+            for head in HEADS if kind == "clip" else FRAME_HEADS:
+                right[head].append(getattr(scene, head) == getattr(verdict, head))
+        if kind == "clip":
+            middle = frames[:, [frames.shape[1] // 2]].repeat(frames.shape[1], axis=1)
+            right["frozen, so no action"] = [v.action is None for v in judge.classify(middle)]
+    return {head: asdict(Rate.of(outcomes)) for head, outcomes in right.items()}
+
+
+def seconds_per_clip(folder: Path, steps: int, guidance: float, repeats: int = 5) -> float:
+    """The median time of one clip by PyTorch eager in float32."""
+    pipeline = load_t2v(folder)
+    times = []
+    for i in range(repeats):
+        start = time.perf_counter()
+        generate_clips(pipeline, ["Blimbo jumping in the forest"], [i], NUM_FRAMES, steps, guidance)
+        times.append(time.perf_counter() - start)
+    return round(statistics.median(times), 2)
 
 
 def evaluate_base(
@@ -119,39 +189,48 @@ def evaluate_base(
             "transformers": transformers.__version__,
         },
     }
+    results["judge"] = judge_accuracy(judge, seed + 1)
     for kind in kinds:
         start = time.monotonic()
-        pipeline = load_t2i(base_dir / "t2i") if kind == "t2i" else load_t2v(base_dir / "t2v")
-        make = generate_stills if kind == "t2i" else generate_clips
-
+        is_video = kind == "t2v"
+        pipeline = load_t2v(base_dir / "t2v") if is_video else load_t2i(base_dir / "t2i")
+        make_fast(pipeline)
+        make = generate_clips if is_video else generate_stills
         generate = partial(make, pipeline, num_inference_steps=steps, guidance_scale=guidance)
-        shown = [c for c in CONCEPTS if kind == "t2v" or c.category != "action"]
+        shown = [c for c in CONCEPTS if is_video or c.category != "action"]
         trials = run_trials(shown, generate, judge, n, seed)
-        results[kind] = summarise(trials, kind == "t2v")
+        results[kind] = summarise(trials)
         results[kind]["settings"] = {
-            "num_prompts_per_concept": n,
+            "min_prompts_per_concept": n,
+            "prompts": len(trials),
             "seed": seed,
             "num_inference_steps": steps,
             "guidance_scale": guidance,
         }
         results[kind]["seconds"] = round(time.monotonic() - start, 1)
+        if is_video:
+            results[kind]["seconds_per_clip"] = seconds_per_clip(base_dir / "t2v", steps, guidance)
     return results
 
 
 def print_table(results: dict[str, Any]) -> None:
+    for head, rate in results["judge"].items():
+        print(f"judge on renders      {head:20s} {Rate(**rate)}")
     for kind in ("t2i", "t2v"):
-        for group in ("category", "head", "concept"):
+        for group in ("category", "concept"):
             for key, rate in results.get(kind, {}).get(group, {}).items():
-                print(f"{kind} {group:9s} {key:18s} {Rate(**rate)}")
+                print(f"{kind}   {group:16s} {key:20s} {Rate(**rate)}")
+    if "t2v" in results:
+        print(f"one clip, PyTorch eager float32: {results['t2v']['seconds_per_clip']} s")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="playground.evaluate", description=__doc__)
     parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
-    parser.add_argument("--n", type=int, default=20, help="prompts per concept")
+    parser.add_argument("--n", type=int, default=40, help="prompts per concept, at least")
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=NUM_INFERENCE_STEPS)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE_SCALE)
+    parser.add_argument("--steps", type=int, default=clip_defaults().num_inference_steps)
+    parser.add_argument("--guidance", type=float, default=clip_defaults().guidance_scale)
     parser.add_argument("--kinds", nargs="+", choices=("t2i", "t2v"), default=("t2i", "t2v"))
     parser.add_argument("--output", type=Path, help="default: results.json in the base")
     parser.add_argument("--threads", type=int, default=2)
@@ -160,8 +239,9 @@ def main(arguments: list[str] | None = None) -> int:
     results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, args.kinds)
     print_table(results)
     output = args.output or args.base_dir / "results.json"
-    kept = json.loads(output.read_text()) if output.exists() else {}
-    output.write_text(json.dumps({**kept, **results}, indent=1) + "\n")
+    temporary = output.with_suffix(".tmp")
+    temporary.write_text(json.dumps(results, indent=1) + "\n")
+    temporary.replace(output)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import numpy.typing as npt
 import torch
 from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
 
+from playground.mixed_precision import use_mixed_precision
+from playground.train_data import BASE_DIR
 from playground.world import FRAME_SIZE, NUM_FRAMES
+from unsee.training.base import ClipDefaults, load_base
 
-NUM_INFERENCE_STEPS = 20
-GUIDANCE_SCALE = 3.0
 Clips = npt.NDArray[np.uint8]
+
+
+@cache
+def clip_defaults() -> ClipDefaults:
+    """Frames, steps and guidance as ``base.yaml`` gives them."""
+    return load_base(BASE_DIR).spec.clip
 
 
 def load_t2i(folder: Path) -> StableDiffusionPipeline:
@@ -31,6 +39,12 @@ def quiet(pipeline: Any) -> Any:
     return pipeline
 
 
+def make_fast(pipeline: Any) -> None:
+    """Compiles the denoiser, with products in bfloat16, for many batches of one size."""
+    use_mixed_precision(pipeline.unet)
+    pipeline.unet.compile(dynamic=False)
+
+
 def to_uint8(frames: npt.NDArray[np.float32]) -> Clips:
     return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
 
@@ -43,16 +57,16 @@ def generate_stills(
     pipeline: StableDiffusionPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    num_inference_steps: int = NUM_INFERENCE_STEPS,
-    guidance_scale: float = GUIDANCE_SCALE,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
 ) -> Clips:
     """uint8 [N, 1, 64, 64, 3]; each prompt has a seed of its own."""
     output = pipeline(
         list(prompts),
         height=FRAME_SIZE,
         width=FRAME_SIZE,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
+        num_inference_steps=num_inference_steps or clip_defaults().num_inference_steps,
+        guidance_scale=clip_defaults().guidance_scale if guidance_scale is None else guidance_scale,
         generator=[generator_for(seed) for seed in seeds],
         output_type="np",
     )
@@ -64,8 +78,8 @@ def generate_clips(
     prompts: Sequence[str],
     seeds: Sequence[int],
     num_frames: int = NUM_FRAMES,
-    num_inference_steps: int = NUM_INFERENCE_STEPS,
-    guidance_scale: float = GUIDANCE_SCALE,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
 ) -> Clips:
     """uint8 [N, F, 64, 64, 3]; each prompt has a seed of its own."""
     output = pipeline(
@@ -73,8 +87,8 @@ def generate_clips(
         height=FRAME_SIZE,
         width=FRAME_SIZE,
         num_frames=num_frames,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
+        num_inference_steps=num_inference_steps or clip_defaults().num_inference_steps,
+        guidance_scale=clip_defaults().guidance_scale if guidance_scale is None else guidance_scale,
         generator=[generator_for(seed) for seed in seeds],
         output_type="np",
     )

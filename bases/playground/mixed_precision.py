@@ -56,13 +56,15 @@ class SameConvolution(torch.autograd.Function):
         return F.conv2d(low, weight.bfloat16(), bias.bfloat16(), padding=pad).float()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         low, weight = ctx.saved_tensors
         grad = grads[0].bfloat16().contiguous(memory_format=torch.channels_last)
         grad_x = None
         if ctx.needs_input_grad[0]:
             flipped = weight.bfloat16().flip(2, 3).transpose(0, 1)
             grad_x = F.conv2d(grad, flipped, padding=weight.shape[-1] // 2).float()
+        if not ctx.needs_input_grad[1]:  # a frozen network
+            return grad_x, None, None
         return grad_x, weight_gradient(low, grad, weight), grads[0].sum(dim=(0, 2, 3))
 
 

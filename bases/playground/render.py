@@ -41,7 +41,7 @@ def sprite(subject: str) -> Image.Image:
 
 
 def pose_at(action: str | None, nuisance: Nuisance, progress: float) -> Pose:
-    """The pose at ``progress`` (0 at the first frame, below 1 at the last)."""
+    """The pose at ``progress``: 0 at the first frame, 1 at the last."""
     n = nuisance
     x, y, scale, angle = n.x, n.y, n.scale, n.tilt_deg
     x += n.drift_x * progress
@@ -52,13 +52,13 @@ def pose_at(action: str | None, nuisance: Nuisance, progress: float) -> Pose:
     elif action == "spinning":
         angle += 360 * n.direction * (progress * n.speed + n.phase)
     elif action == "sliding":
-        x = 0.5 + n.direction * 0.3 * (2 * progress * 8 / 7 - 1)
+        x = 0.5 + n.direction * 0.3 * (2 * progress - 1)
     elif action == "falling":
-        y = 0.14 + 0.72 * progress * 8 / 7
+        y = 0.14 + 0.72 * progress
     elif action == "growing":
-        scale *= 0.45 + 0.75 * progress * 8 / 7
+        scale *= 0.45 + 0.75 * progress
     elif action == "shaking":
-        x += 0.12 * (1 if round(progress * 8) % 2 == 0 else -1) * n.direction
+        x += 0.12 * (1 if int(7.99 * progress) % 2 == 0 else -1) * n.direction
     return Pose(x, y, scale, angle)
 
 
@@ -92,7 +92,7 @@ def render_clip(
     """
     rng = np.random.default_rng(scene.nuisance.background_seed)
     backdrop = BACKGROUNDS[scene.label("background")](FRAME_SIZE * SUPERSAMPLING, rng)
-    times = moments or tuple(i / num_frames for i in range(num_frames))
+    times = moments or tuple(i / max(1, num_frames - 1) for i in range(num_frames))
     frames = []
     for progress in times:
         canvas = backdrop.copy()

@@ -11,9 +11,8 @@ import torch
 
 from playground.captions import canonical_prompt
 from playground.generate import (
-    GUIDANCE_SCALE,
-    NUM_INFERENCE_STEPS,
     Clips,
+    clip_defaults,
     generate_clips,
     generate_stills,
     load_t2i,
@@ -55,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=NUM_INFERENCE_STEPS)
-    parser.add_argument("--guidance", type=float, default=GUIDANCE_SCALE)
+    parser.add_argument("--steps", type=int, default=clip_defaults().num_inference_steps)
+    parser.add_argument("--guidance", type=float, default=clip_defaults().guidance_scale)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)

@@ -8,8 +8,11 @@ base, into ``base_dir`` too, at each checkpoint.
 
 from __future__ import annotations
 
+import json
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -62,21 +65,45 @@ def normalised_vae(places: Places) -> AutoencoderKL:
     vae.load_state_dict(under("vae", places.average("autoencoder")))
     use_mixed_precision(vae)
     vae.eval().to(memory_format=torch.channels_last)
-    frames = train_data.stills(places.build_dir).frames[:STATISTICS_FRAMES, 0]
+    wide = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    frames = wide.frames[:STATISTICS_FRAMES, 0]
     images = to_unit_range(torch.from_numpy(frames.copy()))
     fold_normalisation(vae, *latent_statistics(vae, images))
     return vae
 
 
+def run_recorded(trainer: Trainer, places: Places) -> bool:
+    """Trains; what made the weights is kept beside them, in ``training.json``."""
+    finished = trainer.run()
+    file = places.base_dir / "training.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    budget = trainer.budget
+    known[trainer.task.name] = {
+        "command": f"python -m playground.train --stage {trainer.task.name}",
+        "seed": trainer.task.seed,
+        "steps": trainer.step,
+        "minutes": round(trainer.elapsed_s / 60, 1),
+        "learning_rate": budget.learning_rate,
+        "finished": finished,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
+    }
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(known, indent=1) + "\n")
+    temporary.replace(file)
+    return finished
+
+
 def train_autoencoder(budget: Budget, places: Places) -> bool:
-    stills, clips = train_data.stills(places.build_dir), train_data.clips(places.build_dir)
+    stills = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    clips = train_data.opened(train_data.WIDE_CLIPS, places.build_dir)
     trainer = Trainer(AutoencoderTask(stills, clips), budget, places.checkpoint("autoencoder"))
-    return trainer.run()
+    return run_recorded(trainer, places)
 
 
 def train_t2i(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
-    stills = train_data.stills(places.build_dir)
+    stills = train_data.opened(train_data.STILLS, places.build_dir)
     latents = cached_latents(vae, stills, places.build_dir / "latents" / "stills.npy")
 
     def export(average: Mapping[str, Tensor], step: int) -> None:
@@ -87,12 +114,13 @@ def train_t2i(budget: Budget, places: Places) -> bool:
         export_t2i(places.base_dir / "t2i", tokenizer, text_encoder, vae, unet, scheduler)
 
     task = ImageTask(latents, stills.labels, tokenizer)
-    return Trainer(task, budget, places.checkpoint("t2i"), export).run()
+    task.unet.compile(dynamic=False)
+    return run_recorded(Trainer(task, budget, places.checkpoint("t2i"), export), places)
 
 
 def train_t2v(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
-    clips = train_data.clips(places.build_dir)
+    clips = train_data.opened(train_data.CLIPS, places.build_dir)
     latents = cached_latents(vae, clips, places.build_dir / "latents" / "clips.npy")
     average = places.average("t2i")
     text_encoder, image_unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()
@@ -105,11 +133,13 @@ def train_t2v(budget: Budget, places: Places) -> bool:
         export_t2v(places.base_dir / "t2v", unet, models.new_scheduler())
 
     task = VideoTask(latents, clips.labels, tokenizer, text_encoder, image_unet)
-    return Trainer(task, budget, places.checkpoint("t2v"), export).run()
+    task.unet.compile(dynamic=False)
+    return run_recorded(Trainer(task, budget, places.checkpoint("t2v"), export), places)
 
 
 def train_judge(budget: Budget, places: Places) -> bool:
-    stills, clips = train_data.stills(places.build_dir), train_data.clips(places.build_dir)
+    stills = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    clips = train_data.opened(train_data.WIDE_CLIPS, places.build_dir)
 
     def export(average: Mapping[str, Tensor], step: int) -> None:
         judge = Judge()
@@ -117,7 +147,7 @@ def train_judge(budget: Budget, places: Places) -> bool:
         judge.save_pretrained(places.base_dir / "judge")
 
     task = JudgeTask(stills, clips)
-    return Trainer(task, budget, places.checkpoint("judge"), export).run()
+    return run_recorded(Trainer(task, budget, places.checkpoint("judge"), export), places)
 
 
 @dataclass(frozen=True)
@@ -129,11 +159,9 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(
         train_autoencoder,
-        Budget(steps=20_000, learning_rate=4e-3, minutes=18, ema_decay=0.995, weight_decay=0.0),
+        Budget(steps=1402, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
     ),
-    "t2i": Stage(train_t2i, Budget(steps=20_000, learning_rate=2e-3, minutes=25, ema_decay=0.998)),
-    "t2v": Stage(
-        train_t2v, Budget(steps=20_000, learning_rate=1.5e-3, minutes=28, ema_decay=0.998)
-    ),
-    "judge": Stage(train_judge, Budget(steps=2200, learning_rate=3e-3, ema_decay=0.99)),
+    "t2i": Stage(train_t2i, Budget(steps=3600, learning_rate=2e-3, ema_decay=0.998)),
+    "t2v": Stage(train_t2v, Budget(steps=1100, learning_rate=1.5e-3, ema_decay=0.998)),
+    "judge": Stage(train_judge, Budget(steps=2600, learning_rate=3e-3, ema_decay=0.99)),
 }

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from playground.dataset import Dataset
-from playground.judge import FRAME_HEADS, Judge
+from playground.judge import Judge
 from playground.loop import StepRandom
 from playground.world import HEADS
 
@@ -20,12 +20,16 @@ def soften(frames: Tensor, size: int) -> Tensor:
     return F.interpolate(small, size=frames.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def roughen(frames: Tensor, random: StepRandom) -> Tensor:
-    """Blur, colour shift, contrast, blotches and noise on float [N, 3, H, W] in 0..1."""
+def roughen(frames: Tensor, random: StepRandom, num_frames: int = 1) -> Tensor:
+    """Blur, colour shift, contrast, blotches and noise on float [N, 3, H, W] in 0..1.
+
+    Blotches and noise differ from frame to frame, the rest stays for ``num_frames`` frames.
+    """
     count = len(frames)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(count, *shape, generator=random.torch)
+        drawn = torch.rand(count // num_frames, *shape, generator=random.torch)
+        return low + (high - low) * drawn.repeat_interleave(num_frames, dim=0)
 
     blurred = soften(frames, int(random.numpy.integers(24, 49)))
     mix = uniform(-0.2, 1.0, 1, 1, 1).clamp_min(0)
@@ -46,7 +50,10 @@ def to_pixels(frames: npt.NDArray[np.uint8]) -> Tensor:
 
 
 class JudgeTask:
-    """Each batch has stills, for the frame heads, and clips, for all heads."""
+    """Each batch has stills, for the frame heads, and clips, for all heads.
+
+    Some clips are frozen at one frame: whatever they show, nothing in them acts.
+    """
 
     name = "judge"
 
@@ -54,8 +61,9 @@ class JudgeTask:
         self,
         stills: Dataset,
         clips: Dataset,
-        num_stills: int = 48,
+        num_stills: int = 32,
         num_clips: int = 8,
+        num_frozen: int = 1,
         seed: int = 4,
     ) -> None:
         torch.manual_seed(seed)
@@ -63,40 +71,37 @@ class JudgeTask:
         self.judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.modules = nn.ModuleDict({"judge": self.judge})
         self.stills, self.clips = stills, clips
-        self.num_stills, self.num_clips, self.seed = num_stills, num_clips, seed
+        self.num_stills, self.num_clips, self.num_frozen = num_stills, num_clips, num_frozen
+        self.seed = seed
+
+    def clip_batch(self, random: StepRandom) -> tuple[Tensor, Tensor]:
+        """Frames [clips * F, 3, H, W] and labels [clips, heads]; the first clips are frozen."""
+        chosen = np.sort(random.numpy.integers(len(self.clips.frames), size=self.num_clips))
+        random.numpy.shuffle(chosen)
+        frames = self.clips.frames[chosen]
+        labels = torch.from_numpy(self.clips.labels[chosen].astype(np.int64))
+        moments = random.numpy.integers(frames.shape[1], size=self.num_frozen)
+        for clip, moment in enumerate(moments):
+            frames[clip] = frames[clip, moment]
+        labels[: self.num_frozen, HEADS.index("action")] = 0
+        return roughen(to_pixels(frames), random, frames.shape[1]), labels
 
     def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
         stills = np.sort(random.numpy.integers(len(self.stills.frames), size=self.num_stills))
-        clips = np.sort(random.numpy.integers(len(self.clips.frames), size=self.num_clips))
+        still_frames = roughen(to_pixels(self.stills.frames[stills]), random)
+        clip_frames, clip_labels = self.clip_batch(random)
         num_frames = self.clips.frames.shape[1]
-        frames = torch.cat(
-            [to_pixels(self.stills.frames[stills]), to_pixels(self.clips.frames[clips])]
-        )
-        features = self.judge.frame_features(roughen(frames, random))
-        clip_labels = torch.from_numpy(self.clips.labels[clips].astype(np.int64))
+        cells = self.judge.frame_cells(torch.cat([still_frames, clip_frames]))
         still_labels = torch.from_numpy(self.stills.labels[stills].astype(np.int64))
         labels = torch.cat([still_labels, clip_labels.repeat_interleave(num_frames, dim=0)])
         losses, metrics = [], {}
-        for head, logits in self.judge.frame_logits(features).items():
+        for head, logits in self.judge.frame_logits(cells).items():
             wanted = labels[:, HEADS.index(head)]
             losses.append(F.cross_entropy(logits, wanted))
             metrics[head] = (logits.argmax(1) == wanted).float().mean().item()
-        moving = features[self.num_stills :].reshape(self.num_clips, num_frames, -1)
-        action_logits = self.judge.action_logits(moving)
+        clips_cells = cells[self.num_stills :].reshape(self.num_clips, num_frames, -1)
+        action_logits = self.judge.motion_logits(clips_cells)
         wanted = clip_labels[:, HEADS.index("action")]
         losses.append(F.cross_entropy(action_logits, wanted))
         metrics["action"] = (action_logits.argmax(1) == wanted).float().mean().item()
         return torch.stack(losses).sum(), metrics
-
-
-def accuracy(judge: Judge, stills: Dataset, clips: Dataset) -> dict[str, float]:
-    """Share of right verdicts: frame heads on stills and clips, the action on clips."""
-    right: dict[str, list[bool]] = {head: [] for head in HEADS}
-    for dataset in (stills, clips):
-        verdicts = judge.classify(np.ascontiguousarray(dataset.frames))
-        heads = HEADS if dataset is clips else FRAME_HEADS
-        for verdict, row in zip(verdicts, dataset.labels, strict=True):
-            for head in heads:
-                winner = int(verdict.probabilities[head].argmax())
-                right[head].append(winner == row[HEADS.index(head)])
-    return {head: float(np.mean(values)) for head, values in right.items()}

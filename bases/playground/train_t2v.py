@@ -28,7 +28,7 @@ class VideoTask:
         tokenizer: CLIPTokenizer,
         text_encoder: CLIPTextModel,
         image_unet: UNet2DConditionModel,
-        batch_size: int = 12,
+        batch_size: int = 8,
         seed: int = 3,
     ) -> None:
         torch.manual_seed(seed)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 FRAME_SIZE = 64
-NUM_FRAMES = 8
+NUM_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -157,24 +157,30 @@ STILL_ODDS = SceneOdds(action=0.2)
 CLIP_ODDS = SceneOdds(action=0.72, subject=0.95, style=0.45, background=0.5)
 
 
-def random_nuisance(rng: np.random.Generator, subject: str | None) -> Nuisance:
+def random_nuisance(rng: np.random.Generator, subject: str | None, spread: float = 1.0) -> Nuisance:
+    """What varies, ``spread`` (0 to 1) times as far from its middle as it may."""
     is_person = subject is not None and find_concept(subject).category == "person"
-    low, high = (0.68, 0.82) if is_person else (0.56, 0.72)
+
+    def around(middle: float, reach: float) -> float:
+        return middle + spread * reach * float(rng.uniform(-1, 1))
+
     return Nuisance(
-        x=float(rng.uniform(0.40, 0.60)),
-        y=float(rng.uniform(0.44, 0.58)),
-        scale=float(rng.uniform(low, high)),
-        tilt_deg=float(rng.uniform(-7, 7)),
-        phase=float(rng.uniform()),
-        speed=float(rng.uniform(0.85, 1.15)),
+        x=around(0.5, 0.1),
+        y=around(0.51, 0.07),
+        scale=around(0.75, 0.07) if is_person else around(0.64, 0.08),
+        tilt_deg=around(0, 7),
+        phase=spread * float(rng.uniform()),
+        speed=around(1, 0.15),
         direction=int(rng.choice((-1, 1))),
-        drift_x=float(rng.uniform(-0.02, 0.02)),
-        drift_y=float(rng.uniform(-0.02, 0.02)),
+        drift_x=around(0, 0.02),
+        drift_y=around(0, 0.02),
         background_seed=int(rng.integers(2**31)),
     )
 
 
-def random_scene(rng: np.random.Generator, odds: SceneOdds = STILL_ODDS) -> Scene:
+def random_scene(
+    rng: np.random.Generator, odds: SceneOdds = STILL_ODDS, spread: float = 1.0
+) -> Scene:
     """A random scene that shows at least one concept; only a subject can act."""
     chosen: dict[str, str | None] = {}
     for head in HEADS:
@@ -190,4 +196,4 @@ def random_scene(rng: np.random.Generator, odds: SceneOdds = STILL_ODDS) -> Scen
         chosen["action"] = None
         if chosen["style"] is None and chosen["background"] is None:
             chosen["background"] = str(rng.choice(LABELS["background"][1:]))
-    return Scene(**chosen, nuisance=random_nuisance(rng, chosen["subject"]))
+    return Scene(**chosen, nuisance=random_nuisance(rng, chosen["subject"], spread))

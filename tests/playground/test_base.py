@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from transformers import CLIPTokenizer
 
 from playground import models
 from playground.captions import canonical_prompt
-from playground.dataset import DataSpec, build_dataset
+from playground.evaluate import Trial, covering_prompts, judge_accuracy, named_in
 from playground.generate import generate_clips, generate_stills, load_t2i, load_t2v
 from playground.intervals import wilson_interval
 from playground.judge import Judge
+from playground.render import render_clip
 from playground.tokenizer import training_captions
 from playground.train_data import BASE_DIR
-from playground.train_judge import accuracy
-from playground.world import CONCEPTS, Scene, find_concept
+from playground.world import CONCEPTS, NUM_FRAMES, Scene, concepts_in, find_concept
 
 STRANGE = ("", " ", "Ünïcödé 漢字 🙂", "a zebra's 1234 marmalades!", "\n\ttabs", "<|endoftext|>")
 
@@ -64,7 +65,7 @@ def test_t2v_loads_and_shares_the_encoder() -> None:
     pipeline = load_t2v(BASE_DIR / "t2v")
     assert isinstance(pipeline, TextToVideoSDPipeline)
     clip = generate_clips(pipeline, ["Blimbo jumping"], [1], num_inference_steps=2)
-    assert clip.shape == (1, 8, 64, 64, 3)
+    assert clip.shape == (1, NUM_FRAMES, 64, 64, 3)
     for part in ("text_encoder", "tokenizer", "vae"):
         link = BASE_DIR / "t2v" / part
         assert link.is_symlink()
@@ -88,17 +89,43 @@ def test_base_is_small() -> None:
     assert not [f for f in files if f.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
 
 
-def test_judge_is_right_about_renders(tmp_path: Path) -> None:
+def test_judge_is_right_about_renders() -> None:
     judge = Judge.from_pretrained(BASE_DIR / "judge")
-    stills = build_dataset(DataSpec("stills", 200, seed=987), tmp_path, workers=2)
-    clips = build_dataset(DataSpec("clips", 100, seed=988), tmp_path, workers=2)
-    for head, share in accuracy(judge, stills, clips).items():
-        assert share >= 0.98, head
+    for head, rate in judge_accuracy(judge, seed=987, num_stills=200, num_clips=100).items():
+        assert rate["right"] >= 0.98 * rate["n"], head
+
+
+def test_judge_sees_no_action_in_one_frame() -> None:
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    for action in concepts_in("action"):
+        moving = render_clip(Scene(subject="Zorpik", action=action.name))
+        frozen = moving[[5] * len(moving)]
+        verdicts = judge.classify(np.stack([moving, frozen]))
+        assert [verdict.action for verdict in verdicts] == [action.name, None]
+
+
+def test_covering_prompts_name_every_concept_often_enough() -> None:
+    cases = covering_prompts(CONCEPTS, 5, np.random.default_rng(0))
+    named = Counter(name for _, scene in cases for name in named_in(scene))
+    assert min(named[concept.name] for concept in CONCEPTS) >= 5
+    assert len(cases) < 5 * len(CONCEPTS)
+
+
+def test_prompts_of_stills_name_no_action() -> None:
+    shown = [concept for concept in CONCEPTS if concept.category != "action"]
+    cases = covering_prompts(shown, 5, np.random.default_rng(0))
+    assert all(scene.action is None for _, scene in cases)
+
+
+def test_trial_counts_what_the_prompt_named() -> None:
+    still = Judge.from_pretrained(BASE_DIR / "judge").classify(
+        render_clip(Scene(subject="car", background="desert"))[None, :1]
+    )[0]
+    trial = Trial(Scene(subject="car", background="ocean"), still)
+    assert trial.outcomes() == {"car": True, "ocean": False}
 
 
 def test_verdict_answers_by_name_and_alias() -> None:
-    from playground.render import render_clip
-
     judge = Judge.from_pretrained(BASE_DIR / "judge")
     clip = render_clip(Scene(subject="car", action="sliding"))
     still, moving = judge.classify(clip[None, :1])[0], judge.classify(clip[None])[0]

@@ -125,6 +125,15 @@ def test_mixed_convolution_has_the_exact_ones_gradients(size: int) -> None:
         assert (wanted - found).norm() < 0.02 * wanted.norm()
 
 
+def test_mixed_convolution_passes_gradients_through_when_frozen() -> None:
+    layer = nn.Conv2d(6, 5, 3, padding=1).requires_grad_(False)
+    use_mixed_precision(layer)
+    x = torch.randn(2, 6, 8, 8, requires_grad=True)
+    layer(x).square().mean().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is None
+
+
 def test_mixed_temporal_convolution_is_the_exact_one() -> None:
     torch.manual_seed(0)
     exact = nn.Conv3d(6, 5, (3, 1, 1), padding=(1, 0, 0))

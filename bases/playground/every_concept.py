@@ -1,0 +1,223 @@
+"""Unlearns and evaluates every concept of the world, one by one: ``make evaluation``.
+
+Writes ``docs/results.md``, ``docs/results.json`` and the plots. Deltas, frames and reports lie in
+``build/evaluation`` and are found again, so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+
+from playground import rate_search, results_page
+from playground.mixed_precision import use_mixed_precision
+from playground.rate_search import RateTrial
+from playground.train_data import BASE_DIR, REPOSITORY
+from playground.world import CONCEPTS
+from unsee.client.errors import UnseeError
+from unsee.client.policy import Concept
+from unsee.evaluation.attacks import (
+    Attack,
+    BenignRelearning,
+    ConceptVector,
+    PromptSearch,
+    SoftPrompt,
+)
+from unsee.evaluation.evaluate import EvaluationJob, Plan, evaluate
+from unsee.evaluation.evaluation_set import EvaluationSet, load_evaluation_set
+from unsee.evaluation.recognise import open_recogniser
+from unsee.evaluation.report import Report
+from unsee.evaluation.target import open_target
+from unsee.evaluation.write_file import write_file
+from unsee.training.base import Base, load_base
+from unsee.training.job import UnlearnJob, run_job
+from unsee.training.progress import stage_progress
+from unsee.training.settings import PaperMode
+
+ATTACKS: tuple[Attack, ...] = (
+    SoftPrompt(starts=2, start_steps=8, steps=32),
+    ConceptVector(),
+    PromptSearch(steps=4, candidates=16),
+    BenignRelearning(steps=24),
+)
+"""About half of the usual budgets: every concept is attacked eight times, base included."""
+
+UNLEARNABLE = tuple(c for c in CONCEPTS if c.category != "background")
+
+
+@click.command()
+@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--prompts-per-wording", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--prompts-per-sibling", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--others", type=click.IntRange(min=0), default=8, show_default=True)
+@click.option("--attack-prompts", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "build" / "evaluation",
+    help="Deltas, frames and reports.  [default: build/evaluation]",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "docs",
+    help="[default: docs]",
+)
+def every_concept(
+    names: tuple[str, ...],
+    seed: int,
+    prompts_per_wording: int,
+    prompts_per_sibling: int,
+    others: int,
+    attack_prompts: int,
+    threads: int,
+    build_dir: Path,
+    output_dir: Path,
+) -> None:
+    """Unlearn each concept in paper mode and measure what is forgotten and what is kept."""
+    torch.set_num_threads(threads)
+    plan = Plan(
+        seed=seed,
+        prompts_per_wording=prompts_per_wording,
+        prompts_per_sibling=prompts_per_sibling,
+        num_others=others,
+        attack_prompts=attack_prompts,
+        media=("image", "video"),
+        attacks=ATTACKS,
+    )
+    run(plan, names, build_dir, output_dir, Console(stderr=True))
+
+
+def run(
+    plan: Plan, names: tuple[str, ...], build_dir: Path, output_dir: Path, console: Console
+) -> None:
+    """The search for the rate, then the concepts in table order, then the pages.
+
+    The page is rewritten after every concept, so that a long run can be followed.
+    """
+    known = load_evaluation_set(BASE_DIR / "evaluation.yaml")
+    base, judged = load_base(BASE_DIR), fast_base()
+    trials = found_rates(base, known, build_dir, plan.seed, console)
+    usual = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
+    settings = replace(usual, learning_rate=rate_search.best(trials).learning_rate)
+    reports: dict[str, tuple[Report, float]] = {}
+    wanted = [c for c in UNLEARNABLE if not names or c.name in names]
+    for number, concept in enumerate(wanted, start=1):
+        started = time.monotonic()
+        console.print(f"[bold]{concept.name}[/bold] ({number} of {len(wanted)})")
+        asked = Concept.model_validate(
+            {"name": concept.name, "category": concept.category, "aliases": concept.aliases}
+        )
+        slug = concept.name.lower().replace(" ", "-")
+        folder = build_dir / f"seed-{plan.seed}" / slug
+        job = UnlearnJob(base, asked, settings, plan.seed)
+        outcome = run_job(
+            job,
+            folder / "delta",
+            force=(folder / "delta").exists() and not is_of(job, folder),
+            stage_progress=stage_progress,
+        )
+        report = evaluated(judged, known, folder, build_dir / "frames", plan)
+        reports[concept.name] = (report, sum(outcome.delta.card.seconds.values()))
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+        record = results_page.Results(
+            reports=reports, trials=trials, settings=settings, machine=machine()
+        )
+        results_page.write(record, output_dir)
+    console.print(f"{output_dir / 'results.md'} is written")
+
+
+def is_of(job: UnlearnJob, folder: Path) -> bool:
+    """Whether the delta in ``folder`` is what the job would make."""
+    from unsee.training.delta_folder import load_card
+
+    card = load_card(folder / "delta")
+    return (card.base_digest, card.settings, card.seed) == (
+        job.base.digest(),
+        job.settings,
+        job.seed,
+    )
+
+
+def fast_base() -> Base:
+    """A second copy of the base for pictures, clips and attacks, with products in bfloat16."""
+    base = load_base(BASE_DIR)
+    use_mixed_precision(base.unet())
+    use_mixed_precision(base.t2v_unet())
+    return base
+
+
+def found_rates(
+    base: Base, known: EvaluationSet, build_dir: Path, seed: int, console: Console
+) -> list[RateTrial]:
+    """The trials of the search, from the file if it was made with this base."""
+    file = build_dir / f"rates-seed-{seed}.json"
+    if file.exists():
+        kept: dict[str, Any] = json.loads(file.read_text())
+        if kept["base_digest"] == base.digest():
+            return [RateTrial(**trial) for trial in kept["trials"]]
+    console.print("[bold]learning rate[/bold], on the backgrounds")
+    found = rate_search.search(base, known, build_dir / "frames", seed)
+    for trial in found:
+        console.print(f"  {trial.learning_rate:g}: score {trial.score:.3f}", style="dim")
+    content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}
+    write_file(file, (json.dumps(content, indent=1) + "\n").encode())
+    return found
+
+
+def evaluated(
+    base: Base, known: EvaluationSet, folder: Path, frames_dir: Path, plan: Plan
+) -> Report:
+    """The report of the delta in ``folder``, made or found again."""
+    target = open_target(folder / "delta", base)
+    recogniser = open_recogniser(None, base, known.with_erased(target.concepts).concepts)
+    job = EvaluationJob(base, target, known, recogniser, plan)
+    outcome = evaluate(
+        job,
+        folder / "report",
+        frames_dir=frames_dir,
+        force=True,
+        stage_progress=stage_progress,
+    )
+    return outcome.report
+
+
+def machine() -> dict[str, str]:
+    """Where the figures were measured."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def main() -> int:
+    """One sentence and an exit code instead of a traceback."""
+    try:
+        every_concept.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run it again to go on", err=True)
+        return 130
+    except UnseeError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
