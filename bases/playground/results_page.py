@@ -263,7 +263,15 @@ def the_attacks(reports: Sequence[Report]) -> list[str]:
     rows = {row.attack: row for report in reports for row in report.attacks}
     if not rows:
         return []
-    lines = ["## Attacks", "", "| attack | budget | after | seconds |", "|---|---|---|---|"]
+    attacked = sum(bool(report.attacks) for report in reports)
+    lines = [
+        "## Attacks",
+        "",
+        f"On {attacked} of the {len(reports)} concepts; the others have a dash in the table.",
+        "",
+        "| attack | budget | after | seconds |",
+        "|---|---|---|---|",
+    ]
     for name, row in rows.items():
         times = [r.seconds for report in reports for r in report.attacks if r.attack == name]
         lines.append(f"| {name} | {row.budget} | {row.source} | {sum(times) / len(times):.1f} |")
