@@ -202,7 +202,11 @@ def overall(results: Results, reports: Sequence[Report]) -> list[str]:
             )
     ratios = [report.motion.ratio.value for report in reports if report.motion]
     seconds = [seconds for _, seconds in results.reports.values()]
-    lines += ["", "In brackets: Wilson's 95 % intervals."]
+    lines += [
+        "",
+        "In brackets: Wilson's 95 % intervals. Prompts about what is kept repeat from concept to "
+        "concept, so their n counts answers of different encoders, not different prompts.",
+    ]
     if ratios:
         lines.append(
             f"Motion of kept clips against the base's: {sum(ratios) / len(ratios):.2f} on average, "

@@ -38,7 +38,7 @@ class _Amounts:
 
 
 _USUAL = _Amounts()
-_QUICK = _Amounts(2, 1, 4, 2, "none")
+_QUICK = _Amounts(2, 1, 6, 2, "none")
 
 
 @click.command()
