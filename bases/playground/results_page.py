@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from matplotlib.figure import Figure
 
 from playground.rate_search import RateTrial
 from playground.world import CATEGORIES, CONCEPTS
+from unsee.client.policy import Thresholds
 from unsee.evaluation.report import Group, Media, Rate, RatePair, Report, Wording
 from unsee.evaluation.statistics import rate_of
+from unsee.evaluation.verdict import verdict_of
 from unsee.evaluation.write_file import write_file
 from unsee.training.settings import PaperMode
 
@@ -212,11 +215,24 @@ def overall(results: Results, reports: Sequence[Report]) -> list[str]:
             f"Motion of kept clips against the base's: {sum(ratios) / len(ratios):.2f} on average, "
             f"{min(ratios):.2f} to {max(ratios):.2f}."
         )
+    lines.append(the_gate(reports))
     lines.append(
         f"Unlearning took {sum(seconds) / len(seconds):.1f} s a concept, images included "
         f"({min(seconds):.1f} to {max(seconds):.1f} s)."
     )
     return lines
+
+
+def the_gate(reports: Sequence[Report]) -> str:
+    """How many encoders `unsee publish` would let through by its default thresholds."""
+    verdicts = [verdict_of(report, Thresholds()) for report in reports]
+    missed = Counter(c.name for verdict in verdicts for c in verdict.checks if not c.passed)
+    passed = sum(verdict.passed for verdict in verdicts)
+    counts = ", ".join(f"`{name}` {count}" for name, count in missed.most_common())
+    return (
+        f"{passed} of {len(reports)} encoders pass the gate's default thresholds; missed: "
+        f"{counts or 'none'}."
+    )
 
 
 def by_concept(results: Results) -> list[str]:

@@ -107,6 +107,7 @@ def test_figures_are_pooled_over_concepts_with_their_intervals(results: Results)
     assert "| siblings, clips | 100.0 % [67.6, 100.0] | 75.0 % [40.9, 92.9] | 8 |" in text
     assert "3.0 s a concept" in text
     assert "2 of 32 concepts" in text
+    assert "0 of 2 encoders pass the gate" in text
 
 
 def test_every_concept_has_a_row_and_absent_figures_a_dash(results: Results) -> None:
