@@ -287,8 +287,8 @@ def the_attacks(reports: Sequence[Report]) -> list[str]:
     lines = [
         "## Attacks",
         "",
-        f"On {attacked} of the {len(reports)} concepts, each on the tuned and on the base's encoder; "
-        "seconds are those of one encoder.",
+        f"On {attacked} of the {len(reports)} concepts, each on the tuned and on the base's "
+        "encoder; seconds are those of one encoder.",
         "",
         "| attack | budget | after | seconds |",
         "|---|---|---|---|",
