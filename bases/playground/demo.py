@@ -25,10 +25,11 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from playground.demo_questions import Question, choose_questions
 from playground.demo_report import Trial, print_results, write_clips, write_record, write_sheet
 from playground.judge import Judge
+from playground.program import exit_code_of
 from playground.world import find_concept
 from unsee.client.client import Client
 from unsee.client.clip import Clip
-from unsee.client.errors import InputError, UnseeError
+from unsee.client.errors import InputError
 from unsee.client.policy import BASE_POLICY, Concept
 from unsee.evaluation.evaluate import EvaluationJob, Plan, evaluate
 from unsee.evaluation.evaluation_set import load_evaluation_set
@@ -255,21 +256,5 @@ def judged(questions: list[Question], clips: dict[tuple[int, str], Clip]) -> lis
     return trials
 
 
-def main() -> int:
-    """The demo as a program: one sentence and an exit code instead of a traceback."""
-    try:
-        demo.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run it again to go on", err=True)
-        return 130
-    except UnseeError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(demo))

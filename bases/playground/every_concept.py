@@ -20,10 +20,10 @@ from rich.console import Console
 
 from playground import rate_search, results_page
 from playground.mixed_precision import use_mixed_precision
+from playground.program import exit_code_of
 from playground.rate_search import RateTrial
 from playground.train_data import BASE_DIR, REPOSITORY
 from playground.world import CONCEPTS
-from unsee.client.errors import UnseeError
 from unsee.client.policy import Concept
 from unsee.evaluation.attacks import (
     Attack,
@@ -218,21 +218,5 @@ def machine() -> dict[str, str]:
     }
 
 
-def main() -> int:
-    """One sentence and an exit code instead of a traceback."""
-    try:
-        every_concept.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run it again to go on", err=True)
-        return 130
-    except UnseeError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code_of(every_concept))
