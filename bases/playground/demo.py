@@ -25,17 +25,15 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from playground.demo_questions import Question, choose_questions
 from playground.demo_report import Trial, print_results, write_clips, write_record, write_sheet
 from playground.judge import Judge
+from playground.own_evaluation import own_report
 from playground.program import exit_code_of
 from playground.world import find_concept
 from unsee.client.client import Client
 from unsee.client.clip import Clip
 from unsee.client.errors import InputError
 from unsee.client.policy import BASE_POLICY, Concept
-from unsee.evaluation.evaluate import EvaluationJob, Plan, evaluate
-from unsee.evaluation.evaluation_set import load_evaluation_set
-from unsee.evaluation.recognise import open_recogniser
+from unsee.evaluation.evaluate import Plan
 from unsee.evaluation.report import PAGE_FILE
-from unsee.evaluation.target import open_target
 from unsee.export.repository import write_repository
 from unsee.serving.errors import PublicationRefused
 from unsee.serving.publish import PublishResult, publish
@@ -179,16 +177,8 @@ def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Out
 
 def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> None:
     """A first look at the policy's encoder, which `publish` asks for."""
-    target = open_target(policy_file, base)
-    known = load_evaluation_set(BASE_DIR / "evaluation.yaml")
-    recogniser = open_recogniser(None, base, known.with_erased(target.concepts).concepts)
-    evaluate(
-        EvaluationJob(base, target, known, recogniser, FIRST_LOOK),
-        settings.report_dir,
-        frames_dir=settings.report_dir / "frames",
-        force=True,
-        stage_progress=stage_progress,
-    )
+    frames_dir = settings.report_dir / "frames"
+    own_report(base, policy_file, FIRST_LOOK, settings.report_dir, frames_dir)
 
 
 def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:

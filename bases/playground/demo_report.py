@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from playground.demo_questions import GROUPS, Group, Question
-from playground.intervals import wilson_interval
 from unsee.client.clip import Clip
 from unsee.client.sheet import Marker, SheetRow, before_after_sheet
+from unsee.evaluation.statistics import rate_of_counts
 from unsee.export.repository import ExportRecord
 from unsee.training.delta import Card
 
@@ -38,7 +38,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(self.hits, self.count)
+        rate = rate_of_counts(self.hits, self.count)
+        return rate.low, rate.high
 
     def __str__(self) -> str:
         low, high = self.interval

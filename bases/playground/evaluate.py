@@ -35,7 +35,6 @@ from playground.generate import (
     load_t2v,
     make_fast,
 )
-from playground.intervals import wilson_interval
 from playground.judge import FRAME_HEADS, Judge, Verdict
 from playground.train_data import BASE_DIR
 from playground.world import (
@@ -47,6 +46,7 @@ from playground.world import (
     Scene,
     find_concept,
 )
+from unsee.evaluation.statistics import rate_of
 
 BATCH = 16
 KINDS = ("judge", "t2i", "t2v", "speed")
@@ -64,7 +64,8 @@ class Rate:
 
     @classmethod
     def of(cls, outcomes: Sequence[bool]) -> Rate:
-        return cls(sum(outcomes), len(outcomes), *wilson_interval(sum(outcomes), len(outcomes)))
+        rate = rate_of(outcomes)
+        return cls(rate.hits, rate.n, rate.low, rate.high)
 
     def __str__(self) -> str:
         share = self.right / self.n if self.n else float("nan")

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from playground import rate_search, results_page
 from playground.mixed_precision import use_mixed_precision
+from playground.own_evaluation import EVALUATION_FILE, own_report
 from playground.program import exit_code_of
 from playground.rate_search import RateTrial
 from playground.train_data import BASE_DIR, REPOSITORY
@@ -32,11 +33,9 @@ from unsee.evaluation.attacks import (
     PromptSearch,
     SoftPrompt,
 )
-from unsee.evaluation.evaluate import EvaluationJob, Plan, evaluate
+from unsee.evaluation.evaluate import Plan
 from unsee.evaluation.evaluation_set import EvaluationSet, load_evaluation_set
-from unsee.evaluation.recognise import open_recogniser
 from unsee.evaluation.report import Report
-from unsee.evaluation.target import open_target
 from unsee.evaluation.write_file import write_file
 from unsee.training.base import Base, load_base
 from unsee.training.job import UnlearnJob, run_job
@@ -120,7 +119,7 @@ def run(
 
     The page is rewritten after every concept, so that a long run can be followed.
     """
-    known = load_evaluation_set(BASE_DIR / "evaluation.yaml")
+    known = load_evaluation_set(EVALUATION_FILE)
     base, judged = load_base(BASE_DIR), fast_base()
     trials = found_rates(base, known, build_dir, plan.seed, console)
     usual = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
@@ -143,7 +142,9 @@ def run(
             stage_progress=stage_progress,
         )
         own_plan = plan if concept.name in attacked else replace(plan, attacks=())
-        report = evaluated(judged, known, folder, build_dir / "frames", own_plan)
+        report = own_report(
+            judged, folder / "delta", own_plan, folder / "report", build_dir / "frames"
+        )
         reports[concept.name] = (report, sum(outcome.delta.card.seconds.values()))
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
         record = results_page.Results(
@@ -189,23 +190,6 @@ def found_rates(
     content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}
     write_file(file, (json.dumps(content, indent=1) + "\n").encode())
     return found
-
-
-def evaluated(
-    base: Base, known: EvaluationSet, folder: Path, frames_dir: Path, plan: Plan
-) -> Report:
-    """The report of the delta in ``folder``, made or found again."""
-    target = open_target(folder / "delta", base)
-    recogniser = open_recogniser(None, base, known.with_erased(target.concepts).concepts)
-    job = EvaluationJob(base, target, known, recogniser, plan)
-    outcome = evaluate(
-        job,
-        folder / "report",
-        frames_dir=frames_dir,
-        force=True,
-        stage_progress=stage_progress,
-    )
-    return outcome.report
 
 
 def machine() -> dict[str, str]:

@@ -5,7 +5,6 @@ Every class is the diffusers or transformers class that the full-size models use
 
 from __future__ import annotations
 
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import nn
@@ -121,18 +120,6 @@ def inflate(image_unet: UNet2DConditionModel, video_unet: UNet3DConditionModel) 
             nn.init.zeros_(module.proj_out.weight)
             nn.init.zeros_(module.proj_out.bias)
     return len(shared)
-
-
-def count_parameters(*modules: nn.Module) -> int:
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
-def num_megabytes_fp16(*modules: nn.Module) -> float:
-    return 2 * count_parameters(*modules) / 1e6
-
-
-def use_threads(num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
 
 
 def new_text_encoder_for(tokenizer: PreTrainedTokenizerBase) -> CLIPTextModel:

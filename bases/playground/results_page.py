@@ -20,7 +20,8 @@ from playground.rate_search import RateTrial
 from playground.world import CATEGORIES, CONCEPTS
 from unsee.client.policy import Thresholds
 from unsee.evaluation.report import Group, Media, Rate, RatePair, Report, Wording
-from unsee.evaluation.statistics import rate_of
+from unsee.evaluation.report import pooled as report_counts
+from unsee.evaluation.statistics import rate_of_counts
 from unsee.evaluation.verdict import verdict_of
 from unsee.evaluation.write_file import write_file
 from unsee.training.settings import PaperMode
@@ -98,8 +99,7 @@ def pooled(pairs: Sequence[RatePair]) -> RatePair:
 
 def summed(rates: Sequence[Rate]) -> Rate:
     """All of the rates as one, its interval taken anew."""
-    hits, n = sum(rate.hits for rate in rates), sum(rate.n for rate in rates)
-    return rate_of([True] * hits + [False] * (n - hits))
+    return rate_of_counts(*report_counts(list(rates)))
 
 
 def cell(pairs: Sequence[RatePair]) -> str:

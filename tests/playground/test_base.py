@@ -14,9 +14,8 @@ from transformers import CLIPTokenizer
 
 from playground import models
 from playground.captions import canonical_prompt
-from playground.evaluate import Trial, covering_prompts, judge_accuracy, named_in
+from playground.evaluate import Rate, Trial, covering_prompts, judge_accuracy, named_in
 from playground.generate import generate_clips, generate_stills, load_t2i, load_t2v
-from playground.intervals import wilson_interval
 from playground.judge import Judge
 from playground.render import render_clip
 from playground.tokenizer import training_captions
@@ -171,6 +170,6 @@ def test_every_temporal_layer_can_learn_after_inflation() -> None:
 
 
 def test_wilson_interval_matches_published_values() -> None:
-    low, high = wilson_interval(8, 10)
-    assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
+    rate, nothing = Rate.of([True] * 8 + [False] * 2), Rate.of([])
+    assert (round(rate.low, 4), round(rate.high, 4)) == (0.4902, 0.9433)
+    assert (nothing.low, nothing.high) == (0.0, 1.0)

@@ -12,27 +12,17 @@ import pytest
 from playground import rate_search, results_page
 from playground.rate_search import RateTrial
 from playground.results_page import Results
+from report_fakes import pair
 from unsee.client.policy import Concept
 from unsee.evaluation.report import (
     AttackRow,
     ErasedRow,
     KeptRow,
-    Rate,
-    RatePair,
     Report,
     Settings,
     Target,
 )
-from unsee.evaluation.statistics import rate_of
 from unsee.training.settings import PaperMode
-
-
-def pair(tuned: int, base: int, n: int) -> RatePair:
-    return RatePair(tuned=of(tuned, n), base=of(base, n))
-
-
-def of(hits: int, n: int) -> Rate:
-    return rate_of([True] * hits + [False] * (n - hits))
 
 
 def report(name: str, seen: int) -> Report:

@@ -20,12 +20,15 @@ _TAILS = (2.5, 97.5)
 
 
 def rate_of(outcomes: Sequence[bool] | NDArray[np.bool_]) -> Rate:
-    """The share of true outcomes with Wilson's score interval (JASA 22, 1927).
+    """The share of true outcomes; see `rate_of_counts`."""
+    return rate_of_counts(int(np.count_nonzero(outcomes)), len(outcomes))
+
+
+def rate_of_counts(hits: int, n: int) -> Rate:
+    """`hits` of `n` with Wilson's score interval (JASA 22, 1927).
 
     Nothing asked gives n = 0 and the interval [0, 1].
     """
-    n = len(outcomes)
-    hits = int(np.count_nonzero(outcomes))
     if n == 0:
         return Rate(hits=0, n=0, low=0.0, high=1.0)
     share = hits / n
