@@ -193,11 +193,10 @@ def found_rates(
 
 
 def machine() -> dict[str, str]:
-    """Where the figures were measured."""
+    """The versions and the system; how many threads ran cannot be told of what is found again."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "threads": str(torch.get_num_threads()),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
