@@ -33,6 +33,9 @@ SUBCOMMANDS = {
     "unlearn": Subcommand(
         "unsee.training.cli", "Learn to unsee one concept: a delta of the text encoder.", "train"
     ),
+    "delta": Subcommand(
+        "unsee.training.delta_cli", "Show what a delta is, or check its files.", "train"
+    ),
     "evaluate": Subcommand(
         "unsee.evaluation.cli",
         "Measure what a policy forgot and what it kept: a report.",

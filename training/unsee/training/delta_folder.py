@@ -1,9 +1,11 @@
-"""The folder that a delta is kept in: `delta.safetensors`, `card.json` and `images/`.
+"""The folder that a delta is kept in: `delta.safetensors`, `card.json`, `images/`, a manifest.
 
-A folder is complete or absent, never half-written. Knows nothing of how a delta is made or used.
+A folder is complete or absent, never half-written, and none of its files is used before it was
+compared with `manifest.json`. Knows nothing of how a delta is made, used or signed.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +21,30 @@ from unsee.client.policy import describe
 from unsee.training.delta import Card, Delta
 from unsee.training.digest import tensors_digest
 from unsee.training.errors import DeltaDamaged
+from unsee.training.manifest import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    Manifest,
+    load_manifest,
+    read_covered,
+    verify_manifest,
+    write_manifest,
+)
 
 TENSORS_FILE = "delta.safetensors"
 CARD_FILE = "card.json"
 IMAGES_FOLDER = "images"
 
+_FILES = {TENSORS_FILE, CARD_FILE, MANIFEST_FILE, SIGNATURE_FILE}
+_IMAGE = re.compile(rf"{IMAGES_FOLDER}/\d{{2,}}\.png")
+
 
 def save_delta(
     delta: Delta, folder: Path, *, images: Sequence[Image.Image] = (), force: bool = False
 ) -> None:
-    """Write the delta and its images as `folder`, complete or not at all.
+    """Write the delta, its images and the manifest over both as `folder`, complete or not at all.
 
+    A folder that is replaced loses its signature with its old content.
     Raises `InputError` if `folder` exists, unless `force` is given and it holds a delta alone.
     """
     check_writable(folder, force=force)
@@ -42,29 +57,24 @@ def save_delta(
 
 
 def load_card(folder: Path) -> Card:
-    """Return the card of the delta in `folder`; the tensors are not looked at.
+    """Return the card of the delta in `folder`; no other file is compared with the manifest.
 
-    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if its card is not valid.
+    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if its manifest or its card is
+    missing, changed or not valid.
     """
-    try:
-        return Card.model_validate_json((folder / CARD_FILE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{folder} holds no delta: there is no {CARD_FILE}; make one with `unsee unlearn`"
-        ) from None
-    except ValidationError as error:
-        raise DeltaDamaged(
-            f"{folder / CARD_FILE} is not a valid card: {describe(error)}"
-        ) from error
+    _check_is_delta(folder)
+    return _read_card(folder, load_manifest(folder))
 
 
 def load_delta(folder: Path) -> Delta:
-    """Return the delta in `folder` after checking its tensors against the digest on its card.
+    """Return the delta in `folder` after comparing every file with the manifest.
 
-    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if a file is missing, unreadable
-    or not what the card describes.
+    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if a file is missing, changed,
+    unreadable, not covered by the manifest or a link, or the tensors are not what the card
+    describes.
     """
-    card = load_card(folder)
+    _check_is_delta(folder)
+    card = _read_card(folder, verify_manifest(folder))
     file = folder / TENSORS_FILE
     try:
         tensors = load_file(file)
@@ -87,7 +97,7 @@ def check_writable(folder: Path, *, force: bool) -> None:
         return
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"{folder} exists and is not a folder; choose another output")
-    foreign = {entry.name for entry in folder.iterdir()} - {TENSORS_FILE, CARD_FILE, IMAGES_FOLDER}
+    foreign = _foreign_paths(folder)
     if foreign:
         raise InputError(
             f"{folder} holds other files ({min(foreign)}) and is kept; choose another output"
@@ -96,12 +106,40 @@ def check_writable(folder: Path, *, force: bool) -> None:
         raise InputError(f"{folder} already exists; choose another output or add --force")
 
 
+def _check_is_delta(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in (CARD_FILE, MANIFEST_FILE)):
+        raise InputError(
+            f"{folder} holds no delta: there is no {CARD_FILE}; make one with `unsee unlearn`"
+        )
+
+
+def _read_card(folder: Path, manifest: Manifest) -> Card:
+    try:
+        return Card.model_validate_json(read_covered(folder, CARD_FILE, manifest))
+    except ValidationError as error:
+        raise DeltaDamaged(
+            f"{folder / CARD_FILE} is not a valid card: {describe(error)}"
+        ) from error
+
+
+def _foreign_paths(folder: Path) -> set[str]:
+    """The paths below `folder` that `save_delta` and signing never write."""
+    foreign = {entry.name for entry in folder.iterdir()} - _FILES
+    images = folder / IMAGES_FOLDER
+    if images.is_dir() and not images.is_symlink():
+        foreign.remove(IMAGES_FOLDER)
+        inside = {f"{IMAGES_FOLDER}/{entry.name}" for entry in images.iterdir()}
+        foreign |= {path for path in inside if not _IMAGE.fullmatch(path)}
+    return foreign
+
+
 def _write(delta: Delta, images: Sequence[Image.Image], folder: Path) -> None:
     (folder / TENSORS_FILE).write_bytes(save(delta.tensors))
     (folder / CARD_FILE).write_text(delta.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / IMAGES_FOLDER).mkdir()
     for index, image in enumerate(images):
         image.save(folder / IMAGES_FOLDER / f"{index:02d}.png")
+    write_manifest(folder)
     for path in (*folder.rglob("*"), folder):
         _sync(path)
 

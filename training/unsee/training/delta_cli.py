@@ -1,0 +1,94 @@
+"""The command `unsee delta`: words about a delta folder. The work is elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from unsee.training.delta import Card
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def delta() -> None:
+    """Show what a delta is, or check its files."""
+
+
+@delta.command()
+@click.argument("folder", type=_PATH)
+def show(folder: Path) -> None:
+    """Say what the delta in FOLDER unsees and how it was made.
+
+    \b
+    Example:
+      unsee delta show deltas/blimbo
+    """
+    from unsee.training.delta_folder import TENSORS_FILE, load_card
+    from unsee.training.manifest import entry_in, load_manifest
+
+    card = load_card(folder)
+    tensors = entry_in(load_manifest(folder), TENSORS_FILE, folder)
+    facts = _facts(card) | {
+        "size": f"{tensors.size_bytes / 1000:,.1f} KB",
+        "signature": _signature(folder),
+    }
+    for name, value in facts.items():
+        click.echo(f"{name:<10} {value}")
+
+
+@delta.command()
+@click.argument("folder", type=_PATH)
+@click.option("--public-key", type=_PATH, metavar="KEY.pem", help="Check the signature with it.")
+def verify(folder: Path, public_key: Path | None) -> None:
+    """Check that every file of the delta in FOLDER is the one that was written.
+
+    Without --public-key only accidents are found: who changes a file can change the manifest too.
+
+    \b
+    Example:
+      unsee delta verify deltas/blimbo --public-key operator.pem
+    """
+    from unsee.training.delta_folder import load_delta
+
+    concept = load_delta(folder).card.concept
+    if public_key is not None:
+        from unsee.training.signature import verify_folder
+
+        verify_folder(folder, public_key)
+    signed = (
+        _signature(folder) if public_key is None else f"made with the private key of {public_key}"
+    )
+    click.echo(f"{folder}: every file of the delta of {concept.name} is as it was written")
+    click.echo(f"signature: {signed}")
+
+
+def _facts(card: Card) -> dict[str, str]:
+    concept = card.concept
+    return {
+        "concept": f"{concept.name} ({concept.category})",
+        "aliases": ", ".join(concept.aliases) or "none",
+        "base": f"{card.base}, text encoder {card.base_digest[:19]}",
+        "method": f"{card.method}, seed {card.seed}",
+        "anchor": card.anchor or "none",
+        "scores": _scores(card),
+        "stopped": card.stopped,
+        "made": f"{card.created_at:%Y-%m-%d}, {sum(card.seconds.values()):.1f} s",
+    }
+
+
+def _scores(card: Card) -> str:
+    if card.erased is None or card.kept is None:
+        return "not measured while it was learned"
+    return f"erased {100 * card.erased:.0f} %, kept {100 * card.kept:.1f} % (while it was learned)"
+
+
+def _signature(folder: Path) -> str:
+    from unsee.training.manifest import SIGNATURE_FILE
+
+    if not (folder / SIGNATURE_FILE).is_file():
+        return "none"
+    return f"present, not checked (unsee delta verify {folder} --public-key KEY.pem)"
