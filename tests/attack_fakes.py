@@ -20,8 +20,8 @@ from PIL import Image
 from fakes import write_tiny_base
 from unsee.client.policy import Concept
 from unsee.evaluation.attacks import Victim
-from unsee.evaluation.attacks.encoding import encode_prompts
 from unsee.training.base import Base, load_base
+from unsee.training.encoding import encode_prompts
 
 NAME, OTHER, FILLER = "q", "y", "x"
 CONCEPT = Concept(name=NAME, category="character")
@@ -33,6 +33,9 @@ _BLOCK, _SIDE = 8, 8
 class Painter(torch.nn.Module):
     """A denoiser, [B, 3, 8, 8] latents, that wants to paint what the prompt embeddings say."""
 
+    map: torch.Tensor
+    alphas_cumprod: torch.Tensor
+
     def __init__(self, hidden_size: int, alphas_cumprod: torch.Tensor) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(5)
@@ -40,6 +43,7 @@ class Painter(torch.nn.Module):
         self.register_buffer("map", picture * 0.5 / hidden_size**0.5)
         self.register_buffer("alphas_cumprod", alphas_cumprod)
         self.config = SimpleNamespace(sample_size=_SIDE)
+        self.dtype, self.device = torch.float32, torch.device("cpu")
 
     def picture(self, prompt_embeds: torch.Tensor) -> torch.Tensor:
         """[B, L, D] -> latents [B, 3, 8, 8]."""
@@ -56,6 +60,7 @@ class Blocks(torch.nn.Module):
     """An autoencoder whose latents are the mean colours of 8x8 blocks."""
 
     config = SimpleNamespace(block_out_channels=(8,) * 4, scaling_factor=1.0, shift_factor=None)
+    dtype, device = torch.float32, torch.device("cpu")
 
     def encode(self, pixels: torch.Tensor) -> Any:
         latents = torch.nn.functional.avg_pool2d(pixels, _BLOCK)
@@ -71,7 +76,7 @@ class World:
 
     def __init__(self, base: Base, forms: Sequence[str] = SHORT) -> None:
         self.base = base
-        self.painter = base.unet()
+        self.painter: Any = base.unet()
         self.concept_prompts = tuple(form.format(NAME) for form in forms)
         self.plain_prompts = tuple(form.format(FILLER) for form in forms)
 
@@ -143,7 +148,8 @@ class World:
         return int(index)
 
     def _mean_picture(self, prompt_embeds: torch.Tensor) -> torch.Tensor:
-        return self.painter.picture(prompt_embeds).mean(0)
+        mean: torch.Tensor = self.painter.picture(prompt_embeds).mean(0)
+        return mean
 
 
 def painted_base(folder: Path) -> Base:

@@ -202,7 +202,7 @@ def _base_yaml() -> dict[str, object]:
             "num_inference_steps": 5,
             "guidance_scale": 20.0,
         },
-        "unlearn": {"learning_rate": 1.0e-3, "epochs": 2},
+        "unlearn": {"paper": {"learning_rate": 1.0e-3, "epochs": 2}},
     }
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unsee.client.policy import Concept
 from unsee.evaluation.report import (
@@ -156,7 +157,7 @@ def attack_rows(concept: str) -> tuple[AttackRow, ...]:
     )
 
 
-def fake_frames(seed: int, num_frames: int, size: int = 64) -> np.ndarray:
+def fake_frames(seed: int, num_frames: int, size: int = 64) -> NDArray[np.uint8]:
     """uint8 [F, size, size, 3]: a disc of a random colour that drifts over a random ground."""
     generator = np.random.default_rng(seed)
     ground, disc = generator.integers(40, 230, (2, 3))

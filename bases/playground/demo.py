@@ -41,7 +41,6 @@ from unsee.serving.triton import ServerSettings, TritonServer
 from unsee.training.base import Base, load_base
 from unsee.training.job import Outcome, UnlearnJob, run_job
 from unsee.training.progress import stage_progress
-from unsee.training.settings import PaperMode
 
 BASE_DIR = Path(__file__).parent
 POLICY = "family"
@@ -165,10 +164,9 @@ def unlearnable_concept(name: str) -> Concept:
 
 
 def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Outcome:
-    """Paper mode with the settings that the base recommends."""
-    paper_mode = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
+    """The default mode with the settings that the base recommends."""
     folder = settings.output_dir / "deltas" / concept.name.lower().replace(" ", "-")
-    job = UnlearnJob(base, concept, paper_mode, settings.seed)
+    job = UnlearnJob(base, concept, base.spec.unlearn.anchored, settings.seed)
     try:
         return run_job(job, folder, force=False, stage_progress=stage_progress)
     except InputError:  # a delta of other settings, or of weights that have been trained since

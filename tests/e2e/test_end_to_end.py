@@ -154,8 +154,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     write_tiny_base(folder / "base")
     ok(run_unsee(folder, "export", "--base", "base", "--repository", "repository"))
     unlearn = ("unlearn", "Blimbo", "--category", "character", "--base", "base")
-    ok(run_unsee(folder, *unlearn, "--learning-rate", "0.02", "-o", "deltas/strong"))
-    ok(run_unsee(folder, *unlearn, "--learning-rate", "0.001", "-o", "deltas/weak"))
+    ok(run_unsee(folder, *unlearn, "-o", "deltas/strong"))
+    ok(
+        run_unsee(
+            folder, *unlearn, "--mode", "paper", "--learning-rate", "0.001", "-o", "deltas/weak"
+        )
+    )
     write_policy(folder, "family", "deltas/strong")
     (folder / "set.yaml").write_text(json.dumps(EVALUATION_SET), encoding="utf-8")
     Judge(JUDGE).save_pretrained(folder / "judge")

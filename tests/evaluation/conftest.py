@@ -93,6 +93,7 @@ def delta(base: Base, blimbo: Concept) -> Delta:
         images_digest="sha256:0",
         prompts=(),
         losses=(-1.0,),
+        stopped="all 1 steps were taken",
         versions={},
         seconds={},
         created_at=datetime(2026, 1, 1, tzinfo=UTC),

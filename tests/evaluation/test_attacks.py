@@ -17,7 +17,10 @@ from unsee.evaluation.attacks import (
     PromptSearch,
     SoftPrompt,
 )
-from unsee.evaluation.attacks.encoding import (
+from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
+from unsee.training.denoising import load_denoising
+from unsee.training.digest import tensors_digest
+from unsee.training.encoding import (
     encode_ids,
     encode_prompts,
     encode_vectors,
@@ -25,11 +28,8 @@ from unsee.evaluation.attacks.encoding import (
     slotted_prompts,
     token_table,
 )
-from unsee.evaluation.attacks.naming import around_name, check_unnamed
-from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
-from unsee.evaluation.attacks.trials import compared_losses, draw_trials
-from unsee.training.denoising import load_denoising
-from unsee.training.digest import tensors_digest
+from unsee.training.naming import around_name, check_unnamed
+from unsee.training.trials import compared_losses, draw_trials
 
 SOFT = SoftPrompt(start_steps=10, steps=60)
 SEARCH = PromptSearch(num_tokens=2)

@@ -23,7 +23,8 @@ from unsee.evaluation.generate import FrameMaker
 from unsee.evaluation.recognise import Frames, Nameable, Sighting
 from unsee.evaluation.report import load_report
 from unsee.training.base import BASE_FILE, Base
-from unsee.training.delta import Delta, compose
+from unsee.training.composition import compose
+from unsee.training.delta import Delta
 from unsee.training.digest import tensors_digest
 
 
@@ -101,8 +102,10 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "report"
 
 
-SMALL = ("--recogniser", "bright", "--prompts-per-wording", "1", "--prompts-per-sibling", "1")
-SMALL += ("--others", "4", "--attack-prompts", "2")
+SMALL = (
+    *("--recogniser", "bright", "--prompts-per-wording", "1", "--prompts-per-sibling", "1"),
+    *("--others", "4", "--attack-prompts", "2"),
+)
 
 
 @pytest.fixture

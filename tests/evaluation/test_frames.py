@@ -12,7 +12,8 @@ from unsee.evaluation.encode import PromptEncoder
 from unsee.evaluation.frame_store import FrameStore
 from unsee.evaluation.generate import FrameMaker, GenerationSettings
 from unsee.training.base import Base
-from unsee.training.delta import Delta, compose
+from unsee.training.composition import compose
+from unsee.training.delta import Delta
 from unsee.training.few_shot import t2i_pipeline
 
 

@@ -163,6 +163,7 @@ def test_what_is_no_clip_model_is_one_sentence(tmp_path: Path) -> None:
 def test_other_packages_bring_recognisers(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("echo", "builtins:str", recognise.ENTRY_POINT_GROUP)
     monkeypatch.setattr(recognise, "_entry_points", lambda: (point,))
-    assert open_recogniser("echo:a:b", base, ()) == "a:b"
+    opened: object = open_recogniser("echo:a:b", base, ())
+    assert opened == "a:b"
     with pytest.raises(InputError, match=r"no recogniser 'eyes'; installed are judge:.*, echo"):
         open_recogniser("eyes:1", base, ())

@@ -34,7 +34,7 @@ def test_mean_and_its_interval() -> None:
 
 def test_a_ratio_is_paired() -> None:
     base = np.array([1.0, 10.0, 100.0])
-    ratio = ratio_of(2 * base, base, seed=0)
+    ratio = ratio_of(2.0 * base, base, seed=0)
     assert (ratio.value, ratio.low, ratio.high, ratio.n) == (2, 2, 2, 3)  # pairs leave no spread
     assert ratio_of([1.0, 1.0], [0.0, 2.0], seed=0).value == 1
 

@@ -11,7 +11,8 @@ from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.evaluation.target import open_target
 from unsee.training.base import Base
-from unsee.training.delta import Delta, compose
+from unsee.training.composition import compose
+from unsee.training.delta import Delta
 from unsee.training.digest import tensors_digest
 
 

@@ -1,6 +1,7 @@
 """Opening a base: what it loads, and one clear sentence for everything that can be wrong."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,8 @@ def test_pickled_weights_are_refused(base_dir: Path, tmp_path: Path) -> None:
     [
         ({"clip": None}, "clip"),
         ({"t2i": ""}, "t2i"),
-        ({"unlearn": {"learning_rate": -1.0}}, "unlearn.learning_rate"),
-        ({"unlearn": {"momentum": 1.0}}, "unlearn.momentum"),
+        ({"unlearn": {"paper": {"learning_rate": -1.0}}}, "unlearn.paper.learning_rate"),
+        ({"unlearn": {"anchored": {"momentum": 1.0}}}, "unlearn.anchored.momentum"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -97,6 +98,32 @@ def test_a_wrong_field_is_named(
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | change))
     with pytest.raises(BaseFolderError, match=f"base.yaml: .*{words}"):
         load_base(tmp_path)
+
+
+def _asked(base: Base, prompts: Path | str) -> Base:
+    return replace(base, spec=base.spec.model_copy(update={"prompts": str(prompts)}))
+
+
+def test_prompts_are_the_lines_once_each(base: Base, tmp_path: Path) -> None:
+    assert base.prompts() == ()
+    file = tmp_path / "prompts.txt"
+    file.write_text("a red house\n\n  two dogs \r\n\t\ncafé\na red house\n", encoding="utf-8")
+    assert _asked(base, file).prompts() == ("a red house", "two dogs", "café")
+
+
+def test_a_prompts_file_is_found_beside_base_yaml(base_dir: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((base_dir / "base.yaml").read_text()) | {"prompts": "asked.txt"}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "asked.txt").write_text("a boat")
+    assert load_base(tmp_path).prompts() == ("a boat",)
+
+
+def test_a_prompts_file_that_cannot_be_read_is_named(base: Base, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"caf\xe9")
+    for name in ("prompts.txt", "nowhere.txt"):
+        with pytest.raises(BaseFolderError, match=f"prompts file .*{name} cannot") as raised:
+            _asked(base, tmp_path / name).prompts()
+        assert "\n" not in str(raised.value)
 
 
 def test_no_base_and_no_yaml(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from fakes import write_tiny_base
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 from unsee.training.base import Base, load_base
-from unsee.training.delta import compose
+from unsee.training.composition import compose
 from unsee.training.denoising import Denoising, load_denoising
+from unsee.training.digest import tensors_digest
 from unsee.training.errors import UnlearnDiverged
+from unsee.training.estimate import Estimate
 from unsee.training.latents import encode_images
 from unsee.training.layers import paper_parameters
 from unsee.training.settings import PaperMode
@@ -57,8 +59,8 @@ def test_only_the_papers_tensors_change(
     base: Base, blimbo: Concept, images: list[Image.Image]
 ) -> None:
     before = copy.deepcopy(base.text_encoder().state_dict())
-    steps: list[tuple[int, int, float]] = []
-    delta = unlearn(base, blimbo, images, QUICK, 0, lambda *step: steps.append(step))
+    told: list[Estimate] = []
+    delta = unlearn(base, blimbo, images, QUICK, 0, progress=told.append)
     after = base.text_encoder().state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
 
@@ -70,11 +72,15 @@ def test_only_the_papers_tensors_change(
     changed = {name for name in before if not torch.equal(tuned[name], before[name])}
     assert changed == set(delta.tensors)
 
-    assert [step[:2] for step in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert delta.card.losses == tuple(step[2] for step in steps)
+    assert told == [Estimate(k, 4, loss) for k, loss in enumerate(delta.card.losses, start=1)]
+    assert len(told) == 4
     assert all(loss < 0 for loss in delta.card.losses)
     assert delta.card.base_digest == base.digest()
     assert delta.card.settings == PaperMode(learning_rate=1e-3, epochs=2, shots=4)
+    assert (delta.card.method, delta.card.concept, delta.card.seed) == ("paper", blimbo, 0)
+    assert delta.card.stopped == "all 4 steps of the paper's schedule were taken"
+    assert (delta.card.erased, delta.card.kept, delta.card.anchor) == (None, None, None)
+    assert delta.card.tensors_digest == tensors_digest(delta.tensors)
 
 
 def test_first_step_is_adams(base: Base, blimbo: Concept, images: list[Image.Image]) -> None:
@@ -115,11 +121,11 @@ def test_an_interrupt_passes_through_and_leaves_the_base_alone(
 ) -> None:
     digest = base.digest()
 
-    def interrupt(step: int, total: int, loss: float) -> None:
+    def interrupt(estimate: Estimate) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unlearn(base, blimbo, images, QUICK, 0, interrupt)
+        unlearn(base, blimbo, images, QUICK, 0, progress=interrupt)
     assert load_base(base.folder).digest() == digest
     compose(base.text_encoder(), [])
 

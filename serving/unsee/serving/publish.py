@@ -146,7 +146,7 @@ def _cleared(
 def _compose(policy: Policy, base_path: Path, repository_dir: Path, say: Say) -> Composed:
     """The encoder that the policy's deltas give on this base, which must be the repository's."""
     from unsee.training.base import load_base
-    from unsee.training.delta import compose
+    from unsee.training.composition import compose
     from unsee.training.delta_folder import load_delta
     from unsee.training.digest import tensors_digest
 

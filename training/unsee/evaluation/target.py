@@ -14,7 +14,7 @@ import torch
 from unsee.client.errors import InputError
 from unsee.client.policy import Concept, Thresholds, load_policy
 from unsee.training.base import Base
-from unsee.training.delta import compose
+from unsee.training.composition import compose
 from unsee.training.delta_folder import CARD_FILE, load_delta
 from unsee.training.digest import tensors_digest
 from unsee.training.quiet import quiet_libraries

@@ -9,13 +9,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.client.policy import describe
 from unsee.training.errors import BaseFolderError
+from unsee.training.settings import AnchoredMode, PaperMode
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -31,6 +32,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LIBRARIES = ("diffusers", "transformers")
 
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):
@@ -59,17 +61,19 @@ class Limits(_Section):
 
 
 class UnlearnDefaults(_Section):
-    """Settings of unlearning that this base recommends in place of the paper's."""
+    """Settings of unlearning that this base recommends; what it leaves out is the mode's own."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
-    epochs: Count | None = None
-    batch_size: Count | None = None
+    paper: PaperMode = PaperMode()
+    anchored: AnchoredMode = AnchoredMode()
 
 
 class BaseSpec(_Section):
     """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
 
-    `judge` is the folder of a classifier and `evaluation` the file of an evaluation set.
+    `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
+    a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
+    parts of the image model, its denoiser and its autoencoder, are kept; the text encoder, which is
+    changed, and the video model, which is exported, are always float32.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -80,12 +84,15 @@ class BaseSpec(_Section):
     unlearn: UnlearnDefaults = UnlearnDefaults()
     judge: str | None = None
     evaluation: str | None = None
+    prompts: str | None = None
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
 class Base:
     """An opened base. Components are loaded at first use, in float32, frozen, in eval mode, and
-    kept: copy a component before changing it.
+    kept: copy a component before changing it. Where `spec.precision` asks for half precision,
+    `vae` and `unet` have half-precision weights and still take and give float32.
 
     Every loading method raises `BaseFolderError` if its component is missing or unreadable.
     """
@@ -109,11 +116,11 @@ class Base:
 
     def vae(self) -> "AutoencoderKL":
         """The autoencoder of the text-to-image model."""
-        return self._component(self.spec.t2i, "vae")
+        return self._component(self.spec.t2i, "vae", self.spec.precision)
 
     def unet(self) -> "UNet2DConditionModel":
         """The denoiser of the text-to-image model."""
-        return self._component(self.spec.t2i, "unet")
+        return self._component(self.spec.t2i, "unet", self.spec.precision)
 
     def t2i_scheduler(self) -> "SchedulerMixin":
         """The text-to-image model's scheduler as saved; it carries `prediction_type`."""
@@ -131,6 +138,22 @@ class Base:
         """The text-to-video model's scheduler as saved."""
         return self._component(self.spec.t2v, "scheduler")
 
+    def prompts(self) -> tuple[str, ...]:
+        """What people ask of this base: the lines of its prompts file, none if it names no file.
+
+        Raises `BaseFolderError` if the file cannot be read.
+        """
+        if self.spec.prompts is None:
+            return ()
+        file = self.folder / self.spec.prompts
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BaseFolderError(
+                f"base {self.name!r}: the prompts file {file} cannot be read: {_first_line(error)}"
+            ) from error
+        return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
     def digest(self) -> str:
         """`"sha256:…"` over the text encoder's weights (see `tensors_digest`)."""
         if "digest" not in self._loaded:
@@ -146,13 +169,14 @@ class Base:
                 "encoders, so forgetting in one would not carry over to the other"
             )
 
-    def _component(self, source: str, component: str) -> Any:
-        place = _source(self.folder, source)
-        key = f"{place}:{component}"
+    def _component(self, source: str, component: str, precision: Precision = "float32") -> Any:
+        place = source_place(self.folder, source)
+        folder = f"{place}:{component}"
         if isinstance(place, Path):
-            key = str((place / component).resolve())
+            folder = str((place / component).resolve())
+        key = f"{folder}:{precision}"
         if key not in self._loaded:
-            self._loaded[key] = _load_component(self.name, place, component)
+            self._loaded[key] = _load_component(self.name, place, component, precision)
         return self._loaded[key]
 
 
@@ -176,7 +200,7 @@ def load_base(path: Path) -> Base:
     return Base(spec=spec, folder=file.parent.resolve())
 
 
-def _source(folder: Path, source: str) -> Path | str:
+def source_place(folder: Path, source: str) -> Path | str:
     """The folder that `source` names or, where there is none, `source` as a hub id."""
     local = folder / source
     if local.is_dir() or not _HUB_ID.fullmatch(source):
@@ -184,8 +208,8 @@ def _source(folder: Path, source: str) -> Path | str:
     return source
 
 
-def _load_component(base: str, place: Path | str, component: str) -> Any:
-    library, class_name = _component_class(base, place, component)
+def _load_component(base: str, place: Path | str, component: str, precision: Precision) -> Any:
+    library, class_name = component_class(base, place, component)
     if isinstance(place, Path) and not (place / component).is_dir():
         raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
     import torch
@@ -195,26 +219,42 @@ def _load_component(base: str, place: Path | str, component: str) -> Any:
 
     with quiet_libraries(), torch.inference_mode(False):
         loader = getattr(importlib.import_module(library), class_name)
-        options = _loading_options(loader)
+        options = _loading_options(loader, precision)
         try:
             loaded = loader.from_pretrained(place, subfolder=component, **options)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BaseFolderError(
                 f"base {base!r}: the {component} in {place} cannot be loaded: {_first_line(error)}"
             ) from error
-    return loaded.eval().requires_grad_(False) if isinstance(loaded, torch.nn.Module) else loaded
+    if not isinstance(loaded, torch.nn.Module):
+        return loaded
+    if precision != "float32":
+        _give_borders(loaded)
+    return loaded.eval().requires_grad_(False)
 
 
-def _loading_options(loader: Any) -> dict[str, Any]:
+def _loading_options(loader: Any, precision: Precision) -> dict[str, Any]:
     import torch
 
     if not issubclass(loader, torch.nn.Module):
         return {}
-    return {"dtype": torch.float32, "use_safetensors": True}
+    return {"dtype": getattr(torch, precision), "use_safetensors": True}
 
 
-def _component_class(base: str, place: Path | str, component: str) -> tuple[str, str]:
-    index = _model_index(base, place)
+def _give_borders(component: Any) -> None:
+    """Put the float32 borders where a component is called: an autoencoder's parts, else itself."""
+    from unsee.training.precision import take_and_give_float32
+
+    is_autoencoder = hasattr(component, "encode") and hasattr(component, "decode")
+    take_and_give_float32(component.children() if is_autoencoder else [component])
+
+
+def component_class(base: str, place: Path | str, component: str) -> tuple[str, str]:
+    """The library and class name of a component, as the model's index gives them.
+
+    Raises `BaseFolderError` if the index lists none, or one of another library.
+    """
+    index = model_index(base, place)
     match index.get(component):
         case [str(library), str(class_name)] if library in _LIBRARIES:
             return library, class_name
@@ -227,7 +267,8 @@ def _component_class(base: str, place: Path | str, component: str) -> tuple[str,
             )
 
 
-def _model_index(base: str, place: Path | str) -> dict[str, Any]:
+def model_index(base: str, place: Path | str) -> dict[str, Any]:
+    """The content of the model's `model_index.json`. Raises `BaseFolderError` if unreadable."""
     try:
         content = json.loads(_index_file(place).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,113 +2,288 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from unsee.client.errors import InputError
+from unsee.client.errors import InputError, UnseeError
 
 if TYPE_CHECKING:
-    from unsee.client.policy import Concept
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
     from unsee.training.base import Base
-    from unsee.training.job import Outcome
-    from unsee.training.settings import PaperMode
+    from unsee.training.concept_list import WantedConcept
+    from unsee.training.estimate import Estimate
+    from unsee.training.job import Outcome, UnlearnJob
+    from unsee.training.settings import Settings
+    from unsee.training.signature import FolderSigner
 
 CATEGORIES = ("character", "style", "object", "person", "action")
+MODES = ("anchored", "paper")
+INTERRUPTED = 130
+_DELTAS = Path("deltas")
 _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("concept")
-@click.option("--category", type=click.Choice(CATEGORIES), required=True, help="What it is.")
+@click.argument("concepts", nargs=-1, metavar="[CONCEPT]...")
+@click.option(
+    "--concepts", "list_file", type=_PATH, metavar="FILE", help="A YAML list of concepts instead."
+)
+@click.option("--category", type=click.Choice(CATEGORIES), help="What the concepts are.")
 @click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
 @click.option("--also", "aliases", multiple=True, metavar="ALIAS", help="Another name of it.")
+@click.option("--anchor", metavar="TEXT", help="What to show instead.  [default: by category]")
+@click.option("--mode", type=click.Choice(MODES), default="anchored", show_default=True)
 @click.option("--shots", type=click.IntRange(min=1), help="How many images.  [default: 4]")
 @click.option("--images", "images_dir", type=_PATH, help="Folder of images to use instead.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--rank", type=click.IntRange(min=1), help="Anchored: of the edit.")
+@click.option("--attackers", type=click.IntRange(min=0), help="Anchored: the most attackers.")
 @click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True, max=1),
-    help="[default: the base's, else 1e-5]",
+    "--kept-at-least",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    help="Anchored: the share of what is kept that must not move.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="[default: the base's, else 5]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="[default: the base's, else 2]")
-@click.option("-o", "--output", type=_PATH, help="[default: deltas/CONCEPT]")
-@click.option("--force", is_flag=True, help="Replace another delta in the output folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the delta's card as JSON.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True, max=1))
+@click.option("--epochs", type=click.IntRange(min=1), help="Paper: passes over the images.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Noised images per step.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("-o", "--output", type=_PATH, help="Folder of the one delta.")
+@click.option("--output-dir", type=_PATH, help="Folder of the deltas' folders.  [default: deltas]")
+@click.option("--force", is_flag=True, help="Start anew and replace another delta in the folder.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@click.option("--log-dir", type=_PATH, help="Write TensorBoard scalars below this folder.")
+@click.option("--sign-with", type=_PATH, metavar="KEY.pem", help="Sign each delta's folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each concept.")
 def unlearn(
-    concept: str,
-    category: str,
+    concepts: tuple[str, ...],
+    list_file: Path | None,
+    category: str | None,
     base_path: Path,
     aliases: tuple[str, ...],
+    anchor: str | None,
+    mode: str,
     images_dir: Path | None,
     seed: int,
     output: Path | None,
+    output_dir: Path | None,
     force: bool,
+    dry_run: bool,
+    log_dir: Path | None,
+    sign_with: Path | None,
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Learn to unsee CONCEPT: writes a delta of the base's text encoder.
+    """Learn to unsee each CONCEPT: writes a delta of the base's text encoder.
 
-    A few images of the concept are generated (or read from --images), and a copy of the text
-    encoder is tuned until the image model no longer makes them from its name. The base is not
-    changed.
+    A few images of the concept are generated (or read from --images), and an edit of the text
+    encoder is learned until the image model no longer makes them from its name. The base is not
+    changed. Ctrl-C is safe: the same command goes on where it was.
 
     \b
-    Example:
+    Examples:
       unsee unlearn "Blimbo" --category character --base bases/playground -o deltas/blimbo
+      unsee unlearn Blimbo Zorpik --category character --base bases/playground
+      unsee unlearn --concepts concepts.yaml --base bases/playground --dry-run
+
+    \b
+    concepts.yaml:
+      concepts:
+        - {concept: Blimbo, category: character, also: [Blimby], anchor: a cartoon character}
+        - {concept: Van Gogh, category: style}
     """
-    wanted = _concept(concept, category, aliases)
-    folder = output or Path("deltas") / _slug(wanted.name)
     from unsee.training.base import load_base
+    from unsee.training.encoder_family import check_encoder
 
     base = load_base(base_path)
-    settings = _settings(base, overrides, images_dir)
-    from unsee.training.job import UnlearnJob, run_job
-    from unsee.training.progress import stage_progress
-
-    job = UnlearnJob(base, wanted, settings, seed, images_dir)
-    outcome = run_job(job, folder, force=force, stage_progress=stage_progress)
-    click.echo(_as_json(outcome) if as_json else _in_words(outcome))
-
-
-def _concept(name: str, category: str, aliases: tuple[str, ...]) -> Concept:
-    from pydantic import ValidationError
-
-    from unsee.client.policy import Concept, describe
-
-    try:
-        return Concept.model_validate({"name": name, "category": category, "aliases": aliases})
-    except ValidationError as error:
-        raise InputError(f"the concept is not valid: {describe(error)}") from error
+    check_encoder(base)
+    wanted = _wanted(concepts, list_file, category, aliases, anchor)
+    folders = _folders(wanted, output, output_dir)
+    jobs = _jobs(base, wanted, mode, overrides, images_dir, seed)
+    if dry_run:
+        _print_plans(jobs, folders, force=force, as_json=as_json)
+        return
+    work = _Work(force, log_dir, _signer(sign_with), as_json)
+    _unlearn_all(list(zip(jobs, folders, strict=True)), work)
 
 
-def _settings(base: Base, overrides: dict[str, Any], images_dir: Path | None) -> PaperMode:
-    """The paper's settings, over them the base's, over them the command line's."""
+@dataclass(frozen=True)
+class _Work:
+    """How every job of a command is done."""
+
+    force: bool
+    log_dir: Path | None
+    signer: FolderSigner | None
+    as_json: bool
+
+    def log(self, folder: Path) -> AbstractContextManager[Callable[[Estimate], None]]:
+        if self.log_dir is None:
+            return nullcontext(lambda estimate: None)
+        from unsee.training.tensorboard_log import tensorboard_log
+
+        return tensorboard_log(self.log_dir / folder.name)
+
+    def do(self, job: UnlearnJob, folder: Path) -> None:
+        from unsee.training.job import run_job
+        from unsee.training.progress import stage_progress
+
+        with self.log(folder) as watch:
+            outcome = run_job(
+                job,
+                folder,
+                force=self.force,
+                stage_progress=stage_progress,
+                say=_say,
+                watch=watch,
+            )
+        if self.signer is not None:
+            self.signer.sign(folder)
+        click.echo(_as_json(outcome) if self.as_json else _in_words(outcome))
+
+
+def _unlearn_all(tasks: Sequence[tuple[UnlearnJob, Path]], work: _Work) -> None:
+    """Do the jobs in turn; the first failure or Ctrl-C ends them, and what was done stays."""
+    for number, (job, folder) in enumerate(tasks, start=1):
+        if len(tasks) > 1:
+            _say(f"[{number}/{len(tasks)}] {job.concept.name}")
+        try:
+            work.do(job, folder)
+        except KeyboardInterrupt as interrupt:
+            _say(str(interrupt) or "interrupted; the same command goes on")
+            _say_what_stays(number - 1, len(tasks))
+            raise click.exceptions.Exit(INTERRUPTED) from interrupt
+        except (UnseeError, OSError):
+            _say_what_stays(number - 1, len(tasks))
+            raise
+
+
+def _say_what_stays(done: int, total: int) -> None:
+    if total > 1:
+        _say(f"{done} of {total} concepts are done and stay; the same command skips them")
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _wanted(
+    names: tuple[str, ...],
+    list_file: Path | None,
+    category: str | None,
+    aliases: tuple[str, ...],
+    anchor: str | None,
+) -> tuple[WantedConcept, ...]:
+    from unsee.training.concept_list import load_concept_list, named_concepts
+
+    if list_file is None:
+        if not names:
+            raise InputError("no concept is given; name one or list some with --concepts FILE")
+        if category is None:
+            raise InputError(f"--category is missing; choose one of {', '.join(CATEGORIES)}")
+        return named_concepts(names, category, aliases, anchor)
+    beside = {"CONCEPT": names, "--category": category, "--also": aliases, "--anchor": anchor}
+    given = [option for option, value in beside.items() if value]
+    if given:
+        raise InputError(
+            f"--concepts {list_file} says everything about the concepts; leave out {given[0]}"
+        )
+    return load_concept_list(list_file)
+
+
+def _folders(
+    wanted: Sequence[WantedConcept], output: Path | None, output_dir: Path | None
+) -> list[Path]:
+    if output is None:
+        return [(output_dir or _DELTAS) / entry.folder_name for entry in wanted]
+    if output_dir is not None:
+        raise InputError("-o names the delta's own folder and --output-dir its parent; give one")
+    if len(wanted) > 1:
+        raise InputError(
+            f"-o names the folder of one delta and {len(wanted)} concepts are given; "
+            "name the folder above them with --output-dir"
+        )
+    return [output]
+
+
+def _jobs(
+    base: Base,
+    wanted: Sequence[WantedConcept],
+    mode: str,
+    overrides: dict[str, Any],
+    images_dir: Path | None,
+    seed: int,
+) -> list[UnlearnJob]:
+    from unsee.training.image_folder import image_files
+    from unsee.training.job import UnlearnJob
+
+    if images_dir is not None and len(wanted) > 1:
+        raise InputError(
+            f"--images {images_dir} shows one concept and {len(wanted)} are given; "
+            "unlearn them one by one"
+        )
+    if images_dir is not None and overrides["shots"] is None:
+        overrides = overrides | {"shots": len(image_files(images_dir))}
+    return [
+        UnlearnJob(
+            base,
+            entry.concept,
+            _settings(base, mode, overrides | {"anchor": entry.anchor}),
+            seed,
+            images_dir,
+        )
+        for entry in wanted
+    ]
+
+
+def _settings(base: Base, mode: str, overrides: dict[str, Any]) -> Settings:
+    """What the base recommends for the mode, and over it what the command line says."""
+    from dataclasses import fields, replace
+
     from pydantic import ValidationError
 
     from unsee.client.policy import describe
-    from unsee.training.image_folder import image_files
-    from unsee.training.settings import PaperMode
 
-    if images_dir is not None and overrides["shots"] is None:
-        overrides = overrides | {"shots": len(image_files(images_dir))}
+    unlearn = base.spec.unlearn
+    recommended = unlearn.paper if mode == "paper" else unlearn.anchored
     given = {name: value for name, value in overrides.items() if value is not None}
+    foreign = given.keys() - {field.name for field in fields(recommended)}
+    if foreign:
+        raise InputError(
+            f"{_option(min(foreign))} does not belong to --mode {mode}; "
+            "leave it out or choose the other mode"
+        )
     try:
-        return PaperMode(**base.spec.unlearn.model_dump(exclude_none=True) | given)
+        return replace(recommended, **given)
     except ValidationError as error:
         raise InputError(f"the settings are not valid: {describe(error)}") from error
 
 
-def _slug(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
-    if not slug:
-        raise InputError(f"no folder name can be made of {name!r}; name the output with -o")
-    return slug
+def _option(name: str) -> str:
+    """The option that sets the parameter `name` of the command."""
+    options = (parameter for parameter in unlearn.params if parameter.name == name)
+    return next(options).opts[-1]
+
+
+def _signer(private_key: Path | None) -> FolderSigner | None:
+    if private_key is None:
+        return None
+    from unsee.training.signature import load_signer
+
+    return load_signer(private_key)
+
+
+def _print_plans(
+    jobs: Sequence[UnlearnJob], folders: Sequence[Path], *, force: bool, as_json: bool
+) -> None:
+    from unsee.training.plan import make_plan
+
+    for job, folder in zip(jobs, folders, strict=True):
+        plan = make_plan(job, folder, force=force)
+        click.echo(plan.as_json() if as_json else plan.in_words())
 
 
 def _as_json(outcome: Outcome) -> str:
@@ -125,6 +300,13 @@ def _in_words(outcome: Outcome) -> str:
     values = sum(tensor.numel() for tensor in outcome.delta.tensors.values())
     return (
         f"{outcome.folder}: unlearned {card.concept.name} in {sum(card.seconds.values()):.1f} s "
-        f"({len(card.losses)} steps, denoising error {-card.losses[0]:.3f} to "
-        f"{-card.losses[-1]:.3f}, {values:,} values in {len(outcome.delta.tensors)} tensors)"
+        f"({len(card.losses)} steps, {_figures(outcome)}, "
+        f"{values:,} values in {len(outcome.delta.tensors)} tensors): {card.stopped}"
     )
+
+
+def _figures(outcome: Outcome) -> str:
+    card = outcome.delta.card
+    if card.erased is None or card.kept is None:
+        return f"denoising error {-card.losses[0]:.3f} to {-card.losses[-1]:.3f}"
+    return f"erased {card.erased:.0%}, kept {card.kept:.1%}".replace("%", " %")

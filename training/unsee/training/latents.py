@@ -15,13 +15,16 @@ from unsee.training.base import Base
 def encode_images(
     base: Base, images: Sequence[Image.Image], generator: torch.Generator
 ) -> torch.Tensor:
-    """Latents [N, C, h, w] float32 of the images as the denoiser sees them, one draw per image."""
+    """Latents [N, C, h, w] float32 of the images as the denoiser sees them, one draw per image.
+
+    They lie where the autoencoder does; one image is encoded at a time.
+    """
     vae = base.vae()
     size = _image_size(base)
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     with torch.no_grad():
         draws = [
-            vae.encode(_pixels(image, size)).latent_dist.sample(generator=generator)
+            vae.encode(_pixels(image, size).to(vae.device)).latent_dist.sample(generator=generator)
             for image in images
         ]
     scale = float(vae.config.scaling_factor)

@@ -16,7 +16,7 @@ def paper_parameters(text_encoder: CLIPTextModel) -> dict[str, torch.nn.Paramete
     the last layer (Fuchi & Takagi, arXiv 2405.07288): 59.0 M of CLIP ViT-L/14's 123.1 M. Raises
     `BaseFolderError` if the model is no stack of such layers.
     """
-    prefix, layers = _encoder_layers(text_encoder)
+    prefix, layers = encoder_layers(text_encoder)
     last = f"{prefix}.{len(layers) - 1}"
     trained = (*(f"{prefix}.{index}.mlp." for index in range(len(layers))), f"{last}.self_attn.")
     return {
@@ -26,7 +26,11 @@ def paper_parameters(text_encoder: CLIPTextModel) -> dict[str, torch.nn.Paramete
     }
 
 
-def _encoder_layers(text_encoder: CLIPTextModel) -> tuple[str, torch.nn.ModuleList]:
+def encoder_layers(text_encoder: CLIPTextModel) -> tuple[str, torch.nn.ModuleList]:
+    """The name and the list of the transformer layers.
+
+    Raises `BaseFolderError` if the model is no stack of layers with an mlp and a self_attn each.
+    """
     depth = text_encoder.config.num_hidden_layers
     for name, module in text_encoder.named_modules():
         if isinstance(module, torch.nn.ModuleList) and _are_layers(module, depth):

@@ -34,8 +34,14 @@ def stage_progress(label: str) -> Iterator[Report]:
 
 
 def _line_report(label: str) -> Report:
+    """Prints when another tenth of the way is done, however far the steps are apart."""
+    tenths_said = 0
+
     def report(step: int, total: int, note: str) -> None:
-        if step * _NUM_LINES // total != (step - 1) * _NUM_LINES // total:
+        nonlocal tenths_said
+        tenths = step * _NUM_LINES // total
+        if tenths > tenths_said:
+            tenths_said = tenths
             click.echo(f"{label} {step}/{total} {note}".rstrip(), err=True)
 
     return report

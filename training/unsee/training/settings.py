@@ -1,4 +1,4 @@
-"""The settings of unlearning. Knows their bounds, not their use."""
+"""The settings of unlearning, one dataclass per mode. Knows their bounds, not their use."""
 
 from typing import Annotated
 
@@ -7,6 +7,8 @@ from pydantic.dataclasses import dataclass
 
 Count = Annotated[int, Field(ge=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -19,8 +21,8 @@ class PaperMode:
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-5
     betas: tuple[Decay, Decay] = (0.9, 0.98)
-    eps: Annotated[float, Field(gt=0)] = 1e-6
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-8
+    eps: Positive = 1e-6
+    weight_decay: Weight = 1e-8
     batch_size: Count = 2
     epochs: Count = 5
     shots: Count = 4
@@ -29,3 +31,47 @@ class PaperMode:
     def method(self) -> str:
         """The method's name in a delta's card."""
         return "paper"
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class AnchoredMode:
+    """The default mode: an edit behind the encoder's last layer; see `anchored_mode`.
+
+    Args:
+        shots: images of the concept.
+        rank: the most directions that the edit may remove.
+        kept_at_least: the share of the variance of kept states that must not be moved.
+        attackers: the most soft prompts that are learned against the edit, one after the other.
+        attack_weight: of each attacker as a counterexample, against the prompts with the name.
+        attack_vectors, attack_steps, attack_rate: what an attacker is, its steps of Adam, and its
+            rate in units of the token table's root mean square.
+        batch_size: noised pictures per step of an attacker.
+        erased_at_least: how far from the concept's denoising error (0) towards the anchor's (1)
+            two attackers in a row must be held for the learning to stop.
+        prompts_to_forget, prompts_to_keep: how many prompts each side is measured on.
+        anchor: what is shown in the concept's place; None: the category's.
+
+    Raises pydantic's `ValidationError` on values out of range.
+    """
+
+    shots: Count = 4
+    rank: Count = 16
+    kept_at_least: Annotated[float, Field(gt=0, lt=1)] = 0.995
+    attackers: Annotated[int, Field(ge=0)] = 0
+    attack_weight: Weight = 0.5
+    attack_vectors: Count = 4
+    attack_steps: Count = 30
+    attack_rate: Positive = 0.2
+    batch_size: Count = 8
+    erased_at_least: Positive = 0.9
+    prompts_to_forget: Count = 400
+    prompts_to_keep: Count = 600
+    anchor: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The method's name in a delta's card."""
+        return "anchored"
+
+
+Settings = PaperMode | AnchoredMode

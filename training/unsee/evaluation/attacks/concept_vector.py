@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 
 from unsee.client.errors import InputError
-from unsee.evaluation.attacks.encoding import encode_prompts
-from unsee.evaluation.attacks.naming import check_unnamed
-from unsee.evaluation.attacks.trials import compared_losses, draw_trials
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
 from unsee.training.denoising import load_denoising
+from unsee.training.encoding import encode_prompts
 from unsee.training.latents import encode_images
+from unsee.training.naming import check_unnamed
+from unsee.training.trials import compared_losses, draw_trials
 
 
 @dataclass(frozen=True)

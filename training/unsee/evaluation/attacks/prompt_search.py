@@ -13,7 +13,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from unsee.evaluation.attacks.encoding import (
+from unsee.evaluation.attacks.search_vocabulary import Vocabulary, search_vocabulary
+from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.training.denoising import Denoising, load_denoising
+from unsee.training.encoding import (
     SlottedPrompts,
     encode_ids,
     encode_prompts,
@@ -21,16 +24,13 @@ from unsee.evaluation.attacks.encoding import (
     slotted_prompts,
     token_table,
 )
-from unsee.evaluation.attacks.search_vocabulary import Vocabulary, search_vocabulary
-from unsee.evaluation.attacks.trials import (
+from unsee.training.latents import encode_images
+from unsee.training.trials import (
     Trials,
     compared_losses,
     denoising_loss,
     draw_trials,
 )
-from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
-from unsee.training.denoising import Denoising, load_denoising
-from unsee.training.latents import encode_images
 
 
 @dataclass(frozen=True)

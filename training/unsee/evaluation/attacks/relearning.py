@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from unsee.evaluation.attacks.encoding import encode_ids, encode_prompts, prompt_ids
-from unsee.evaluation.attacks.naming import check_unnamed
-from unsee.evaluation.attacks.trials import denoising_loss, draw_trials
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
 from unsee.training.denoising import load_denoising
+from unsee.training.encoding import encode_ids, encode_prompts, prompt_ids
 from unsee.training.latents import encode_images
 from unsee.training.layers import paper_parameters
-from unsee.training.settings import PaperMode
+from unsee.training.naming import check_unnamed
+from unsee.training.trials import denoising_loss, draw_trials
 
 
 @dataclass(frozen=True)
@@ -82,5 +81,5 @@ class BenignRelearning:
         trained = list(paper_parameters(text_encoder).values())
         for parameter in trained:
             parameter.requires_grad_(True)
-        recommended = victim.base.spec.unlearn.learning_rate or PaperMode().learning_rate
+        recommended = victim.base.spec.unlearn.paper.learning_rate
         return torch.optim.Adam(trained, lr=self.learning_rate or recommended)

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from unsee.evaluation.attacks.encoding import (
+from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.training.denoising import Denoising, load_denoising
+from unsee.training.encoding import (
     SlottedPrompts,
     encode_prompts,
     encode_vectors,
@@ -20,16 +22,14 @@ from unsee.evaluation.attacks.encoding import (
     slotted_prompts,
     token_table,
 )
-from unsee.evaluation.attacks.naming import around_name
-from unsee.evaluation.attacks.trials import (
+from unsee.training.latents import encode_images
+from unsee.training.naming import around_name
+from unsee.training.trials import (
     Trials,
     compared_losses,
     denoising_loss,
     draw_trials,
 )
-from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
-from unsee.training.denoising import Denoising, load_denoising
-from unsee.training.latents import encode_images
 
 
 @dataclass(frozen=True)

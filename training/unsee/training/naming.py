@@ -7,6 +7,17 @@ from unsee.client.errors import InputError
 from unsee.client.policy import Concept
 
 
+def split_at_name(prompt: str, concept: Concept) -> tuple[str, str, str] | None:
+    """The text before the first name of `concept`, the name as it is written, and the text after.
+
+    None if the prompt does not name the concept.
+    """
+    named = _names(concept).search(prompt)
+    if named is None:
+        return None
+    return prompt[: named.start()], named.group(), prompt[named.end() :]
+
+
 def around_name(prompt: str, concept: Concept) -> tuple[str, str]:
     """The text before and after the first name or alias of `concept`, as a word, in any case.
 

@@ -1,0 +1,96 @@
+"""Findings and reports with sums that are known; nothing here was measured."""
+
+from datetime import UTC, datetime
+
+from playground.findings import Finding
+from playground.own_unlearning import Mode
+from report_fakes import mean, pair
+from unsee.client.policy import Concept
+from unsee.evaluation.report import (
+    AttackRow,
+    ErasedRow,
+    KeptRow,
+    MeanPair,
+    MotionRow,
+    Report,
+    Settings,
+    Target,
+)
+
+
+def fake_finding(name: str, seen: int, *, mode: Mode = "anchored", seed: int = 0) -> Finding:
+    """``seen`` of 4 clips still show the concept in a frame, one less in the mean frame."""
+    return Finding(
+        mode=mode,
+        seed=seed,
+        concept=name,
+        report=concept_report(name, seen),
+        seconds=2.0 + seen,
+        values=100,
+        num_bytes=1400,
+        anchor="a creature" if mode == "anchored" else None,
+    )
+
+
+def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Report:
+    """A report on one concept, clips only."""
+    any_frame, mean_frame = pair(seen, 4, 4), pair(max(seen - 1, 0), 4, 4)
+    return Report(
+        target=Target(
+            kind="delta",
+            name=name,
+            concepts=(Concept(name=name, category="character"),),
+            base="playground",
+            base_digest="sha256:0",
+            encoder_digest=encoder_digest,
+        ),
+        settings=Settings(
+            seed=0,
+            prompts_per_wording=4,
+            prompts_per_sibling=1,
+            num_others=1,
+            attack_prompts=4,
+            num_frames=16,
+            num_inference_steps=20,
+            guidance_scale=3.5,
+            recogniser="judge",
+            recogniser_digest="sha256:2",
+        ),
+        erased=tuple(
+            ErasedRow(
+                concept=name,
+                media="video",
+                wording=wording,
+                any_frame=any_frame,
+                mean_frame=mean_frame,
+            )
+            for wording in ("alone", "long")
+        ),
+        kept=(
+            KeptRow(
+                concept="Mipsu",
+                category="character",
+                group="sibling",
+                media="video",
+                recognised=pair(3, 4, 4),
+            ),
+        ),
+        motion=MotionRow(
+            magnitude=MeanPair(tuned=mean(5.0, 0.5), base=mean(5.0, 0.5)),
+            ratio=mean(1 + seen / 10, 0.05),
+        ),
+        attacks=(
+            AttackRow(
+                attack="soft-prompt",
+                concept=name,
+                media="video",
+                recognised=pair(2, 4, 4),
+                budget="10 steps",
+                source="a paper",
+                seconds=2.0,
+            ),
+        ),
+        seconds={"total": 1.0},
+        versions={},
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
