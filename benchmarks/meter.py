@@ -1,0 +1,124 @@
+"""Seconds, floating-point operations and peak memory of a repeated operation.
+
+Also what the device could do at best. Knows torch and the device; does not know what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+
+_NOT_TIMED = 2
+_MATMULS = 3
+_TERA = 1e12
+
+_TENSOR_CORES = {
+    "H100 PCIe": {"float32": 378.0, "bfloat16": 756.0, "float16": 756.0},
+    "H100": {"float32": 494.7, "bfloat16": 989.4, "float16": 989.4},
+    "H200": {"float32": 494.7, "bfloat16": 989.4, "float16": 989.4},
+    "RTX 3070": {"float32": 20.3, "bfloat16": 40.6, "float16": 40.6},
+}
+"""NVIDIA's published dense TFLOP/s with float32 accumulation; float32 as TF32, which convolutions
+use unless told otherwise. The first name that the device's name contains counts."""
+
+
+class Meter:
+    """Told after every repetition of an operation: the first warms up, the second is counted, the
+    others are timed."""
+
+    def __init__(self, repeats: int, device: torch.device) -> None:
+        self.calls = _NOT_TIMED + repeats
+        self.flops = 0
+        self.seconds: list[float] = []
+        self._device = device
+        self._done = 0
+        self._counter = FlopCounterMode(display=False, custom_mapping=_cpu_attention())
+        self._started = 0.0
+
+    def tick(self, *_: Any) -> None:
+        """One more repetition is over."""
+        _wait_for(self._device)
+        now = time.perf_counter()
+        self._done += 1
+        if self._done == 1:
+            self._counter.__enter__()
+        elif self._done == _NOT_TIMED:
+            self._counter.__exit__(None, None, None)
+            self.flops = self._counter.get_total_flops()
+        else:
+            self.seconds.append(now - self._started)
+        self._started = time.perf_counter()
+
+    def repeat(self, operation: Callable[[], Any]) -> Meter:
+        """Repeat `operation` as often as is needed."""
+        while self._done < self.calls:
+            operation()
+            self.tick()
+        return self
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has held so far: on the GPU, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, edge: int) -> float:
+    """What the device does at best, in operations a second.
+
+    Published for known GPUs, else measured: the fastest product of two square matrices with `edge`
+    rows.
+    """
+    kind = str(dtype).removeprefix("torch.")
+    if device.type == "cuda":
+        card = torch.cuda.get_device_name(device)
+        known = [peaks for name, peaks in _TENSOR_CORES.items() if name in card]
+        published = [peaks[kind] for peaks in known[:1] if kind in peaks]
+        if published:
+            return published[0] * _TERA
+    return _fastest_matmul(device, dtype, edge)
+
+
+@torch.no_grad()
+def _fastest_matmul(device: torch.device, dtype: torch.dtype, edge: int) -> float:
+    left = torch.randn(edge, edge, device=device).to(dtype)
+    seconds = []
+    for _ in range(1 + _MATMULS):
+        started = time.perf_counter()
+        left @ left
+        _wait_for(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * edge**3 / min(seconds[1:])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _cpu_attention() -> dict[Any, Any]:
+    """The counter's own formulas for the attention of torch's CPU, which it does not know."""
+
+    def forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    def backward(push: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_backward_flop_count(push, query, key, value))
+
+    operators = torch.ops.aten
+    return {
+        operators._scaled_dot_product_flash_attention_for_cpu: forward,
+        operators._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
