@@ -34,8 +34,9 @@ types: $(READY)  ## mypy, strict in our packages
 unit: $(READY)  ## pytest, those against a real tritonserver included
 	$(PY) -m pytest
 
-evaluation: $(READY)  ## unlearn and evaluate every concept of the playground; writes docs/results.md
+evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/results.md
 	@$(PY) -m playground.every_concept
+	@$(PY) -m playground.composed_policies
 
 benchmark: $(READY)  ## what serving through Triton costs over the same loop in one process
 	$(PY) benchmarks/serving_overhead.py

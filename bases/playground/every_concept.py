@@ -1,7 +1,8 @@
 """Unlearns and evaluates every concept of the world, one by one: ``make evaluation``.
 
 Writes ``docs/results.md``, ``docs/results.json`` and the plots. Deltas, frames and reports lie in
-``build/evaluation`` and are found again, so an interrupted run goes on where it was.
+``build/evaluation`` and are found again, so an interrupted run goes on where it was. Runs with
+different concepts may share that folder; the pages show all that is finished in it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,32 @@ import json
 import platform
 import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
 from rich.console import Console
 
 from playground import rate_search, results_page
-from playground.mixed_precision import use_mixed_precision
-from playground.own_evaluation import EVALUATION_FILE, own_report
+from playground.findings import Gatherer
+from playground.own_evaluation import EVALUATION_FILE, fast_base, own_report
+from playground.own_unlearning import (
+    CATEGORIES,
+    UNLEARNABLE,
+    Mode,
+    chosen,
+    concept_folder,
+    own_base,
+    policy_concept,
+    unlearned,
+)
 from playground.program import exit_code_of
 from playground.rate_search import RateTrial
-from playground.train_data import BASE_DIR, REPOSITORY
-from playground.world import CONCEPTS
-from unsee.client.policy import Concept
+from playground.train_data import REPOSITORY
+from playground.world import Concept as WorldConcept
 from unsee.evaluation.attacks import (
     Attack,
     BenignRelearning,
@@ -34,13 +45,11 @@ from unsee.evaluation.attacks import (
     SoftPrompt,
 )
 from unsee.evaluation.evaluate import Plan
-from unsee.evaluation.evaluation_set import EvaluationSet, load_evaluation_set
-from unsee.evaluation.report import Report
+from unsee.evaluation.evaluation_set import load_evaluation_set
 from unsee.evaluation.write_file import write_file
-from unsee.training.base import Base, load_base
-from unsee.training.job import UnlearnJob, run_job
-from unsee.training.progress import stage_progress
-from unsee.training.settings import PaperMode
+from unsee.training.base import Base
+from unsee.training.job import UnlearnJob
+from unsee.training.settings import Settings
 
 ATTACKS: tuple[Attack, ...] = (
     SoftPrompt(starts=2, start_steps=8, steps=32),
@@ -50,12 +59,60 @@ ATTACKS: tuple[Attack, ...] = (
 )
 """About half of the usual budgets: every concept is attacked eight times, base included."""
 
-UNLEARNABLE = tuple(c for c in CONCEPTS if c.category != "background")
+RATE_SEED = 0
+"""Paper mode's learning rate is searched for once, not per seed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is unlearned and asked, and where it lies. ``plan`` is that of every seed, less the
+    attacks on seeds that are not in ``attack_seeds`` and concepts that are not in ``attacked``."""
+
+    mode: Mode
+    concepts: Sequence[WorldConcept]
+    seeds: Sequence[int]
+    attack_seeds: frozenset[int]
+    attacked: frozenset[str]
+    plan: Plan
+    build_dir: Path
+    output_dir: Path
+    only_unlearn: bool
+
+    def plan_of(self, concept: str, seed: int) -> Plan:
+        """What is asked about ``concept`` unlearned with ``seed``."""
+        is_attacked = seed in self.attack_seeds and concept in self.attacked
+        return replace(self.plan, seed=seed, attacks=self.plan.attacks if is_attacked else ())
 
 
 @click.command()
+@click.option("--mode", type=click.Choice(get_args(Mode)), default="anchored", show_default=True)
 @click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    type=click.Choice(CATEGORIES),
+    help="Only this one; may be repeated.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    default=(0, 1, 2),
+    show_default=True,
+    help="May be repeated.",
+)
+@click.option(
+    "--attack-seed",
+    "attack_seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    default=(0,),
+    show_default=True,
+    help="Attack only the encoders of this one; may be repeated.",
+)
+@click.option("--only-unlearn", is_flag=True, help="Make the deltas; ask nothing.")
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--prompts-per-sibling", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--others", type=click.IntRange(min=0), default=8, show_default=True)
@@ -81,8 +138,12 @@ UNLEARNABLE = tuple(c for c in CONCEPTS if c.category != "background")
     help="[default: docs]",
 )
 def every_concept(
+    mode: Mode,
     names: tuple[str, ...],
-    seed: int,
+    categories: tuple[str, ...],
+    seeds: tuple[int, ...],
+    attack_seeds: tuple[int, ...],
+    only_unlearn: bool,
     prompts_per_wording: int,
     prompts_per_sibling: int,
     others: int,
@@ -92,10 +153,10 @@ def every_concept(
     build_dir: Path,
     output_dir: Path,
 ) -> None:
-    """Unlearn each concept in paper mode and measure what is forgotten and what is kept."""
+    """Unlearn each concept and measure what is forgotten and what is kept."""
     torch.set_num_threads(threads)
     plan = Plan(
-        seed=seed,
+        seed=0,
         prompts_per_wording=prompts_per_wording,
         prompts_per_sibling=prompts_per_sibling,
         num_others=others,
@@ -103,88 +164,77 @@ def every_concept(
         media=("image", "video"),
         attacks=ATTACKS,
     )
-    attacked = {concept.name for concept in UNLEARNABLE[::attack_every]}
-    run(plan, names, attacked, build_dir, output_dir, Console(stderr=True))
-
-
-def run(
-    plan: Plan,
-    names: tuple[str, ...],
-    attacked: set[str],
-    build_dir: Path,
-    output_dir: Path,
-    console: Console,
-) -> None:
-    """The search for the rate, then the concepts in table order, then the pages.
-
-    The page is rewritten after every concept, so that a long run can be followed.
-    """
-    known = load_evaluation_set(EVALUATION_FILE)
-    base, judged = load_base(BASE_DIR), fast_base()
-    trials = found_rates(base, known, build_dir, plan.seed, console)
-    usual = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
-    settings = replace(usual, learning_rate=rate_search.best(trials).learning_rate)
-    reports: dict[str, tuple[Report, float]] = {}
-    wanted = [c for c in UNLEARNABLE if not names or c.name in names]
-    for number, concept in enumerate(wanted, start=1):
-        started = time.monotonic()
-        console.print(f"[bold]{concept.name}[/bold] ({number} of {len(wanted)})")
-        asked = Concept.model_validate(
-            {"name": concept.name, "category": concept.category, "aliases": concept.aliases}
-        )
-        slug = concept.name.lower().replace(" ", "-")
-        folder = build_dir / f"seed-{plan.seed}" / slug
-        job = UnlearnJob(base, asked, settings, plan.seed)
-        outcome = run_job(
-            job,
-            folder / "delta",
-            force=(folder / "delta").exists() and not is_of(job, folder),
-            stage_progress=stage_progress,
-        )
-        own_plan = plan if concept.name in attacked else replace(plan, attacks=())
-        report = own_report(
-            judged, folder / "delta", own_plan, folder / "report", build_dir / "frames"
-        )
-        reports[concept.name] = (report, sum(outcome.delta.card.seconds.values()))
-        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-        record = results_page.Results(
-            reports=reports, trials=trials, settings=settings, machine=machine()
-        )
-        results_page.write(record, output_dir)
-    console.print(f"{output_dir / 'results.md'} is written")
-
-
-def is_of(job: UnlearnJob, folder: Path) -> bool:
-    """Whether the delta in ``folder`` is what the job would make."""
-    from unsee.training.delta_folder import load_card
-
-    card = load_card(folder / "delta")
-    return (card.base_digest, card.settings, card.seed) == (
-        job.base.digest(),
-        job.settings,
-        job.seed,
+    asked = Run(
+        mode=mode,
+        concepts=chosen(names, categories),
+        seeds=tuple(dict.fromkeys(seeds)),
+        attack_seeds=frozenset(attack_seeds),
+        attacked=frozenset(concept.name for concept in UNLEARNABLE[::attack_every]),
+        plan=plan,
+        build_dir=build_dir,
+        output_dir=output_dir,
+        only_unlearn=only_unlearn,
     )
+    run(asked, Console(stderr=True))
 
 
-def fast_base() -> Base:
-    """A second copy of the base for pictures, clips and attacks, with products in bfloat16."""
-    base = load_base(BASE_DIR)
-    use_mixed_precision(base.unet())
-    use_mixed_precision(base.t2v_unet())
-    return base
+def run(asked: Run, console: Console) -> None:
+    """Every seed of every concept; the pages are rewritten after each one of them."""
+    base = own_base()
+    trials = found_rates(base, asked, console)
+    settings = mode_settings(base, trials)
+    judged = None if asked.only_unlearn else fast_base()
+    gatherer = Gatherer(base, asked.build_dir, settings)
+    pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
+    for number, (seed, concept) in enumerate(pairs, start=1):
+        started = time.monotonic()
+        console.print(
+            f"[bold]{concept.name}[/bold], {asked.mode}, seed {seed} ({number} of {len(pairs)})"
+        )
+        folder = concept_folder(asked.build_dir, asked.mode, seed, concept.name)
+        job = UnlearnJob(base, policy_concept(concept), settings[asked.mode], seed)
+        unlearned(job, folder / "delta")
+        if judged is not None:
+            plan = asked.plan_of(concept.name, seed)
+            frames_dir = asked.build_dir / "frames"
+            own_report(judged, folder / "delta", plan, folder / "report", frames_dir)
+            write_pages(gatherer, trials, asked.output_dir)
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    if judged is not None:
+        console.print(f"{asked.output_dir / results_page.PAGE} is written")
 
 
-def found_rates(
-    base: Base, known: EvaluationSet, build_dir: Path, seed: int, console: Console
-) -> list[RateTrial]:
-    """The trials of the search, from the file if it was made with this base."""
-    file = build_dir / f"rates-seed-{seed}.json"
+def write_pages(gatherer: Gatherer, trials: Sequence[RateTrial], folder: Path) -> None:
+    """The pages of everything that is finished."""
+    findings = gatherer.gathered()
+    results = results_page.Results(findings, trials, gatherer.settings, machine())
+    results_page.write(results, folder)
+
+
+def mode_settings(base: Base, trials: Sequence[RateTrial]) -> dict[Mode, Settings]:
+    """What each mode is run with; paper mode only if its learning rate is known."""
+    settings: dict[Mode, Settings] = {"anchored": base.spec.unlearn.anchored}
+    if trials:
+        rate = rate_search.best(trials).learning_rate
+        settings["paper"] = replace(base.spec.unlearn.paper, learning_rate=rate)
+    return settings
+
+
+def found_rates(base: Base, asked: Run, console: Console) -> list[RateTrial]:
+    """The trials of paper mode's search, from the file if it was made with this base.
+
+    Without such a file they are made for paper mode, and there are none for the default mode.
+    """
+    file = asked.build_dir / f"rates-seed-{RATE_SEED}.json"
     if file.exists():
         kept: dict[str, Any] = json.loads(file.read_text())
         if kept["base_digest"] == base.digest():
             return [RateTrial(**trial) for trial in kept["trials"]]
+    if asked.mode != "paper":
+        return []
     console.print("[bold]learning rate[/bold], on the backgrounds")
-    found = rate_search.search(base, known, build_dir / "frames", seed)
+    known = load_evaluation_set(EVALUATION_FILE)
+    found = rate_search.search(base, known, asked.build_dir / "frames", RATE_SEED)
     for trial in found:
         console.print(f"  {trial.learning_rate:g}: score {trial.score:.3f}", style="dim")
     content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}

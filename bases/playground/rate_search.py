@@ -22,9 +22,8 @@ from unsee.evaluation.observe import Encoder, Observer
 from unsee.evaluation.questions import QuestionMaker
 from unsee.evaluation.recognise import open_recogniser
 from unsee.training.base import Base
-from unsee.training.delta import compose
+from unsee.training.composition import compose
 from unsee.training.few_shot import generate_few_shot_images
-from unsee.training.settings import PaperMode
 from unsee.training.unlearn import unlearn
 
 RATES = (1e-5, 3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3)
@@ -59,7 +58,7 @@ def search(
     """Tries every rate on every background; the trials are in the order of ``rates``."""
     recogniser = open_recogniser(None, base, known.concepts)
     maker = FrameMaker(base, FrameStore(frames_dir), GenerationSettings.of(base))
-    usual = PaperMode(**base.spec.unlearn.model_dump(exclude_none=True))
+    usual = base.spec.unlearn.paper
     images = {
         background: generate_few_shot_images(base, as_object(background), 4, seed)
         for background in concepts_in("background")

@@ -1,124 +1,65 @@
-"""``docs/results.md`` and its plots, from the reports of every concept.
+"""``docs/results.md`` and its plots, from what was found about every concept.
 
-Knows reports and Markdown; does not know how anything was measured.
+Knows findings and Markdown; does not know how anything was measured.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
+from playground import figures
+from playground.figures import EVERY_WORDING, NOTHING, Pick
+from playground.findings import Finding
+from playground.own_unlearning import MODES, UNLEARNABLE, Mode
 from playground.rate_search import RateTrial
-from playground.world import CATEGORIES, CONCEPTS
+from playground.results_plots import FORGOTTEN, INK, KEPT, Marks, concepts_plot, rates_plot
+from playground.results_table import columns, lines_of, reports_of, worst
 from unsee.client.policy import Thresholds
-from unsee.evaluation.report import Group, Media, Rate, RatePair, Report, Wording
-from unsee.evaluation.report import pooled as report_counts
-from unsee.evaluation.statistics import rate_of_counts
+from unsee.evaluation.report import Rate, RatePair, Report
 from unsee.evaluation.verdict import verdict_of
 from unsee.evaluation.write_file import write_file
-from unsee.training.settings import PaperMode
+from unsee.training.settings import PaperMode, Settings
 
 PAGE = "results.md"
 RECORD = "results.json"
 RATES_PLOT = "results_rates.svg"
 CONCEPTS_PLOT = "results_concepts.svg"
-REWRITTEN: tuple[Wording, ...] = ("long", "synonym")
-ORDINARY: tuple[Wording, ...] = ("alone", "context")
-FORGOTTEN, KEPT, INK = "#b3261e", "#16794a", "#1c1e22"
+TITLES: Mapping[Mode, str] = {"paper": "paper mode", "anchored": "default mode"}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the page is made from: by concept the report and the seconds of unlearning."""
+    """What the page is made from; ``trials`` are those of paper mode's rate, empty without it."""
 
-    reports: Mapping[str, tuple[Report, float]]
+    findings: Sequence[Finding]
     trials: Sequence[RateTrial]
-    settings: PaperMode
+    settings: Mapping[Mode, Settings]
     machine: Mapping[str, str]
 
+    @property
+    def modes(self) -> list[Mode]:
+        """The modes that anything was found of."""
+        return [mode for mode in MODES if self.of_mode(mode)]
 
-@dataclass(frozen=True)
-class Column:
-    """A figure of one report; pooling adds up the hits of several."""
+    @property
+    def shown(self) -> Mode:
+        """The mode that the details are shown of: the default one, if it is there."""
+        return self.modes[-1]
 
-    title: str
-    of: Callable[[Report], list[RatePair]]
+    def of_mode(self, mode: Mode) -> list[Finding]:
+        """The findings of ``mode``."""
+        return [finding for finding in self.findings if finding.mode == mode]
 
-
-def erased(media: Media, wordings: Iterable[Wording]) -> Callable[[Report], list[RatePair]]:
-    wanted = set(wordings)
-    return lambda report: [
-        row.any_frame for row in report.erased if row.media == media and row.wording in wanted
-    ]
-
-
-def kept(media: Media, group: Group) -> Callable[[Report], list[RatePair]]:
-    return lambda report: [
-        row.recognised for row in report.kept if row.media == media and row.group == group
-    ]
-
-
-def attacked(attack: str, media: Media) -> Callable[[Report], list[RatePair]]:
-    return lambda report: [
-        row.recognised for row in report.attacks if row.attack == attack and row.media == media
-    ]
-
-
-def columns(reports: Iterable[Report]) -> list[Column]:
-    """The table's columns; attacks are those that the reports contain."""
-    attacks = list(dict.fromkeys(row.attack for report in reports for row in report.attacks))
-    found = [
-        Column("images", erased("image", ORDINARY)),
-        Column("clips", erased("video", ORDINARY)),
-        Column("clips, rewritten", erased("video", REWRITTEN)),
-        Column("siblings, images", kept("image", "sibling")),
-        Column("siblings, clips", kept("video", "sibling")),
-        Column("others, images", kept("image", "other")),
-        Column("others, clips", kept("video", "other")),
-    ]
-    for attack in attacks:
-        found.append(Column(f"{attack}, images", attacked(attack, "image")))
-        found.append(Column(f"{attack}, clips", attacked(attack, "video")))
-    return found
-
-
-def pooled(pairs: Sequence[RatePair]) -> RatePair:
-    """All of the pairs as one."""
-    return RatePair(
-        tuned=summed([pair.tuned for pair in pairs]), base=summed([pair.base for pair in pairs])
-    )
-
-
-def summed(rates: Sequence[Rate]) -> Rate:
-    """All of the rates as one, its interval taken anew."""
-    return rate_of_counts(*report_counts(list(rates)))
-
-
-def cell(pairs: Sequence[RatePair]) -> str:
-    """``base → tuned`` in hits of n."""
-    whole = pooled(pairs)
-    if not whole.tuned.n:
-        return "–"
-    return f"{whole.base.hits} → **{whole.tuned.hits}** of {whole.tuned.n}"
-
-
-def percent(rate: Rate) -> str:
-    if not rate.n:
-        return "–"
-    return f"{100 * rate.share:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-
-
-def of_category(results: Results, category: str) -> list[Report]:
-    names = [concept.name for concept in CONCEPTS if concept.category == category]
-    return [results.reports[name][0] for name in names if name in results.reports]
+    def by_concept(self, mode: Mode) -> dict[str, list[Finding]]:
+        """The findings of ``mode``, all seeds of a concept together, in the world's order."""
+        found = self.of_mode(mode)
+        groups = {c.name: [f for f in found if f.concept == c.name] for c in UNLEARNABLE}
+        return {name: group for name, group in groups.items() if group}
 
 
 def write(results: Results, folder: Path) -> None:
@@ -127,229 +68,228 @@ def write(results: Results, folder: Path) -> None:
     write_file(folder / PAGE, page(results).encode())
     record = json.dumps(as_record(results), indent=1, allow_nan=False) + "\n"
     write_file(folder / RECORD, record.encode())
-    write_file(folder / RATES_PLOT, rates_plot(results.trials))
-    write_file(folder / CONCEPTS_PLOT, concepts_plot(results))
-
-
-def as_record(results: Results) -> dict[str, Any]:
-    """The page's figures for programs."""
-    found = columns(report for report, _ in results.reports.values())
-    rows = {
-        name: {
-            "seconds": round(seconds, 2),
-            "motion_ratio": report.motion.ratio.value if report.motion else None,
-            **{c.title: pooled(c.of(report)).model_dump() for c in found},
-        }
-        for name, (report, seconds) in results.reports.items()
-    }
-    return {
-        "settings": asdict(results.settings),
-        "machine": dict(results.machine),
-        "rates": [asdict(trial) | {"score": trial.score} for trial in results.trials],
-        "concepts": rows,
-    }
+    if results.trials:
+        write_file(folder / RATES_PLOT, rates_plot(results.trials))
+    write_file(folder / CONCEPTS_PLOT, _concepts_plot(results))
 
 
 def page(results: Results) -> str:
-    """The Markdown."""
-    reports = [report for report, _ in results.reports.values()]
-    some = reports[0]
-    asked = some.settings
+    """The Markdown. There must be a finding."""
     lines = [
-        "# Paper mode on every concept of the playground",
+        "# Every concept of the playground",
         "",
-        "Written by `make evaluation`; do not edit. One concept at a time is unlearned in paper "
-        "mode and evaluated: the same prompts and seeds, with the base's text encoder and with the "
-        "tuned one. Recognised means: by the judge, in any frame (what is to be forgotten) or by "
-        "the mean over frames (what is to be kept). "
-        "[evaluation.md](evaluation.md) defines every figure.",
+        *_what_this_is(results),
         "",
-        f"{len(reports)} of {sum(c.category != 'background' for c in CONCEPTS)} concepts, "
-        f"seed {asked.seed}; "
-        f"{results.settings.shots} generated images, learning rate "
-        f"{results.settings.learning_rate:g}, {results.settings.epochs} epochs in batches of "
-        f"{results.settings.batch_size}; clips of {asked.num_frames} frames, "
-        f"{asked.num_inference_steps} steps, guidance {asked.guidance_scale:g}; "
-        "products of the denoisers in bfloat16. "
-        + ", ".join(f"{key} {value}" for key, value in results.machine.items())
-        + ".",
+        "## All concepts together",
         "",
-        *overall(results, reports),
+        *_overall(results),
         "",
         f"![Every concept]({CONCEPTS_PLOT})",
         "",
-        *by_concept(results),
+        *_by_concept(results),
         "",
-        *the_search(results),
-        "",
-        *the_attacks(reports),
+        *_the_search(results),
+        *_the_attacks(reports_of(results.of_mode(results.shown))),
         "",
     ]
     return "\n".join(lines)
 
 
-def overall(results: Results, reports: Sequence[Report]) -> list[str]:
-    """One row per figure, pooled over concepts, with intervals."""
-    lines = [
-        "## All concepts together",
+def as_record(results: Results) -> dict[str, Any]:
+    """The page's figures for programs: all modes and seeds on their own."""
+    picks = columns(reports_of(results.findings))
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for finding in results.findings:
+        seeds = found.setdefault(finding.mode, {})
+        seeds.setdefault(f"seed-{finding.seed}", {})[finding.concept] = _recorded(finding, picks)
+    return {
+        "settings": {mode: asdict(results.settings[mode]) for mode in results.modes},
+        "machine": dict(results.machine),
+        "rates": [asdict(trial) | {"score": trial.score} for trial in results.trials],
+        "concepts": found,
+    }
+
+
+def _recorded(finding: Finding, picks: Mapping[str, Pick]) -> dict[str, Any]:
+    motion = finding.report.motion
+    pairs = {title: figures.pooled([finding.report], pick) for title, pick in picks.items()}
+    return {
+        "seconds": round(finding.seconds, 2),
+        "values": finding.values,
+        "bytes": finding.num_bytes,
+        "anchor": finding.anchor,
+        "motion_ratio": motion.ratio.value if motion else None,
+        **{title: _counts(pair) for title, pair in pairs.items() if pair.tuned.n},
+    }
+
+
+def _counts(pair: RatePair) -> dict[str, int]:
+    return {"tuned": pair.tuned.hits, "base": pair.base.hits, "n": pair.tuned.n}
+
+
+def _what_this_is(results: Results) -> list[str]:
+    asked = results.of_mode(results.shown)[0].report.settings
+    return [
+        "Written by `make evaluation`; do not edit. One concept at a time is unlearned and "
+        "evaluated: the same prompts and seeds, with the base's text encoder and with the tuned "
+        "one. Recognised means: by the judge, in any frame (what is to be forgotten) or by the "
+        "mean over frames (what is to be kept). "
+        "[evaluation.md](evaluation.md) defines every figure.",
         "",
-        "| recognised | base | after unlearning | n |",
-        "|---|---|---|---|",
-    ]
-    for column in columns(reports):
-        whole = pooled([pair for report in reports for pair in column.of(report)])
-        if whole.tuned.n:
-            lines.append(
-                f"| {column.title} | {percent(whole.base)} | {percent(whole.tuned)} "
-                f"| {whole.tuned.n} |"
-            )
-    ratios = [report.motion.ratio.value for report in reports if report.motion]
-    seconds = [seconds for _, seconds in results.reports.values()]
-    lines += [
+        *(f"- {_how(results, mode)}" for mode in results.modes),
         "",
-        "In brackets: Wilson's 95 % intervals. Prompts about what is kept repeat from concept to "
-        "concept, so their n counts answers of different encoders, not different prompts.",
+        f"Clips of {asked.num_frames} frames, {asked.num_inference_steps} steps, guidance "
+        f"{asked.guidance_scale:g}; products of the denoisers in bfloat16. "
+        + ", ".join(f"{key} {value}" for key, value in results.machine.items())
+        + ".",
     ]
-    if ratios:
-        lines.append(
-            f"Motion of kept clips against the base's: {sum(ratios) / len(ratios):.2f} on average, "
-            f"{min(ratios):.2f} to {max(ratios):.2f}."
-        )
-    lines.append(the_gate(reports))
-    lines.append(
-        f"Unlearning took {sum(seconds) / len(seconds):.1f} s a concept, images included "
-        f"({min(seconds):.1f} to {max(seconds):.1f} s), by the deltas' cards."
+
+
+def _how(results: Results, mode: Mode) -> str:
+    found = results.of_mode(mode)
+    seeds = sorted({finding.seed for finding in found})
+    several = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    names = results.by_concept(mode)
+    settings = results.settings[mode]
+    return (
+        f"**{TITLES[mode]}**: {len(names)} of {len(UNLEARNABLE)} concepts, {several}, "
+        f"{settings.shots} generated images; {_knobs(settings)}."
     )
-    return lines
 
 
-def the_gate(reports: Sequence[Report]) -> str:
+def _knobs(settings: Settings) -> str:
+    """Every setting but the number of images, by its name."""
+    values = {name: value for name, value in asdict(settings).items() if name != "shots"}
+    return ", ".join(f"`{name}` {value}" for name, value in values.items() if value is not None)
+
+
+def _overall(results: Results) -> list[str]:
+    by_mode = {mode: results.of_mode(mode) for mode in results.modes}
+    reference = by_mode[results.shown]
+    groups = results.by_concept(results.shown)
+    titles = ["", "base", *(TITLES[mode] for mode in by_mode), f"worst, {TITLES[results.shown]}"]
+    rows = []
+    for line in lines_of(reports_of(results.findings)):
+        cells = [line.tuned(found) for found in by_mode.values()]
+        if any(cell != NOTHING for cell in cells):
+            rows.append([line.title, line.base(reference), *cells, worst(line, groups)])
+    return [
+        *figures.table(titles, rows),
+        "",
+        "In brackets: Wilson's 95 % intervals; what is kept, and its interval, is in units of the "
+        "base's share for the same prompts. Clips are asked with the concept's name alone and in "
+        "context where nothing else is said. Motion, seconds and sizes: the mean, and the range "
+        f"(motion: over concepts). The base's figures stand beside the {TITLES[results.shown]}'s. "
+        "Prompts about what is kept repeat from concept to concept, so their n counts answers of "
+        "different encoders, not different prompts.",
+        "",
+        *(_the_gate(mode, reports_of(found)) for mode, found in by_mode.items()),
+    ]
+
+
+def _the_gate(mode: Mode, reports: Sequence[Report]) -> str:
     """How many encoders `unsee publish` would let through by its default thresholds."""
     verdicts = [verdict_of(report, Thresholds()) for report in reports]
     missed = Counter(c.name for verdict in verdicts for c in verdict.checks if not c.passed)
     passed = sum(verdict.passed for verdict in verdicts)
     counts = ", ".join(f"`{name}` {count}" for name, count in missed.most_common())
     return (
-        f"{passed} of {len(reports)} encoders pass the gate's default thresholds; missed: "
-        f"{counts or 'none'}."
+        f"{passed} of {len(reports)} encoders of the {TITLES[mode]} pass the gate's default "
+        f"thresholds; missed: {counts or 'none'}."
     )
 
 
-def by_concept(results: Results) -> list[str]:
-    """One row per concept."""
-    found = columns(report for report, _ in results.reports.values())
-    titles = ["concept", *(column.title for column in found), "motion", "seconds"]
-    lines = [
-        "## By concept",
+def _by_concept(results: Results) -> list[str]:
+    groups = results.by_concept(results.shown)
+    picks = columns(reports_of(results.of_mode(results.shown)))
+    return [
+        f"## By concept, {TITLES[results.shown]}",
         "",
-        "`base → after` in recognised of asked; a concept to be forgotten should reach 0, what is "
-        "kept should stay.",
+        "`base → after` in recognised of asked, all seeds together; a concept to be forgotten "
+        "should reach 0, what is kept should stay.",
         "",
-        "| " + " | ".join(titles) + " |",
-        "|---" * len(titles) + "|",
+        *figures.table(
+            ["concept", "shown instead", *picks, "motion", "seconds"],
+            [_concept_row(name, found, picks) for name, found in groups.items()],
+        ),
     ]
-    for concept in CONCEPTS:
-        if concept.name not in results.reports:
-            continue
-        report, seconds = results.reports[concept.name]
-        motion = f"{report.motion.ratio.value:.2f}" if report.motion else "–"
-        cells = [cell(column.of(report)) for column in found]
-        lines.append("| " + " | ".join([concept.name, *cells, motion, f"{seconds:.1f}"]) + " |")
-    return lines
 
 
-def the_search(results: Results) -> list[str]:
-    """How the learning rate was chosen."""
-    lines = [
-        "## The learning rate",
+def _concept_row(name: str, found: Sequence[Finding], picks: Mapping[str, Pick]) -> list[str]:
+    reports = reports_of(found)
+    pairs = [figures.pooled(reports, pick) for pick in picks.values()]
+    anchors = dict.fromkeys(finding.anchor or NOTHING for finding in found)
+    return [
+        name,
+        ", ".join(anchors),
+        *(figures.before_and_after(pair) for pair in pairs),
+        figures.spread([figures.motion_ratio(reports)], digits=2),
+        f"{figures.mean([finding.seconds for finding in found]):.1f}",
+    ]
+
+
+def _the_search(results: Results) -> list[str]:
+    """How paper mode's learning rate was chosen; nothing without paper mode."""
+    settings = results.settings.get("paper")
+    if not results.trials or not isinstance(settings, PaperMode):
+        return []
+    rows = []
+    for trial in results.trials:
+        chosen = trial.learning_rate == settings.learning_rate
+        rate = f"**{trial.learning_rate:g}**" if chosen else f"{trial.learning_rate:g}"
+        shares = (trial.still_seen, trial.siblings_kept, trial.others_kept)
+        rows.append([rate, *(f"{100 * share:.0f} %" for share in shares), f"{trial.score:.3f}"])
+    return [
+        "## Paper mode's learning rate",
         "",
         "Chosen on the five backgrounds, which are in no table above, on images: the harmonic mean "
         "of what was forgotten and what was kept (siblings and others weigh the same).",
         "",
-        "| learning rate | still seen | siblings kept | others kept | score |",
-        "|---|---|---|---|---|",
+        *figures.table(
+            ["learning rate", "still seen", "siblings kept", "others kept", "score"], rows
+        ),
+        "",
+        f"![The search]({RATES_PLOT})",
+        "",
     ]
-    for trial in results.trials:
-        chosen = trial.learning_rate == results.settings.learning_rate
-        rate = f"**{trial.learning_rate:g}**" if chosen else f"{trial.learning_rate:g}"
-        shares = (trial.still_seen, trial.siblings_kept, trial.others_kept)
-        cells = " | ".join(f"{100 * share:.0f} %" for share in shares)
-        lines.append(f"| {rate} | {cells} | {trial.score:.3f} |")
-    return [*lines, "", f"![The search]({RATES_PLOT})"]
 
 
-def the_attacks(reports: Sequence[Report]) -> list[str]:
+def _the_attacks(reports: Sequence[Report]) -> list[str]:
     """Budgets, sources and times of the attacks."""
     rows = {row.attack: row for report in reports for row in report.attacks}
     if not rows:
         return []
     attacked = sum(bool(report.attacks) for report in reports)
-    lines = [
+    times = {
+        name: figures.mean(
+            [r.seconds for each in reports for r in each.attacks if r.attack == name]
+        )
+        for name in rows
+    }
+    return [
         "## Attacks",
         "",
-        f"On {attacked} of the {len(reports)} concepts, each on the tuned and on the base's "
+        f"On {attacked} of the {len(reports)} encoders, each on the tuned and on the base's "
         "encoder; seconds are those of one encoder.",
         "",
-        "| attack | budget | after | seconds |",
-        "|---|---|---|---|",
+        *figures.table(
+            ["attack", "budget", "after", "seconds"],
+            [[name, row.budget, row.source, f"{times[name]:.1f}"] for name, row in rows.items()],
+        ),
     ]
-    for name, row in rows.items():
-        times = [r.seconds for report in reports for r in report.attacks if r.attack == name]
-        lines.append(f"| {name} | {row.budget} | {row.source} | {sum(times) / len(times):.1f} |")
-    return lines
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as a file that does not depend on when it was drawn."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "unsee", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
-def rates_plot(trials: Sequence[RateTrial]) -> bytes:
-    """Forgetting and keeping over the learning rate."""
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    rates = [trial.learning_rate for trial in trials]
-    curves: tuple[tuple[Callable[[RateTrial], float], str, str], ...] = (
-        (lambda trial: trial.still_seen, "still seen", FORGOTTEN),
-        (lambda trial: trial.siblings_kept, "siblings kept", KEPT),
-        (lambda trial: trial.others_kept, "others kept", INK),
-    )
-    for value, label, colour in curves:
-        axes.plot(rates, [100 * value(t) for t in trials], "o-", label=label, color=colour)
-    axes.set(xscale="log", xlabel="learning rate", ylabel="% of images", ylim=(-3, 103))
-    axes.legend(frameon=False)
-    return svg(figure)
-
-
-def concepts_plot(results: Results) -> bytes:
+def _concepts_plot(results: Results) -> bytes:
     """Per concept: still seen in clips, siblings kept, others kept."""
-    names = [c.name for category in CATEGORIES for c in CONCEPTS if c.category == category]
-    names = [name for name in names if name in results.reports]
-    figure = Figure(figsize=(8, 0.28 * len(names) + 1.2), layout="constrained")
-    axes = figure.add_subplot()
-    wordings = (*ORDINARY, *REWRITTEN)
-    for of, label, colour, marker in (
-        (erased("video", wordings), "concept, clips", FORGOTTEN, "o"),
-        (kept("video", "sibling"), "siblings, clips", KEPT, "s"),
-        (kept("video", "other"), "others, clips", INK, "|"),
-    ):
-        rates = [pooled(of(results.reports[name][0])).tuned for name in names]
-        shown = [(i, r) for i, r in enumerate(rates) if r.n]
-        axes.plot(
-            [100 * r.share for _, r in shown],
-            [i for i, _ in shown],
-            marker,
-            label=label,
-            color=colour,
-            linestyle="none",
-            markersize=6,
-        )
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set(xlabel="recognised after unlearning, %", xlim=(-3, 103))
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return svg(figure)
+    groups = results.by_concept(results.shown)
+    reports = [reports_of(found) for found in groups.values()]
+
+    def rates(pick: Pick) -> list[Rate]:
+        return [figures.pooled(each, pick).tuned for each in reports]
+
+    marks = [
+        Marks("concept, clips", FORGOTTEN, "o", rates(figures.erased("video", EVERY_WORDING))),
+        Marks("siblings, clips", KEPT, "s", rates(figures.kept("video", "sibling"))),
+        Marks("others, clips", INK, "|", rates(figures.kept("video", "other"))),
+    ]
+    return concepts_plot(list(groups), marks)

@@ -1,0 +1,101 @@
+"""Composed policies and the ablation on a tiny base; the reports are invented, the rest is real."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from finding_fakes import concept_report
+from rich.console import Console
+
+from fakes import write_tiny_base
+from playground import ablation, composed_policies
+from playground.composed_policies import WAYS, ConceptSet, composed_encoder, delta_of, plan_of
+from playground.interference import interference
+from playground.own_unlearning import chosen
+from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.report import Report
+from unsee.evaluation.target import EvaluationTarget
+from unsee.training.base import Base, UnlearnDefaults, load_base
+from unsee.training.delta import Delta
+from unsee.training.settings import AnchoredMode
+
+QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
+CONCEPTS = tuple(chosen(["Blimbo", "car"], []))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    tiny = load_base(write_tiny_base(tmp_path_factory.mktemp("tiny")))
+    spec = tiny.spec.model_copy(update={"unlearn": UnlearnDefaults(anchored=QUICK)})
+    return replace(tiny, spec=spec)
+
+
+@pytest.fixture(scope="module")
+def deltas(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[Delta]:
+    build_dir = tmp_path_factory.mktemp("build")
+    return [delta_of(concept, base, build_dir) for concept in CONCEPTS]
+
+
+@pytest.fixture
+def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny base, and invented reports."""
+
+    def of_target(judged: Base, target: EvaluationTarget, *_: object) -> Report:
+        return concept_report(target.concepts[0].name, 1, target.encoder_digest)
+
+    def of_delta(judged: Base, delta: Path, plan: Plan, *_: object) -> Report:
+        return concept_report("Blimbo", 1)
+
+    for module in (composed_policies, ablation):
+        monkeypatch.setattr(module, "own_base", lambda: base)
+        monkeypatch.setattr(module, "fast_base", lambda: base)
+    monkeypatch.setattr(composed_policies, "report_of", of_target)
+    monkeypatch.setattr(ablation, "own_report", of_delta)
+
+
+def test_every_way_gives_an_encoder_of_its_own(base: Base, deltas: list[Delta]) -> None:
+    ids = torch.tensor([[base.tokenizer().bos_token_id, *range(40, 87)]])
+
+    def states(encoder: Any) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = encoder(ids).last_hidden_state
+        return found
+
+    before = states(base.text_encoder())
+    for way in WAYS:
+        encoder, seconds = composed_encoder(base, deltas, way)
+        assert seconds > 0
+        assert not torch.allclose(states(encoder), before, atol=1e-3), way
+
+
+def test_an_edit_moves_its_own_concept(base: Base, deltas: list[Delta]) -> None:
+    found = interference(base, deltas, seed=0)
+    assert found.names == ("Blimbo", "car")
+    assert found.categories == ("character", "object")
+    assert found.shares.shape == (2, 2)
+    assert (found.shares.diagonal() > 0.01).all()
+
+
+def test_the_pages_grow_with_every_way(
+    quick: None, deltas: list[Delta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composed_policies, "UNLEARNABLE", CONCEPTS)
+    sets = [ConceptSet("2-concepts", CONCEPTS)]
+    composed_policies.run(sets, plan_of("video"), tmp_path, tmp_path / "docs", Console(quiet=True))
+    record = json.loads((tmp_path / "docs" / "composition.json").read_text())
+    assert [one["way"] for one in record["policies"]] == list(WAYS)
+    assert record["interference"]["concepts"] == ["Blimbo", "car"]
+
+
+def test_the_ablation_unlearns_with_every_variant(quick: None, tmp_path: Path) -> None:
+    settings = {"as it is": QUICK, "rank 1": replace(QUICK, rank=1)}
+    docs = tmp_path / "docs"
+    ablation.run(settings, CONCEPTS[:1], ablation.PLAN, tmp_path, docs, Console(quiet=True))
+    assert set(json.loads((docs / "ablation.json").read_text())) == set(settings)
+    card = tmp_path / "ablation" / "rank-1" / "blimbo" / "delta" / "card.json"
+    assert json.loads(card.read_text())["settings"]["rank"] == 1

@@ -1,0 +1,154 @@
+"""`make evaluation` on a tiny base; the reports are invented, the deltas and folders are real."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from finding_fakes import concept_report
+from rich.console import Console
+
+from fakes import write_tiny_base
+from playground import every_concept, own_unlearning
+from playground.every_concept import ATTACKS, Run, mode_settings, run
+from playground.findings import Gatherer
+from playground.own_unlearning import chosen, concept_folder
+from playground.rate_search import RateTrial
+from unsee.client.errors import InputError
+from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.target import open_target
+from unsee.evaluation.write_file import write_file
+from unsee.training.base import Base, UnlearnDefaults, load_base
+from unsee.training.delta_folder import load_delta
+from unsee.training.settings import AnchoredMode
+
+QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    tiny = load_base(write_tiny_base(tmp_path_factory.mktemp("tiny")))
+    spec = tiny.spec.model_copy(update={"unlearn": UnlearnDefaults(anchored=QUICK)})
+    return replace(tiny, spec=spec)
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Run:
+    return Run(
+        mode="anchored",
+        concepts=chosen(["Blimbo", "car"], []),
+        seeds=(0, 1),
+        attack_seeds=frozenset({0}),
+        attacked=frozenset({"Blimbo"}),
+        plan=Plan(0, 1, 1, 1, 1, ("video",), ATTACKS),
+        build_dir=tmp_path / "build",
+        output_dir=tmp_path / "docs",
+        only_unlearn=False,
+    )
+
+
+@pytest.fixture
+def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that were evaluated, instead of an evaluation."""
+    seen: list[Plan] = []
+
+    def invented(judged: Base, delta: Path, plan: Plan, folder: Path, frames_dir: Path) -> None:
+        seen.append(plan)
+        target = open_target(delta, judged)
+        report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
+        write_file(folder / "report.json", report.model_dump_json().encode())
+
+    monkeypatch.setattr(every_concept, "own_base", lambda: base)
+    monkeypatch.setattr(every_concept, "fast_base", lambda: base)
+    monkeypatch.setattr(every_concept, "own_report", invented)
+    return seen
+
+
+def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
+    asked: Run, plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(asked, Console(quiet=True))
+    assert [(plan.seed, bool(plan.attacks)) for plan in plans] == [
+        (0, True),
+        (0, False),
+        (1, False),
+        (1, False),
+    ]
+    found = json.loads((asked.output_dir / "results.json").read_text())["concepts"]["anchored"]
+    assert {seed: set(names) for seed, names in found.items()} == {
+        "seed-0": {"Blimbo", "car"},
+        "seed-1": {"Blimbo", "car"},
+    }
+    monkeypatch.setattr("unsee.training.job.unlearn", None)
+    run(asked, Console(quiet=True))  # every delta is found again
+
+
+def test_deltas_alone_leave_no_pages(asked: Run, plans: list[Plan]) -> None:
+    run(replace(asked, only_unlearn=True, seeds=(0,)), Console(quiet=True))
+    assert not plans
+    assert not asked.output_dir.exists()
+    assert (concept_folder(asked.build_dir, "anchored", 0, "car") / "delta" / "card.json").exists()
+
+
+def test_what_belongs_to_other_settings_is_not_gathered(
+    asked: Run, plans: list[Plan], base: Base
+) -> None:
+    run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
+    found = Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered()
+    assert [(one.concept, one.seed, one.num_bytes > 0) for one in found] == [("car", 0, True)]
+    delta = load_delta(concept_folder(asked.build_dir, "anchored", 0, "car") / "delta")
+    assert found[0].values == sum(tensor.numel() for tensor in delta.tensors.values())
+    other = replace(QUICK, rank=3)
+    assert Gatherer(base, asked.build_dir, {"anchored": other}).gathered() == []
+
+
+def test_a_report_of_an_older_delta_is_not_gathered(
+    asked: Run, plans: list[Plan], base: Base
+) -> None:
+    run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
+    file = concept_folder(asked.build_dir, "anchored", 0, "car") / "report" / "report.json"
+    write_file(file, concept_report("car", 1, "sha256:other").model_dump_json().encode())
+    assert Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered() == []
+
+
+def test_a_delta_of_other_settings_is_made_anew(asked: Run, plans: list[Plan], base: Base) -> None:
+    one = replace(asked, concepts=chosen(["car"], []), seeds=(0,), only_unlearn=True)
+    run(one, Console(quiet=True))
+    card = concept_folder(asked.build_dir, "anchored", 0, "car") / "delta" / "card.json"
+    before = card.read_bytes()
+    spec = base.spec.model_copy(
+        update={"unlearn": UnlearnDefaults(anchored=replace(QUICK, rank=3))}
+    )
+    own = replace(base, spec=spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(every_concept, "own_base", lambda: own)
+        run(one, Console(quiet=True))
+    assert card.read_bytes() != before
+
+
+def test_paper_mode_needs_a_rate(base: Base) -> None:
+    assert set(mode_settings(base, [])) == {"anchored"}
+    settings = mode_settings(base, [RateTrial(3e-3, 0, 1, 1)])["paper"]
+    assert settings == replace(base.spec.unlearn.paper, learning_rate=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("names", "categories", "message"),
+    [
+        (["nobody"], [], "'nobody'"),
+        (["desert"], [], "'desert'"),
+        (["car"], ["person"], "none of car is of the category person"),
+    ],
+)
+def test_concepts_that_are_not_there_are_refused(
+    names: list[str], categories: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        chosen(names, categories)
+
+
+def test_filters_choose_together() -> None:
+    assert len(chosen([], [])) == len(own_unlearning.UNLEARNABLE) == 32
+    assert [concept.name for concept in chosen(["car", "Blimbo"], ["object"])] == ["car"]
