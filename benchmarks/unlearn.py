@@ -25,10 +25,9 @@ from own_process import ProcessFailed, in_own_process
 from real_size import SIZES, write_base
 from rich.console import Console
 from rich.table import Table
-from unlearn_variants import CONCEPT, VARIANTS, Job, Operation, Run, run
+from unlearn_variants import VARIANTS, Job, Operation, Run, run
 
 from unsee.training.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
-from unsee.training.anchors import ANCHORS
 from unsee.training.moments import PROMPTS_PER_CALL
 from unsee.training.pictures import NUM_TRIALS
 from unsee.training.settings import AnchoredMode, PaperMode
@@ -200,9 +199,7 @@ def default_calls(batch_size: int) -> dict[str, tuple[int, ...]]:
     paper, anchored = PaperMode(), AnchoredMode()
     steps = paper.epochs * math.ceil(paper.shots / batch_size)
     attacked = anchored.attackers * anchored.attack_steps * anchored.batch_size
-    anchors = len(ANCHORS[CONCEPT.category])
-    looks = 2 * max(anchored.attackers, 1) + 1
-    scored = NUM_TRIALS * (1 + anchors) + NUM_HELD_OUT * looks
+    scored = 2 * NUM_TRIALS + NUM_HELD_OUT * anchored.attackers
     counterexamples = 2 * anchored.attackers * NUM_COUNTEREXAMPLES
     read = anchored.prompts_to_keep + 2 * anchored.prompts_to_forget + counterexamples
     in_calls = (

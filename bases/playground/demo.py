@@ -196,8 +196,7 @@ def published(
 ) -> PublishResult:
     """The policy's revision, active; what its report misses is shown, then overridden.
 
-    Paper mode protects nothing, so a threshold may well be missed, and there would be nothing to
-    look at.
+    Without that there would be nothing to look at.
     """
     publishing = partial(
         publish,
@@ -214,7 +213,7 @@ def published(
     except PublicationRefused as refused:
         say(f"refused: {refused}")
         say("forced, for this is a demonstration")
-        return publishing(force=True, reason="a demonstration of what paper mode does")
+        return publishing(force=True, reason="a demonstration")
 
 
 def generate_clips(

@@ -12,6 +12,8 @@ from unsee.training.edit import Edit, Evidence
 from unsee.training.moments import ForgetMoments, KeepMoments
 
 _RIDGE = 1e-3
+FEWEST_DIRECTIONS = 4
+"""Removed whatever they cost: with fewer a concept is still seen."""
 _NEW = 0.1
 """How much of a direction must lie outside those before it for it to count as a new one."""
 
@@ -21,18 +23,20 @@ class Fit:
     """An edit with its evidence, and how well it does.
 
     `erase` is E |z + D (z - m) - z*|^2 / E |z* - z|^2 over the prompts that name the concept: 1
-    without an edit, 0 at best. `keep` is the share of the variance of kept states that is moved.
+    without an edit, 0 at best; `made` is E d^T D (z - m) / E |d|^2. `keep` is the share of the
+    variance of kept states that is moved.
     """
 
     edit: Edit
     evidence: Evidence
     erase: float
+    made: float
     keep: float
 
     @property
     def erased(self) -> float:
-        """The share of the wanted changes that the edit makes, in 0..1."""
-        return min(max(1 - self.erase, 0.0), 1.0)
+        """The share of the wanted changes that the edit makes, in 0..1; past the anchor is 1."""
+        return min(max(self.made, 0.0), 1.0)
 
     @property
     def rank(self) -> int:
@@ -54,11 +58,13 @@ def fitted(
     up, moved = removable(candidates, keep.covariance, 1 - kept_at_least)
     down = _readouts(up, keep.covariance)
     matrix = -up @ down
-    change = (matrix @ forget.states * matrix).sum() - 2 * (matrix * forget.changes.T).sum()
+    moved_size = float((matrix @ forget.states * matrix).sum()) / forget.change_size
+    made = float((matrix * forget.changes.T).sum()) / forget.change_size
     return Fit(
         edit=Edit(up.float(), down.float(), (down @ keep.mean).float()),
         evidence=Evidence(kept=keep.covariance.float(), mean=keep.mean.float()),
-        erase=1 + float(change) / forget.change_size,
+        erase=1 + moved_size - 2 * made,
+        made=made,
         keep=moved,
     )
 
@@ -84,7 +90,7 @@ def removable(
 ) -> tuple[torch.Tensor, float]:
     """Orthonormal directions [D, r] of the leading `candidates` [n, D], and the share of the
     variance of states with covariance `kept` that removing them moves: at most `budget`, unless
-    the first direction alone takes more.
+    the first `FEWEST_DIRECTIONS` take more.
 
     Removing the directions U by the oblique projection I - U (U^T S^-1 U)^-1 U^T S^-1, which of
     all that send U to 0 moves states of covariance S least (Belrose et al., LEACE, arXiv
@@ -98,7 +104,7 @@ def removable(
             continue
         longer = torch.cat([up, (fresh / fresh.norm())[:, None]], dim=1)
         share = float(torch.linalg.inv(longer.T @ inverse @ longer).trace() / kept.trace())
-        if share > budget and up.shape[1]:
+        if share > budget and up.shape[1] >= FEWEST_DIRECTIONS:
             break
         up, moved = longer, share
     return up, moved
