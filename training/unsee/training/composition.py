@@ -16,11 +16,11 @@ from unsee.training.edit import Edit, Evidence, is_edit, with_edit
 from unsee.training.errors import DeltaMismatch
 from unsee.training.projection import fitted_together
 
-Merge = Literal["refit", "product", "sum"]
+Merge = Literal["product", "sum", "refit"]
 
 
 def compose(
-    text_encoder: CLIPTextModel, deltas: Sequence[Delta], merge: Merge = "refit"
+    text_encoder: CLIPTextModel, deltas: Sequence[Delta], merge: Merge = "product"
 ) -> CLIPTextModel:
     """Return a copy of `text_encoder` that unsees all concepts of the deltas.
 
