@@ -1,7 +1,7 @@
 """Several concepts at once: the edit that a joint solution finds, for comparison with composition.
 
-Knows nothing of attackers or images: it is the closed form of `anchored_mode` over the sum of the
-concepts' moments.
+Knows nothing of attackers or images: it is one projection along the directions of all concepts,
+measured against prompts that name none of them.
 """
 
 from collections.abc import Mapping
