@@ -18,10 +18,11 @@ import onnx_ir
 import torch
 from onnx_ir import passes
 from onnx_ir.passes import common
-from onnxscript import opset18 as op
 from onnxscript import optimizer
 
+from unsee.export import rewrites
 from unsee.export.graphs import Graph
+from unsee.export.lowerings import TRANSLATIONS
 
 OPSET = 20
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
@@ -31,10 +32,11 @@ _LARGEST_SIZE = {"B": 64}
 _LARGEST_OTHER_SIZE = 1024
 
 
-def export_onnx(graph: Graph, model: Any, file: Path) -> None:
-    """Write `model` (eval mode, float32) as `graph` to `file`.
+def export_onnx(graph: Graph, model: Any, file: Path) -> int:
+    """Write `model` (eval mode) as `graph` to `file` and return the number of its nodes.
 
-    From 2 GB of weights on they are written to `<file>.data` beside it.
+    It computes in the precision of the model's weights. From 2 GB of weights on they are written to
+    `<file>.data` beside it.
     """
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
@@ -45,9 +47,7 @@ def export_onnx(graph: Graph, model: Any, file: Path) -> None:
             input_names=[tensor.name for tensor in graph.inputs],
             output_names=[tensor.name for tensor in graph.outputs],
             dynamic_shapes=_dynamic_shapes(graph),
-            custom_translation_table={
-                torch.ops.aten.repeat_interleave.self_int: _repeat_interleave
-            },
+            custom_translation_table=TRANSLATIONS,
             optimize=False,
             verbose=False,
         )
@@ -55,45 +55,21 @@ def export_onnx(graph: Graph, model: Any, file: Path) -> None:
         exported = program.model
         _simplify(exported)
         _save(exported, file)
+    return sum(1 for _ in exported.graph.all_nodes())
 
 
 def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
     axes = {dim for tensor in graph.inputs for dim in tensor.dims if isinstance(dim, str)}
     dims: dict[str, Any] = {}
     for axis in sorted(axes):
-        largest = _LARGEST_SIZE.get(axis, _LARGEST_OTHER_SIZE)
-        dim = torch.export.Dim(axis, min=1, max=largest)
         multiple = graph.multiples.get(axis, 1)
+        largest = graph.largest_sizes.get(axis, _LARGEST_SIZE.get(axis, _LARGEST_OTHER_SIZE))
+        dim = torch.export.Dim(axis, min=1, max=largest)
         dims[axis] = multiple * dim if multiple > 1 else dim
     return tuple(
         {place: dims[dim] for place, dim in enumerate(tensor.dims) if isinstance(dim, str)}
         for tensor in graph.inputs
     )
-
-
-def _repeat_interleave(
-    self: Any, repeats: Any, dim: int | None = None, output_size: Any = None
-) -> Any:
-    """`aten::repeat_interleave.self_int` along one axis, its count a number or symbolic.
-
-    onnxscript 0.7 expands the axis before the new one when the count is symbolic.
-    """
-    if dim is None:
-        self, dim = op.Reshape(self, _numbers(-1)), 0
-    rank = len(self.shape)
-    axis = dim % rank
-    count = _numbers(repeats) if isinstance(repeats, int) else op.Reshape(repeats, _numbers(-1))
-    ones_before, ones_after = [1] * (axis + 1), [1] * (rank - axis - 1)
-    parts = [_numbers(*ones_before), count] + ([_numbers(*ones_after)] if ones_after else [])
-    repeated = op.Expand(op.Unsqueeze(self, _numbers(axis + 1)), op.Concat(*parts, axis=0))
-    shape = [op.Shape(self, start=0, end=axis)] if axis else []
-    shape.append(_numbers(-1))
-    shape += [op.Shape(self, start=axis + 1)] if ones_after else []
-    return op.Reshape(repeated, op.Concat(*shape, axis=0))
-
-
-def _numbers(*values: int) -> Any:
-    return op.Constant(value_ints=list(values))
 
 
 def _simplify(model: onnx_ir.Model) -> None:
@@ -104,6 +80,8 @@ def _simplify(model: onnx_ir.Model) -> None:
     """
     passes.Sequential(common.InlinePass())(model)
     optimizer.fold_constants(model, onnx_shape_inference=True)
+    rewrites.split_gates(model)
+    rewrites.drop_divisions_by_one(model)
     passes.Sequential(
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
