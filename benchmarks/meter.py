@@ -41,7 +41,7 @@ class Meter:
         self.seconds: list[float] = []
         self._device = device
         self._done = 0
-        self._counter = FlopCounterMode(display=False, custom_mapping=_cpu_attention())
+        self._counter = _counter()
         self._started = 0.0
 
     def tick(self, *_: Any) -> None:
@@ -64,6 +64,13 @@ class Meter:
             operation()
             self.tick()
         return self
+
+
+def count_flops(operation: Callable[[], Any]) -> int:
+    """The floating-point operations of one call; on meta tensors nothing is computed."""
+    with torch.no_grad(), _counter() as counter:
+        operation()
+    return int(counter.get_total_flops())
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -106,6 +113,10 @@ def _fastest_matmul(device: torch.device, dtype: torch.dtype, edge: int) -> floa
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=_cpu_attention())
 
 
 def _cpu_attention() -> dict[Any, Any]:

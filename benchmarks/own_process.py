@@ -1,6 +1,6 @@
-"""A function in a fresh process of its own, so that its peak memory is its own.
+"""A function, or an object, in a fresh process of its own: its memory and threads are its own.
 
-Knows nothing of what the function does.
+Knows nothing of what they do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
 
@@ -24,13 +25,7 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     Raises `ProcessFailed` with what it raised, or with how it was killed. On Ctrl-C the process is
     killed first.
     """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the new process inherits
-    process.start()
-    signal.signal(signal.SIGINT, ours)
-    sender.close()
+    receiver, process = _started(_answer, function, arguments)
     try:
         error, result = receiver.recv()
     except EOFError:
@@ -46,7 +41,88 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     return result
 
 
+class KeptProcess:
+    """An object in a fresh process that stays alive, idle between calls of the object's methods.
+
+    `make(*arguments)`, which the process must be able to import, makes the object there. It ends
+    with the block, and with this process. Raises `ProcessFailed` as `in_own_process` does.
+    """
+
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        self._connection, self._process = _started(_serve, make, arguments)
+        try:
+            self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What the object's method returns."""
+        try:
+            self._connection.send((method, arguments))
+        except OSError:
+            self._process.join()
+            raise ProcessFailed(_how_it_ended(self._process.exitcode)) from None
+        return self._receive()
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+
+    def _receive(self) -> Any:
+        try:
+            error, result = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            raise ProcessFailed(_how_it_ended(self._process.exitcode)) from None
+        if error is not None:
+            raise ProcessFailed(error)
+        return result
+
+
+def _started(
+    target: Callable[..., None], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Connection, Any]:
+    """Our end of a pipe, and the process that runs `target` at the other."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, function, arguments), daemon=True)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the new process inherits
+    process.start()
+    signal.signal(signal.SIGINT, handler)
+    theirs.close()
+    return ours, process
+
+
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    _try(sender, function, arguments)
+
+
+def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    made: list[Any] = []
+    _try(pipe, lambda: made.append(make(*arguments)), ())
+    while made:
+        try:
+            method, given = pipe.recv()
+        except (EOFError, OSError):
+            return
+        _try(pipe, getattr(made[0], method), given)
+
+
+def _try(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
         sender.send((None, function(*arguments)))
     except Exception as error:  # noqa: BLE001 – whatever it was, the other process tells it

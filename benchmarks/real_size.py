@@ -1,4 +1,5 @@
-"""Bases of real size with random weights: Stable Diffusion 1.x and 2.x as their configs say.
+"""Bases of real size with random weights: Stable Diffusion 1.x and 2.x, and the video models
+ModelScope and AnimateDiff, as their configs say.
 
 Memory, speed and whether the code runs at all do not depend on the values of the weights, so
 nothing is downloaded. Knows diffusers' folder layout; does not know what is measured on a base.
@@ -7,13 +8,20 @@ nothing is downloaded. Knows diffusers' folder layout; does not know what is mea
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+if TYPE_CHECKING:
+    import torch
+
 SAVED_AS = "bfloat16"
+_SHARD = "2GB"
+_BIAS_FAN_IN = 2500
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,83 @@ SIZES = {
 """The sizes by name. Published for other pictures than `pixels`: the 2.x model of 768."""
 
 
+@dataclass(frozen=True)
+class VideoSize:
+    """What the published configs of a text-to-video model say.
+
+    `like` shares its text encoder, autoencoder and noise schedule. The video denoiser is a
+    `UNet3DConditionModel` (`unet`) or the UNet of `like` with a `MotionAdapter` (`motion`).
+    """
+
+    like: Size
+    pixels: int
+    unet: dict[str, Any] | None = None
+    motion: dict[str, Any] | None = None
+    num_frames: int = 16
+    prediction_type: str = "epsilon"
+    smallest_pixels: int = 64
+    parameters: dict[str, int] = field(default_factory=dict)
+
+
+_WIDTHS = {"block_out_channels": _UNET["block_out_channels"]}
+VIDEO_SIZES = {
+    "modelscope": VideoSize(
+        like=SIZES["sd2"],
+        pixels=256,
+        unet=_WIDTHS
+        | {
+            "down_block_types": (*("CrossAttnDownBlock3D",) * 3, "DownBlock3D"),
+            "up_block_types": ("UpBlock3D", *("CrossAttnUpBlock3D",) * 3),
+            "layers_per_block": 2,
+            "cross_attention_dim": 1024,
+            "attention_head_dim": 64,
+        },
+        parameters={"unet": 1_411_233_860},
+    ),
+    "animatediff": VideoSize(
+        like=SIZES["sd1"],
+        pixels=512,
+        motion=_WIDTHS
+        | {
+            "motion_layers_per_block": 2,
+            "motion_num_attention_heads": 8,
+            "motion_max_seq_length": 32,
+        },
+        parameters={"motion": 453_209_280, "unet": 859_520_964 + 453_209_280},
+    ),
+    "tiny-modelscope": VideoSize(
+        like=SIZES["tiny"],
+        pixels=64,
+        unet={
+            "block_out_channels": (16, 32),
+            "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+            "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+            "layers_per_block": 1,
+            "cross_attention_dim": 32,
+            "attention_head_dim": 8,
+            "norm_num_groups": 8,
+        },
+        num_frames=4,
+        smallest_pixels=16,
+    ),
+    "tiny-animatediff": VideoSize(
+        like=SIZES["tiny"],
+        pixels=64,
+        motion={
+            "block_out_channels": (16, 32),
+            "motion_layers_per_block": 1,
+            "motion_norm_num_groups": 8,
+            "motion_num_attention_heads": 2,
+            "motion_max_seq_length": 8,
+        },
+        num_frames=4,
+        smallest_pixels=16,
+    ),
+}
+"""ModelScope is damo-vilab's text-to-video-ms-1.7b (ZeroScope has the same config), AnimateDiff the
+motion adapter v1-5-2 on Stable Diffusion 1.x. `smallest_pixels` still halve evenly."""
+
+
 def write_base(folder: Path, name: str, pixels: int) -> None:
     """Write a base of the size `name` for square pictures into `folder`.
 
@@ -119,9 +204,61 @@ def write_base(folder: Path, name: str, pixels: int) -> None:
         text_encoder(size, tokenizer).save_pretrained(t2i / "text_encoder")
         unet(size, pixels).to(dtype).save_pretrained(t2i / "unet")
         vae(size, pixels).to(dtype).save_pretrained(t2i / "vae")
-    _scheduler(size).save_pretrained(t2i / "scheduler")
+    _scheduler(size.prediction_type).save_pretrained(t2i / "scheduler")
     (t2i / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
     (folder / "base.yaml").write_text(yaml.safe_dump(_spec(name, pixels), sort_keys=False))
+
+
+def write_video_base(folder: Path, name: str) -> None:
+    """Write a base of the video size `name` into `folder`, all its weights in `SAVED_AS`.
+
+    It has no image model of its own: `t2i` repeats `t2v`. Each part is made in `SAVED_AS`, saved
+    and freed before the next. No tensor is zero, those neither that diffusers starts at zero, or a
+    branch that an export lost would not be missed. `base.yaml` comes last.
+    """
+    import torch
+
+    from unsee.training.quiet import quiet_libraries
+
+    size, model = VIDEO_SIZES[name], folder / "model"
+    torch.manual_seed(0)
+    tokenizer = _tokenizer(size.like)
+    tokenizer.save_pretrained(model / "tokenizer")
+    _scheduler(size.prediction_type).save_pretrained(model / "scheduler")
+    parts = {
+        model / "text_encoder": lambda: text_encoder(size.like, tokenizer),
+        model / "vae": lambda: vae(size.like, size.pixels),
+        model / "unet": lambda: video_unet(size),
+        folder / "motion_adapter": lambda: motion_adapter(size),
+    }
+    for place, make in parts.items():
+        with quiet_libraries(), _default_dtype(getattr(torch, SAVED_AS)):
+            part = make()
+            if part is not None:
+                _fill_zeros(part)
+                part.save_pretrained(place, max_shard_size=_SHARD)
+            del part
+    index = _INDEX if size.unet is None else _INDEX | _VIDEO_INDEX
+    (model / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "base.yaml").write_text(yaml.safe_dump(_video_spec(name, size), sort_keys=False))
+
+
+def video_unet(size: VideoSize) -> Any:
+    """A random `UNet3DConditionModel` or, for a motion adapter, the `UNet2DConditionModel`."""
+    if size.unet is None:
+        return unet(size.like, size.pixels)
+    from diffusers import UNet3DConditionModel
+
+    return UNet3DConditionModel(sample_size=size.pixels // _factor(size.like), **size.unet).eval()
+
+
+def motion_adapter(size: VideoSize) -> Any:
+    """A random `MotionAdapter`, None if the size has none."""
+    if size.motion is None:
+        return None
+    from diffusers import MotionAdapter
+
+    return MotionAdapter(**size.motion).eval()
 
 
 def text_encoder(size: Size, tokenizer: Any) -> Any:
@@ -144,8 +281,7 @@ def unet(size: Size, pixels: int) -> Any:
     """A random `UNet2DConditionModel`, float32."""
     from diffusers import UNet2DConditionModel
 
-    factor = 2 ** (len(size.vae["block_out_channels"]) - 1)
-    return UNet2DConditionModel(sample_size=pixels // factor, **size.unet).eval()
+    return UNet2DConditionModel(sample_size=pixels // _factor(size), **size.unet).eval()
 
 
 def vae(size: Size, pixels: int) -> Any:
@@ -153,6 +289,32 @@ def vae(size: Size, pixels: int) -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(sample_size=pixels, **size.vae).eval()
+
+
+def _factor(size: Size) -> int:
+    return int(2 ** (len(size.vae["block_out_channels"]) - 1))
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _fill_zeros(model: torch.nn.Module) -> None:
+    """Give all tensors that are zero random values of the size that keeps activations alive."""
+    import torch
+
+    for parameter in model.parameters():
+        if not parameter.any():
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else _BIAS_FAN_IN
+            torch.nn.init.normal_(parameter, std=fan_in**-0.5)
 
 
 def _tokenizer(size: Size) -> Any:
@@ -167,7 +329,7 @@ def _tokenizer(size: Size) -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=size.tokens)
 
 
-def _scheduler(size: Size) -> Any:
+def _scheduler(prediction_type: str) -> Any:
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -177,7 +339,7 @@ def _scheduler(size: Size) -> Any:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type=size.prediction_type,
+        prediction_type=prediction_type,
     )
 
 
@@ -189,16 +351,26 @@ _INDEX = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+_VIDEO_INDEX = {
+    "_class_name": "TextToVideoSDPipeline",
+    "unet": ["diffusers", "UNet3DConditionModel"],
+}
 
 
 def _spec(name: str, pixels: int) -> dict[str, Any]:
-    clip = {"num_frames": 16, "height": pixels, "width": pixels, "fps": 8}
-    sampling = {"num_inference_steps": 25, "guidance_scale": 7.5}
-    sizes = {"num_frames": 16, "height": [pixels, pixels], "width": [pixels, pixels]}
+    return {"name": name, "t2i": "t2i", "t2v": "t2i"} | _clips(16, pixels, pixels)
+
+
+def _video_spec(name: str, size: VideoSize) -> dict[str, Any]:
+    adapter = {} if size.motion is None else {"motion_adapter": "motion_adapter"}
+    clips = _clips(size.num_frames, size.smallest_pixels, size.pixels)
+    return {"name": name, "t2i": "model", "t2v": "model"} | adapter | clips
+
+
+def _clips(num_frames: int, least: int, most: int) -> dict[str, Any]:
+    clip = {"num_frames": num_frames, "height": most, "width": most, "fps": 8}
+    sizes = {"num_frames": num_frames, "height": [least, most], "width": [least, most]}
     return {
-        "name": name,
-        "t2i": "t2i",
-        "t2v": "t2i",
-        "clip": clip | sampling,
+        "clip": clip | {"num_inference_steps": 25, "guidance_scale": 7.5},
         "limits": sizes | {"num_inference_steps": 50, "guidance_scale": 20.0},
     }

@@ -146,4 +146,4 @@ def test_a_wrong_shape_and_an_unreadable_file_break_parity(
 
 def test_an_unknown_video_unet_is_refused_by_name(tiny_base):
     with pytest.raises(NotExportable, match="UNet2DConditionModel"):
-        VideoUNetGraph.of(tiny_base.unet(), 48, 1000)
+        VideoUNetGraph.of(tiny_base.unet(), 48, 1000, 8)

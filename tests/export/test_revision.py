@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from unsee.client.policy import Concept, PolicyConcept
 from unsee.export import revision as revisions
+from unsee.export.archive import REJECTED, put_away
 from unsee.export.errors import ParityError
 from unsee.export.parity import ParityReport
 from unsee.export.repository import write_revision
@@ -32,12 +33,16 @@ def fake_export(graph, model, version_dir: Path) -> GraphExport:
     (version_dir / "model.onnx").write_bytes(b"graph")
     return GraphExport(
         graph=graph.name,
+        precision="float32",
         sha256="sha256:0",
         source_digest="sha256:1",
         opset=20,
         parity=ParityReport(tolerance=1e-4, unit="std", sizes=()),
+        num_parameters=0,
+        num_nodes=0,
         versions={},
         seconds={},
+        peak_bytes={},
         created_at=datetime.now(UTC),
     )
 
@@ -91,10 +96,10 @@ def test_numbers_go_up_and_old_revisions_are_not_touched(tiny_base, tmp_path, qu
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before
 
 
-def test_a_rejected_number_is_never_used_again(tiny_base, tmp_path, quick_export):
+def test_a_number_that_was_put_away_is_never_used_again(tiny_base, tmp_path, quick_export):
     write(tiny_base, tmp_path)
     model_dir = tmp_path / "text_encoder_family"
-    (model_dir / "1").rename(model_dir / "rejected-1")
+    put_away(model_dir / "1", REJECTED)
     assert write(tiny_base, tmp_path) == 2
 
 

@@ -1,6 +1,7 @@
 """PyTorch modules with exactly the inputs and outputs of the exported graphs.
 
-Each holds one model of diffusers or transformers; none knows names, sizes or ONNX.
+Each holds one model of diffusers or transformers; none knows names, sizes or ONNX. The borders are
+float32 whatever the precision of the model's weights: the casts are part of the graph.
 """
 
 from typing import Any
@@ -22,15 +23,36 @@ class TextEncoderModule(nn.Module):
 
 
 class VideoUNetModule(nn.Module):
-    """`sample` [B, C, F, h, w], `timestep` [B], `encoder_hidden_states` [B, L, D], float32."""
+    """`sample` [B, C, F, h, w], `timestep` [B], `encoder_hidden_states` [B, L, D], float32.
+
+    `timestep` is never cast: the models take its sines in float32, and half precision cannot tell
+    the timesteps 999 and 999.25 apart.
+    """
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
         self.unet = unet
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        prediction: Tensor = self.unet(sample, timestep, encoder_hidden_states).sample
-        return prediction
+        dtype = self.unet.dtype
+        embeddings = self._embeddings(encoder_hidden_states.to(dtype), sample.shape[2])
+        prediction: Tensor = self.unet(sample.to(dtype), timestep, embeddings).sample
+        return prediction.to(torch.float32)
+
+    def _embeddings(self, embeddings: Tensor, num_frames: int) -> Tensor:
+        return embeddings
+
+
+class MotionUNetModule(VideoUNetModule):
+    """As `VideoUNetModule`, for `UNetMotionModel`, which wants the embeddings of every frame.
+
+    They are [B * F, L, D], the frames of a row together, as `AnimateDiffPipeline` repeats them.
+    """
+
+    def _embeddings(self, embeddings: Tensor, num_frames: int) -> Tensor:
+        rows, length, width = embeddings.shape
+        repeated = embeddings[:, None].expand(rows, num_frames, length, width)
+        return repeated.reshape(rows * num_frames, length, width)
 
 
 class VAEDecoderModule(nn.Module):
@@ -46,7 +68,7 @@ class VAEDecoderModule(nn.Module):
         batch, channels, frames, height, width = latents.shape
         images = latents.permute(0, 2, 1, 3, 4).reshape(-1, channels, height, width)
         images = images / self.scaling_factor + self.shift_factor
-        pixels = self.vae.decode(images, return_dict=False)[0]
+        pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0].to(torch.float32)
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         rgb_last: Tensor = levels.permute(0, 2, 3, 1)
         return rgb_last.reshape(batch, frames, *rgb_last.shape[1:])

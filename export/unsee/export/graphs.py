@@ -1,7 +1,7 @@
 """The three graphs that are exported: what each is called, takes, gives and wraps.
 
-A graph owns its tensors' names, dtypes and dims, the sizes at which it is traced and checked, the
-tolerance of its parity check and the PyTorch wrapper. It knows neither ONNX nor Triton.
+A graph owns its tensors' names, dtypes and dims, the sizes at which it is traced, checked and used,
+the tolerances of its parity check and the PyTorch wrapper. It knows neither ONNX nor Triton.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,43 @@ import torch
 from torch import Tensor, nn
 
 from unsee.export.errors import NotExportable
-from unsee.export.graph_modules import TextEncoderModule, VAEDecoderModule, VideoUNetModule
+from unsee.export.graph_modules import (
+    MotionUNetModule,
+    TextEncoderModule,
+    VAEDecoderModule,
+    VideoUNetModule,
+)
+from unsee.export.sizes import (
+    Clip,
+    ClipLimits,
+    Profile,
+    Sizes,
+    latent_profile,
+    latent_sizes,
+    with_batch,
+)
+
+__all__ = [
+    "Clip",
+    "ClipLimits",
+    "DataType",
+    "Graph",
+    "GraphPrecision",
+    "Profile",
+    "Sizes",
+    "TensorSpec",
+    "TextEncoderGraph",
+    "Tolerance",
+    "VAEDecoderGraph",
+    "VideoUNetGraph",
+]
 
 DataType = Literal["INT64", "FP32", "UINT8"]
-Sizes = Mapping[str, int]
+GraphPrecision = Literal["float32", "float16"]
+"""How a graph computes inside; its borders are FP32, INT64 or UINT8 in either."""
+
+_GUIDED_ROWS = 2
+_VIDEO_UNETS = {"UNet3DConditionModel": VideoUNetModule, "UNetMotionModel": MotionUNetModule}
 
 
 @dataclass(frozen=True)
@@ -44,13 +77,16 @@ class Tolerance:
 class Graph(Protocol):
     """What the exporter, the parity check and the model configuration need of a graph.
 
-    `multiples` gives the axes whose size must be a multiple; `traced_sizes` is the size of every
-    axis for the trace, `checked_sizes` those of the parity check besides.
+    `tolerances` says in which precisions it can be exported and how exact each must be;
+    `multiples` gives the axes whose size must be a multiple, `largest_sizes` those that have an
+    end; `traced_sizes` is the size of every axis for the trace, `checked_sizes` those of the
+    parity check besides. `clip_sizes` is the size of every axis while a clip is made with guidance,
+    `profile` that of any call that the base's limits allow.
     """
 
     name: ClassVar[str]
     max_batch_size: ClassVar[int]
-    tolerance: ClassVar[Tolerance]
+    tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...
@@ -59,9 +95,13 @@ class Graph(Protocol):
     @property
     def multiples(self) -> Sizes: ...
     @property
+    def largest_sizes(self) -> Sizes: ...
+    @property
     def traced_sizes(self) -> Sizes: ...
     @property
     def checked_sizes(self) -> tuple[Sizes, ...]: ...
+    def clip_sizes(self, clip: Clip) -> Sizes: ...
+    def profile(self, clip: Clip, limits: ClipLimits) -> Profile: ...
     def wrap(self, model: Any) -> nn.Module: ...
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]: ...
 
@@ -76,7 +116,7 @@ class TextEncoderGraph:
 
     name: ClassVar[str] = "text_encoder"
     max_batch_size: ClassVar[int] = 16
-    tolerance: ClassVar[Tolerance] = Tolerance(1e-4, "std")
+    tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {"float32": Tolerance(1e-4, "std")}
 
     @classmethod
     def of(cls, text_encoder: Any, sequence_length: int) -> "TextEncoderGraph":
@@ -101,6 +141,11 @@ class TextEncoderGraph:
         return {}
 
     @property
+    def largest_sizes(self) -> Sizes:
+        """No axis has an end of its own."""
+        return {}
+
+    @property
     def traced_sizes(self) -> Sizes:
         """Two rows: an axis of size 1 may be taken for a constant."""
         return {"B": 2}
@@ -109,6 +154,14 @@ class TextEncoderGraph:
     def checked_sizes(self) -> tuple[Sizes, ...]:
         """One prompt, and more than were traced."""
         return {"B": 1}, {"B": 5}
+
+    def clip_sizes(self, clip: Clip) -> Sizes:
+        """The negative and the positive prompt."""
+        return {"B": _GUIDED_ROWS}
+
+    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+        """One prompt, two, or as many as Triton puts into a batch."""
+        return with_batch(Profile({}, {}, {}), _GUIDED_ROWS, self.max_batch_size)
 
     def wrap(self, model: Any) -> nn.Module:
         """A module with this graph's signature."""
@@ -124,6 +177,9 @@ class TextEncoderGraph:
 class VideoUNetGraph:
     """`sample` FP32 [B, C, F, h, w], `timestep` FP32 [B], `encoder_hidden_states` FP32 [B, L, D]
     -> `noise_pred` FP32 [B, C, F, h, w]; h and w are multiples of `size_multiple` latents.
+
+    `vae_scale` is how many pixels make a latent, `max_frames` the most frames that the model has
+    positions for, None if it has no end.
     """
 
     channels: int
@@ -131,20 +187,41 @@ class VideoUNetGraph:
     hidden_size: int
     size_multiple: int
     num_train_timesteps: int
+    vae_scale: int
+    max_frames: int | None = None
 
     name: ClassVar[str] = "video_unet"
     max_batch_size: ClassVar[int] = 8
-    tolerance: ClassVar[Tolerance] = Tolerance(1e-4, "std")
+    tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {
+        "float32": Tolerance(1e-4, "std"),
+        "float16": Tolerance(5e-2, "std"),
+    }
 
     @classmethod
-    def of(cls, unet: Any, sequence_length: int, num_train_timesteps: int) -> "VideoUNetGraph":
-        """The graph of a `UNet3DConditionModel`. Raises `NotExportable` for another class."""
-        if type(unet).__name__ != "UNet3DConditionModel":
-            raise NotExportable(
-                f"the video UNet is a {type(unet).__name__}; only UNet3DConditionModel can be "
-                "exported"
-            )
+    def of(
+        cls,
+        unet: Any,
+        sequence_length: int,
+        num_train_timesteps: int,
+        vae_scale: int,
+    ) -> "VideoUNetGraph":
+        """The graph of a `UNet3DConditionModel` or a `UNetMotionModel`.
+
+        Raises `NotExportable` for another class, and for one that takes other channels than it
+        gives.
+        """
         config = unet.config
+        if type(unet).__name__ not in _VIDEO_UNETS:
+            raise NotExportable(
+                f"the video UNet is a {type(unet).__name__}; only {' and '.join(_VIDEO_UNETS)} "
+                "can be exported (a motion_adapter in base.yaml makes the latter of a "
+                "UNet2DConditionModel)"
+            )
+        if config.in_channels != config.out_channels:
+            raise NotExportable(
+                f"the video UNet takes {config.in_channels} channels and gives "
+                f"{config.out_channels}; only models that take the latents alone can be exported"
+            )
         halvings = len(config.block_out_channels) - 1
         return cls(
             channels=config.in_channels,
@@ -152,6 +229,8 @@ class VideoUNetGraph:
             hidden_size=config.cross_attention_dim,
             size_multiple=2**halvings,
             num_train_timesteps=num_train_timesteps,
+            vae_scale=vae_scale,
+            max_frames=config.get("motion_max_seq_length"),
         )
 
     @property
@@ -176,6 +255,11 @@ class VideoUNetGraph:
         return {"h": self.size_multiple, "w": self.size_multiple}
 
     @property
+    def largest_sizes(self) -> Sizes:
+        """As many frames as a motion adapter has positions for."""
+        return {} if self.max_frames is None else {"F": self.max_frames}
+
+    @property
     def traced_sizes(self) -> Sizes:
         """Four different sizes, none of which is 1."""
         return {"B": 2, "F": 3, "h": 2 * self.size_multiple, "w": 3 * self.size_multiple}
@@ -189,9 +273,27 @@ class VideoUNetGraph:
             {"B": 1, "F": 5, "h": 4 * multiple, "w": multiple},
         )
 
+    def clip_sizes(self, clip: Clip) -> Sizes:
+        """A clip with guidance: two rows. Raises `NotExportable` if its size is no multiple."""
+        return {"B": _GUIDED_ROWS, **latent_sizes(clip, self.vae_scale, self.size_multiple)}
+
+    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+        """One row, a clip with guidance, or as many rows as Triton puts into a batch.
+
+        Raises `NotExportable` if the clip's size is no multiple or outside of the limits, or the
+        limits allow more frames than the model has positions for.
+        """
+        if self.max_frames is not None and limits.num_frames > self.max_frames:
+            raise NotExportable(
+                f"the base allows {limits.num_frames} frames, but its video UNet has positions for "
+                f"{self.max_frames}; lower limits.num_frames in base.yaml"
+            )
+        latents = latent_profile(clip, limits, self.vae_scale, self.size_multiple)
+        return with_batch(latents, _GUIDED_ROWS, self.max_batch_size)
+
     def wrap(self, model: Any) -> nn.Module:
         """A module with this graph's signature."""
-        return VideoUNetModule(model).eval()
+        return _VIDEO_UNETS[type(model).__name__](model).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal latents and embeddings, timesteps anywhere in the schedule."""
@@ -219,7 +321,10 @@ class VAEDecoderGraph:
 
     name: ClassVar[str] = "vae_decoder"
     max_batch_size: ClassVar[int] = 4
-    tolerance: ClassVar[Tolerance] = Tolerance(1.0, "level")
+    tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {
+        "float32": Tolerance(1.0, "level"),
+        "float16": Tolerance(4.0, "level"),
+    }
 
     @classmethod
     def of(cls, vae: Any) -> "VAEDecoderGraph":
@@ -248,6 +353,11 @@ class VAEDecoderGraph:
         return {}
 
     @property
+    def largest_sizes(self) -> Sizes:
+        """No axis has an end of its own."""
+        return {}
+
+    @property
     def traced_sizes(self) -> Sizes:
         """Four different sizes, none of which is 1."""
         return {"B": 2, "F": 3, "h": 4, "w": 5}
@@ -256,6 +366,17 @@ class VAEDecoderGraph:
     def checked_sizes(self) -> tuple[Sizes, ...]:
         """One frame, and more frames of another shape."""
         return {"B": 1, "F": 1, "h": 2, "w": 2}, {"B": 1, "F": 4, "h": 8, "w": 3}
+
+    def clip_sizes(self, clip: Clip) -> Sizes:
+        """One clip. Raises `NotExportable` if its size is no multiple of `scale`."""
+        return {"B": 1, **latent_sizes(clip, self.scale, 1)}
+
+    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+        """One clip, or as many as Triton puts into a batch.
+
+        Raises `NotExportable` if the clip's size is no multiple or outside of the limits.
+        """
+        return with_batch(latent_profile(clip, limits, self.scale, 1), 1, self.max_batch_size)
 
     def wrap(self, model: Any) -> nn.Module:
         """A module with this graph's signature."""

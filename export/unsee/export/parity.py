@@ -13,7 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from unsee.export.errors import ParityError
-from unsee.export.graphs import Graph, Sizes
+from unsee.export.graphs import Graph, GraphPrecision
+from unsee.export.sizes import Sizes
 
 INPUT_SEED = 20_240_714
 
@@ -50,18 +51,22 @@ class ParityReport(BaseModel):
         return size.max_rel if self.unit == "std" else size.max_abs
 
 
-def check_parity(graph: Graph, model: Any, file: Path) -> ParityReport:
-    """Compare `file` with `model` at the traced and the checked sizes of `graph`.
+def check_parity(
+    graph: Graph, model: Any, file: Path, precision: GraphPrecision = "float32"
+) -> ParityReport:
+    """Compare `file` with `model`, float32, at the traced and the checked sizes of `graph`.
 
-    Raises `ParityError` above the graph's tolerance, or where the file cannot be run at a size.
+    Raises `ParityError` above the graph's tolerance for the file's `precision`, or where the file
+    cannot be run at a size.
     """
+    tolerance = graph.tolerances[precision]
     session = _session(graph, file)
     wrapper = graph.wrap(model)
     results = tuple(
         _compare(graph, wrapper, session, sizes)
         for sizes in (graph.traced_sizes, *graph.checked_sizes)
     )
-    report = ParityReport(tolerance=graph.tolerance.limit, unit=graph.tolerance.unit, sizes=results)
+    report = ParityReport(tolerance=tolerance.limit, unit=tolerance.unit, sizes=results)
     for size in results:
         difference = report.difference_at(size)
         if not difference <= report.tolerance:

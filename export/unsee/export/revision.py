@@ -10,7 +10,6 @@ revision is active.
                              [n, L, D] for them: a server that loaded the revision must agree
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 
 from unsee.client.policy import Concept
+from unsee.export.archive import next_revision
 from unsee.export.atomic_write import locked, new_folder, write_file
 from unsee.export.graphs import TextEncoderGraph
 from unsee.export.model_config import pbtxt, text_encoder_config
@@ -31,7 +31,6 @@ from unsee.training.delta import Card
 
 REVISION_FILE = "revision.json"
 GOLDEN_FILE = "golden.safetensors"
-_TAKEN = re.compile(r"(?:rejected-)?([1-9][0-9]*)")
 
 
 class DeltaDigest(BaseModel):
@@ -76,12 +75,12 @@ def write_revision(
     """Export `text_encoder` as the next revision of the policy and return its number.
 
     The version folder appears whole or not at all; writers of one policy take turns. A number is
-    never used twice, not even that of a revision which was rejected (`rejected-<N>`). Raises
+    never used twice, not even that of a revision which was rejected or retired. Raises
     `ParityError` if the exported encoder differs from `text_encoder`.
     """
     model_dir = repository_dir / encoder_model(policy_name)
     with locked(model_dir):
-        revision = _next_revision(model_dir)
+        revision = next_revision(model_dir)
         with new_folder(model_dir / str(revision)) as version_dir:
             fill_revision(
                 version_dir, revision, text_encoder, policy_name, concepts, base, delta_cards
@@ -166,11 +165,6 @@ def _delta_digests(cards: Sequence[Card]) -> tuple[DeltaDigest, ...]:
     return tuple(
         DeltaDigest(concept=card.concept.name, tensors_digest=card.tensors_digest) for card in cards
     )
-
-
-def _next_revision(model_dir: Path) -> int:
-    matches = (_TAKEN.fullmatch(path.name) for path in model_dir.iterdir())
-    return 1 + max((int(match[1]) for match in matches if match), default=0)
 
 
 def _write_golden(

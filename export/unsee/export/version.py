@@ -6,7 +6,8 @@ Knows how a graph is exported, checked and recognised; knows neither revisions n
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,15 +15,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unsee.export.graphs import Graph
+from unsee.export.disk_space import check_disk_space
+from unsee.export.errors import NotExportable
+from unsee.export.graphs import Graph, GraphPrecision
+from unsee.export.half import half_copy
+from unsee.export.memory import peak_memory
 from unsee.export.model_config import MODEL_FILE
 from unsee.export.onnx_export import OPSET, export_onnx
 from unsee.export.parity import ParityReport, check_parity
 from unsee.training.digest import tensors_digest
 
 EXPORT_FILE = "export.json"
-_EXPORTER_VERSION = 1
+_EXPORTER_VERSION = 2
 """Counts changes of what the exporter writes for the same source."""
+
+_BYTES_PER_WEIGHT: Mapping[GraphPrecision, int] = {"float32": 4, "float16": 2}
+_GRAPH_BYTES = 2**25
+"""More than what a file holds beside the weights: nodes, names, records."""
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -31,47 +40,85 @@ class GraphExport(BaseModel):
     """The content of `export.json`: which graph `model.onnx` is and how well it matches PyTorch.
 
     `sha256` is over `model.onnx` and, if there are, its external weights; `source_digest` over
-    what it was made from; `seconds` has one value per stage.
+    what it was made from. `precision` is what it computes in; its parity is against float32 in any
+    case. `seconds` and `peak_bytes` (the most resident memory of the exporting process, model
+    included) have one value per stage, `"export"` and `"parity"`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     graph: str
+    precision: GraphPrecision
     sha256: str
     source_digest: str
     opset: int
     parity: ParityReport
+    num_parameters: int
+    num_nodes: int
     versions: dict[str, str]
     seconds: dict[str, float]
+    peak_bytes: dict[str, int]
     created_at: datetime
 
 
-def export_version(graph: Graph, model: Any, version_dir: Path) -> GraphExport:
-    """Export `model` into `version_dir` (there, empty), check it, and record both.
+def export_version(
+    graph: Graph, model: Any, version_dir: Path, precision: GraphPrecision = "float32"
+) -> GraphExport:
+    """Export `model` (float32, left as it is) into `version_dir` (there, empty), check it, and
+    record both.
 
-    Raises `ParityError` if the graph differs from the model.
+    Raises `ParityError` if the graph differs from the model, `NotExportable` if there is no such
+    graph in `precision`, and `RepositoryError` if the disk has no room for it.
     """
+    check_precision(graph, precision)
+    check_disk_space(version_dir.parent, needed_bytes(model, precision), f"exporting {graph.name}")
     file = version_dir / MODEL_FILE
-    started = time.perf_counter()
-    export_onnx(graph, model, file)
-    exported = time.perf_counter()
-    report = check_parity(graph, model, file)
-    checked = time.perf_counter()
+    stages = _Stages()
+    with stages.measured("export"):
+        num_nodes = export_onnx(graph, _in_precision(model, precision), file)
+    with stages.measured("parity"):
+        report = check_parity(graph, model, file, precision)
     record = GraphExport(
         graph=graph.name,
+        precision=precision,
         sha256=model_digest(version_dir),
-        source_digest=source_digest(graph, model),
+        source_digest=source_digest(graph, model, precision),
         opset=OPSET,
         parity=report,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_nodes=num_nodes,
         versions={library: metadata.version(library) for library in _LIBRARIES},
-        seconds={
-            "export": round(exported - started, 3),
-            "parity": round(checked - exported, 3),
-        },
+        seconds=stages.seconds,
+        peak_bytes=stages.peak_bytes,
         created_at=datetime.now(UTC),
     )
     (version_dir / EXPORT_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    return record
+
+
+def check_precision(graph: Graph, precision: GraphPrecision) -> None:
+    """Raise `NotExportable` unless `graph` can be exported in `precision`."""
+    if precision not in graph.tolerances:
+        raise NotExportable(
+            f"the {graph.name} is exported in {' or '.join(graph.tolerances)}, not in {precision}"
+        )
+
+
+def needed_bytes(model: Any, precision: GraphPrecision) -> int:
+    """How much disk an export of `model` takes, rather too much than too little."""
+    tensors = (*model.parameters(), *model.buffers())
+    weights: int = sum(tensor.numel() for tensor in tensors)
+    return weights * _BYTES_PER_WEIGHT[precision] + _GRAPH_BYTES
+
+
+def find_export(
+    graph: Graph, model: Any, version_dir: Path, precision: GraphPrecision = "float32"
+) -> GraphExport | None:
+    """The record in `version_dir` if that export is whole and was made from just these, or None."""
+    record = read_export(version_dir)
+    if record is None or record.source_digest != source_digest(graph, model, precision):
+        return None
     return record
 
 
@@ -84,11 +131,13 @@ def read_export(version_dir: Path) -> GraphExport | None:
         return None
 
 
-def source_digest(graph: Graph, model: Any) -> str:
-    """`"sha256:…"` over the weights, the configuration, the graph's border and the exporter."""
+def source_digest(graph: Graph, model: Any, precision: GraphPrecision = "float32") -> str:
+    """`"sha256:…"` over the weights, the configuration, the graph's border and precision, and the
+    exporter."""
     sha256 = hashlib.sha256(tensors_digest(model.state_dict()).encode())
     sha256.update(json.dumps(_config(model), sort_keys=True, default=str).encode())
-    sha256.update(f"{graph!r} opset {OPSET} exporter {_EXPORTER_VERSION}".encode())
+    facts = f"{graph!r} {precision} opset {OPSET} exporter {_EXPORTER_VERSION}"
+    sha256.update(facts.encode())
     return f"sha256:{sha256.hexdigest()}"
 
 
@@ -106,6 +155,27 @@ def files_digest(files: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 sha256.update(block)
     return f"sha256:{sha256.hexdigest()}"
+
+
+class _Stages:
+    """Seconds and peak memory by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak_bytes: dict[str, int] = {}
+
+    @contextmanager
+    def measured(self, stage: str) -> Iterator[None]:
+        """Book what the block takes under `stage`."""
+        started = time.perf_counter()
+        with peak_memory() as memory:
+            yield
+        self.seconds[stage] = round(time.perf_counter() - started, 3)
+        self.peak_bytes[stage] = memory.peak_bytes
+
+
+def _in_precision(model: Any, precision: GraphPrecision) -> Any:
+    return half_copy(model) if precision == "float16" else model
 
 
 def _config(model: Any) -> dict[str, Any]:

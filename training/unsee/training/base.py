@@ -1,20 +1,26 @@
 """A base: a text-to-image and a text-to-video model that share one text encoder.
 
-Reads `base.yaml` and loads components of two folders in diffusers' format. Knows neither concepts
-nor how a component is used; its top level imports no deep-learning library.
+Reads `base.yaml` and keeps what it has loaded. Knows neither concepts nor how a component is used;
+its top level imports no deep-learning library.
 """
 
-import importlib
-import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.client.policy import describe
+from unsee.training.components import (
+    Precision,
+    component_class,
+    first_line,
+    load_component,
+    load_motion_adapter,
+    model_index,
+    source_place,
+)
 from unsee.training.errors import BaseFolderError
 from unsee.training.settings import AnchoredMode, PaperMode
 
@@ -24,15 +30,27 @@ if TYPE_CHECKING:
         SchedulerMixin,
         UNet2DConditionModel,
         UNet3DConditionModel,
+        UNetMotionModel,
     )
     from transformers import CLIPTextModel, CLIPTokenizer
 
+__all__ = [
+    "BASE_FILE",
+    "Base",
+    "BaseSpec",
+    "ClipDefaults",
+    "Limits",
+    "Precision",
+    "UnlearnDefaults",
+    "component_class",
+    "load_base",
+    "model_index",
+    "source_place",
+]
+
 BASE_FILE = "base.yaml"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_LIBRARIES = ("diffusers", "transformers")
 
 Count = Annotated[int, Field(ge=1)]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):
@@ -70,6 +88,9 @@ class UnlearnDefaults(_Section):
 class BaseSpec(_Section):
     """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
 
+    With a `motion_adapter`, also a folder or a hub id, `t2v` is an image model too, and the video
+    denoiser is AnimateDiff's: its UNet with the adapter's motion modules in between.
+
     `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
     a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
     parts of the image model, its denoiser and its autoencoder, are kept; the text encoder, which is
@@ -79,6 +100,7 @@ class BaseSpec(_Section):
     name: Annotated[str, Field(min_length=1)]
     t2i: Annotated[str, Field(min_length=1)]
     t2v: Annotated[str, Field(min_length=1)]
+    motion_adapter: Annotated[str, Field(min_length=1)] | None = None
     clip: ClipDefaults
     limits: Limits
     unlearn: UnlearnDefaults = UnlearnDefaults()
@@ -130,9 +152,17 @@ class Base:
         """The autoencoder of the text-to-video model (often the same files as `vae`)."""
         return self._component(self.spec.t2v, "vae")
 
-    def t2v_unet(self) -> "UNet3DConditionModel":
-        """The denoiser of the text-to-video model."""
-        return self._component(self.spec.t2v, "unet")
+    def t2v_unet(self) -> "UNet3DConditionModel | UNetMotionModel":
+        """The denoiser of the text-to-video model, with the motion adapter if there is one.
+
+        Raises `BaseFolderError` also if the two do not fit, or if the limits allow more frames than
+        the adapter has positions for.
+        """
+        if self.spec.motion_adapter is None:
+            return self._component(self.spec.t2v, "unet")
+        if "motion" not in self._loaded:
+            self._loaded["motion"] = self._motion_unet(self.spec.motion_adapter)
+        return self._loaded["motion"]
 
     def t2v_scheduler(self) -> "SchedulerMixin":
         """The text-to-video model's scheduler as saved."""
@@ -150,7 +180,7 @@ class Base:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise BaseFolderError(
-                f"base {self.name!r}: the prompts file {file} cannot be read: {_first_line(error)}"
+                f"base {self.name!r}: the prompts file {file} cannot be read: {first_line(error)}"
             ) from error
         return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
@@ -169,6 +199,24 @@ class Base:
                 "encoders, so forgetting in one would not carry over to the other"
             )
 
+    def _motion_unet(self, source: str) -> Any:
+        from unsee.training.motion_unet import motion_unet
+
+        adapter = load_motion_adapter(self.name, source_place(self.folder, source))
+        positions = adapter.config.motion_max_seq_length
+        if self.spec.limits.num_frames > positions:
+            raise BaseFolderError(
+                f"base {self.name!r} allows {self.spec.limits.num_frames} frames, but its motion "
+                f"adapter {source} has positions for {positions}; lower limits.num_frames"
+            )
+        try:
+            return motion_unet(self._component(self.spec.t2v, "unet"), adapter)
+        except ValueError as error:
+            raise BaseFolderError(
+                f"base {self.name!r}: the motion adapter {source} does not fit the unet of "
+                f"{self.spec.t2v}: {first_line(error)}"
+            ) from error
+
     def _component(self, source: str, component: str, precision: Precision = "float32") -> Any:
         place = source_place(self.folder, source)
         folder = f"{place}:{component}"
@@ -176,7 +224,7 @@ class Base:
             folder = str((place / component).resolve())
         key = f"{folder}:{precision}"
         if key not in self._loaded:
-            self._loaded[key] = _load_component(self.name, place, component, precision)
+            self._loaded[key] = load_component(self.name, place, component, precision)
         return self._loaded[key]
 
 
@@ -194,107 +242,13 @@ def load_base(path: Path) -> Base:
             f"no base at {path}: expected a folder that holds {BASE_FILE}, or such a file"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BaseFolderError(f"{file} cannot be read as YAML: {_first_line(error)}") from error
+        raise BaseFolderError(f"{file} cannot be read as YAML: {first_line(error)}") from error
     except ValidationError as error:
         raise BaseFolderError(f"{file}: {describe(error)}") from error
     return Base(spec=spec, folder=file.parent.resolve())
-
-
-def source_place(folder: Path, source: str) -> Path | str:
-    """The folder that `source` names or, where there is none, `source` as a hub id."""
-    local = folder / source
-    if local.is_dir() or not _HUB_ID.fullmatch(source):
-        return local
-    return source
-
-
-def _load_component(base: str, place: Path | str, component: str, precision: Precision) -> Any:
-    library, class_name = component_class(base, place, component)
-    if isinstance(place, Path) and not (place / component).is_dir():
-        raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
-    import torch
-    from safetensors import SafetensorError
-
-    from unsee.training.quiet import quiet_libraries
-
-    with quiet_libraries(), torch.inference_mode(False):
-        loader = getattr(importlib.import_module(library), class_name)
-        options = _loading_options(loader, precision)
-        try:
-            loaded = loader.from_pretrained(place, subfolder=component, **options)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BaseFolderError(
-                f"base {base!r}: the {component} in {place} cannot be loaded: {_first_line(error)}"
-            ) from error
-    if not isinstance(loaded, torch.nn.Module):
-        return loaded
-    if precision != "float32":
-        _give_borders(loaded)
-    return loaded.eval().requires_grad_(False)
-
-
-def _loading_options(loader: Any, precision: Precision) -> dict[str, Any]:
-    import torch
-
-    if not issubclass(loader, torch.nn.Module):
-        return {}
-    return {"dtype": getattr(torch, precision), "use_safetensors": True}
-
-
-def _give_borders(component: Any) -> None:
-    """Put the float32 borders where a component is called: an autoencoder's parts, else itself."""
-    from unsee.training.precision import take_and_give_float32
-
-    is_autoencoder = hasattr(component, "encode") and hasattr(component, "decode")
-    take_and_give_float32(component.children() if is_autoencoder else [component])
-
-
-def component_class(base: str, place: Path | str, component: str) -> tuple[str, str]:
-    """The library and class name of a component, as the model's index gives them.
-
-    Raises `BaseFolderError` if the index lists none, or one of another library.
-    """
-    index = model_index(base, place)
-    match index.get(component):
-        case [str(library), str(class_name)] if library in _LIBRARIES:
-            return library, class_name
-        case None | [None, None]:
-            raise BaseFolderError(f"base {base!r} has no {component}: {place} does not list it")
-        case entry:
-            raise BaseFolderError(
-                f"base {base!r}: {place} gives {component} as {entry}; "
-                f"only classes of {' and '.join(_LIBRARIES)} can be loaded"
-            )
-
-
-def model_index(base: str, place: Path | str) -> dict[str, Any]:
-    """The content of the model's `model_index.json`. Raises `BaseFolderError` if unreadable."""
-    try:
-        content = json.loads(_index_file(place).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BaseFolderError(
-            f"base {base!r}: {place} is not a diffusers model folder: it has no model_index.json"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BaseFolderError(
-            f"base {base!r}: the model_index.json of {place} cannot be read: {_first_line(error)}"
-        ) from error
-    return content if isinstance(content, dict) else {}
-
-
-def _index_file(place: Path | str) -> Path:
-    if isinstance(place, Path):
-        return place / "model_index.json"
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(place, "model_index.json"))
 
 
 def _encoder_digest(text_encoder: Any) -> str:
     from unsee.training.digest import tensors_digest
 
     return tensors_digest(text_encoder.state_dict())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
