@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import write_tiny_base
+from unsee.export.engine_choice import Wish
 from unsee.export.repository import ExportRecord, write_repository
 from unsee.training.base import Base, load_base
 
@@ -35,5 +36,5 @@ def tiny_base(tiny_base_dir) -> Base:
 def exported(tiny_base_dir, tiny_base, tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("exported") / "repository"
     stages: list[str] = []
-    record = write_repository(tiny_base, folder, stages.append)
+    record = write_repository(tiny_base, folder, stages.append, Wish(engine="onnxruntime"))
     return Exported(tiny_base_dir, tiny_base, folder, record, tuple(stages))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from unsee.export.engine import Engine
 from unsee.export.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
 from unsee.export.model_config import (
+    Service,
     graph_config,
     pbtxt,
     text_encoder_config,
@@ -37,7 +41,7 @@ def test_text_encoder_serves_all_its_versions_and_names_its_policy():
 
 
 def test_video_unet_batches_without_queue_policies_and_reshapes_the_timestep():
-    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000)))
+    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
     assert config.max_batch_size == 8
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
     assert not config.dynamic_batching.HasField("default_queue_policy")
@@ -56,6 +60,36 @@ def test_vae_decoder_gives_bytes_with_the_colours_last():
     assert border(config.output) == {"frames": ("TYPE_UINT8", [-1, -1, -1, 3], False)}
 
 
+def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up():
+    sizes = {"B": 2, "F": 16, "h": 8, "w": 8}
+    service = Service(Engine("openvino", "bfloat16"), static_shapes=4, warm_up=sizes)
+    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
+    assert (config.backend, config.platform) == ("openvino", "")
+    assert config.default_model_filename == "model.onnx"
+    assert config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    values = {name: value.string_value for name, value in config.parameters.items()}
+    assert json.loads(values.pop("WARM_UP_SHAPES")) == {
+        "sample": [2, 4, 16, 8, 8],
+        "timestep": [2],
+        "encoder_hidden_states": [2, 48, 32],
+    }
+    assert values == {
+        "HINT_BF16": "YES",
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "STATIC_SHAPES": "4",
+    }
+
+
+def test_the_engine_changes_nothing_that_clients_see():
+    graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+    simple = parsed(video_unet_config(graph))
+    assert not simple.parameters
+    other = parsed(video_unet_config(graph, Service(Engine("openvino"))))
+    for field in ("name", "max_batch_size", "input", "output", "dynamic_batching"):
+        assert getattr(other, field) == getattr(simple, field)
+
+
 def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
     config = parsed(text_to_video_config())
     assert config.model_transaction_policy.decoupled
@@ -69,6 +103,9 @@ def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
 
 
 def test_no_configuration_is_bound_to_a_gpu():
-    for config in (text_to_video_config(), video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000))):
+    for config in (
+        text_to_video_config(),
+        video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)),
+    ):
         assert len(config.instance_group) == 1
         assert not config.instance_group[0].gpus

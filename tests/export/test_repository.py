@@ -12,10 +12,13 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from unsee.export.cli import export
-from unsee.export.errors import RepositoryError
+from unsee.export.engine_choice import EngineChoice, Wish
+from unsee.export.errors import NotExportable, RepositoryError
 from unsee.export.repository import write_repository
 from unsee.export.version import EXPORT_FILE, model_digest, read_export
 from unsee.training.base import load_base
+
+SIMPLE = Wish(engine="onnxruntime")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def test_the_layout_is_complete(exported):
         for path in exported.repository_dir.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
-    expected = {"policies.json", "text_encoder_base/1/revision.json"}
+    expected = {"policies.json", "engines.json", "text_encoder_base/1/revision.json"}
     expected |= {"text_encoder_base/1/golden.safetensors", "text_to_video/1/model.py"}
     for model in ("text_encoder_base", "video_unet", "vae_decoder"):
         expected |= {f"{model}/1/model.onnx", f"{model}/1/export.json", f"{model}/config.pbtxt"}
@@ -68,6 +71,7 @@ def test_base_json_carries_the_bases_own_values(exported):
     assert content["limits"]["prompt_tokens"] == 48
     for model in ("video_unet", "vae_decoder"):
         assert content["graphs"][model] == model_digest(exported.repository_dir / model / "1")
+        assert content["graphs"][f"{model}_engine"] == "onnxruntime-float32"
 
 
 def test_tokenizer_json_tokenises_like_the_bases_tokenizer(exported):
@@ -88,7 +92,7 @@ def test_samplers_cover_every_number_of_steps(exported):
 
 def test_a_second_run_changes_nothing(exported, repository):
     before = state(repository)
-    record = write_repository(load_base(exported.base_dir), repository)
+    record = write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
     assert all(outcome.reused for outcome in record.graphs)
     assert state(repository) == before
 
@@ -98,7 +102,7 @@ def test_a_changed_source_is_exported_again_and_nothing_else(exported, repositor
     with torch.no_grad():
         base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
     before = state(repository)
-    record = write_repository(base, repository)
+    record = write_repository(base, repository, wish=SIMPLE)
     assert {o.model: o.reused for o in record.graphs} == {
         "text_encoder_base": True,
         "vae_decoder": False,
@@ -110,6 +114,7 @@ def test_a_changed_source_is_exported_again_and_nothing_else(exported, repositor
         "vae_decoder/1/model.onnx",
         "vae_decoder/1/export.json",
         "text_to_video/assets/base.json",
+        "engines.json",
     }
     assert after.keys() == before.keys()
 
@@ -124,10 +129,45 @@ def test_a_damaged_export_is_not_taken_for_an_export(repository):
     assert read_export(version_dir) is None
 
 
+def test_engines_are_measured_once_and_written_where_they_are_read(exported, repository):
+    wish = Wish(engine="openvino")
+    lines: list[str] = []
+    base = load_base(exported.base_dir)
+    record = write_repository(base, repository, lines.append, wish)
+    assert not record.engines_reused
+    assert all(outcome.reused for outcome in record.graphs)
+    assert "measuring openvino-float32 on video_unet" in lines
+    choice = EngineChoice.model_validate_json((repository / "engines.json").read_bytes())
+    assert choice == record.engines
+    content = json.loads((repository / "text_to_video" / "assets" / "base.json").read_bytes())
+    for model in ("video_unet", "vae_decoder"):
+        engine = choice.graphs[model].engine
+        assert engine.startswith("openvino-")
+        assert content["graphs"][f"{model}_engine"] == engine
+        config = (repository / model / "config.pbtxt").read_text()
+        assert 'backend: "openvino"' in config
+        assert ("HINT_BF16" in config) == (engine == "openvino-bfloat16")
+        assert "WARM_UP_SHAPES" in config
+        float32 = choice.graphs[model].candidates[0]
+        assert float32.engine == "openvino-float32"
+        assert float32.timing.error < 1e-3
+        assert float32.psnr_db > 35
+    before = state(repository)
+    assert write_repository(base, repository, lines.append, wish).engines_reused
+    assert state(repository) == before
+
+
+def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_written(exported, tmp_path):
+    wish = Wish(engine="onnxruntime", precision="float16")
+    with pytest.raises(NotExportable, match="onnxruntime computes in float32, not in float16"):
+        write_repository(exported.base, tmp_path / "repository", wish=wish)
+    assert not (tmp_path / "repository").exists()
+
+
 def test_what_an_interrupted_export_left_is_removed(exported, repository):
     leftover = repository / "video_unet" / ".unfinished-0"
     leftover.mkdir()
-    write_repository(load_base(exported.base_dir), repository)
+    write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
     assert not leftover.exists()
 
 
@@ -138,18 +178,19 @@ def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, reposit
     (folder / "revision.json").write_text(json.dumps(record))
     before = state(repository)
     with pytest.raises(RepositoryError, match=r"'family'.*another base than tiny"):
-        write_repository(load_base(exported.base_dir), repository)
+        write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
     assert state(repository) == before
 
 
 def test_policies_json_of_a_living_repository_is_kept(exported, repository):
     (repository / "policies.json").write_text('{"mine": 1}')
-    write_repository(load_base(exported.base_dir), repository)
+    write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
     assert (repository / "policies.json").read_text() == '{"mine": 1}'
 
 
 def test_the_command_reports_each_graph_and_as_json(exported, repository):
     arguments = ["--base", str(exported.base_dir), "--repository", str(repository)]
+    arguments += ["--engine", "onnxruntime"]
     done = CliRunner().invoke(export, arguments)
     assert done.exit_code == 0, done.output
     for model in ("text_encoder_base", "vae_decoder", "video_unet"):
@@ -160,3 +201,5 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
     content = json.loads(done.stdout)
     assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
     assert content["samplers"]["DDIMScheduler"] == 5
+    assert content["engines"]["reused"]
+    assert content["engines"]["graphs"]["video_unet"]["reason"] == "asked for"

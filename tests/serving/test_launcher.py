@@ -1,6 +1,7 @@
 """What the launcher checks before it starts anything, and how it words what it finds."""
 
 import dataclasses
+import json
 import os
 import shutil
 import socket
@@ -62,6 +63,9 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "onnxruntime/model.py",
+        "onnxruntime/stand_in.py",
+        "openvino/model.py",
+        "openvino/stand_in.py",
         "python/libtriton_python.so",
         "python/triton_python_backend_stub",
         "python/triton_python_backend_utils.py",
@@ -73,6 +77,14 @@ def test_a_whole_repository_is_loaded_whole(fake_repository):
     encoders = ["text_encoder_base", "text_encoder_family"]
     wanted = ["video_unet", "vae_decoder", "text_to_video", *encoders]
     assert loadable_models(fake_repository) == wanted
+
+
+def test_a_policy_whose_last_revision_was_retired_is_not_loaded(fake_repository):
+    file = fake_repository / "policies.json"
+    content = json.loads(file.read_text())
+    content["policies"]["family"] = {"active": None, "eligible": [], "history": [1]}
+    file.write_text(json.dumps(content))
+    assert "text_encoder_family" not in loadable_models(fake_repository)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,7 @@ def test_the_environment_leads_the_stub_to_the_right_python(settings):
     assert environment["PATH"].split(os.pathsep)[0] == str(found.executable.parent)
     assert environment["LD_LIBRARY_PATH"].split(os.pathsep)[-1] == "/mine"
     assert "PYTHONPATH" not in environment
-    assert environment["UNSEE_ORT_THREADS"] == "1"
+    assert environment["UNSEE_THREADS"] == "1"
     assert environment["ORT_DISABLE_TELEMETRY"] == "1"
 
 

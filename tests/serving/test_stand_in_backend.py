@@ -1,75 +1,19 @@
 """The stand-in backend without a server: batches, errors of one request, outputs that lie."""
 
-import importlib.util
-import json
-import sys
-import types
-
 import numpy as np
 import pytest
-from google.protobuf import json_format, text_format
-from tritonclient.grpc import model_config_pb2
 
-from unsee.serving.installation import OWN_BACKENDS_DIR
-
-
-class Tensor:
-    def __init__(self, name, array):
-        self.name, self.array = name, array
-
-    def as_numpy(self):
-        return self.array
-
-
-class Request:
-    def __init__(self, outputs, **tensors):
-        self.outputs = outputs
-        self.tensors = {name: Tensor(name, array) for name, array in tensors.items()}
-
-    def requested_output_names(self):
-        return self.outputs
-
-
-class Response:
-    def __init__(self, tensors=(), error=None):
-        self.tensors = {tensor.name: tensor.array for tensor in tensors}
-        self.error = error
+from stand_in_fakes import Request, load_backend, load_model, parameters
 
 
 @pytest.fixture
 def backend(monkeypatch):
-    utils = types.ModuleType("triton_python_backend_utils")
-    dtypes = {"TYPE_FP32": np.float32, "TYPE_UINT8": np.uint8, "TYPE_INT64": np.int64}
-    utils.triton_string_to_numpy = dtypes.__getitem__
-    utils.get_input_tensor_by_name = lambda request, name: request.tensors[name]
-    utils.Tensor, utils.InferenceResponse = Tensor, Response
-    utils.TritonError, utils.TritonModelException = str, RuntimeError
-    monkeypatch.setitem(sys.modules, utils.__name__, utils)
-    path = OWN_BACKENDS_DIR / "onnxruntime" / "model.py"
-    spec = importlib.util.spec_from_file_location("stand_in_backend", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_backend(monkeypatch, "onnxruntime")
 
 
 @pytest.fixture
 def load(backend, fake_repository):
-    def load(name, **changes):
-        text = (fake_repository / name / "config.pbtxt").read_text()
-        config = text_format.Parse(text, model_config_pb2.ModelConfig())
-        record = json_format.MessageToDict(config, preserving_proto_field_name=True) | changes
-        model = backend.TritonPythonModel()
-        model.initialize(
-            {
-                "model_config": json.dumps(record),
-                "model_name": name,
-                "model_repository": str(fake_repository / name),
-                "model_version": "1",
-            }
-        )
-        return model
-
-    return load
+    return lambda name, **changes: load_model(backend, fake_repository, name, **changes)
 
 
 def latents(rows, size=2, channels=4):
@@ -138,9 +82,13 @@ def test_a_model_that_cannot_be_served_says_why(load, changes, sentence):
 
 
 def test_threads_come_from_the_configuration_before_the_environment(backend, monkeypatch):
-    monkeypatch.setenv("UNSEE_ORT_THREADS", "3")
-    options = backend._session_options({})
+    monkeypatch.setenv("UNSEE_THREADS", "3")
+    options = backend.session_options({})
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    parameters = {"intra_op_thread_count": {"string_value": "2"}}
-    assert backend._session_options({"parameters": parameters}).intra_op_num_threads == 2
+    assert backend.session_options({"intra_op_thread_count": "2"}).intra_op_num_threads == 2
+
+
+def test_a_number_of_threads_that_is_none_is_refused_when_the_model_loads(load):
+    with pytest.raises(RuntimeError, match=r"intra_op_thread_count must be .* not 'two'"):
+        load("vae_decoder", parameters=parameters(intra_op_thread_count="two"))

@@ -4,8 +4,10 @@ import ast
 import subprocess
 import sys
 
+import pytest
+
 from serving_fakes import TEMPLATE_DIR
-from unsee.serving.installation import OWN_BACKENDS_DIR
+from unsee.serving.installation import OWN_BACKENDS_DIR, SHARED_DIR
 
 ALLOWED = {"numpy", "safetensors", "tokenizers", "triton_python_backend_utils", "text_to_video"}
 BLOCKED = ("torch", "diffusers", "transformers", "onnxruntime", "pydantic", "unsee")
@@ -42,9 +44,12 @@ def test_the_served_model_imports_only_what_every_container_has():
     assert third_party <= ALLOWED
 
 
-def test_the_stand_in_backend_imports_only_numpy_and_onnxruntime():
-    third_party = set(imported_names(OWN_BACKENDS_DIR)) - set(sys.stdlib_module_names)
-    assert third_party == {"numpy", "onnxruntime", "triton_python_backend_utils"}
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_stand_in_backend_imports_only_numpy_and_its_runtime(runtime):
+    folders = (OWN_BACKENDS_DIR / runtime, SHARED_DIR)
+    imported = {name for folder in folders for name in imported_names(folder)}
+    own = {"stand_in", "triton_python_backend_utils"}
+    assert imported - set(sys.stdlib_module_names) == {"numpy", runtime} | own
 
 
 def test_the_served_model_starts_where_the_heavy_packages_are_missing(fake_repository):

@@ -14,14 +14,13 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from unsee.export.atomic_write import locked, new_folder, write_file
-from unsee.export.errors import RepositoryError
 from unsee.export.graphs import VAEDecoderGraph, VideoUNetGraph
 from unsee.export.model_config import TEXT_TO_VIDEO, pbtxt, text_to_video_config
 from unsee.export.sampler_table import SamplerTable, table_tensors
+from unsee.export.serving_code import code_dir
 from unsee.training.base import Base
 
 CODE_VERSION = "1"
-_TEMPLATE = Path(TEXT_TO_VIDEO) / CODE_VERSION
 
 
 def write_text_to_video(
@@ -29,13 +28,13 @@ def write_text_to_video(
     unet: VideoUNetGraph,
     vae: VAEDecoderGraph,
     tables: Mapping[str, Mapping[int, SamplerTable]],
-    digests: Mapping[str, str],
+    computed_by: Mapping[str, str],
     repository_dir: Path,
 ) -> None:
     """Write `text_to_video/`: code, configuration and assets. What has not changed is not touched.
 
-    `digests` are those of the exported graphs by name. Raises `RepositoryError` if this
-    installation lacks the model's code.
+    `computed_by` goes into every clip's record: the graphs' digests and engines by name. Raises
+    `RepositoryError` if this installation lacks the model's code.
     """
     model_dir = repository_dir / TEXT_TO_VIDEO
     copy_code(model_dir / CODE_VERSION)
@@ -43,7 +42,7 @@ def write_text_to_video(
     assets_dir = model_dir / "assets"
     write_file(assets_dir / "samplers.safetensors", save(table_tensors(tables)))
     write_file(assets_dir / "tokenizer.json", tokenizer_json(base.tokenizer()).encode())
-    record = base_record(base, unet, vae, list(tables), digests)
+    record = base_record(base, unet, vae, list(tables), computed_by)
     write_file(assets_dir / "base.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
@@ -52,7 +51,7 @@ def base_record(
     unet: VideoUNetGraph,
     vae: VAEDecoderGraph,
     schedulers: Sequence[str],
-    digests: Mapping[str, str],
+    computed_by: Mapping[str, str],
 ) -> dict[str, Any]:
     """The content of `base.json`; sizes in pixels, limits as [least, most]."""
     clip, limits = base.spec.clip, base.spec.limits
@@ -76,7 +75,7 @@ def base_record(
             "prompt_tokens": unet.sequence_length,
         },
         "schedulers": list(schedulers),
-        "graphs": dict(digests),
+        "graphs": dict(computed_by),
     }
 
 
@@ -95,24 +94,12 @@ def tokenizer_json(tokenizer: Any) -> str:
 
 def copy_code(version_dir: Path) -> None:
     """Copy the code of `text_to_video` to `version_dir` unless that is it, or equals it."""
-    template = _template_dir()
+    template = code_dir()
     if version_dir.resolve() == template.resolve() or _code(version_dir) == _code(template):
         return
     with locked(version_dir.parent), new_folder(version_dir, replace=True) as folder:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(template, folder, ignore=ignored, dirs_exist_ok=True)
-
-
-def _template_dir() -> Path:
-    here = Path(__file__).parent
-    installed, checkout = here / _TEMPLATE, here.parents[2] / "model_repository" / _TEMPLATE
-    for template in (installed, checkout):
-        if (template / "model.py").is_file():
-            return template
-    raise RepositoryError(
-        f"this installation lacks the code of {TEXT_TO_VIDEO} (looked in {installed} and "
-        f"{checkout}); install unsee again"
-    )
 
 
 def _code(folder: Path) -> dict[str, bytes]:

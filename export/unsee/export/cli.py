@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from unsee.export.engine_choice import GraphChoice
     from unsee.export.parity import ParityReport
     from unsee.export.repository import ExportRecord, GraphOutcome
 
@@ -24,12 +25,30 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="The model repository to write.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="What computes the video UNet and the VAE decoder; auto measures on this machine.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="In which precision they are computed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def export(base_path: Path, repository_dir: Path, as_json: bool) -> None:
+def export(
+    base_path: Path, repository_dir: Path, engine: str, precision: str, as_json: bool
+) -> None:
     """Export a base once, into a Triton model repository.
 
     Text encoder, video UNet and VAE decoder become ONNX graphs that are checked against PyTorch at
     several sizes; the scheduler becomes tables of coefficients. What is up to date is left alone.
+    Unless an engine is named, those that this machine has are timed, and the fastest whose frames
+    are float32's to the eye is taken; engines.json in the repository says what was measured.
 
     \b
     Example:
@@ -38,10 +57,12 @@ def export(base_path: Path, repository_dir: Path, as_json: bool) -> None:
     from unsee.training.base import load_base
 
     base = load_base(base_path)
+    from unsee.export.engine_choice import Wish
     from unsee.export.repository import write_repository
 
     say = _silent if as_json else _say
-    record = write_repository(base, repository_dir, say)
+    wish = Wish(engine=engine, precision=precision)
+    record = write_repository(base, repository_dir, say, wish)
     click.echo(_as_json(record) if as_json else _in_words(record))
 
 
@@ -54,7 +75,12 @@ def _silent(line: str) -> None:
 
 
 def _in_words(record: ExportRecord) -> str:
+    from unsee.export.engine_choice import ENGINES_FILE
+
     lines = [_graph_line(outcome) for outcome in record.graphs]
+    lines += [_engine_line(model, choice) for model, choice in record.engines.graphs.items()]
+    when = "found in" if record.engines_reused else f"{record.engines.seconds:.1f} s, written to"
+    lines.append(f"engines: {when} {record.repository_dir / ENGINES_FILE}")
     samplers = ", ".join(f"{name} ({count})" for name, count in record.num_tables.items())
     lines.append(f"samplers (numbers of steps offered): {samplers}")
     lines.append(
@@ -68,6 +94,10 @@ def _graph_line(outcome: GraphOutcome) -> str:
     seconds = sum(outcome.export.seconds.values())
     done = "up to date" if outcome.reused else f"{seconds:.1f} s"
     return f"{outcome.model:<18} {done:>10}   parity {_parity(outcome.export.parity)}"
+
+
+def _engine_line(model: str, choice: GraphChoice) -> str:
+    return f"{model:<18} {choice.engine:>19}   {choice.reason}"
 
 
 def _parity(report: ParityReport) -> str:
@@ -94,6 +124,7 @@ def _as_json(record: ExportRecord) -> str:
         "repository": str(record.repository_dir),
         "graphs": graphs,
         "samplers": record.num_tables,
+        "engines": record.engines.model_dump(mode="json") | {"reused": record.engines_reused},
         "seconds": record.seconds,
     }
     return json.dumps(content)

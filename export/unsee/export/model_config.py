@@ -1,15 +1,18 @@
 """Triton model configurations, built as `ModelConfig` protobufs and printed as `config.pbtxt`.
 
-Knows Triton's vocabulary and a graph's border, no file and no model. Nothing in a configuration
-says which server, backend implementation or device will load it.
+Knows Triton's vocabulary, a graph's border and what an engine is called; knows no file and no
+model. Nothing in a configuration says which server or backend implementation will load it.
 """
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unsee.export.graphs import Graph, TensorSpec
+from unsee.export.engine import ONNXRUNTIME, Engine
+from unsee.export.graphs import Graph, Sizes, TensorSpec
 
 MODEL_FILE = "model.onnx"
 TEXT_TO_VIDEO = "text_to_video"
@@ -28,21 +31,42 @@ _OPTIONAL_INPUTS = {
     "height": _INT32,
     "width": _INT32,
     "scheduler": _STRING,
+    "acceleration": _STRING,
 }
 
 
-def graph_config(graph: Graph, model_name: str) -> Any:
+@dataclass(frozen=True)
+class Service:
+    """How a graph is served: its engine and, if that compiles for exact shapes, which and how many.
+
+    `static_shapes` is how many shapes are kept compiled (0: one graph serves all), `warm_up` the
+    sizes that are compiled before the model counts as ready.
+    """
+
+    engine: Engine = ONNXRUNTIME
+    static_shapes: int = 0
+    warm_up: Sizes | None = None
+
+
+def graph_config(graph: Graph, model_name: str, service: Service = Service()) -> Any:
     """The `ModelConfig` of an exported graph under the name `model_name`."""
+    backend = service.engine.backend
     config = model_config_pb2.ModelConfig(
         name=model_name,
-        backend="onnxruntime",
-        default_model_filename=MODEL_FILE,
+        backend=backend.backend,
+        platform=backend.platform,
+        default_model_filename=backend.model_file,
         max_batch_size=graph.max_batch_size,
     )
     for entries, tensors in ((config.input, graph.inputs), (config.output, graph.outputs)):
         for tensor in tensors:
             _add_tensor(entries, tensor)
-    config.instance_group.add(count=1)  # without it Triton makes two of each on a CPU
+    kind = getattr(model_config_pb2.ModelInstanceGroup, backend.instance_kind)
+    config.instance_group.add(count=1, kind=kind)  # without it Triton makes two of each on a CPU
+    for name, value in service.engine.parameters(service.static_shapes).items():
+        config.parameters[name].string_value = value
+    if service.warm_up is not None:
+        config.parameters["WARM_UP_SHAPES"].string_value = _warm_up_shapes(graph, service.warm_up)
     return config
 
 
@@ -53,13 +77,13 @@ def text_encoder_config(graph: Graph, model_name: str) -> Any:
     return config
 
 
-def video_unet_config(graph: Graph) -> Any:
+def video_unet_config(graph: Graph, service: Service = Service()) -> Any:
     """As `graph_config`; concurrent requests share a batch.
 
     There are no queue policies: with one instance they stall dispatch by up to 500 ms (Triton
     24.10).
     """
-    config = graph_config(graph, graph.name)
+    config = graph_config(graph, graph.name, service)
     config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_MICROSECONDS
     return config
 
@@ -89,3 +113,12 @@ def _add_tensor(entries: Any, tensor: TensorSpec) -> None:
     entry = entries.add(name=tensor.name, data_type=data_type, dims=dims or [1])
     if not dims:  # one number per row: dims may not be empty, the reshaped dims may
         entry.reshape.SetInParent()
+
+
+def _warm_up_shapes(graph: Graph, sizes: Sizes) -> str:
+    """The shape of every input as JSON: Triton's own `model_warmup` makes requests of one row."""
+    shapes = {
+        tensor.name: [sizes[dim] if isinstance(dim, str) else dim for dim in tensor.dims]
+        for tensor in graph.inputs
+    }
+    return json.dumps(shapes)

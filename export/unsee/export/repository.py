@@ -2,7 +2,8 @@
 
 Knows which models there are and what is still up to date; how each is written is elsewhere.
 
-    text_encoder_base/1   video_unet/1   vae_decoder/1   text_to_video/   policies.json
+    text_encoder_base/1   video_unet/1   vae_decoder/1   text_to_video/
+    policies.json   engines.json
 """
 
 import json
@@ -15,9 +16,12 @@ from typing import Any
 from unsee.client.policy import BASE_POLICY
 from unsee.export.assets import write_text_to_video
 from unsee.export.atomic_write import locked, new_folder, write_file
+from unsee.export.engine import candidates, graph_precision
+from unsee.export.engine_choice import ENGINES_FILE, MEASURED, EngineChoice, Wish, found_or_chosen
+from unsee.export.engine_subjects import ExportedGraph, judge, subject
 from unsee.export.errors import RepositoryError
-from unsee.export.graphs import Graph, VAEDecoderGraph, VideoUNetGraph
-from unsee.export.model_config import graph_config, pbtxt, video_unet_config
+from unsee.export.graphs import Graph, GraphPrecision
+from unsee.export.machine import this_machine
 from unsee.export.revision import (
     GOLDEN_FILE,
     REVISION_FILE,
@@ -28,7 +32,9 @@ from unsee.export.revision import (
     write_revision,
 )
 from unsee.export.sampler_table import sampler_tables
-from unsee.export.version import GraphExport, export_version, read_export, source_digest
+from unsee.export.sampling_check import sampling_graphs
+from unsee.export.service import write_service
+from unsee.export.version import GraphExport, export_version, find_export
 from unsee.training.base import Base
 
 __all__ = ["ExportRecord", "GraphOutcome", "write_repository", "write_revision"]
@@ -49,68 +55,93 @@ class GraphOutcome:
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What `write_repository` wrote or found up to date; `num_tables` by scheduler."""
+    """What `write_repository` wrote or found up to date; `num_tables` by scheduler.
+
+    `engines` says what computes the graphs and why, `engines_reused` whether it said so before.
+    """
 
     base: str
     base_digest: str
     repository_dir: Path
     graphs: tuple[GraphOutcome, ...]
     num_tables: dict[str, int]
+    engines: EngineChoice
+    engines_reused: bool
     seconds: float
 
 
 def write_repository(
-    base: Base, repository_dir: Path, progress: Callable[[str], None] = lambda line: None
+    base: Base,
+    repository_dir: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    wish: Wish = MEASURED,
 ) -> ExportRecord:
     """Write or bring up to date the model repository of `base`.
 
-    A model whose source has not changed is left as it is. `progress` gets a line before each stage.
-    Raises `NotExportable` for a base that cannot be served, `RepositoryError` for a repository
-    that holds policies of another base, and `ParityError`.
+    A model whose source has not changed is left as it is, and so is a choice of engines that was
+    made for these graphs, this wish and this machine. `progress` gets a line before each stage.
+    Raises `NotExportable` for a base that cannot be served or a wish that cannot be met,
+    `RepositoryError` for a repository that holds policies of another base, and `ParityError`.
     """
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
     base.check_shared_text_encoder()
-    tokens = base.tokenizer().model_max_length
-    scheduler = base.t2v_scheduler()
-    unet = VideoUNetGraph.of(base.t2v_unet(), tokens, scheduler.config.num_train_timesteps)
-    vae = VAEDecoderGraph.of(base.t2v_vae())
+    machine = this_machine()
+    precision = graph_precision(candidates(wish.engine, wish.precision, machine))
+    text_encoder, unet, vae = sampling_graphs(base)
     progress("computing sampler tables")
-    tables = sampler_tables(scheduler, base.spec.limits.num_inference_steps)
-    graphs = (
+    tables = sampler_tables(base.t2v_scheduler(), base.spec.limits.num_inference_steps)
+    outcomes = (
         _base_encoder(base, repository_dir, progress),
-        _graph(vae, base.t2v_vae(), graph_config(vae, vae.name), repository_dir, progress),
-        _graph(unet, base.t2v_unet(), video_unet_config(unet), repository_dir, progress),
+        _graph(vae, base.t2v_vae(), precision, repository_dir, progress),
+        _graph(unet, base.t2v_unet(), precision, repository_dir, progress),
     )
-    digests = {
-        outcome.model: outcome.export.sha256 for outcome in graphs if outcome.model != _BASE_ENCODER
-    }
-    write_text_to_video(base, unet, vae, tables, digests, repository_dir)
+    graphs: tuple[Graph, ...] = (text_encoder, vae, unet)
+    encoder, decoder, denoiser = (
+        ExportedGraph(graph, repository_dir / outcome.model / str(VERSION), outcome.export.sha256)
+        for graph, outcome in zip(graphs, outcomes, strict=True)
+    )
+    choice, reused = found_or_chosen(
+        repository_dir / ENGINES_FILE,
+        [subject(exported, base, machine.threads) for exported in (denoiser, decoder)],
+        wish,
+        machine,
+        lambda: judge(encoder, base, tables, machine.threads),
+        progress,
+    )
+    for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):
+        write_service(exported, model, choice.engine(exported.graph.name), base, progress)
+    write_text_to_video(base, unet, vae, tables, _computed_by(choice), repository_dir)
     _write_first_policies(repository_dir)
     return ExportRecord(
         base=base.name,
         base_digest=base.digest(),
         repository_dir=repository_dir,
-        graphs=graphs,
+        graphs=outcomes,
         num_tables={name: len(by_steps) for name, by_steps in tables.items()},
+        engines=choice,
+        engines_reused=reused,
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
 def _graph(
-    graph: Graph, model: Any, config: Any, repository_dir: Path, progress: Callable[[str], None]
+    graph: Graph,
+    model: Any,
+    precision: GraphPrecision,
+    repository_dir: Path,
+    progress: Callable[[str], None],
 ) -> GraphOutcome:
     model_dir = repository_dir / graph.name
     version_dir = model_dir / str(VERSION)
     with locked(model_dir):
-        export = read_export(version_dir)
-        reused = export is not None and export.source_digest == source_digest(graph, model)
-        if export is None or not reused:
-            progress(f"exporting {graph.name}")
-            with new_folder(version_dir, replace=True) as folder:
-                export = export_version(graph, model, folder)
-        write_file(model_dir / "config.pbtxt", pbtxt(config).encode())
-    return GraphOutcome(graph.name, export, reused)
+        found = find_export(graph, model, version_dir, precision)
+        if found is not None:
+            return GraphOutcome(graph.name, found, reused=True)
+        progress(f"exporting {graph.name}")
+        with new_folder(version_dir, replace=True) as folder:
+            export = export_version(graph, model, folder, precision)
+    return GraphOutcome(graph.name, export, reused=False)
 
 
 def _base_encoder(
@@ -120,16 +151,15 @@ def _base_encoder(
     model_dir = repository_dir / _BASE_ENCODER
     version_dir = model_dir / str(VERSION)
     with locked(model_dir):
-        export = read_export(version_dir)
-        wanted = source_digest(text_encoder_graph(base), text_encoder)
         complete = all((version_dir / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
-        reused = export is not None and complete and export.source_digest == wanted
-        if export is None or not reused:
+        found = find_export(text_encoder_graph(base), text_encoder, version_dir)
+        export = found if complete else None
+        if export is None:
             progress(f"exporting {_BASE_ENCODER}")
             with new_folder(version_dir, replace=True) as folder:
                 export = fill_revision(folder, VERSION, text_encoder, BASE_POLICY, (), base, ())
         write_encoder_config(text_encoder, BASE_POLICY, base, repository_dir)
-    return GraphOutcome(_BASE_ENCODER, export, reused)
+    return GraphOutcome(_BASE_ENCODER, export, reused=export is found)
 
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
@@ -145,6 +175,12 @@ def _check_same_base(base: Base, repository_dir: Path) -> None:
                 f"{repository_dir} holds revisions of the policy {policy!r} made from another base "
                 f"than {base.name}; export to another folder with --repository"
             )
+
+
+def _computed_by(choice: EngineChoice) -> dict[str, str]:
+    """Digest and engine of each graph, as they go into every clip's record."""
+    digests = {name: graph.graph_digest for name, graph in choice.graphs.items()}
+    return digests | {f"{name}_engine": graph.engine for name, graph in choice.graphs.items()}
 
 
 def _write_first_policies(repository_dir: Path) -> None:

@@ -17,6 +17,8 @@ from unsee.serving.interpreter import StubInterpreter
 
 DISTRIBUTION = "nvidia-pytriton"
 OWN_BACKENDS_DIR = Path(__file__).parent / "backends"
+SHARED_DIR = OWN_BACKENDS_DIR / "shared"
+"""Modules that each of our backends imports: Triton's stub looks for them beside `model.py`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def assemble_backends(installation: Installation, folder: Path) -> Path:
     shutil.copy2(installation.stub, python_dir)
     for backend_dir in OWN_BACKENDS_DIR.iterdir():
         if backend_dir.is_dir() and (backend_dir / "model.py").is_file():
-            shutil.copytree(backend_dir, folder / backend_dir.name, ignore=without_cache)
+            target = folder / backend_dir.name
+            shutil.copytree(backend_dir, target, ignore=without_cache)
+            shutil.copytree(SHARED_DIR, target, ignore=without_cache, dirs_exist_ok=True)
     return folder
 
 

@@ -19,11 +19,12 @@ ASSETS = ("base.json", "tokenizer.json", "samplers.safetensors")
 def loadable_models(repository_dir: Path) -> list[str]:
     """The names of the models to load at start; raises RepositoryIncomplete or InputError."""
     policies = read(repository_dir)
-    encoders = {f"text_encoder_{name}": name for name in sorted(policies.policies)}
+    states = sorted(policies.policies.items())
+    encoders = {f"text_encoder_{name}": state for name, state in states if state.eligible}
     for model_name in GRAPH_MODELS:
         _check_model(repository_dir, model_name, [1])
-    for model_name, policy in encoders.items():
-        _check_model(repository_dir, model_name, list(policies.policies[policy].eligible))
+    for model_name, state in encoders.items():
+        _check_model(repository_dir, model_name, list(state.eligible))
     _check_text_to_video(repository_dir)
     _check_policies(policies)
     return [*GRAPH_MODELS, TEXT_TO_VIDEO, *encoders]

@@ -146,6 +146,13 @@ class TritonServer:
         except (OSError, urllib.error.URLError):
             return False
 
+    @property
+    def pid(self) -> int:
+        """The guard's process id, which is also the session of the server and its stubs."""
+        if self._guard is None:
+            raise ServerNotReady("tritonserver has not been started")
+        return self._guard.pid
+
     def exit_code(self) -> int | None:
         """The server's exit code; None while it runs."""
         return None if self._guard is None else self._guard.poll()
@@ -239,7 +246,7 @@ def server_environment(
         "PATH": f"{interpreter.executable.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PYTHONDONTWRITEBYTECODE": "1",  # __pycache__ in a version folder counts as a change
-        "UNSEE_ORT_THREADS": str(settings.threads or len(os.sched_getaffinity(0))),
+        "UNSEE_THREADS": str(settings.threads or len(os.sched_getaffinity(0))),
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime's wheels report home unless told not to
         "OPENBLAS_NUM_THREADS": "1",  # numpy's sums must not fight the UNet for the cores
     }

@@ -1,0 +1,57 @@
+"""This machine, as far as it decides how fast and how exactly an engine computes here."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino")
+
+
+class Machine(BaseModel):
+    """A machine: `capabilities` of its CPU in OpenVINO's words, versions of the runtimes on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: str
+    capabilities: tuple[str, ...]
+    threads: int
+    has_nvidia_gpu: bool
+    versions: dict[str, str]
+
+
+def this_machine() -> Machine:
+    """The machine that this process runs on; `threads` are the cores that it may use."""
+    versions = {name: version for name in _RUNTIMES if (version := _version(name))}
+    return Machine(
+        cpu=_cpu_model(),
+        capabilities=_capabilities() if "openvino" in versions else (),
+        threads=len(os.sched_getaffinity(0)),
+        has_nvidia_gpu=Path("/proc/driver/nvidia").exists(),
+        versions=versions,
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _capabilities() -> tuple[str, ...]:
+    import openvino
+
+    offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(sorted(str(name) for name in offered))
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.machine()

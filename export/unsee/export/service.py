@@ -1,0 +1,76 @@
+"""How an exported graph is served by its engine: `config.pbtxt` and, for TensorRT, `model.plan`.
+
+Knows what an engine needs beside the ONNX file; knows not why it was chosen.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from unsee.export.atomic_write import locked, write_file
+from unsee.export.engine import Engine, graph_precision, shapes_kept
+from unsee.export.engine_subjects import ExportedGraph, call_sizes
+from unsee.export.graphs import VideoUNetGraph
+from unsee.export.model_config import Service, graph_config, pbtxt, video_unet_config
+from unsee.export.parity import ParityReport
+from unsee.training.base import Base
+
+
+def write_service(
+    exported: ExportedGraph,
+    model: Any,
+    engine: Engine,
+    base: Base,
+    progress: Callable[[str], None],
+) -> None:
+    """Make the folder of `exported`, which is `model`, servable by `engine`.
+
+    What has not changed is not touched. Raises what TensorRT's builder and its parity check raise
+    where that is the engine.
+    """
+    model_dir = exported.version_dir.parent
+    with locked(model_dir):
+        if engine.name == "tensorrt":
+            progress(f"building {engine} of {exported.graph.name}")
+            _build_plan(exported, model, engine, base)
+        config = _config(exported, _service(exported, engine, base))
+        write_file(model_dir / "config.pbtxt", pbtxt(config).encode())
+
+
+def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:
+    if not engine.compiles_shapes:
+        return Service(engine)
+    files = exported.version_dir.glob(f"{exported.file.name}*")
+    graph_bytes = sum(file.stat().st_size for file in files)
+    return Service(engine, shapes_kept(graph_bytes), call_sizes(exported.graph, base))
+
+
+def _config(exported: ExportedGraph, service: Service) -> Any:
+    if isinstance(exported.graph, VideoUNetGraph):
+        config = video_unet_config(exported.graph, service)
+    else:
+        config = graph_config(exported.graph, exported.graph.name, service)
+    if service.engine.name != "tensorrt":
+        return config
+    from unsee.export.tensorrt.config import tensorrt_config
+
+    return tensorrt_config(config)
+
+
+def _build_plan(exported: ExportedGraph, model: Any, engine: Engine, base: Base) -> None:
+    """Build the TensorRT engine beside the ONNX file unless just that one is there."""
+    import torch
+
+    from unsee.export.tensorrt.build import current_device
+    from unsee.export.tensorrt.engine_parity import engine_parity
+    from unsee.export.tensorrt.kept_engine import kept_engine
+    from unsee.export.tensorrt.runner import EngineRunner
+
+    graph, precision = exported.graph, graph_precision((engine,))
+    profile = graph.profile(base.spec.clip, base.spec.limits)
+
+    def check(plan: bytes) -> ParityReport:
+        run = EngineRunner(graph, plan)
+        return engine_parity(graph, model, run, profile, precision, torch.device("cuda"))
+
+    device, folder = current_device(), exported.version_dir
+    kept_engine(graph, exported.file, exported.digest, precision, profile, device, folder, check)
