@@ -1,0 +1,290 @@
+"""The gateway over HTTP: clips as server-sent events, and what operators ask.
+
+Nothing is passed through by path: what is no route here does not exist. Knows how HTTP says things,
+not what is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from unsee.client.clip import Clip
+from unsee.client.wire import MODEL
+from unsee.serving.gateway.core import Gateway
+from unsee.serving.gateway.credentials import Presented
+from unsee.serving.gateway.refusal import Refusal, gateway_failed
+from unsee.serving.gateway.request import read_json
+from unsee.serving.gateway.settings import Tenant
+from unsee.serving.gateway.upstream import Answer
+
+CERTIFICATE_NAME = "unsee.certificate_name"
+"""Where the connection puts the common name of its client certificate, in the ASGI scope."""
+BREAK_OFF = "unsee.break_off"
+"""Where the connection puts the function that ends it, whatever is still to be sent."""
+CODES = {
+    "INVALID_ARGUMENT": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+STATUS_OF_CODE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class HttpFront:
+    """The routes, over one core."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._limits = gateway.settings.limits
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/livez", _guarded(self._live)),
+            Route("/readyz", _guarded(self._ready)),
+            Route("/metrics", _guarded(self._metrics)),
+            Route("/v2/policies", _guarded(self._policies)),
+            Route("/v2/status", _guarded(self._status)),
+            Route(
+                f"/v2/models/{MODEL}/generate_stream", _guarded(self._generate), methods=["POST"]
+            ),
+        ]
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+        app.router.redirect_slashes = False
+        return app
+
+    async def _live(self, request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, request: Request) -> Response:
+        if self._gateway.draining:
+            return JSONResponse({"ready": False, "reason": "the gateway is going down"}, 503)
+        health = await self._gateway.readiness.health()
+        answer = {"ready": health.ready, "reason": health.sentence}
+        return JSONResponse(answer, 200 if health.ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        self._gateway.operator("http", presented(request))
+        return Response(self._gateway.metrics.text(), media_type=METRICS_TYPE)
+
+    async def _status(self, request: Request) -> Response:
+        self._gateway.operator("http", presented(request))
+        health = await self._gateway.readiness.health()
+        models = {"text_to_video": health.model, "encoders": dict(health.encoders)}
+        answer = {"ready": health.ready and not self._gateway.draining, "models": models}
+        return JSONResponse(answer | self._gateway.status())
+
+    async def _policies(self, request: Request) -> Response:
+        tenant = self._gateway.authenticate("http", presented(request))
+        policies = [
+            self._gateway.repository.describe(policy, with_eligible=tenant.may_pin_revision)
+            for policy in tenant.policies
+        ]
+        return JSONResponse({"default_policy": tenant.policy_by_default, "policies": policies})
+
+    async def _generate(self, request: Request) -> Response:
+        tenant = self._gateway.authenticate("http", presented(request))
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise _invalid("send the request as content-type: application/json")
+        body = await self._body(request)
+        return ClipStream(self._answers(tenant, body), self._limits.read_timeout_s)
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body, if it is small enough and comes in time."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.read_timeout_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self._limits.max_request_bytes:
+                        raise _too_large(self._limits.max_request_bytes)
+        except TimeoutError:
+            raise Refusal(
+                "DEADLINE_EXCEEDED", "too_slow", "the request did not arrive in time"
+            ) from None
+        return bytes(body)
+
+    async def _answers(self, tenant: Tenant, body: bytes) -> AsyncGenerator[Answer, None]:
+        try:
+            asked, invalid = read_json(body), None
+        except Refusal as refusal:  # raised again where it is accounted for
+            asked, invalid = None, refusal
+
+        def read() -> tuple[Any, str]:
+            if asked is None:
+                raise invalid or gateway_failed()
+            return asked.clip, asked.id
+
+        deadline = self._gateway.deadline(asked.timeout_s if asked else None)
+        async with aclosing(self._gateway.clip("http", tenant, read, deadline)) as answers:
+            async for answer in answers:
+                answer.message.id = asked.id if asked else ""
+                yield answer
+
+
+class ClipStream(Response):
+    """Events of one clip as server-sent events; a refusal before the first one is a status.
+
+    The caller's going away closes the events at once; one that does not read is cut off.
+    """
+
+    def __init__(self, answers: AsyncGenerator[Answer, None], write_timeout_s: float) -> None:
+        super().__init__()
+        self._answers = answers
+        self._write_timeout_s = write_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, or as many as the caller stays for."""
+        sending = asyncio.ensure_future(self._send(scope, receive, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        except TimeoutError:  # closing would wait until the caller has read the rest
+            scope[BREAK_OFF]()
+        finally:
+            sending.cancel()
+            gone.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        async with aclosing(self._answers) as answers:
+            try:
+                async for answer in answers:
+                    if not started:
+                        await self._write(send, _START)
+                        started = True
+                    await self._write(send, _body(_sse(answer), more=True))
+            except Refusal as refusal:
+                if not started:
+                    await refusal_response(refusal)(scope, receive, send)
+                    return
+                await self._write(send, _body(_event("error", _error(refusal)), more=True))
+        await self._write(send, _body(b"", more=False))
+
+    async def _write(self, send: Send, message: dict[str, Any]) -> None:
+        async with asyncio.timeout(self._write_timeout_s):
+            await send(message)
+
+
+def presented(request: Request) -> Presented:
+    """What the caller showed; two `authorization` headers count as none."""
+    authorization = request.headers.getlist("authorization")
+    return Presented(
+        authorization[0] if len(authorization) == 1 else None,
+        request.scope.get(CERTIFICATE_NAME),
+    )
+
+
+def refusal_response(refusal: Refusal) -> Response:
+    """The refusal as JSON with its HTTP status; when asking again helps, in `Retry-After`."""
+    headers = {}
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(refusal.retry_after_s))
+    if refusal.status == "UNAUTHENTICATED":
+        headers["www-authenticate"] = "Bearer"
+    if refusal.reason in ("too_large", "too_slow"):
+        headers["connection"] = "close"
+    code = 413 if refusal.reason == "too_large" else CODES[refusal.status]
+    return JSONResponse({"error": _error(refusal)}, code, headers)
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    async def call(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refusal as refusal:
+            return refusal_response(refusal)
+
+    return call
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    status = STATUS_OF_CODE.get(code, "INVALID_ARGUMENT")
+    sentence = "this method is not served here" if code == 405 else "there is nothing here"
+    return JSONResponse({"error": {"status": status, "message": sentence}}, code)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sse(answer: Answer) -> bytes:
+    event = answer.event
+    named = {"id": answer.message.id} if answer.message.id else {}
+    if not isinstance(event, Clip):
+        steps = {"step": event.step, "num_inference_steps": event.num_inference_steps}
+        return _event("progress", named | steps)
+    return _event(
+        "result",
+        named
+        | {
+            "record": event.record.model_dump(mode="json"),
+            "clip": {"format": "npy", "base64": base64.b64encode(_npy(event)).decode("ascii")},
+        },
+    )
+
+
+def _npy(clip: Clip) -> bytes:
+    content = io.BytesIO()
+    np.save(content, clip.frames, allow_pickle=False)
+    return content.getvalue()
+
+
+def _event(name: str, content: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+
+
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),
+    ],
+}
+
+
+def _body(content: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+def _error(refusal: Refusal) -> dict[str, str]:
+    return {"status": refusal.status, "message": str(refusal)}
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "request", message)
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "too_large", f"a request has at most {max_bytes} bytes")

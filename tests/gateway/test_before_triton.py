@@ -1,0 +1,174 @@
+"""The gateway before the real tritonserver: clips, ways round it, a process that dies."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from gateway_fakes import TOKENS, tenants, wait_until
+from serving_fakes import write_fake_repository
+from unsee.client import Client, RequestRejected
+from unsee.client.wire import build_request
+from unsee.serving.gateway.server import running
+from unsee.serving.gateway.settings import Settings
+from unsee.serving.gateway.tracing import NoTracer
+from unsee.serving.triton import ServerSettings, TritonServer
+
+pytestmark = pytest.mark.triton
+WHO = (("authorization", f"Bearer {TOKENS['kids']}"), ("triton_grpc_error", "true"))
+
+
+class Before:
+    """A gateway before a real server, in an event loop of its own."""
+
+    def __init__(self, settings):
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._running = running(settings, NoTracer())
+        self.gateway, self.addresses = self._do(self._running.__aenter__())
+
+    def _do(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def stop(self):
+        self._do(self._running.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateway")
+    repository = write_fake_repository(folder / "repository", unet_work=4)
+    settings = ServerSettings.on_free_ports(
+        repository, folder / "triton.log", ready_timeout_s=300.0, threads=1
+    )
+    with TritonServer(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def before(triton):
+    content = {
+        "triton": triton.settings.grpc_url,
+        "repository": triton.settings.repository_dir,
+        "grpc": "127.0.0.1:0",
+        "http": "127.0.0.1:0",
+        "tenants": tenants(studio={"policies": ["base", "family"], "default_policy": "base"}),
+        "limits": {"drain_timeout_s": 2.0},
+    }
+    before = Before(Settings.model_validate(content))
+    yield before
+    before.stop()
+
+
+@pytest.fixture
+def client(before):
+    with Client(before.addresses.grpc, token=TOKENS["kids"], timeout_s=60) as client:
+        yield client
+
+
+def readiness(before):
+    try:
+        with urllib.request.urlopen(f"http://{before.addresses.http}/readyz", timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def test_clips_come_through_as_they_are(client, triton):
+    through = client.generate("a cat", seed=5)
+    with Client(triton.settings.grpc_url, timeout_s=60) as direct:
+        straight = direct.generate("a cat", seed=5, policy="family")
+    assert through.frames.tobytes() == straight.frames.tobytes()
+    assert through.record.policy == "family"
+    assert through.record.revision == 1
+
+
+def test_the_limits_of_the_base_are_told_in_the_models_words(client):
+    with pytest.raises(RequestRejected, match="height") as caught:
+        client.generate("a cat", height=17)
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+def test_the_operators_methods_are_closed(before):
+    with InferenceServerClient(before.addresses.grpc) as operator:
+        for ask in (
+            operator.get_model_repository_index,
+            lambda: operator.load_model("text_to_video", config="{}"),
+            lambda: operator.unload_model("text_to_video"),
+            lambda: operator.register_system_shared_memory("a", "/a", 8),
+            operator.get_system_shared_memory_status,
+            lambda: operator.get_model_config("text_to_video"),
+            operator.get_inference_statistics,
+            lambda: operator.update_trace_settings("text_to_video", {"trace_level": ["TENSORS"]}),
+            lambda: operator.update_log_settings({"log_file": "/tmp/x"}),
+        ):
+            with pytest.raises(InferenceServerException, match="not served by the gateway"):
+                ask()
+
+
+def test_metadata_that_crashes_this_triton_does_not_reach_it(before, triton):
+    with grpc.insecure_channel(before.addresses.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        def ask(k):
+            values = {"prompt": "a cat", "num_inference_steps": 1 if k % 2 else 999}
+            with contextlib.suppress(grpc.RpcError):
+                list(stub.ModelStreamInfer(iter([build_request(values)]), metadata=WHO, timeout=60))
+
+        threads = [threading.Thread(target=ask, args=(k,)) for k in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert stub.ServerReady(service_pb2.ServerReadyRequest()).ready
+    assert triton.exit_code() is None
+
+
+def test_what_may_be_known_of_a_policy(before):
+    request = urllib.request.Request(
+        f"http://{before.addresses.http}/v2/policies",
+        headers={"authorization": f"Bearer {TOKENS['studio']}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        told = json.loads(answer.read())
+    assert told["default_policy"] == "base"
+    family = {"policy": "family", "active_revision": 1, "eligible_revisions": [1, 2]}
+    assert told["policies"][1] == family | {"unsees": ["Blimbo"]}
+
+
+def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, client, triton):
+    assert readiness(before) == 200
+    events = client.stream("a cat", num_inference_steps=12)
+    next(events)
+    os.kill(stub_of("text_to_video", triton), signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(RequestRejected) as caught:
+        list(events)
+    assert caught.value.status == "UNAVAILABLE"
+    assert time.monotonic() - started < 30
+    wait_until(lambda: readiness(before) == 503, timeout_s=60)
+    assert before.gateway.admission.running == 0
+
+
+def stub_of(model, triton):
+    """The process that runs a Python model of this very server."""
+    repository = str(triton.settings.repository_dir)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if "python_backend_stub" in arguments and f"{repository}/{model}/" in arguments:
+                    return int(folder.name)
+    raise AssertionError(f"no process of {model}")

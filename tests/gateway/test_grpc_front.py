@@ -1,0 +1,384 @@
+"""The gateway over gRPC: clips pass, and every way round it ends in one sentence."""
+
+import asyncio
+import struct
+import time
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from gateway_fakes import FRAMES, TOKENS, error, good_answer, progress, result, wait_until
+from unsee.client import Client, Progress, RequestRejected
+from unsee.client.wire import build_request
+
+METHODS = sorted(
+    service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name.keys()
+)
+SERVED = {
+    "ServerLive",
+    "ServerReady",
+    "ServerMetadata",
+    "ModelReady",
+    "ModelMetadata",
+    "ModelStreamInfer",
+}
+WHO = (("authorization", f"Bearer {TOKENS['kids']}"),)
+
+
+@pytest.fixture
+def served(serve):
+    return serve(http=None, limits={"read_timeout_s": 1.0, "drain_timeout_s": 0.5})
+
+
+@pytest.fixture
+def client(served):
+    with Client(served.addresses.grpc, token=TOKENS["kids"], timeout_s=20) as client:
+        yield client
+
+
+@pytest.fixture
+def studio(served):
+    with Client(served.addresses.grpc, token=TOKENS["studio"], timeout_s=20) as client:
+        yield client
+
+
+@pytest.fixture
+def channel(served):
+    with grpc.insecure_channel(served.addresses.grpc) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel):
+    return service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+def stream(stub, *requests, metadata=WHO, timeout=20):
+    return list(stub.ModelStreamInfer(iter(requests), metadata=metadata, timeout=timeout))
+
+
+def refused(call, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*arguments, **options)
+    details = caught.value.details()
+    assert "Traceback" not in details
+    assert ".py" not in details
+    return caught.value.code().name, details
+
+
+def test_a_clip_passes_with_its_progress(client, served):
+    *steps, clip = client.stream("a cat", seed=7, num_inference_steps=3)
+    assert steps == [Progress(k, 3) for k in (1, 2, 3)]
+    np.testing.assert_array_equal(clip.frames, FRAMES)
+    assert clip.record.policy == "family"
+
+
+def test_only_inputs_reach_triton_and_the_policy_is_always_named(stub, served):
+    request = build_request({"prompt": "a cat"})
+    request.id = "mine"
+    metadata = (*WHO, ("triton_grpc_error", "true"), ("x-other", "1"))
+    answers = stream(stub, request, metadata=metadata)
+    (seen,) = served.triton.streams
+    assert {t.name for t in seen.inputs} == {"prompt", "policy"}
+    assert seen.id not in ("", "mine")
+    assert {a.infer_response.id for a in answers} == {"mine"}
+    (metadata,) = served.triton.metadata
+    assert not {"authorization", "triton_grpc_error", "x-other"} & metadata.keys()
+
+
+def test_equal_ids_of_two_tenants_do_not_meet(stub, served):
+    request = build_request({"prompt": "a cat", "policy": "family"})
+    request.id = "same"
+    stream(stub, request)
+    stream(stub, request, metadata=(("authorization", f"Bearer {TOKENS['studio']}"),))
+    first, second = served.triton.streams
+    assert first.id != second.id
+
+
+def test_several_requests_of_one_stream_are_answered_in_turn(stub):
+    requests = [build_request({"prompt": prompt}) for prompt in ("a", "b")]
+    for number, request in enumerate(requests):
+        request.id = str(number)
+    ids = [answer.infer_response.id for answer in stream(stub, *requests)]
+    assert ids == ["0"] * 4 + ["1"] * 4
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - SERVED))
+def test_every_other_method_of_triton_is_closed(channel, served, name):
+    call = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+    status, details = refused(call, b"", metadata=WHO)
+    assert (status, details) == ("PERMISSION_DENIED", "this method is not served by the gateway")
+    assert served.triton.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/inference.GRPCInferenceService/modelstreaminfer",
+        "/inference.GRPCInferenceService//ModelStreamInfer",
+        "/inference.grpcinferenceservice/ModelStreamInfer",
+        "/grpc.health.v1.Health/Check",
+        "/x",
+    ],
+)
+def test_what_is_no_method_is_said_to_be_none(channel, path):
+    assert refused(channel.unary_unary(path), b"", metadata=WHO)[0] == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        (("authorization", "Bearer wrong"),),
+        (("authorization", f"Basic {TOKENS['kids']}"),),
+        (("authorization", f"Bearer {TOKENS['kids']}x"),),
+        (*WHO, ("authorization", f"Bearer {TOKENS['studio']}")),
+        (("authorization", "Bearer"),),
+        (("authorization", ""),),
+    ],
+)
+def test_who_is_not_known_gets_nothing(stub, served, metadata):
+    request = build_request({"prompt": "a cat"})
+    assert refused(stream, stub, request, metadata=metadata)[0] == "UNAUTHENTICATED"
+    for ask in (
+        lambda: stub.ModelMetadata(
+            service_pb2.ModelMetadataRequest(name="text_to_video"), metadata=metadata
+        ),
+        lambda: stub.ServerMetadata(service_pb2.ServerMetadataRequest(), metadata=metadata),
+    ):
+        assert refused(ask)[0] == "UNAUTHENTICATED"
+    assert served.triton.streams == []
+
+
+@pytest.mark.parametrize(
+    "policy", ["base", "studio-x", "", "family ", "FAMILY", "../family", "b\0"]
+)
+def test_a_caller_bound_to_a_policy_gets_no_other(client, served, policy):
+    with pytest.raises(RequestRejected, match="may not ask for the policy") as caught:
+        client.generate("a cat", policy=policy)
+    assert caught.value.status == "PERMISSION_DENIED"
+    assert served.triton.streams == []
+
+
+def test_who_may_choose_gets_what_it_names_and_else_its_default(studio):
+    assert studio.generate("a").record.policy == "studio-x"
+    assert studio.generate("a", policy="base").record.policy == "base"
+
+
+def test_a_revision_is_for_those_who_may_pin_one(client, studio):
+    with pytest.raises(RequestRejected, match="may not choose a revision"):
+        client.generate("a", revision=1)
+    assert studio.generate("a", revision=1).record.policy == "studio-x"
+
+
+def test_an_operator_without_policies_gets_no_clip(served):
+    with (
+        Client(served.addresses.grpc, token=TOKENS["admin"]) as admin,
+        pytest.raises(RequestRejected, match="its policies: none"),
+    ):
+        admin.generate("a")
+
+
+@pytest.mark.parametrize(
+    "model", ["text_encoder_base", "video_unet", "vae_decoder", "", "TEXT_TO_VIDEO"]
+)
+def test_inner_models_are_out_of_reach(stub, served, model):
+    request = build_request({"prompt": "a cat"})
+    request.model_name = model
+    assert refused(stream, stub, request)[0] == "PERMISSION_DENIED"
+    asked = service_pb2.ModelMetadataRequest(name=model)
+    assert refused(stub.ModelMetadata, asked, metadata=WHO)[0] == "PERMISSION_DENIED"
+    asked = service_pb2.ModelReadyRequest(name=model)
+    assert refused(stub.ModelReady, asked, metadata=WHO)[0] == "PERMISSION_DENIED"
+    assert served.triton.streams == []
+
+
+def changed(**changes):
+    request = build_request({"prompt": "a cat", "seed": 1})
+    for path, value in changes.items():
+        match path:
+            case "parameter":
+                request.parameters[value].int64_param = 1
+            case "input_parameter":
+                request.inputs[0].parameters[value].string_param = "region"
+            case "output_parameter":
+                output = request.outputs.add(name="frames")
+                output.parameters[value].string_param = "region"
+            case "output":
+                request.outputs.add(name=value)
+            case "datatype":
+                request.inputs[1].datatype = value
+            case "shape":
+                request.inputs[1].shape[:] = value
+            case "raw":
+                request.raw_input_contents[1] = value
+            case "raw_prompt":
+                request.raw_input_contents[0] = value
+            case "name":
+                request.inputs[1].name = value
+            case "version":
+                request.model_version = value
+            case "id":
+                request.id = value
+            case "no_raw":
+                del request.raw_input_contents[:]
+    return request
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parameter": "shared_memory_region"},
+        {"parameter": "sequence_id"},
+        {"parameter": "priority"},
+        {"parameter": "timeout"},
+        {"parameter": "triton_enable_empty_final_response"},
+        {"input_parameter": "shared_memory_region"},
+        {"input_parameter": "shared_memory_byte_size"},
+        {"output_parameter": "shared_memory_region"},
+        {"output_parameter": "classification"},
+        {"output": "encoder_hidden_states"},
+        {"datatype": "INT32"},
+        {"datatype": "FP64"},
+        {"datatype": ""},
+        {"shape": [1, 1]},
+        {"shape": [2**62]},
+        {"shape": [-1]},
+        {"shape": []},
+        {"raw": b""},
+        {"raw": b"x" * 9},
+        {"raw_prompt": struct.pack("<I", 2**32 - 1) + b"a"},
+        {"raw_prompt": b"\x01\x00\x00"},
+        {"raw_prompt": struct.pack("<I", 2) + b"\xc3\x28"},
+        {"name": "prompt"},
+        {"name": "input_ids"},
+        {"id": "a" * 200},
+        {"id": "line\nbreak"},
+        {"no_raw": True},
+    ],
+    ids=str,
+)
+def test_only_known_inputs_of_the_right_type_pass(stub, served, change):
+    status, details = refused(stream, stub, changed(**change))
+    assert status == "INVALID_ARGUMENT"
+    assert len(details) < 300
+    assert served.triton.streams == []
+
+
+def test_another_version_of_the_model_is_not_served(stub):
+    assert refused(stream, stub, changed(version="2"))[0] == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_guidance_must_be_finite(client, value):
+    with pytest.raises(RequestRejected, match="finite"):
+        client.generate("a", guidance_scale=value)
+
+
+@pytest.mark.parametrize("message", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", bytes(100), b"\x08\x96"])
+def test_malformed_bytes_are_an_argument(channel, message):
+    for name in ("ModelMetadata", "ModelReady"):
+        call = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+        assert refused(call, message, metadata=WHO)[0] in ("INVALID_ARGUMENT", "PERMISSION_DENIED")
+    call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    answer = refused(lambda: list(call(iter([message]), metadata=WHO)))
+    assert answer[0] in ("INVALID_ARGUMENT", "PERMISSION_DENIED")
+
+
+def test_a_big_message_is_refused(stub, served):
+    request = build_request({"prompt": "a" * 100_000})
+    assert refused(stream, stub, request)[0] == "RESOURCE_EXHAUSTED"
+    request = build_request({"prompt": "a" * 20_000})
+    assert refused(stream, stub, request)[0] == "INVALID_ARGUMENT"
+    assert served.triton.streams == []
+
+
+def test_a_big_message_that_is_small_on_the_wire_is_refused(served):
+    request = build_request({"prompt": "a" * 10_000_000})
+    channel = grpc.insecure_channel(served.addresses.grpc, compression=grpc.Compression.Gzip)
+    with channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert refused(stream, stub, request)[0] == "RESOURCE_EXHAUSTED"
+
+
+def test_big_metadata_is_refused(stub, served):
+    metadata = (*WHO, ("x-big", "a" * 20_000))
+    request = build_request({"prompt": "a cat"})
+    assert refused(stream, stub, request, metadata=metadata)[0] in (
+        "RESOURCE_EXHAUSTED",
+        "INTERNAL",
+    )
+    assert served.triton.streams == []
+
+
+def test_a_stream_that_brings_no_request_is_ended(served, stub):
+    def silent():
+        time.sleep(5)
+        yield build_request({"prompt": "late"})
+
+    started = time.monotonic()
+    call = stub.ModelStreamInfer(silent(), metadata=WHO, timeout=20)
+    assert refused(list, call)[0] == "INVALID_ARGUMENT"
+    assert time.monotonic() - started < 4
+
+
+def test_leaving_cancels_in_triton_and_frees_the_place(client, served):
+    async def slow(inputs, context):
+        await context.write(progress(1))
+        await asyncio.Event().wait()
+
+    served.triton.answer = slow
+    events = client.stream("a")
+    next(events)
+    assert served.gateway.admission.running == 1
+    events.close()
+    assert served.triton.cancelled.wait(5)
+    wait_until(lambda: served.gateway.admission.running == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "sentence"),
+    [
+        ("INVALID_ARGUMENT: height must be 64", "INVALID_ARGUMENT", "height must be 64"),
+        ("INTERNAL: the server failed; its log says why", "INTERNAL", "the server failed"),
+        ('NOT_FOUND: there is no policy "x"; it has: base, secret', "NOT_FOUND", "no such policy"),
+        ("failed at /srv/models/model.py line 3", "UNAVAILABLE", "does not answer as it should"),
+    ],
+)
+def test_the_models_sentences_pass_and_tritons_own_do_not(client, served, text, status, sentence):
+    async def refuse(inputs, context):
+        await context.write(error(text))
+
+    served.triton.answer = refuse
+    with pytest.raises(RequestRejected, match=sentence) as caught:
+        client.generate("a")
+    assert caught.value.status == status
+    assert "/srv" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_what_triton_adds_to_an_answer_stays_behind(stub, served):
+    async def chatty(inputs, context):
+        answer = result(inputs)
+        answer.infer_response.parameters["triton_final_response"].bool_param = True
+        answer.infer_response.outputs.add(name="hidden", datatype="UINT8", shape=[1])
+        answer.infer_response.raw_output_contents.append(b"x")
+        await context.write(answer)
+
+    served.triton.answer = chatty
+    (answer,) = stream(stub, build_request({"prompt": "a"}))
+    assert {output.name for output in answer.infer_response.outputs} == {"event", "frames"}
+    assert not answer.infer_response.parameters
+
+
+def test_health_needs_no_token_and_tells_the_truth(stub, served):
+    assert stub.ServerLive(service_pb2.ServerLiveRequest()).live
+    assert stub.ServerReady(service_pb2.ServerReadyRequest()).ready
+    asked = service_pb2.ModelReadyRequest(name="text_to_video", version="1")
+    assert stub.ModelReady(asked, metadata=WHO).ready
+    assert stub.ModelMetadata(
+        service_pb2.ModelMetadataRequest(name="text_to_video"), metadata=WHO
+    ).versions == ["1"]
+    assert served.triton.answer is good_answer

@@ -1,0 +1,416 @@
+"""The gateway over HTTP: events, statuses, and every way round it."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from gateway_fakes import FRAMES, RECORD, TOKENS, error, event, progress, result, wait_until
+from unsee.client.wire import INPUTS
+from unsee.serving.gateway.request import ClipRequest, HttpRequest, read_json
+
+PATH = "/v2/models/text_to_video/generate_stream"
+
+
+@pytest.fixture
+def served(serve):
+    return serve(grpc=None, limits={"read_timeout_s": 1.0, "drain_timeout_s": 1.0})
+
+
+def ask(served, path=PATH, body=None, *, who="kids", method=None, content="application/json"):
+    """(status, headers, body) of one request; a dict is sent as JSON, bytes as they are."""
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    headers = {} if who is None else {"authorization": f"Bearer {TOKENS.get(who, who)}"}
+    if data is not None:
+        headers["content-type"] = content
+    url = f"http://{served.addresses.http}{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, response.headers, response.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.headers, refusal.read()
+
+
+def refused(served, *arguments, **options):
+    """(HTTP status, gRPC status, sentence)"""
+    code, _, body = ask(served, *arguments, **options)
+    told = json.loads(body)["error"]
+    assert told.keys() == {"status", "message"}
+    assert "Traceback" not in told["message"]
+    assert ".py" not in told["message"]
+    return code, told["status"], told["message"]
+
+
+def events(body):
+    """[(name, content)] of a server-sent stream."""
+    found = []
+    for block in body.decode().split("\n\n")[:-1]:
+        name, data = block.split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+def raw(served, data, *, close=False, timeout=20):
+    """What the server answers to bytes on a socket, until it closes."""
+    host, port = served.addresses.http.split(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+        connection.sendall(data)
+        if close:
+            return b""
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def test_a_clip_comes_as_events(served):
+    code, headers, body = ask(served, body={"prompt": "a cat", "seed": 7, "guidance_scale": 3})
+    assert code == 200
+    assert headers["content-type"] == "text/event-stream"
+    *steps, (name, content) = events(body)
+    assert steps == [("progress", {"step": k, "num_inference_steps": 3}) for k in (1, 2, 3)]
+    assert name == "result"
+    assert content["record"]["policy"] == "family"
+    assert content["clip"]["format"] == "npy"
+    frames = np.load(io.BytesIO(base64.b64decode(content["clip"]["base64"])), allow_pickle=False)
+    np.testing.assert_array_equal(frames, FRAMES)
+
+
+def test_the_callers_id_comes_back(served):
+    found = events(ask(served, body={"prompt": "a cat", "id": "mine"})[2])
+    assert {content["id"] for _, content in found} == {"mine"}
+    assert served.triton.streams[0].id != "mine"
+
+
+def test_who_does_not_read_holds_no_place_and_is_cut_off(served):
+    async def big(inputs, context):
+        frames = np.zeros((8, 1024, 1024, 3), np.uint8)
+        made = RECORD | {"num_frames": 8, "height": 1024, "width": 1024}
+        await context.write(event({"type": "result", "record": made}, frames))
+
+    served.triton.answer = big
+    host, port = served.addresses.http.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(posting(b'{"prompt": "a"}'))
+        wait_until(lambda: served.triton.streams != [])
+        wait_until(lambda: served.gateway.admission.running == 0)
+        time.sleep(2.0)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(1 << 20):
+                received += len(chunk)
+        assert received < 8 * 1024 * 1024 * 3
+
+
+def posting(body):
+    """A request for a clip as bytes."""
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def test_json_has_the_inputs_of_the_model():
+    assert set(ClipRequest.model_fields) == set(INPUTS)
+    assert read_json(b'{"prompt": "a", "id": "x", "timeout_s": 2}').clip == ClipRequest(prompt="a")
+    assert set(HttpRequest.model_fields) - set(INPUTS) == {"id", "timeout_s"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"a"',
+        b"{",
+        b"{}",
+        b'{"prompt": 1}',
+        b'{"prompt": null}',
+        b'{"prompt": "a", "seed": "1"}',
+        b'{"prompt": "a", "seed": 1.5}',
+        b'{"prompt": "a", "seed": true}',
+        b'{"prompt": "a", "seed": 1e400}',
+        b'{"prompt": "a", "seed": 9223372036854775808}',
+        b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}",
+        b'{"prompt": "a", "num_frames": 2147483648}',
+        b'{"prompt": "a", "guidance_scale": NaN}',
+        b'{"prompt": "a", "guidance_scale": Infinity}',
+        b'{"prompt": "a", "guidance_scale": -Infinity}',
+        b'{"prompt": "a", "guidance_scale": 1e39}',
+        b'{"prompt": "a", "guidance_scale": "7"}',
+        b'{"prompt": "a", "policy": ["family"]}',
+        b'{"prompt": "a", "policy": {"$ne": ""}}',
+        b'{"prompt": "a", "model_name": "video_unet"}',
+        b'{"prompt": "a", "parameters": {}}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "a", "timeout_s": 0}',
+        b'{"prompt": "a", "timeout_s": NaN}',
+        b'{"prompt": "a", "id": "line\\nbreak"}',
+        b'{"prompt": "' + b"a" * 20_000 + b'"}',
+        b"[" * 50_000,
+    ],
+    ids=lambda body: repr(body[:50]),
+)
+def test_json_of_wrong_types_is_refused_by_field(served, body):
+    code, status, sentence = refused(served, body=body)
+    assert (code, status) == (400, "INVALID_ARGUMENT")
+    assert len(sentence) < 300
+    assert served.triton.streams == []
+
+
+def test_a_body_of_another_type_is_refused(served):
+    assert refused(served, body={"prompt": "a"}, content="text/plain")[0] == 400
+
+
+def test_a_big_body_is_refused_before_it_is_read(served):
+    assert refused(served, body=b'{"prompt": "' + b"a" * 70_000)[:2] == (413, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("path", [PATH, "/metrics", "/v2/status", "/v2/policies"])
+@pytest.mark.parametrize("who", [None, "wrong", ""])
+def test_who_is_not_known_gets_nothing(served, path, who):
+    body = {"prompt": "a"} if path == PATH else None
+    code, headers, _ = ask(served, path, body, who=who)
+    assert code == 401
+    assert headers["www-authenticate"] == "Bearer"
+    assert served.triton.streams == []
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v2/status"])
+def test_the_gateways_state_is_for_operators(served, path):
+    assert refused(served, path)[:2] == (403, "PERMISSION_DENIED")
+    assert ask(served, path, who="admin")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{"policy": "base"}, {"policy": "studio-x"}, {"revision": 1}, {"policy": ""}], ids=str
+)
+def test_what_is_not_permitted_is_refused(served, body):
+    assert refused(served, body={"prompt": "a"} | body)[:2] == (403, "PERMISSION_DENIED")
+    assert served.triton.streams == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//v2/models/text_to_video/generate_stream",
+        "/v2//models/text_to_video/generate_stream",
+        "/v2/models/text_to_video/generate_stream/",
+        "/v2/models/text_to_video/../video_unet/infer",
+        "/v2/models/text_to_video/%2e%2e/video_unet/infer",
+        "/v2/models/video_unet/infer",
+        "/v2/models/Text_To_Video/generate_stream",
+        "/V2/models/text_to_video/generate_stream",
+        "/v2/models/text_to_video/generate",
+        "/v2/models/text_to_video/infer",
+        "/v2/models/text_to_video/versions/1/generate_stream",
+        "/v2/repository/index",
+        "/v2/repository/models/text_to_video/load",
+        "/v2/repository/models/text_to_video/unload",
+        "/v2/systemsharedmemory/region/x/register",
+        "/v2/cudasharedmemory/status",
+        "/v2/trace/setting",
+        "/v2/logging",
+        "/v2/models/stats",
+        "/v2/models/text_to_video/config",
+        "/v2/models/text_to_video%00/generate_stream",
+        "/metrics/..",
+        "/%6Detrics%2f",
+    ],
+)
+def test_paths_that_are_no_route_lead_nowhere(served, path):
+    assert refused(served, path, {"prompt": "a"})[:2] == (404, "NOT_FOUND")
+    assert served.triton.streams == []
+    assert served.triton.calls == []
+
+
+def test_another_method_is_refused(served):
+    assert refused(served, method="GET")[0] == 405
+    assert refused(served, "/livez", {"prompt": "a"})[0] == 405
+
+
+def test_a_refusal_before_the_first_event_is_a_status(served):
+    async def refuse(inputs, context):
+        await context.write(error("INVALID_ARGUMENT: height must be a multiple of 8, not 3"))
+
+    served.triton.answer = refuse
+    code, status, sentence = refused(served, body={"prompt": "a", "height": 3})
+    assert (code, status) == (400, "INVALID_ARGUMENT")
+    assert sentence == "height must be a multiple of 8, not 3"
+
+
+def test_a_refusal_after_it_is_an_event(served):
+    async def fail(inputs, context):
+        await context.write(progress(1))
+        await context.write(error("INTERNAL: the server failed; its log says why"))
+
+    served.triton.answer = fail
+    code, _, body = ask(served, body={"prompt": "a"})
+    assert code == 200
+    assert [name for name, _ in events(body)] == ["progress", "error"]
+    assert events(body)[-1][1]["status"] == "INTERNAL"
+
+
+def test_leaving_cancels_in_triton_and_frees_the_place(served):
+    async def slow(inputs, context):
+        await asyncio.Event().wait()
+
+    served.triton.answer = slow
+    host, port = served.addresses.http.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(posting(b'{"prompt": "a"}'))
+        wait_until(lambda: served.triton.streams != [])
+    assert served.triton.cancelled.wait(5)
+    wait_until(lambda: served.gateway.admission.running == 0)
+
+
+def test_a_busy_gateway_says_when_to_come_back(serve):
+    served = serve(grpc=None, limits={"max_running": 1, "max_waiting": 0, "drain_timeout_s": 0.5})
+
+    async def slow(inputs, context):
+        await asyncio.Event().wait()
+
+    served.triton.answer = slow
+    threading.Thread(
+        target=ask, args=(served,), kwargs={"body": {"prompt": "a"}}, daemon=True
+    ).start()
+    wait_until(lambda: served.gateway.admission.running == 1)
+    started = time.monotonic()
+    code, headers, body = ask(served, body={"prompt": "b"})
+    assert time.monotonic() - started < 0.5
+    assert code == 429
+    assert int(headers["retry-after"]) >= 1
+    assert json.loads(body)["error"]["status"] == "RESOURCE_EXHAUSTED"
+
+
+def test_a_deadline_ends_a_clip(served):
+    async def slow(inputs, context):
+        await asyncio.Event().wait()
+
+    served.triton.answer = slow
+    started = time.monotonic()
+    code, status, _ = refused(served, body={"prompt": "a", "timeout_s": 0.3})
+    assert (code, status) == (504, "DEADLINE_EXCEEDED")
+    assert time.monotonic() - started < 3
+    assert served.triton.cancelled.wait(5)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"",
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{".encode(),
+    ],
+    ids=["head", "nothing", "body"],
+)
+def test_who_sends_slowly_is_cut_off(served, sent):
+    started = time.monotonic()
+    answer = raw(served, sent)
+    assert 0.5 < time.monotonic() - started < 8
+    assert answer == b"" or b'"DEADLINE_EXCEEDED"' in answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+    ],
+    ids=repr,
+)
+def test_what_is_no_http_gets_no_traceback(served, sent):
+    try:
+        answer = raw(served, sent[:40_000] + b"\r\nConnection: close\r\n\r\n")
+    except ConnectionResetError:
+        return
+    assert b"Traceback" not in answer
+    assert b" 500 " not in answer
+
+
+def test_health_needs_no_token(served):
+    assert ask(served, "/livez", who=None)[0] == 200
+    code, _, body = ask(served, "/readyz", who=None)
+    assert (code, json.loads(body)) == (200, {"ready": True, "reason": "ready"})
+
+
+@pytest.mark.parametrize("dead", ["model_alive", "encoders_alive"])
+def test_a_dead_process_behind_a_model_is_noticed(served, dead):
+    setattr(served.triton, dead, False)
+    code, _, body = ask(served, "/readyz", who=None)
+    assert code == 503
+    assert "answer" in json.loads(body)["reason"]
+    assert b"/srv" not in body
+
+
+def test_metrics_and_status_tell_what_happened(served):
+    ask(served, body={"prompt": "a"})
+    refused(served, body={"prompt": "a", "policy": "base"})
+    text = ask(served, "/metrics", who="admin")[2].decode()
+    ok = 'unsee_gateway_requests_total{front="http",outcome="ok",policy="family",tenant="kids"} 1.0'
+    assert ok in text
+    assert 'unsee_gateway_refusals_total{reason="permission",tenant="kids"} 1.0' in text
+    assert 'unsee_gateway_clips_total{policy="family",revision="2",tenant="kids"} 1.0' in text
+    assert 'unsee_gateway_stage_seconds_sum{stage="video_unet"} 0.7' in text
+    assert 'unsee_gateway_running{tenant="kids"} 0.0' in text
+    state = json.loads(ask(served, "/v2/status", who="admin")[2])
+    assert state["ready"] is True
+    assert state["models"]["encoders"] == {"base": True, "family": True, "studio-x": True}
+    assert state["running"] == 0
+
+
+def test_labels_do_not_grow_with_what_callers_send(served):
+    for k in range(20):
+        refused(served, body={"prompt": "a", "policy": f"p{k}"})
+        refused(served, body={"prompt": "a"}, who=f"wrong-{k}")
+    text = ask(served, "/metrics", who="admin")[2].decode()
+    lines = [line for line in text.splitlines() if line.startswith("unsee_gateway_requests_total")]
+    assert len(lines) == 2
+
+
+def test_a_swap_is_seen(served):
+    revision = 2
+
+    async def answer(inputs, context):
+        await context.write(result(inputs, revision=revision))
+
+    served.triton.answer = answer
+    ask(served, body={"prompt": "a"})
+    revision = 3
+    ask(served, body={"prompt": "a"})
+    state = json.loads(ask(served, "/v2/status", who="admin")[2])
+    assert state["incidents"][0]["what"] == "family: revision 2 -> 3"
+    text = ask(served, "/metrics", who="admin")[2].decode()
+    assert 'unsee_gateway_swaps_total{policy="family"} 1.0' in text
+
+
+def test_policies_are_those_of_the_caller(served):
+    told = json.loads(ask(served, "/v2/policies")[2])
+    assert told == {
+        "default_policy": "family",
+        "policies": [{"policy": "family", "active_revision": None}],
+    }
+
+
+def test_a_body_that_is_no_request_is_accounted_for(served):
+    refused(served, body=b"{")
+    text = ask(served, "/metrics", who="admin")[2].decode()
+    assert 'unsee_gateway_refusals_total{reason="request",tenant="kids"} 1.0' in text

@@ -1,0 +1,156 @@
+"""What a caller sees when Triton dies or falls silent, and when the gateway goes down."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import yaml
+
+from gateway_fakes import PATIENCE_S, TOKENS, progress, result, tenants, wait_until
+from unsee.client import Client, DeadlineExceeded, Progress, RequestRejected, UnseeError
+
+
+def client_of(served, who="kids", **options):
+    return Client(served.addresses.grpc, token=TOKENS[who], **options)
+
+
+async def one_step_and_silence(inputs, context):
+    await context.write(progress(1))
+    await asyncio.Event().wait()
+
+
+def test_a_triton_that_falls_silent_ends_the_clip(serve):
+    served = serve(http=None, limits={"idle_timeout_s": 0.3, "drain_timeout_s": 0.5})
+    served.triton.answer = one_step_and_silence
+    started = time.monotonic()
+    with client_of(served, timeout_s=20) as client:
+        events = client.stream("a")
+        assert next(events) == Progress(1, 3)
+        with pytest.raises(RequestRejected, match="does not answer as it should") as caught:
+            next(events)
+    assert caught.value.status == "UNAVAILABLE"
+    assert time.monotonic() - started < 5
+    assert served.triton.cancelled.wait(5)
+    wait_until(lambda: served.gateway.admission.running == 0)
+
+
+def test_a_triton_that_dies_in_a_clip_ends_it(serve):
+    served = serve(http=None, limits={"drain_timeout_s": 0.5})
+    served.triton.answer = one_step_and_silence
+    with client_of(served, timeout_s=20) as client:
+        events = client.stream("a")
+        next(events)
+        served.kill_triton()
+        with pytest.raises(RequestRejected) as caught:
+            next(events)
+        assert caught.value.status == "UNAVAILABLE"
+        with pytest.raises(RequestRejected) as caught:
+            client.generate("b", timeout_s=5)
+    assert caught.value.status == "UNAVAILABLE"
+    assert "refused" not in str(caught.value)
+    what = served.gateway.ledger.incidents[-1].what
+    assert "UNAVAILABLE" in what
+
+
+def test_the_callers_deadline_holds_in_the_queue_too(serve):
+    served = serve(http=None, limits={"max_running": 1, "drain_timeout_s": 0.5})
+    served.triton.answer = one_step_and_silence
+    with client_of(served) as first, client_of(served) as second:
+        events = first.stream("a", timeout_s=20)
+        next(events)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            second.generate("b", timeout_s=0.5)
+        assert time.monotonic() - started < 3
+        wait_until(lambda: served.gateway.admission.waiting == 0)
+        events.close()
+
+
+def test_a_longer_deadline_than_the_bound_is_cut(serve):
+    served = serve(http=None, limits={"max_deadline_s": 0.3, "drain_timeout_s": 0.5})
+    served.triton.answer = one_step_and_silence
+    with client_of(served) as client, pytest.raises(DeadlineExceeded):
+        client.generate("a", timeout_s=1000)
+
+
+def test_draining_lets_what_runs_finish_and_takes_nothing_new(serve):
+    served = serve(http=None, limits={"drain_timeout_s": 10.0})
+    go_on = threading.Event()
+
+    async def slow(inputs, context):
+        await context.write(progress(1))
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        await context.write(result(inputs))
+
+    served.triton.answer = slow
+    with client_of(served, timeout_s=20) as client:
+        events = client.stream("a")
+        next(events)
+        draining = threading.Thread(target=served.drain)
+        draining.start()
+        wait_until(lambda: served.gateway.draining)
+        with client_of(served, connect_timeout_s=2.0) as late, pytest.raises(UnseeError):
+            late.generate("b", timeout_s=5)
+        assert draining.is_alive()
+        go_on.set()
+        assert next(events).record.policy == "family"
+    draining.join(PATIENCE_S)
+    assert not draining.is_alive()
+
+
+def test_draining_ends_what_takes_too_long(serve):
+    served = serve(http=None, limits={"drain_timeout_s": 0.3})
+    served.triton.answer = one_step_and_silence
+    with client_of(served, timeout_s=20) as client:
+        events = client.stream("a")
+        next(events)
+        started = time.monotonic()
+        served.drain()
+        assert time.monotonic() - started < 5
+        with pytest.raises(UnseeError):
+            next(events)
+    assert served.triton.cancelled.wait(5)
+
+
+def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
+    served = serve(http=None)
+    config = {
+        "triton": served.settings.triton,
+        "grpc": "127.0.0.1:0",
+        "http": "127.0.0.1:0",
+        "tenants": tenants(),
+        "limits": {"drain_timeout_s": 1.0},
+    }
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unsee.client.command", "gateway", "--config", "gateway.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("ready: grpc 127.0.0.1:"), line + process.stderr.read()
+        url = line.split()[2].rstrip(",")
+        with Client(url, token=TOKENS["kids"], timeout_s=20) as client:
+            client.generate("a very secret prompt")
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, output) == (0, "stopped\n")
+    (logged,) = [json.loads(text) for text in errors.splitlines()]
+    assert (logged["tenant"], logged["outcome"], logged["revision"]) == ("kids", "ok", 2)
+    assert "secret" not in errors
+    assert TOKENS["kids"] not in errors
