@@ -64,6 +64,7 @@ def test_every_option_reaches_the_server_with_its_type(client, server):
         "height": 64,
         "width": 72,
         "scheduler": "DDIMScheduler",
+        "acceleration": "fast",
     }
     client.generate("ein Blümchen 🌼", **options)
     assert server.requests == [{"prompt": "ein Blümchen 🌼", **options}]

@@ -40,7 +40,8 @@ def test_json_is_one_object_with_the_record(server, tmp_path, capsys):
 def test_options_reach_the_server_under_its_names(server, tmp_path):
     options = ["--policy", "family", "--revision", 2, "--seed", 7, "--negative-prompt", "blur"]
     options += ["--steps", 9, "--guidance-scale", 2.5, "--frames", 5, "--height", 64]
-    options += ["--width", 72, "--scheduler", "DDIMScheduler", "-o", tmp_path / "clip.npy"]
+    options += ["--width", 72, "--scheduler", "DDIMScheduler", "--acceleration", "fast"]
+    options += ["-o", tmp_path / "clip.npy"]
     assert generate(server, *options) == 0
     assert server.requests == [
         {
@@ -55,8 +56,17 @@ def test_options_reach_the_server_under_its_names(server, tmp_path):
             "height": 64,
             "width": 72,
             "scheduler": "DDIMScheduler",
+            "acceleration": "fast",
         }
     ]
+
+
+def test_the_summary_names_an_acceleration(server, fake, tmp_path, capsys):
+    record = fake.RECORD | {"acceleration": "fast"}
+    answer = fake.event({"type": "result", "record": record}, fake.frames())
+    server.answer = lambda inputs, context: iter([answer])
+    assert generate(server, "-o", tmp_path / "clip.npy") == 0
+    assert "3 steps of DDIMScheduler, acceleration fast; 1.0 s" in capsys.readouterr().err
 
 
 def test_a_wrong_suffix_is_told_before_the_server_works(server, tmp_path, capsys):

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
 from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate, guide
@@ -52,7 +53,7 @@ def make_plan(fake_repository, base):
         request = parse_request(tensors, base)
         encoder = PolicyPointer(fake_repository).resolve("family", None)
         table = tables.table(request.scheduler, request.num_inference_steps)
-        return Plan(request, encoder, IDS, table)
+        return Plan(request, encoder, IDS, accelerated(table, PACES[request.acceleration]))
 
     return make
 
@@ -80,6 +81,15 @@ def test_without_guidance_only_the_prompt_is_run(make_plan, base, guidance_scale
     asyncio.run(generate(plan, graphs, base, lambda step: None))
     assert graphs.calls[0][2].tolist() == IDS[1:].tolist()
     assert graphs.calls[1][1] == (1, 4, 2, 2, 2)
+
+
+def test_an_accelerated_clip_reports_the_evaluations_that_it_makes(make_plan, base):
+    graphs, steps = FakeGraphs(), []
+    plan = make_plan(num_inference_steps=12, acceleration=b"fast")
+    _, record = asyncio.run(generate(plan, graphs, base, steps.append))
+    assert steps == list(range(1, plan.table.num_evaluations + 1)) == [1, 2, 3, 4, 5]
+    assert [call[0] for call in graphs.calls].count("video_unet") == 5
+    assert (record["acceleration"], record["num_inference_steps"]) == ("fast", 12)
 
 
 def test_guidance_extrapolates_from_the_unconditional_row():

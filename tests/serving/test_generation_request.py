@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from text_to_video.acceleration import PACES
 from text_to_video.base import read_base
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
@@ -38,6 +39,7 @@ def test_what_is_absent_gets_the_default(base):
     assert (request.num_frames, request.height, request.width) == (2, 16, 16)
     assert (request.scheduler, request.num_inference_steps) == ("DDIMScheduler", 4)
     assert request.guidance_scale == 3.5
+    assert request.acceleration == "none"
     assert 0 <= request.seed < 2**32
 
 
@@ -46,6 +48,12 @@ def test_what_is_given_is_taken_exactly(base):
     request = parse_request(tensors(prompt=b"x", seed=2**62, guidance_scale=7.1, **given), base)
     assert (request.seed, request.guidance_scale) == (2**62, 7.1)
     assert {name: getattr(request, name) for name in given} == given
+
+
+def test_every_acceleration_can_be_asked_for(base):
+    for name in PACES:
+        request = parse_request(tensors(prompt=b"x", acceleration=name.encode()), base)
+        assert request.acceleration == name
 
 
 @pytest.mark.parametrize(
@@ -61,6 +69,7 @@ def test_what_is_given_is_taken_exactly(base):
         ({"prompt": b"x", "num_frames": 0}, "num_frames must be between 1 and 6, not 0"),
         ({"prompt": b"x", "guidance_scale": np.nan}, "guidance_scale must be .*, not nan"),
         ({"prompt": b"x", "num_inference_steps": 13}, "num_inference_steps must be .*, not 13"),
+        ({"prompt": b"x", "acceleration": b"fasst"}, "no acceleration 'fasst'; .* none, bal"),
         ({"prompt": b"x", "scheduler": b"A\n"}, r"no scheduler 'A\\n'; this server has DDIM"),
     ],
 )

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 @click.option("--height", type=int, help="In pixels.")
 @click.option("--width", type=int, help="In pixels.")
 @click.option("--scheduler", help="A sampler that the server offers, such as DDIMScheduler.")
+@click.option(
+    "--acceleration",
+    help="A similar clip sooner, by fewer evaluations: none, balanced or fast. [default: none]",
+)
 @click.option("--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port.")
 @click.option(
     "-o",
@@ -98,9 +102,10 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
 
 def summary(record: GenerationRecord) -> str:
     """One line for a person: what made the clip and how long it took."""
+    pace = "" if record.acceleration == "none" else f", acceleration {record.acceleration}"
     return (
         f"policy {record.policy}, revision {record.revision}; seed {record.seed}; "
-        f"{record.num_inference_steps} steps of {record.scheduler}; "
+        f"{record.num_inference_steps} steps of {record.scheduler}{pace}; "
         f"{sum(record.seconds.values()):.1f} s"
     )
 

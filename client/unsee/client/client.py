@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from unsee.client.channel import connect
 from unsee.client.clip import Clip, Progress
 from unsee.client.errors import (
     Cancelled,
@@ -40,20 +42,44 @@ class Client:
         url: host and gRPC port, without a scheme.
         timeout_s: how long one clip may take in all, unless a call says otherwise.
         connect_timeout_s: how long reaching the server may take.
+        token: what a gateway knows the caller by; None: the environment's UNSEE_TOKEN, if set.
+        tls: encrypts the connection; also switched on by a `ca_certificate` and by UNSEE_TLS=1.
+        ca_certificate: PEM file of who signed the server's certificate. None: the environment's
+            UNSEE_CA_CERTIFICATE, if set, else gRPC's own roots.
+        client_certificate, client_key: PEM files that a gateway knows the caller by; they go
+            together, and with TLS.
+
+    Raises:
+        InputError: a file cannot be read, the options contradict each other, or the token would
+            travel over the network unencrypted.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, timeout_s: float = 600.0, connect_timeout_s: float = 5.0
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 600.0,
+        connect_timeout_s: float = 5.0,
+        token: str | None = None,
+        tls: bool = False,
+        ca_certificate: Path | str | None = None,
+        client_certificate: Path | str | None = None,
+        client_key: Path | str | None = None,
     ) -> None:
         self.url = url
         self.timeout_s = timeout_s
         self.connect_timeout_s = connect_timeout_s
-        self._channel = grpc.insecure_channel(
+        self._channel, self._metadata = connect(
             url,
-            options=[
+            [
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ],
+            token=token,
+            tls=tls,
+            ca_certificate=ca_certificate,
+            client_certificate=client_certificate,
+            client_key=client_key,
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -71,6 +97,7 @@ class Client:
         height: int | None = None,
         width: int | None = None,
         scheduler: str | None = None,
+        acceleration: str | None = None,
         timeout_s: float | None = None,
     ) -> Generator[Progress | Clip, None, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
@@ -95,6 +122,7 @@ class Client:
                 "height": height,
                 "width": width,
                 "scheduler": scheduler,
+                "acceleration": acceleration,
             }
         )
         return self._events(request, self.timeout_s if timeout_s is None else timeout_s)
@@ -134,6 +162,7 @@ class Client:
         call = self._stub.ModelStreamInfer(
             iter([request]),
             timeout=max(0.0, deadline - time.monotonic()),
+            metadata=self._metadata,
         )
         try:
             for answer in call:

@@ -36,6 +36,7 @@ class GenerationRecord(BaseModel):
     base_digest: str
     seed: int
     scheduler: str
+    acceleration: str = "none"
     num_inference_steps: int
     guidance_scale: float
     num_frames: int
@@ -49,7 +50,10 @@ class GenerationRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Progress:
-    """The video model has been evaluated `step` times out of `num_inference_steps`."""
+    """The video model has been evaluated `step` times out of `num_inference_steps`.
+
+    With an acceleration these are fewer than the request's steps.
+    """
 
     step: int
     num_inference_steps: int

@@ -49,9 +49,17 @@ SUBCOMMANDS = {
         "unsee.serving.policy_cli", "Build a policy's next revision and load it.", "export"
     ),
     "promote": Subcommand(
-        "unsee.serving.policy_cli", "Make a revision the active one, or go back to an older one."
+        "unsee.serving.policy_cli", "Make a revision the one that new requests use."
     ),
+    "rollback": Subcommand("unsee.serving.policy_cli", "Go back to the revision before."),
+    "retire": Subcommand("unsee.serving.revision_cli", "Take an old revision out of the server."),
     "policies": Subcommand("unsee.serving.policy_cli", "List policies and their revisions."),
+    "history": Subcommand("unsee.serving.revision_cli", "Show who changed what, and why."),
+    "repair": Subcommand("unsee.serving.revision_cli", "Put right what a crash has left."),
+    "gateway": Subcommand(
+        "unsee.serving.gateway.cli", "Serve tenants: who may do what, how much at once.", "gateway"
+    ),
+    "status": Subcommand("unsee.serving.gateway.status_cli", "Show a service on one screen."),
     "generate": Subcommand("unsee.client.cli", "Ask the server for a clip."),
 }
 
@@ -68,6 +76,10 @@ EXTRA_OF_MODULE = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pytriton": "serve",
+    "h11": "gateway",
+    "prometheus_client": "gateway",
+    "starlette": "gateway",
+    "uvicorn": "gateway",
 }
 
 INTRODUCTION = """\

@@ -46,6 +46,7 @@ INPUTS = {
     "height": "INT32",
     "width": "INT32",
     "scheduler": "BYTES",
+    "acceleration": "BYTES",
 }
 """Every input of the model, each of shape [1], with its Triton datatype."""
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
+from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
 from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate
@@ -93,7 +94,7 @@ class TritonPythonModel:
         input_ids = self._tokenizer.encode(
             negative_prompt=parsed.negative_prompt, prompt=parsed.prompt
         )
-        return Plan(parsed, encoder, input_ids, table)
+        return Plan(parsed, encoder, input_ids, accelerated(table, PACES[parsed.acceleration]))
 
 
 class Stream:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from text_to_video.acceleration import PACES
 from text_to_video.base import Base
 from text_to_video.refusal import Refusal, quoted
 
@@ -26,6 +27,7 @@ INPUTS = (
     "height",
     "width",
     "scheduler",
+    "acceleration",
 )
 SEED_BITS = 32  # of a drawn seed: short enough to be typed, exact in every JSON reader
 
@@ -42,6 +44,7 @@ class GenerationRequest:
     revision: int | None
     seed: int
     scheduler: str
+    acceleration: str
     num_inference_steps: int
     guidance_scale: float
     num_frames: int
@@ -55,17 +58,14 @@ def parse_request(tensors: Mapping[str, Array], base: Base) -> GenerationRequest
     Whether the scheduler offers this number of steps is the sampler table's to say.
     """
     defaults, limits = base.defaults, base.limits
-    scheduler = _text(tensors, "scheduler", defaults.scheduler)
-    if scheduler not in base.schedulers:
-        offered = ", ".join(base.schedulers)
-        raise _invalid(f"there is no scheduler {quoted(scheduler)}; this server has {offered}")
     request = GenerationRequest(
         prompt=_text(tensors, "prompt"),
         negative_prompt=_text(tensors, "negative_prompt", ""),
         policy=_text(tensors, "policy") if "policy" in tensors else None,
         revision=_integer(tensors, "revision", 0) if "revision" in tensors else None,
         seed=_integer(tensors, "seed", -1) if "seed" in tensors else secrets.randbits(SEED_BITS),
-        scheduler=scheduler,
+        scheduler=_choice(tensors, "scheduler", defaults.scheduler, base.schedulers),
+        acceleration=_choice(tensors, "acceleration", "none", PACES),
         num_inference_steps=_integer(tensors, "num_inference_steps", defaults.num_inference_steps),
         guidance_scale=_number(tensors, "guidance_scale", defaults.guidance_scale),
         num_frames=_integer(tensors, "num_frames", defaults.num_frames),
@@ -108,6 +108,14 @@ def _text(tensors: Mapping[str, Array], name: str, default: str | None = None) -
         return bytes(value).decode("utf-8")
     except (UnicodeDecodeError, TypeError):
         raise _invalid(f"{name} is not text in UTF-8") from None
+
+
+def _choice(tensors: Mapping[str, Array], name: str, default: str, offered: Collection[str]) -> str:
+    choice = _text(tensors, name, default)
+    if choice not in offered:
+        names = ", ".join(offered)
+        raise _invalid(f"there is no {name} {quoted(choice)}; this server has {names}")
+    return choice
 
 
 def _integer(tensors: Mapping[str, Array], name: str, default: int) -> int:

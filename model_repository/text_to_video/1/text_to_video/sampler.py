@@ -26,8 +26,9 @@ NoisePrediction = Callable[[Floats, float], Awaitable[Floats]]
 class SamplerTable:
     """One scheduler at one number of steps, making E evaluations of the model.
 
-    `timesteps` FP32 [E]; `initial` FP32 [E + 1], `pred` and `noise` FP32 [E + 1, E]: row k < E
-    makes the k-th model input, row E the final latents. `noise` is None when nothing is injected.
+    `timesteps` FP32 [E]; `initial` FP32 [E + 1], `pred` FP32 [E + 1, E], `noise` FP32 [E + 1, N]
+    for the N noises that are injected: row k < E makes the k-th model input, row E the final
+    latents. `noise` is None when nothing is injected.
     """
 
     timesteps: Floats
@@ -92,29 +93,22 @@ async def sample(
     k = 1 … E after each evaluation and may raise to stop.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    steps = table.num_evaluations
-    count = 1 + steps if table.noise is None else 1 + 2 * steps
-    terms = np.zeros((count, int(np.prod(shape))), np.float32)  # [x_0, predictions, noises]
-    terms[0] = generator.standard_normal(terms.shape[1], np.float32)
-    weights = [table.initial[:, None], table.pred]
-    weights += [] if table.noise is None else [table.noise]
-    coefficients = np.concatenate(weights, axis=1)
+    steps, size = table.num_evaluations, int(np.prod(shape))
+    terms = np.empty((1 + steps, size), np.float32)  # [x_0, predictions]
+    terms[0] = generator.standard_normal(size, np.float32)
+    weights = np.concatenate([table.initial[:, None], table.pred], axis=1)
+    noise = np.zeros((steps + 1, 0), np.float32) if table.noise is None else table.noise
+    noises = generator.standard_normal((noise.shape[1], size), np.float32)
+
+    def weighted_sum(row: int) -> Floats:
+        known = slice(1 + row)
+        total: Floats = weights[row, known] @ terms[known] + noise[row] @ noises
+        return total.reshape(shape)
+
     for k, timestep in enumerate(table.timesteps.tolist()):
-        model_input = _weighted_sum(coefficients[k], terms, k, steps).reshape(shape)
-        terms[1 + k] = (await predict_noise(model_input, timestep)).reshape(-1)
-        if table.noise is not None:
-            terms[1 + steps + k] = generator.standard_normal(terms.shape[1], np.float32)
+        terms[1 + k] = (await predict_noise(weighted_sum(k), timestep)).reshape(-1)
         after_step(k + 1)
-    return _weighted_sum(coefficients[steps], terms, steps, steps).reshape(shape)
-
-
-def _weighted_sum(row: Floats, terms: Floats, known: int, steps: int) -> Floats:
-    """The first `known` predictions and noises, weighted; the rows that are not yet known rest."""
-    total = row[: 1 + known] @ terms[: 1 + known]
-    if known and len(terms) > 1 + steps:
-        injected = slice(1 + steps, 1 + steps + known)
-        total += row[injected] @ terms[injected]
-    return total
+    return weighted_sum(steps)
 
 
 def _ranges(numbers: list[int]) -> str:
