@@ -1,57 +1,68 @@
-"""What publishing works on: policy, repository, report, and stand-ins for base and exporter."""
+"""What publishing works on: a repository, a Triton that serves it, a policy and its good report."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
-from safetensors.numpy import save_file
 
-from publish_fakes import GOLDEN
+from publish_fakes import FakeTriton, write_next_revision, write_repository
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
-from unsee.serving import pointer, publish
+from unsee.serving import publish
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
-    """A policy file, its good report, a repository and an exporter of revision after revision."""
-    repository = tmp_path / "repository"
-    (repository / "text_to_video" / "assets").mkdir(parents=True)
-    base_dir = repository / "text_encoder_base" / "1"
-    base_dir.mkdir(parents=True)
-    (base_dir / "model.onnx").write_bytes(b"healthy")
-    state = {"active": 1, "eligible": [1], "history": [1]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
-    (repository / pointer.POINTER_FILE).write_text(json.dumps(content))
+def repository(tmp_path):
+    """Policies `base` with one revision, `family` with two and `studio` with one."""
+    return write_repository(tmp_path / "repository", family=2, studio=1)
+
+
+@pytest.fixture
+def triton(repository):
+    fake = FakeTriton(repository)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def files(tmp_path, repository, monkeypatch):
+    """A policy file, its good report, and an exporter whose next graph is `files.graph`."""
     (tmp_path / "blimbo").mkdir()
-    policy_file = tmp_path / "family.yaml"
+    policy_file = tmp_path / "kids.yaml"
     policy_file.write_text(
-        "name: family\nunsee:\n  - {concept: Blimbo, category: character, delta: blimbo}\n"
+        "name: kids\nunsee:\n  - {concept: Blimbo, category: character, delta: blimbo}\n"
     )
-    report = tmp_path / "report"
-    report.mkdir()
-    (report / "report.json").write_text(fake_report().model_dump_json())
-    base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-    written, composed = [], []
+    report = tmp_path / "report" / "report.json"
+    report.parent.mkdir()
+    report.write_text(fake_report().model_dump_json())
+    files = SimpleNamespace(
+        policy=policy_file,
+        repository=repository,
+        base=tmp_path / "base",
+        report=report,
+        graph="good",
+        composed=0,
+        written=[],
+    )
 
     def compose(policy, base_path, repository_dir, say):
-        composed.append(policy.name)
+        files.composed += 1
+        base = SimpleNamespace(digest=lambda: BASE_DIGEST)
         return publish.Composed(base, [], None, ENCODER_DIGEST)
 
     def write_revision(policy, composed, repository_dir, eligible, say):
-        revision = len(written) + 1
-        folder = repository_dir / f"text_encoder_{policy.name}" / str(revision)
-        folder.mkdir(parents=True)
-        save_file(GOLDEN, folder / "golden.safetensors")
-        written.append(revision)
-        return revision
+        files.written.append(write_next_revision(repository_dir, policy.name, files.graph))
+        return files.written[-1]
 
     monkeypatch.setattr(publish, "_compose", compose)
     monkeypatch.setattr(publish, "_write_revision", write_revision)
-    return SimpleNamespace(
-        policy=policy_file,
-        repository=repository,
-        written=written,
-        composed=composed,
-        base=tmp_path / "base",
-        report=report / "report.json",
-    )
+    return files
+
+
+@pytest.fixture
+def publish_kids(files, triton):
+    """`publish` of the policy `kids`, which the repository does not know yet."""
+
+    def run(**options):
+        options = {"report": files.report, "url": triton.url} | options
+        return publish.publish(files.policy, files.base, files.repository, **options)
+
+    return run

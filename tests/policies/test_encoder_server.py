@@ -8,7 +8,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.client.errors import RequestRejected, ServerError, ServerUnreachable
-from unsee.serving.encoder_server import EncoderServer
+from unsee.serving.encoder_server import EncoderServer, VersionState
 from unsee.serving.pointer import encoder_model
 
 GOLDEN = {
@@ -16,6 +16,12 @@ GOLDEN = {
     "last_hidden_state": np.linspace(-4, 2, 24, dtype=np.float32).reshape(2, 3, 4),
 }
 MODEL = encoder_model("family")
+INDEX = [
+    ("1", "UNAVAILABLE", "unloaded"),
+    ("2", "READY", ""),
+    ("3", "UNLOADING", ""),
+    ("4", "UNAVAILABLE", "Internal: the graph is cut off"),
+]
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -47,6 +53,13 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     def RepositoryModelUnload(self, request, context):
         self.unloads.append(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
+
+    def RepositoryIndex(self, request, context):
+        response = service_pb2.RepositoryIndexResponse()
+        response.models.add(name=".retired")
+        for version, state, reason in INDEX:
+            response.models.add(name=MODEL, version=version, state=state, reason=reason)
+        return response
 
     def ModelReady(self, request, context):
         return service_pb2.ModelReadyResponse(ready=request.version in self.versions)
@@ -104,13 +117,20 @@ def test_a_refused_load_carries_the_servers_reason_in_one_line(server, triton):
     assert caught.value.status == "INVALID_ARGUMENT"
 
 
-def test_restoring_loads_what_remains_or_unloads_and_never_raises(server, triton):
-    server.restore(MODEL, versions_remain=True)
-    assert (triton.loads, triton.unloads) == ([MODEL], [])
-    server.restore(MODEL, versions_remain=False)
-    assert (triton.loads, triton.unloads) == ([MODEL], [MODEL])
-    triton.refusal = (grpc.StatusCode.INTERNAL, "no")
-    server.restore(MODEL, versions_remain=True)
+def test_versions_and_what_became_of_them(server, triton):
+    assert server.versions(MODEL) == {
+        1: VersionState.UNLOADED,
+        2: VersionState.LOADED,
+        3: VersionState.CHANGING,
+        4: VersionState.FAILED,
+    }
+    assert server.versions("text_encoder_nobody") == {}
+
+
+def test_unloading_and_refreshing_ask_for_the_model(server, triton):
+    server.unload(MODEL)
+    server.refresh(MODEL)
+    assert (triton.unloads, triton.loads) == ([MODEL], [MODEL])
 
 
 def test_a_version_that_the_server_does_not_see(server):

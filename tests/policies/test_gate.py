@@ -6,7 +6,6 @@ import json
 import pytest
 import yaml
 
-from publish_fakes import FakeServer, run_publish
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, erased_rows, fake_report, kept_rows, mean
 from unsee.client.errors import InputError, ServerError
 from unsee.evaluation.report import MeanPair, MotionRow, load_report
@@ -37,51 +36,61 @@ def set_thresholds(files, **thresholds):
     files.policy.write_text(yaml.safe_dump(content))
 
 
-def refused(files, monkeypatch, **options):
+@pytest.fixture
+def refused(files, triton, publish_kids):
     """The refusal's sentence; nothing may have been exported, loaded, changed or logged."""
-    before = pointer.read(files.repository)
-    server = FakeServer()
-    with pytest.raises(PublicationRefused) as caught:
-        run_publish(files, monkeypatch, server, **options)
-    assert (files.written, server.calls) == ([], [])
-    assert pointer.read(files.repository) == before
-    assert audit.read(files.repository) == ()
-    sentence = str(caught.value)
-    assert sentence.startswith('the policy "family" was not published: ')
-    assert "--force --reason" in sentence
-    return sentence
+
+    def publish(**options):
+        before = pointer.read(files.repository)
+        with pytest.raises(PublicationRefused) as caught:
+            publish_kids(**options)
+        assert (files.written, triton.calls) == ([], [])
+        assert pointer.read(files.repository) == before
+        assert events(files) == ()
+        sentence = str(caught.value)
+        assert sentence.startswith('the policy "kids" was not published: ')
+        assert "--force --reason" in sentence
+        return sentence
+
+    return publish
 
 
-def test_a_good_report_passes_and_lies_beside_the_graph(files, monkeypatch):
-    result = run_publish(files, monkeypatch, FakeServer())
+def events(files):
+    return audit.read(files.repository).events
+
+
+def test_a_good_report_passes_and_lies_beside_the_graph(files, publish_kids):
+    result = publish_kids()
     assert result.unmet == ()
-    copy = files.repository / "text_encoder_family" / "1" / "report.json"
+    copy = files.repository / "text_encoder_kids" / "1" / "report.json"
     assert copy.read_bytes() == files.report.read_bytes()
     assert load_report(copy) == fake_report()
 
 
-def test_a_folder_is_as_good_as_its_report(files, monkeypatch):
-    assert run_publish(files, monkeypatch, FakeServer(), report=files.report.parent).revision == 1
+def test_a_folder_is_as_good_as_its_report(files, publish_kids):
+    assert publish_kids(report=files.report.parent).revision == 1
 
 
-def test_the_report_is_looked_for_where_evaluate_writes_it(files, monkeypatch, tmp_path):
+def test_the_report_is_looked_for_where_evaluate_writes_it(
+    files, monkeypatch, tmp_path, refused, publish_kids
+):
     monkeypatch.chdir(tmp_path)
-    assert "reports/family" in refused(files, monkeypatch, report=None)
+    assert "reports/kids" in refused(report=None)
     files.report.parent.parent.joinpath("reports").mkdir()
-    files.report.parent.rename(tmp_path / "reports" / "family")
-    assert run_publish(files, monkeypatch, FakeServer(), report=None).revision == 1
+    files.report.parent.rename(tmp_path / "reports" / "kids")
+    assert publish_kids(report=None).revision == 1
 
 
-def test_a_missing_report_is_refused_before_anything_is_composed(files, monkeypatch):
+def test_a_missing_report_is_refused_before_anything_is_composed(files, refused):
     files.report.unlink()
-    assert "unsee evaluate" in refused(files, monkeypatch)
-    assert files.composed == []
+    assert "unsee evaluate" in refused()
+    assert files.composed == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"erased": 1}'])
-def test_a_broken_report_is_refused(files, monkeypatch, content):
+def test_a_broken_report_is_refused(files, content, refused):
     files.report.write_text(content)
-    assert "not a valid report" in refused(files, monkeypatch)
+    assert "not a valid report" in refused()
 
 
 @pytest.mark.parametrize(
@@ -91,19 +100,19 @@ def test_a_broken_report_is_refused(files, monkeypatch, content):
         (retarget(base_digest=OTHER_DIGEST), f"another base (text encoder {OTHER_DIGEST[:19]}"),
     ],
 )
-def test_a_stale_report_is_refused_with_both_digests(files, monkeypatch, target, words):
+def test_a_stale_report_is_refused_with_both_digests(files, target, words, refused):
     write_report(files, target=target)
-    sentence = refused(files, monkeypatch)
+    sentence = refused()
     assert words in sentence
     own = ENCODER_DIGEST if "another encoder" in words else BASE_DIGEST
     assert own[:19] in sentence
 
 
-def test_a_report_that_is_silent_about_one_concept_is_refused(files, monkeypatch):
+def test_a_report_that_is_silent_about_one_concept_is_refused(files, refused):
     content = yaml.safe_load(files.policy.read_text())
     content["unsee"].append({"concept": "Mipsu", "category": "character", "delta": "blimbo"})
     files.policy.write_text(yaml.safe_dump(content))
-    assert "not measured: whether Mipsu is still recognised" in refused(files, monkeypatch)
+    assert "not measured: whether Mipsu is still recognised" in refused()
 
 
 @pytest.mark.parametrize(
@@ -120,46 +129,46 @@ def test_a_report_that_is_silent_about_one_concept_is_refused(files, monkeypatch
         ({"motion": FEW}, "samples behind a judged figure are 3 (at least 8; 5 too few)"),
     ],
 )
-def test_each_threshold_refuses_and_says_by_how_much(files, monkeypatch, changes, words):
+def test_each_threshold_refuses_and_says_by_how_much(files, changes, words, refused):
     write_report(files, **changes)
-    sentence = refused(files, monkeypatch)
+    sentence = refused()
     assert words in sentence
     assert sentence.count(";") <= 2  # only what is missed is listed
 
 
-def test_attacks_refuse_once_the_policy_sets_their_threshold(files, monkeypatch):
+def test_attacks_refuse_once_the_policy_sets_their_threshold(files, refused):
     set_thresholds(files, attacked_at_most=0.25)
-    sentence = refused(files, monkeypatch)
+    sentence = refused()
     assert "the attack soft prompt brings Blimbo back in 6 of 16 samples" in sentence
     assert "missed by 12 percentage points" in sentence
 
 
-def test_the_policys_own_thresholds_count(files, monkeypatch):
+def test_the_policys_own_thresholds_count(files, publish_kids):
     write_report(files, kept=kept_rows(lost=1))
     set_thresholds(files, siblings_kept_at_least=0.7)
-    assert run_publish(files, monkeypatch, FakeServer()).revision == 1
+    assert publish_kids().revision == 1
 
 
-def test_a_threshold_that_does_not_exist_is_named(files, monkeypatch):
+def test_a_threshold_that_does_not_exist_is_named(files, publish_kids):
     set_thresholds(files, colour=0.5)
     with pytest.raises(InputError, match=r"thresholds\.colour: this field is not known"):
-        run_publish(files, monkeypatch, FakeServer())
+        publish_kids()
 
 
 @pytest.mark.parametrize(
     "options", [{"force": True}, {"force": True, "reason": "  "}, {"reason": "court order"}]
 )
-def test_force_and_reason_only_come_together(files, monkeypatch, options):
+def test_force_and_reason_only_come_together(files, options, publish_kids):
     with pytest.raises(InputError, match="--reason"):
-        run_publish(files, monkeypatch, FakeServer(), **options)
-    assert files.composed == []
+        publish_kids(**options)
+    assert files.composed == 0
 
 
-def test_forcing_goes_on_and_is_recorded_with_its_reason(files, monkeypatch):
+def test_forcing_goes_on_and_is_recorded_with_its_reason(files, publish_kids):
     write_report(files, kept=kept_rows(lost=1), motion=STILL)
     forced = {"force": True, "reason": "court order 12/3"}
-    result = run_publish(files, monkeypatch, FakeServer(), **forced)
-    (event,) = audit.read(files.repository)
+    result = publish_kids(**forced)
+    (event,) = events(files)
     assert (event.forced, event.reason) == (True, "court order 12/3")
     assert event.unmet == result.unmet
     assert [sentence.split(":")[0] for sentence in event.unmet] == [
@@ -168,36 +177,37 @@ def test_forcing_goes_on_and_is_recorded_with_its_reason(files, monkeypatch):
     ]
 
 
-def test_forcing_without_a_report_records_that_there_was_none(files, monkeypatch):
+def test_forcing_without_a_report_records_that_there_was_none(files, publish_kids):
     files.report.unlink()
-    run_publish(files, monkeypatch, FakeServer(), force=True, reason="the judge is broken")
-    (event,) = audit.read(files.repository)
+    publish_kids(force=True, reason="the judge is broken")
+    (event,) = events(files)
     assert event.report_digest is None
     assert "there is no report" in event.unmet[0]
-    assert not (files.repository / "text_encoder_family" / "1" / "report.json").exists()
+    assert not (files.repository / "text_encoder_kids" / "1" / "report.json").exists()
 
 
 def test_a_stale_report_does_not_lie_beside_an_encoder_that_it_does_not_speak_of(
-    files, monkeypatch
+    files, publish_kids
 ):
     write_report(files, target=retarget(encoder_digest=OTHER_DIGEST))
-    run_publish(files, monkeypatch, FakeServer(), force=True, reason="urgent")
-    assert not (files.repository / "text_encoder_family" / "1" / "report.json").exists()
-    assert audit.read(files.repository)[0].report_digest is not None
+    publish_kids(force=True, reason="urgent")
+    assert not (files.repository / "text_encoder_kids" / "1" / "report.json").exists()
+    assert events(files)[0].report_digest is not None
 
 
-def test_publish_and_promote_leave_one_line_each(files, monkeypatch):
-    run_publish(files, monkeypatch, FakeServer(), promote=True)
+def test_publish_and_promote_leave_one_line_each(files, publish_kids):
+    publish_kids(promote=True)
     lines = (files.repository / audit.AUDIT_FILE).read_text().splitlines()
     published, promoted = map(json.loads, lines)
     assert [published["action"], promoted["action"]] == ["publish", "promote"]
     digest = f"sha256:{hashlib.sha256(files.report.read_bytes()).hexdigest()}"
     for line in (published, promoted):
-        assert (line["policy"], line["revision"], line["forced"]) == ("family", 1, False)
+        assert (line["policy"], line["revision"], line["forced"]) == ("kids", 1, False)
         assert (line["encoder_digest"], line["report_digest"]) == (ENCODER_DIGEST, digest)
 
 
-def test_a_revision_that_the_server_refuses_is_no_publication(files, monkeypatch):
+def test_a_revision_that_the_server_refuses_is_no_publication(files, publish_kids):
+    files.graph = "wrong"
     with pytest.raises(ServerError):
-        run_publish(files, monkeypatch, FakeServer(probe_error=1.0))
-    assert audit.read(files.repository) == ()
+        publish_kids()
+    assert [event.action for event in events(files)] == ["reject"]

@@ -8,58 +8,98 @@ import threading
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from unsee.client.errors import InputError
-from unsee.serving import pointer
-
-
-def write_repository(folder):
-    base = {"active": 1, "eligible": [1], "history": [1]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {"base": base}}
-    (folder / pointer.POINTER_FILE).write_text(json.dumps(content))
-    return folder
+from unsee.serving import ledger, pointer
+from unsee.serving.audit import AuditEvent
+from unsee.serving.pointer import Policies, PolicyState
 
 
 @pytest.fixture
 def repository(tmp_path):
-    return write_repository(tmp_path)
+    content = {"schema_version": 1, "default_policy": None, "policies": {}}
+    (tmp_path / pointer.POINTER_FILE).write_text(json.dumps(content))
+    return tmp_path
 
 
-def test_publish_promote_and_roll_back(repository):
-    pointer.eligible(repository, "family", 1)
-    assert pointer.read(repository).state("family").active is None
-    pointer.promote(repository, "family")
-    pointer.eligible(repository, "family", 2)
-    assert pointer.read(repository).state("family").active == 1
-    assert pointer.promote(repository, "family").state("family").active == 2
-    state = pointer.promote(repository, "family", 1).state("family")
+def policies(**state):
+    return Policies(policies={"family": PolicyState(**state)})
+
+
+def test_publish_promote_and_roll_back():
+    state = PolicyState().with_eligible(1)
+    assert state.active is None
+    state = state.with_active(1).with_eligible(2)
+    assert state.active == 1
+    state = state.with_active(2).with_rollback(1)
     assert (state.active, state.eligible, state.history) == (1, (1, 2), (1, 2, 1))
+    assert state.rolled_back == (2,)
 
 
-def test_promoting_the_active_revision_changes_nothing(repository):
-    pointer.eligible(repository, "family", 1)
-    once = pointer.promote(repository, "family")
-    assert pointer.promote(repository, "family") == once
+def test_promoting_the_active_revision_changes_nothing():
+    state = PolicyState().with_eligible(1).with_active(1)
+    assert state.with_active(1) == state
 
 
-def test_the_default_policy_is_set_on_request_only(repository):
-    pointer.eligible(repository, "family", 1)
-    assert pointer.promote(repository, "family").default_policy is None
-    assert pointer.promote(repository, "family", default=True).default_policy == "family"
+def test_the_latest_that_no_rollback_has_left_is_promoted_by_itself():
+    state = {"active": 1, "eligible": (1, 2, 3), "rolled_back": (3,), "history": (1, 3, 1)}
+    assert pointer.promotable(policies(**state), "family") == 2
+    assert pointer.promotable(policies(**state), "family", 3) == 3
+    assert PolicyState(**state).with_active(3).rolled_back == ()
 
 
-def test_other_policies_are_left_alone(repository):
-    before = pointer.read(repository).state("base")
-    pointer.eligible(repository, "family", 1)
-    assert pointer.promote(repository, "family").state("base") == before
+def test_if_all_were_rolled_back_a_name_is_asked_for():
+    left = policies(active=None, eligible=(2,), rolled_back=(2,))
+    with pytest.raises(InputError, match=r"was rolled back \(2\); name one of them"):
+        pointer.promotable(left, "family")
 
 
-def test_unknown_policies_and_revisions_name_the_known_ones(repository):
-    with pytest.raises(InputError, match=r'no policy "famly".* it has: base'):
-        pointer.promote(repository, "famly")
-    with pytest.raises(InputError, match=r'revision 7 of the policy "base".* these are: 1'):
-        pointer.promote(repository, "base", 7)
+def test_two_rollbacks_in_a_row_go_further_back_and_never_forth():
+    state = PolicyState()
+    for revision in (1, 2, 3):
+        state = state.with_eligible(revision).with_active(revision)
+    went = []
+    for _ in range(2):
+        went.append(pointer.previous(policies(**state.model_dump()), "family"))
+        state = state.with_rollback(went[-1])
+    assert went == [2, 1]
+    with pytest.raises(InputError, match=r"before revision 1 .* eligible are: 1, 2, 3; name one"):
+        pointer.previous(policies(**state.model_dump()), "family")
+
+
+def test_a_retired_revision_is_not_gone_back_to():
+    state = {"active": 3, "eligible": (1, 3), "history": (1, 2, 3), "retired": (2,)}
+    assert pointer.previous(policies(**state), "family") == 1
+    with pytest.raises(InputError, match=r"revision 2 .* was retired; eligible are: 1, 3"):
+        pointer.previous(policies(**state), "family", 2)
+    with pytest.raises(InputError, match=r"revision 3 .* is active already"):
+        pointer.previous(policies(**state), "family", 3)
+
+
+def test_the_active_revision_cannot_be_retired_and_a_retired_one_again():
+    state = {"active": 2, "eligible": (1, 2), "retired": (4,)}
+    with pytest.raises(InputError, match=r"revision 2 .* is active; .* unsee rollback"):
+        pointer.retirable(policies(**state), "family", 2)
+    with pytest.raises(InputError, match="not eligible"):
+        pointer.retirable(policies(**state), "family", 3)
+    assert [pointer.retirable(policies(**state), "family", n) for n in (1, 4)] == [1, 4]
+
+
+def test_unknown_policies_and_revisions_name_the_known_ones():
+    with pytest.raises(InputError, match=r'no policy "famly".* it has: family'):
+        pointer.promotable(policies(), "famly")
+    with pytest.raises(InputError, match="publish one first"):
+        pointer.promotable(policies(), "family")
+    with pytest.raises(InputError, match=r'revision 7 of the policy "family".* are: 1'):
+        pointer.promotable(policies(eligible=(1,)), "family", 7)
+
+
+def test_a_file_of_before_the_last_fields_is_read(repository):
+    state = {"active": 1, "eligible": [1], "history": [1]}
+    content = {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
+    (repository / pointer.POINTER_FILE).write_text(json.dumps(content))
+    assert pointer.read(repository).state("base").active == 1
 
 
 @pytest.mark.parametrize(
@@ -70,7 +110,7 @@ def test_a_broken_file_is_named_and_left_as_it_is(repository, content):
     file = repository / pointer.POINTER_FILE
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"policies\.json is broken"):
-        pointer.eligible(repository, "family", 1)
+        ledger.change(repository, lambda before: (before, event()))
     assert file.read_bytes() == content
 
 
@@ -78,72 +118,87 @@ def test_a_folder_that_is_no_repository(tmp_path):
     with pytest.raises(InputError, match="unsee export"):
         pointer.read(tmp_path)
     with pytest.raises(InputError, match="nowhere"):
-        pointer.promote(tmp_path / "nowhere", "base")
+        ledger.change(tmp_path / "nowhere", lambda before: (before, event()))
 
 
-class PointerMachine(RuleBasedStateMachine):
-    """Any sequence of calls leaves a file that reads back as what a plain model says."""
+class StateMachine(RuleBasedStateMachine):
+    """Whatever is done in whatever order: what is active is eligible, what is retired stays so."""
 
-    policies = st.sampled_from(["base", "family", "studio-x"])
-    revisions = st.integers(1, 4)
+    numbers = st.integers(1, 4)
 
-    @initialize()
-    def start(self):
-        import tempfile
-        from pathlib import Path
+    def __init__(self):
+        super().__init__()
+        self.state = PolicyState()
+        self.was_retired = set()
 
-        self.folder = tempfile.TemporaryDirectory()
-        self.repository = write_repository(Path(self.folder.name))
-        self.eligible = {"base": {1}}
-        self.active = {"base": 1}
+    @rule(revision=numbers)
+    def publish(self, revision):
+        if revision not in self.was_retired:
+            self.state = self.state.with_eligible(revision)
 
-    @rule(policy=policies, revision=revisions)
-    def mark(self, policy, revision):
-        pointer.eligible(self.repository, policy, revision)
-        self.eligible.setdefault(policy, set()).add(revision)
+    @rule(revision=st.none() | numbers)
+    def promote(self, revision):
+        self.attempt(pointer.promotable, "with_active", revision)
 
-    @rule(policy=policies, revision=st.none() | revisions)
-    def promote(self, policy, revision):
-        known = self.eligible.get(policy, set())
-        if known and (revision is None or revision in known):
-            pointer.promote(self.repository, policy, revision)
-            self.active[policy] = max(known) if revision is None else revision
-        else:
-            with pytest.raises(InputError):
-                pointer.promote(self.repository, policy, revision)
+    @rule(revision=st.none() | numbers)
+    def roll_back(self, revision):
+        self.attempt(pointer.previous, "with_rollback", revision)
+
+    @rule(revision=numbers)
+    def retire(self, revision):
+        if self.attempt(pointer.retirable, "with_retired", revision):
+            self.was_retired.add(revision)
+
+    def attempt(self, allowed, change, revision):
+        try:
+            chosen = allowed(policies(**self.state.model_dump()), "family", revision)
+        except InputError:
+            return False
+        self.state = getattr(self.state, change)(chosen)
+        return True
 
     @invariant()
-    def file_says_the_same(self):
-        read = pointer.read(self.repository).policies
-        assert {name: set(state.eligible) for name, state in read.items()} == self.eligible
-        for name, state in read.items():
-            assert state.active == self.active.get(name)
-            assert (state.history[-1:] or (None,))[0] == state.active
-
-    def teardown(self):
-        if hasattr(self, "folder"):
-            self.folder.cleanup()
+    def holds(self):
+        state = self.state
+        assert state.active is None or state.active in state.eligible
+        assert (state.history[-1:] or (None,))[0] == state.active
+        assert state.active not in state.rolled_back
+        assert set(state.rolled_back) <= set(state.eligible)
+        assert set(state.retired) == self.was_retired
+        assert not set(state.retired) & set(state.eligible)
 
 
-TestPointerMachine = PointerMachine.TestCase
-TestPointerMachine.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestStateMachine = StateMachine.TestCase
+TestStateMachine.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+
+
+def event(policy="family", revision=1):
+    return AuditEvent(
+        action="publish", policy=policy, revision=revision, encoder_digest=None, report_digest=None
+    )
+
 
 WRITER = """
 import sys
 from pathlib import Path
-from unsee.serving import pointer
+from unsee.serving import ledger
+from unsee.serving.audit import AuditEvent
+from unsee.serving.pointer import PolicyState
 repository, policy = Path(sys.argv[1]), sys.argv[2]
 for revision in range(1, 9):
-    pointer.eligible(repository, policy, revision)
-    pointer.promote(repository, policy)
+    def change(before):
+        state = before.policies.get(policy, PolicyState())
+        event = AuditEvent(action="publish", policy=policy, revision=revision,
+                           encoder_digest=None, report_digest=None)
+        return before.with_state(policy, state.with_eligible(revision).with_active(revision)), event
+    ledger.change(repository, change)
 """
 
 
 def test_writers_in_several_processes_lose_nothing_and_readers_never_see_half_a_file(repository):
-    policies = ["family", "studio-x", "kids"]
+    names = ["family", "studio-x"]
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(repository), policy])
-        for policy in policies
+        subprocess.Popen([sys.executable, "-c", WRITER, str(repository), name]) for name in names
     ]
     broken = []
     done = threading.Event()
@@ -161,23 +216,11 @@ def test_writers_in_several_processes_lose_nothing_and_readers_never_see_half_a_
     codes = [writer.wait(60) for writer in writers]
     done.set()
     reader.join()
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0]
     assert broken == []
-    for policy in policies:
-        state = pointer.read(repository).state(policy)
+    for name in names:
+        state = pointer.read(repository).state(name)
         assert state.active == 8
         assert state.eligible == state.history == tuple(range(1, 9))
-
-
-def test_a_writer_that_dies_before_the_replacement_changes_nothing(repository, monkeypatch):
-    before = (repository / pointer.POINTER_FILE).read_bytes()
-
-    def crash(descriptor):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pointer.os, "fsync", crash)
-        with pytest.raises(KeyboardInterrupt):
-            pointer.eligible(repository, "family", 1)
-    assert (repository / pointer.POINTER_FILE).read_bytes() == before
-    assert pointer.eligible(repository, "family", 1).state("family").eligible == (1,)
+    logged = [(e.policy, e.revision) for e in ledger.history(repository).events]
+    assert sorted(logged) == [(name, n) for name in names for n in range(1, 9)]

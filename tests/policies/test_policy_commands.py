@@ -1,70 +1,130 @@
-"""`unsee promote`, `unsee policies` and the options of `unsee publish`, without a server."""
+"""The commands about policies: what they print, what they take, how they end."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from publish_fakes import write_next_revision
 from unsee.client.command import run
-from unsee.serving import audit, pointer, publish
+from unsee.serving import audit, ledger, publish
+from unsee.serving.audit import AuditEvent
 
 
-@pytest.fixture
-def repository(tmp_path):
-    base = {"active": 1, "eligible": [1], "history": [1]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {"base": base}}
-    (tmp_path / pointer.POINTER_FILE).write_text(json.dumps(content))
-    write_record(tmp_path, "base", 1, [])
-    return tmp_path
+def concepts(repository, policy, revision, *names):
+    file = repository / f"text_encoder_{policy}" / str(revision) / "revision.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"concepts": [{"name": name} for name in names]}))
 
 
-def write_record(repository, policy, revision, concepts):
-    folder = repository / f"text_encoder_{policy}" / str(revision)
-    folder.mkdir(parents=True)
-    record = {"concepts": [{"name": name, "category": "character"} for name in concepts]}
-    (folder / "revision.json").write_text(json.dumps(record))
+def unsee(repository, *arguments):
+    return run([*arguments, "--repository", str(repository)])
 
 
 def test_promote_says_what_is_active(repository, capsys):
-    pointer.eligible(repository, "family", 1)
-    pointer.eligible(repository, "family", 2)
-    assert run(["promote", "family", "--repository", str(repository), "--default"]) == 0
-    assert capsys.readouterr().out == "family: revision 2 is active, and the default\n"
-    arguments = ["promote", "family", "--revision", "1", "--repository", str(repository), "--json"]
-    assert run(arguments) == 0
-    expected = {"policy": "family", "active": 1, "eligible": [1, 2], "history": [2, 1]}
-    assert json.loads(capsys.readouterr().out) == expected
+    assert unsee(repository, "promote", "family", "--revision", "1", "--default") == 0
+    assert capsys.readouterr().out == "family: revision 1 is active, and the default\n"
+    assert unsee(repository, "promote", "family", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["policy"], shown["active"], shown["eligible"]) == ("family", 2, [1, 2])
+    assert shown["history"] == [1, 2, 1, 2]
 
 
 def test_promoting_what_is_not_there_is_one_sentence(repository, capsys):
-    assert run(["promote", "famly", "--repository", str(repository)]) == 2
+    assert unsee(repository, "promote", "famly") == 2
     error = capsys.readouterr().err
-    assert error == 'error: there is no policy "famly" in this repository; it has: base\n'
+    assert error == (
+        'error: there is no policy "famly" in this repository; it has: base, family, studio\n'
+    )
 
 
-def test_policies_is_a_table_of_revisions_and_concepts(repository, capsys):
-    pointer.eligible(repository, "family", 1)
-    pointer.eligible(repository, "studio-x", 3)
-    pointer.promote(repository, "family", default=True)
-    write_record(repository, "family", 1, ["Blimbo", "Van Gogh"])
-    write_record(repository, "studio-x", 3, ["Zorpik"])
-    assert run(["policies", "--repository", str(repository)]) == 0
+def test_rollback_says_what_is_active_and_needs_a_reason(repository, capsys):
+    assert unsee(repository, "rollback", "family", "--to", "1") == 2
+    assert "--reason" in capsys.readouterr().err
+    assert unsee(repository, "rollback", "family", "--to", "1", "--reason", "siblings") == 0
+    assert capsys.readouterr().out == "family: revision 1 is active\n"
+
+
+def test_policies_is_a_table_of_revisions_verdicts_and_concepts(repository, capsys):
+    concepts(repository, "family", 1, "Blimbo", "Van Gogh")
+    concepts(repository, "studio", 1, "Zorpik")
+    assert unsee(repository, "rollback", "family", "--to", "1", "--reason", "why") == 0
+    assert unsee(repository, "promote", "studio", "--default") == 0
+    capsys.readouterr()
+    assert unsee(repository, "policies") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "policy            active  eligible  unsees",
-        "base              1       1         nothing",
-        "family (default)  1       1         Blimbo, Van Gogh",
-        "studio-x          none    3         Zorpik",
+        "policy            active  eligible            retired  verdict        unsees",
+        "base              1       1                   none     -              nothing",
+        "family            1       1, 2 (rolled back)  none     not on record  Blimbo, Van Gogh",
+        "studio (default)  1       1                   none     not on record  Zorpik",
     ]
 
 
+@pytest.mark.parametrize(
+    ("unmet", "verdict"), [((), "met"), (("too few", "too many"), "forced, 2 unmet")]
+)
+def test_the_verdict_is_the_gates_by_the_log(repository, capsys, unmet, verdict):
+    event = AuditEvent(
+        action="publish",
+        policy="family",
+        revision=2,
+        encoder_digest="sha256:e",
+        report_digest=None,
+        forced=bool(unmet),
+        unmet=unmet,
+    )
+    ledger.note(repository, event)
+    assert unsee(repository, "policies") == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("family")]
+    assert verdict in line
+
+
 def test_policies_as_json_is_the_pointer_file(repository, capsys):
-    assert run(["policies", "--repository", str(repository), "--json"]) == 0
+    assert unsee(repository, "policies", "--json") == 0
     assert json.loads(capsys.readouterr().out)["policies"]["base"]["active"] == 1
 
 
 def test_policies_of_no_repository(tmp_path, capsys):
-    assert run(["policies", "--repository", str(tmp_path)]) == 2
+    assert unsee(tmp_path, "policies") == 2
     assert "unsee export" in capsys.readouterr().err
+
+
+def test_history_shows_who_did_what_and_why(repository, capsys):
+    unsee(repository, "rollback", "family", "--to", "1", "--reason", "two\nlines")
+    unsee(repository, "promote", "studio")
+    capsys.readouterr()
+    assert unsee(repository, "history") == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split()[2:6] == ["who", "action", "policy", "revision"]
+    assert "@" in first
+    assert first.endswith("left 2; two lines")
+    assert "studio" in second
+    assert unsee(repository, "history", "studio", "--json") == 0
+    (event,) = json.loads(capsys.readouterr().out)
+    assert (event["action"], event["policy"]) == ("promote", "studio")
+
+
+def test_history_of_an_unknown_policy_and_with_a_broken_line(repository, capsys):
+    assert unsee(repository, "history", "famly") == 2
+    (repository / audit.AUDIT_FILE).write_text("rubbish\n")
+    capsys.readouterr()
+    assert unsee(repository, "history", "family") == 0
+    assert "line 1 of the audit log is no event" in capsys.readouterr().err
+
+
+def test_retire_and_repair_say_what_they_did(repository, triton, capsys):
+    url = ["--url", triton.url]
+    assert unsee(repository, "retire", "family", "1", "--reason", "old", *url) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("family: revision 1 is retired and kept in ")
+    assert "waiting for the requests" in printed.err
+    assert unsee(repository, "repair", *url) == 0
+    assert capsys.readouterr().out == "nothing to repair\n"
+    write_next_revision(repository, "family")
+    assert unsee(repository, "repair", *url) == 0
+    assert "revision 3" in capsys.readouterr().out
+    assert unsee(repository, "repair", "--url", "127.0.0.1:9") == 3
+    assert "no server answers" in capsys.readouterr().err
 
 
 def fake_publish(unmet=(), seen=None):
@@ -113,23 +173,3 @@ def test_force_and_reason_only_come_together(capsys, options):
     error = capsys.readouterr().err
     assert "--force" in error
     assert "--reason" in error
-
-
-def test_promote_is_written_into_the_audit_log(repository):
-    pointer.eligible(repository, "family", 1)
-    assert run(["promote", "family", "--repository", str(repository)]) == 0
-    (event,) = audit.read(repository)
-    assert (event.action, event.policy, event.revision) == ("promote", "family", 1)
-
-
-def test_a_refused_promotion_leaves_no_line(repository, capsys):
-    assert run(["promote", "base", "--revision", "7", "--repository", str(repository)]) == 2
-    assert audit.read(repository) == ()
-
-
-def test_a_promotion_that_cannot_be_logged_does_not_happen(repository, capsys):
-    pointer.eligible(repository, "family", 1)
-    (repository / audit.AUDIT_FILE).mkdir()
-    assert run(["promote", "family", "--repository", str(repository)]) == 2
-    assert "audit log" in capsys.readouterr().err
-    assert pointer.read(repository).state("family").active is None

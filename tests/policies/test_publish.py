@@ -1,86 +1,97 @@
-"""Publishing with stand-ins for server, base and exporter: order, refusals, clean-up."""
+"""Publishing with stand-ins for Triton, base and exporter: order, refusals, what is taken back."""
 
+import multiprocessing
 from types import SimpleNamespace
 
 import pytest
 
-from publish_fakes import FakeServer, run_publish
-from unsee.client.errors import InputError, RequestRejected, ServerError, ServerUnreachable
-from unsee.serving import pointer, publish
+from unsee.client.errors import InputError, ServerError, ServerUnreachable
+from unsee.export.archive import REJECTED
+from unsee.serving import audit, pointer, publish
+from unsee.serving.errors import PolicyBusy, RepositoryNotWritable
+from unsee.serving.policy_lock import alone
+
+MODEL = "text_encoder_kids"
 
 
-def test_a_revision_is_loaded_probed_and_then_eligible(files, monkeypatch):
-    server = FakeServer()
-    result = run_publish(files, monkeypatch, server)
-    assert (result.policy, result.revision, result.active) == ("family", 1, False)
-    assert server.calls == [("load", "text_encoder_family", 1), ("probe", "text_encoder_family", 1)]
-    state = pointer.read(files.repository).state("family")
+def versions(repository):
+    return sorted(path.name for path in (repository / MODEL).iterdir() if path.name.isdigit())
+
+
+def test_a_revision_is_loaded_probed_and_then_eligible(files, triton, publish_kids):
+    result = publish_kids()
+    assert (result.policy, result.revision, result.active) == ("kids", 1, False)
+    assert triton.calls == [("load", MODEL), ("probe", MODEL, 1)]
+    state = pointer.read(files.repository).state("kids")
     assert (state.active, state.eligible) == (None, (1,))
 
 
-def test_promote_also_makes_it_active(files, monkeypatch):
-    assert run_publish(files, monkeypatch, FakeServer(), promote=True).active
-    assert pointer.read(files.repository).state("family").active == 1
+def test_promote_also_makes_it_active(files, publish_kids):
+    assert publish_kids(promote=True).active
+    assert pointer.read(files.repository).state("kids").active == 1
 
 
-def test_without_a_server_the_slow_work_is_not_begun(files, monkeypatch):
+def test_without_a_server_the_slow_work_is_not_begun(files, publish_kids):
     with pytest.raises(ServerUnreachable):
-        run_publish(files, monkeypatch, FakeServer(down=True))
-    assert files.written == []
+        publish_kids(url="127.0.0.1:9")
+    assert files.composed == 0
 
 
-def test_without_a_repository_the_slow_work_is_not_begun(files, monkeypatch):
+def test_without_a_repository_the_slow_work_is_not_begun(files, publish_kids):
     (files.repository / pointer.POINTER_FILE).unlink()
     with pytest.raises(InputError, match="unsee export"):
-        run_publish(files, monkeypatch, FakeServer())
-    assert files.written == []
+        publish_kids()
+    assert files.composed == 0
 
 
 @pytest.mark.parametrize(
-    ("server", "words"),
-    [
-        (FakeServer(load_error=RequestRejected("model.onnx is cut off", "INTERNAL")), "cut off"),
-        (FakeServer(probe_error=0.25), "differs from the recorded one by 0.25"),
-        (FakeServer(probe_error=float("nan")), "differs"),
-        (FakeServer(probe_error=float("inf")), "differs"),
-    ],
+    ("graph", "words"),
+    [("broken", "the graph is cut off"), ("wrong", "differs from the recorded one by 0.5")],
 )
-def test_a_bad_revision_is_not_eligible_and_out_of_the_way(files, monkeypatch, server, words):
-    run_publish(files, monkeypatch, FakeServer(), promote=True)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bad_revision_is_kept_as_rejected_and_the_server_is_as_before(
+    files, triton, publish_kids, graph, words, first
+):
+    if not first:
+        publish_kids(promote=True)
     before = pointer.read(files.repository)
+    served, left = triton.versions("kids"), [] if first else ["1"]
+    files.graph = graph
     with pytest.raises(ServerError, match=words) as caught:
-        run_publish(files, monkeypatch, server, promote=True)
-    assert 'revision 2 of the policy "family" was taken back' in str(caught.value)
+        publish_kids(promote=True)
+    number = len(left) + 1
+    assert f'revision {number} of the policy "kids" was taken back' in str(caught.value)
     assert pointer.read(files.repository) == before
-    restore = ("restore", "text_encoder_family", True)
-    assert server.calls[-2:] == [restore, restore]
-    assert server.stand_ins == [["2"], []]  # the base's encoder was there for a moment
-    left = sorted((files.repository / "text_encoder_family").iterdir())
-    assert [path.name for path in left] == ["1", "rejected-2"]
-    assert words in left[1].read_text()
-    assert not list(files.repository.glob(".text_encoder*"))
+    assert (triton.versions("kids"), triton.failed) == (served, set())
+    assert versions(files.repository) == left
+    kept = files.repository / REJECTED / MODEL
+    assert [path.name for path in kept.iterdir()] == [str(number)]
+    assert (kept / str(number) / "revision.json").is_file()
+    event = audit.read(files.repository).events[-1]
+    assert (event.action, event.revision, event.outcome) == ("reject", number, "taken back")
+    assert words in event.reason
+    assert not list(files.repository.glob(".stand-in*"))
 
 
-def test_a_bad_first_revision_leaves_no_policy(files, monkeypatch):
-    server = FakeServer(probe_error=1.0)
-    with pytest.raises(ServerError, match="taken back"):
-        run_publish(files, monkeypatch, server)
-    assert server.calls[-1] == ("restore", "text_encoder_family", False)
-    assert "family" not in pointer.read(files.repository).policies
+def test_a_rejected_number_is_not_given_again(files, publish_kids):
+    files.graph = "broken"
+    with pytest.raises(ServerError):
+        publish_kids()
+    files.graph = "good"
+    assert publish_kids().revision == 2
 
 
-def test_a_server_that_goes_away_is_not_asked_again(files, monkeypatch):
-    server = FakeServer(load_error=ServerUnreachable("no server answers at host:1"))
-    with pytest.raises(ServerError, match="no server answers at host:1"):
-        run_publish(files, monkeypatch, server)
-    assert [name for name, *_ in server.calls] == ["load"]
+def test_a_server_that_goes_away_is_one_sentence(files, triton, publish_kids, monkeypatch):
+    monkeypatch.setattr(publish, "_keep_report", lambda *arguments: triton.stop())
+    with pytest.raises(ServerError, match="no server answers at"):
+        publish_kids()
+    assert versions(files.repository) == []
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"digest": "sha256:other"}'])
 def test_a_repository_of_another_base_is_refused(files, content):
     file = files.repository / "text_to_video" / "assets" / "base.json"
-    if content is not None:
-        file.write_text(content)
+    file.unlink() if content is None else file.write_text(content)
     base = SimpleNamespace(name="tiny", digest=lambda: "sha256:this")
     with pytest.raises(InputError):
         publish._check_same_base(base, files.repository)
@@ -92,10 +103,39 @@ def test_the_repository_of_the_same_base_is_accepted(files):
     publish._check_same_base(SimpleNamespace(digest=lambda: "sha256:this"), files.repository)
 
 
-def test_an_eligible_revision_that_fails_its_probe_stays(files, monkeypatch):
-    run_publish(files, monkeypatch, FakeServer(), promote=True)
+def test_an_eligible_revision_that_fails_its_probe_stays(files, triton, publish_kids, monkeypatch):
+    publish_kids(promote=True)
     monkeypatch.setattr(publish, "_write_revision", lambda *arguments: 1)  # found, not written
-    with pytest.raises(ServerError, match="differs"):
-        run_publish(files, monkeypatch, FakeServer(probe_error=1.0))
-    assert (files.repository / "text_encoder_family" / "1").is_dir()
-    assert pointer.read(files.repository).state("family").active == 1
+    triton.dead.add((MODEL, 1))
+    with pytest.raises(ServerError, match="not healthy"):
+        publish_kids()
+    assert versions(files.repository) == ["1"]
+    assert pointer.read(files.repository).state("kids").active == 1
+
+
+def test_a_full_disk_while_exporting_is_one_sentence(files, publish_kids, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publish, "_write_revision", full)
+    with pytest.raises(RepositoryNotWritable, match="No space left on device; the service is as"):
+        publish_kids()
+
+
+def hold(repository, held, done):
+    with alone(repository, "kids", "retire"):
+        held.set()
+        done.wait(30)
+
+
+def test_a_second_operator_is_told_who_is_at_work(files, publish_kids):
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(files.repository, held, done))
+    other.start()
+    assert held.wait(60)
+    with pytest.raises(PolicyBusy, match=rf"@.* \(unsee retire, process {other.pid}, since 20"):
+        publish_kids()
+    done.set()
+    other.join()
+    assert publish_kids().revision == 1

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
 from unsee.client import Client, RequestRejected, ServerError
+from unsee.export.archive import next_revision
 from unsee.serving import pointer, publish
 from unsee.serving.encoder_server import EncoderServer
 from unsee.serving.triton import ServerSettings, TritonServer
@@ -41,9 +42,7 @@ def publish_with(settings, tmp_path, monkeypatch):
 
     def run(spoil):
         def write_revision(policy, composed, repository_dir, eligible, say):
-            model_dir = repository_dir / "text_encoder_family"
-            taken = [p.name.removeprefix("rejected-") for p in model_dir.iterdir()]
-            revision = 1 + max(int(name) for name in taken if name.isdigit())
+            revision = next_revision(repository_dir / "text_encoder_family")
             version_dir = write_fake_revision(repository_dir, policy.name, revision)
             write_golden(version_dir)
             spoil(version_dir)

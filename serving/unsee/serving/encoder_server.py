@@ -1,4 +1,4 @@
-"""A running Triton server seen by its operator: load the versions of an encoder and ask one.
+"""A running Triton server seen by its operator: load an encoder's versions, list them, ask one.
 
 Knows Triton's repository and inference calls over gRPC, neither policies nor files.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,15 @@ CONNECT_TIMEOUT_S = 5.0
 LOAD_TIMEOUT_S = 300.0
 PROBE_TIMEOUT_S = 60.0
 NOBODY = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+
+
+class VersionState(Enum):
+    """What a server makes of one version of a model."""
+
+    LOADED = "loaded"
+    CHANGING = "being loaded or unloaded"
+    FAILED = "could not be loaded"
+    UNLOADED = "unloaded"
 
 
 class EncoderServer:
@@ -57,30 +67,43 @@ class EncoderServer:
             RequestRejected: a version of the model cannot be loaded; the others go on serving.
             ServerError: the server does not see the version.
         """
-        with self._translated_errors():
-            self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
-            ready = self._client.is_model_ready(
-                model, str(version), client_timeout=CONNECT_TIMEOUT_S
-            )
-        if not ready:
+        self.refresh(model)
+        if not self.is_ready(model, version):
             raise ServerError(
                 f"the server at {self.url} loaded {model} but not its version {version}; "
                 "check that it serves this very repository"
             )
 
-    def restore(self, model: str, *, versions_remain: bool) -> None:
-        """Makes the server see which versions there are now, if any remain.
+    def refresh(self, model: str) -> None:
+        """Loads the versions that are new in the folder of `model`, unloads those that are gone.
 
-        Never raises: it follows a failure, and the first error is the one worth telling.
+        At least one version must be there. Raises RequestRejected as `load`.
         """
-        try:
-            with self._translated_errors():
-                if versions_remain:
-                    self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
-                else:
-                    self._client.unload_model(model, client_timeout=LOAD_TIMEOUT_S)
-        except ServerError:
-            return
+        with self._translated_errors():
+            self._client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
+
+    def unload(self, model: str) -> None:
+        """Unloads every version of `model`; nothing happens if none is loaded."""
+        with self._translated_errors():
+            self._client.unload_model(model, client_timeout=LOAD_TIMEOUT_S)
+
+    def is_ready(self, model: str, version: int) -> bool:
+        """Whether the server says that the version can be asked; a dead process may go unnoticed,
+        `probe` notices."""
+        with self._translated_errors():
+            return bool(
+                self._client.is_model_ready(model, str(version), client_timeout=CONNECT_TIMEOUT_S)
+            )
+
+    def versions(self, model: str) -> dict[int, VersionState]:
+        """What the server knows of the versions of `model`, those that it has unloaded included."""
+        with self._translated_errors():
+            index = self._client.get_model_repository_index(client_timeout=CONNECT_TIMEOUT_S)
+        return {
+            int(entry.version): _state(entry.state, entry.reason)
+            for entry in index.models
+            if entry.name == model and entry.version.isdigit()
+        }
 
     def probe(self, model: str, version: int, golden: Mapping[str, NDArray[Any]]) -> float:
         """How far the served encoder is from what was recorded at its export.
@@ -126,6 +149,14 @@ class EncoderServer:
             return bool(self._client.is_server_live(client_timeout=CONNECT_TIMEOUT_S))
         except InferenceServerException:
             return False
+
+
+def _state(state: str, reason: str) -> VersionState:
+    if state == "READY":
+        return VersionState.LOADED
+    if state in ("LOADING", "UNLOADING"):
+        return VersionState.CHANGING
+    return VersionState.UNLOADED if reason in ("", "unloaded") else VersionState.FAILED
 
 
 def _first_reason(message: str) -> str:

@@ -23,3 +23,15 @@ class PortInUse(InputError):
 
 class ServerNotReady(ServerError):
     """The server ended, or was not ready in time. The message ends with what its log says."""
+
+
+class RevisionUnfit(InputError):
+    """A revision's files are not what its records say, or are missing; the message names one."""
+
+
+class PolicyBusy(InputError):
+    """Another process is changing the same policy's revisions; the message says who."""
+
+
+class RepositoryNotWritable(InputError):
+    """A file of the repository could not be written: no space, no right, a broken disk."""

@@ -1,6 +1,7 @@
-"""`unsee publish`, `unsee promote` and `unsee policies`: options in, words or JSON out.
+"""`unsee publish`, `promote`, `rollback` and `policies`: options in, words or JSON out.
 
-The work is that of `publish`, `promotion` and `pointer`.
+The work is that of `publish`, `promotion` and `pointer`; the tables are `policy_tables`'s. What
+takes revisions away or looks back is in `revision_cli`.
 """
 
 from __future__ import annotations
@@ -12,34 +13,39 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from unsee.serving.pointer import Policies, PolicyState
+    from unsee.serving.pointer import Policies
 
-_PATH = click.Path(path_type=Path)
-_repository = click.option(
+PATH = click.Path(path_type=Path)
+repository_option = click.option(
     "--repository",
     "repository_dir",
-    type=_PATH,
+    type=PATH,
     default="model_repository",
     show_default=True,
     help="The model repository that the server serves.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+url_option = click.option(
+    "--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port of the server."
+)
+_asked_url = click.option("--url", help="Host and gRPC port of a server to ask first.")
 
 
 @click.command()
-@click.argument("policy_file", metavar="POLICY.yaml", type=_PATH)
-@click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
-@_repository
-@click.option("--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port.")
+@click.argument("policy_file", metavar="POLICY.yaml", type=PATH)
+@click.option("--base", "base_path", type=PATH, required=True, help="Folder with a base.yaml.")
+@repository_option
+@url_option
 @click.option(
     "--report",
-    type=_PATH,
+    type=PATH,
     help="What `unsee evaluate` wrote: a report.json or its folder. [default: reports/<policy>]",
 )
 @click.option("--force", is_flag=True, help="Publish against the report; needs --reason.")
 @click.option("--reason", help="Why it is forced, for the audit log.")
 @click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
-@_json
+@json_option
 def publish(
     policy_file: Path,
     base_path: Path,
@@ -93,60 +99,82 @@ def publish(
 @click.command()
 @click.argument("policy")
 @click.option("--revision", type=int, help="Which revision. [default: the latest eligible]")
-@_repository
+@repository_option
 @click.option("--default", is_flag=True, help="Also use it for requests that name no policy.")
-@_json
+@_asked_url
+@json_option
 def promote(
-    policy: str, revision: int | None, repository_dir: Path, default: bool, as_json: bool
+    policy: str,
+    revision: int | None,
+    repository_dir: Path,
+    default: bool,
+    url: str | None,
+    as_json: bool,
 ) -> None:
     """Make a revision of POLICY the active one, for the requests that start from now on.
 
-    An older revision is promoted the same way: that is the way back.
+    Requests under way end with the revision that they began with. A revision whose files are not
+    what its records say is refused; with --url also one that the server does not answer with.
 
     \b
     Example:
       unsee promote family
-      unsee promote family --revision 3
+      unsee promote family --revision 3 --url 127.0.0.1:8001
     """
     from unsee.serving import promotion
 
-    policies = promotion.promote(repository_dir, policy, revision, default=default)
+    policies = promotion.promote(repository_dir, policy, revision, default=default, url=url)
+    _show_active(policies, policy, as_json)
+
+
+@click.command()
+@click.argument("policy")
+@click.option("--to", type=int, help="Which revision. [default: the one active before]")
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@repository_option
+@_asked_url
+@json_option
+def rollback(
+    policy: str,
+    to: int | None,
+    reason: str,
+    repository_dir: Path,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Make the revision of POLICY active again that was so before. Nothing needs to be loaded.
+
+    The revision that is left stays eligible, but is promoted by name only, and a second rollback
+    does not return to it.
+
+    \b
+    Example:
+      unsee rollback family --reason "siblings look worse"
+    """
+    from unsee.serving import promotion
+
+    policies = promotion.rollback(repository_dir, policy, reason, to=to, url=url)
+    _show_active(policies, policy, as_json)
+
+
+@click.command()
+@repository_option
+@json_option
+def policies(repository_dir: Path, as_json: bool) -> None:
+    """List the policies of a repository: their revisions, the active one's verdict and concepts."""
+    from unsee.serving import pointer
+    from unsee.serving.policy_tables import policies_table
+
+    known = pointer.read(repository_dir)
+    click.echo(
+        known.model_dump_json(indent=2) if as_json else policies_table(known, repository_dir)
+    )
+
+
+def _show_active(policies: Policies, policy: str, as_json: bool) -> None:
     state = policies.state(policy)
     if as_json:
         click.echo(json.dumps({"policy": policy, **state.model_dump(mode="json")}, indent=2))
         return
     suffix = ", and the default" if policies.default_policy == policy else ""
     click.echo(f"{policy}: revision {state.active} is active{suffix}")
-
-
-@click.command()
-@_repository
-@_json
-def policies(repository_dir: Path, as_json: bool) -> None:
-    """List the policies of a repository: active and eligible revisions, and what they unsee."""
-    from unsee.serving import pointer
-
-    known = pointer.read(repository_dir)
-    click.echo(known.model_dump_json(indent=2) if as_json else _table(known, repository_dir))
-
-
-def _table(known: Policies, repository_dir: Path) -> str:
-    rows = [("policy", "active", "eligible", "unsees")]
-    for name, state in sorted(known.policies.items()):
-        label = f"{name} (default)" if name == known.default_policy else name
-        eligible = ", ".join(map(str, state.eligible)) or "none"
-        active = str(state.active) if state.active else "none"
-        rows.append((label, active, eligible, _unseen(name, state, repository_dir)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
-def _unseen(policy: str, state: PolicyState, repository_dir: Path) -> str:
-    """The concepts of the active revision, or of the latest one while none is active."""
-    from unsee.serving.pointer import concept_names
-
-    revision = state.active or max(state.eligible, default=None)
-    if revision is None:
-        return ""
-    return ", ".join(concept_names(repository_dir, policy, revision)) or "nothing"

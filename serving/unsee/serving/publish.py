@@ -2,27 +2,30 @@
 
 The order matters: what is cheap and may be wrong comes first, and a revision becomes eligible only
 after its report has passed the gate and the server has answered with it. Nothing here decides when
-a revision goes live; `pointer` does. PyTorch and the exporter are imported when needed, so that the
-module itself stays light.
+a revision goes live; `promotion` does. PyTorch and the exporter are imported when needed, so that
+the module itself stays light.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsee.client.errors import InputError, ServerError, ServerUnreachable
-from unsee.client.policy import BASE_POLICY, Policy, load_policy
+from unsee.client.policy import Policy, load_policy
 from unsee.evaluation.report import REPORT_FILE
-from unsee.serving import audit, gate, pointer, promotion
+from unsee.export.archive import REJECTED, put_away
+from unsee.serving import gate, ledger, pointer, promotion
 from unsee.serving.audit import AuditEvent
+from unsee.serving.errors import RepositoryNotWritable
 from unsee.serving.gate import Clearance, Override
-from unsee.serving.pointer import encoder_model
+from unsee.serving.pointer import Policies, PolicyState, encoder_model
+from unsee.serving.policy_lock import alone
 
 if TYPE_CHECKING:
     from unsee.serving.encoder_server import EncoderServer
@@ -30,9 +33,6 @@ if TYPE_CHECKING:
     from unsee.training.delta import Card
 
 Say = Callable[[str], None]
-
-PROBE_TOLERANCE = 1e-3
-"""Largest difference allowed between served and recorded hidden states, relative to the largest."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,16 @@ class Composed:
     digest: str
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A composed policy and what the gate says of it."""
+
+    policy: Policy
+    composed: Composed
+    clearance: Clearance
+    override: Override
+
+
 def publish(
     policy_file: Path,
     base_path: Path,
@@ -99,31 +109,71 @@ def publish(
             revision is then not eligible and requests in flight notice nothing.
     """
     from unsee.serving.encoder_server import EncoderServer
+    from unsee.serving.recovery import recover_files
 
     started = time.monotonic()
     override = gate.Override(force, reason)
     policy = load_policy(policy_file)
-    known = pointer.read(repository_dir).policies
-    eligible = known.get(policy.name, pointer.PolicyState()).eligible
+    pointer.read(repository_dir)
     with EncoderServer(url) as server:
         server.check_live()
         composed, clearance = _cleared(policy, base_path, repository_dir, report, override, say)
-        revision = _write_revision(policy, composed, repository_dir, eligible, say)
-        model_dir = repository_dir / encoder_model(policy.name)
-        _keep_report(clearance.content, model_dir / str(revision))
-        try:
-            probe_error = _load_and_probe(server, model_dir, revision, say)
-        except ServerError as cause:
-            if revision in eligible:  # it may be in use: leave it
-                raise
-            raise _refused(server, model_dir, revision, cause) from cause
-    _make_eligible(repository_dir, policy.name, revision, composed.digest, clearance, override)
+        with alone(repository_dir, policy.name, "publish"):
+            recover_files(repository_dir, policy.name, say)
+            offer = Offer(policy, composed, clearance, override)
+            revision, probe_error = _add(server, repository_dir, offer, say)
     if promote:
         promotion.promote(repository_dir, policy.name, revision)
     seconds = time.monotonic() - started
+    model = encoder_model(policy.name)
     return PublishResult(
-        policy.name, revision, model_dir.name, probe_error, promote, seconds, clearance.unmet
+        policy.name, revision, model, probe_error, promote, seconds, clearance.unmet
     )
+
+
+def _add(server: EncoderServer, repository_dir: Path, offer: Offer, say: Say) -> tuple[int, float]:
+    """Write a revision and admit it; returns its number and the error of its probe."""
+    name = offer.policy.name
+    model_dir = repository_dir / encoder_model(name)
+    known = pointer.read(repository_dir).policies.get(name, PolicyState())
+    try:
+        revision = _write_revision(
+            offer.policy, offer.composed, repository_dir, known.eligible, say
+        )
+        _keep_report(offer.clearance.content, model_dir / str(revision))
+    except OSError as error:
+        raise RepositoryNotWritable(
+            f'no revision of the policy "{name}" was published: cannot write in {model_dir}: '
+            f"{error.strerror or error}; the service is as it was"
+        ) from error
+    return revision, admit(server, repository_dir, revision, offer, say)
+
+
+def admit(
+    server: EncoderServer,
+    repository_dir: Path,
+    revision: int,
+    offer: Offer,
+    say: Say = lambda line: None,
+) -> float:
+    """Load a revision that has been written, probe it and make it eligible; call it in `alone`.
+
+    Returns:
+        The error of the probe, relative to the largest recorded value.
+
+    Raises:
+        ServerError: as `publish`; unless it was eligible before, the revision was taken back.
+    """
+    name = offer.policy.name
+    known = pointer.read(repository_dir).policies.get(name, PolicyState())
+    try:
+        error = _load_and_probe(server, repository_dir / encoder_model(name), revision, say)
+    except ServerError as cause:
+        if revision in known.eligible:  # it may be in use: leave it
+            raise
+        raise _rejected(server, repository_dir, name, revision, cause) from cause
+    _make_eligible(repository_dir, revision, offer)
+    return error
 
 
 def _cleared(
@@ -183,27 +233,24 @@ def _keep_report(content: bytes | None, version_dir: Path) -> None:
         write_file(file, content)
 
 
-def _make_eligible(
-    repository_dir: Path,
-    policy: str,
-    revision: int,
-    encoder_digest: str,
-    clearance: Clearance,
-    override: Override,
-) -> None:
-    event = AuditEvent(
-        action="publish",
-        policy=policy,
-        revision=revision,
-        encoder_digest=encoder_digest,
-        report_digest=clearance.report_digest,
-        forced=override.force,
-        reason=override.reason,
-        unmet=clearance.unmet,
-    )
-    with audit.appending(repository_dir) as append:
-        pointer.eligible(repository_dir, policy, revision)
-        append(event)
+def _make_eligible(repository_dir: Path, revision: int, offer: Offer) -> None:
+    name = offer.policy.name
+
+    def mark(policies: Policies) -> tuple[Policies, AuditEvent]:
+        event = AuditEvent(
+            action="publish",
+            policy=name,
+            revision=revision,
+            encoder_digest=offer.composed.digest,
+            report_digest=offer.clearance.report_digest,
+            forced=offer.override.force,
+            reason=offer.override.reason,
+            unmet=offer.clearance.unmet,
+        )
+        state = policies.policies.get(name, PolicyState())
+        return policies.with_state(name, state.with_eligible(revision)), event
+
+    ledger.change(repository_dir, mark)
 
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
@@ -224,69 +271,38 @@ def _check_same_base(base: Base, repository_dir: Path) -> None:
 
 
 def _load_and_probe(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> float:
+    from unsee.serving.served_versions import align
+
+    align(server, model_dir)  # what an interrupted command has left loaded
     say(f"loading revision {revision} of {model_dir.name}")
     server.load(model_dir.name, revision)
     say("probing it by inference")
-    error = server.probe(model_dir.name, revision, _golden(model_dir / str(revision)))
-    if not error <= PROBE_TOLERANCE:
-        raise ServerError(
-            f"its answer differs from the recorded one by {error:.2g} of the largest value, "
-            f"and {PROBE_TOLERANCE:g} is allowed"
-        )
-    return error
+    return promotion.probe(server, model_dir / str(revision), revision)
 
 
-def _golden(version_dir: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
-
-    tensors: dict[str, Any] = load_file(version_dir / "golden.safetensors")
-    return tensors
-
-
-def _refused(
-    server: EncoderServer, model_dir: Path, revision: int, cause: ServerError
+def _rejected(
+    server: EncoderServer, repository_dir: Path, policy: str, revision: int, cause: ServerError
 ) -> ServerError:
     """Takes the revision away, for one bad version blocks all later loads of its model.
 
-    It can be made again from the same policy. A file `rejected-<N>` with the reason takes its
-    place, so that the exporter does not give the number to another revision.
+    It is kept among the rejected ones, and can be made again from the same policy under the next
+    number.
     """
-    version_dir = model_dir / str(revision)
-    (model_dir / f"rejected-{revision}").write_text(f"{cause}\n", encoding="utf-8")
-    _remove(version_dir)
-    if not isinstance(cause, ServerUnreachable):
-        _make_ready_again(server, version_dir)
-    policy = model_dir.name.removeprefix("text_encoder_")
+    from unsee.serving.served_versions import align
+
+    model_dir = repository_dir / encoder_model(policy)
+    event = ledger.event_of(
+        repository_dir, "reject", policy, revision, reason=str(cause), outcome="taken back"
+    )
+    ledger.note(repository_dir, event)
+    put_away(model_dir / str(revision), REJECTED)
+    with suppress(ServerError):  # the first error is the one worth telling
+        if not isinstance(cause, ServerUnreachable):
+            align(server, model_dir)
     return ServerError(
         f'revision {revision} of the policy "{policy}" was taken back: {cause}; '
         "nothing else changed on the server"
     )
-
-
-def _make_ready_again(server: EncoderServer, version_dir: Path) -> None:
-    """Clears a failed load, which makes the whole server unready until that version loads.
-
-    So the base's encoder takes its place for a moment. Nobody can ask for it: the number is not
-    eligible.
-    """
-    model_dir = version_dir.parent
-    healthy = model_dir.parent / encoder_model(BASE_POLICY) / "1" / "model.onnx"
-    if healthy.is_file():
-        fresh = model_dir.parent / f".{model_dir.name}-{version_dir.name}.new"
-        fresh.mkdir(exist_ok=True)
-        shutil.copy(healthy, fresh)
-        fresh.rename(version_dir)
-        server.restore(model_dir.name, versions_remain=True)
-        _remove(version_dir)
-    others = any(path.name.isdigit() for path in model_dir.iterdir())
-    server.restore(model_dir.name, versions_remain=others)
-
-
-def _remove(version_dir: Path) -> None:
-    """Deletes a version; it leaves the model by one rename, so half of it is never seen."""
-    doomed = version_dir.parent.parent / f".{version_dir.parent.name}-{version_dir.name}.old"
-    version_dir.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _counted(count: int, noun: str) -> str:
