@@ -264,7 +264,7 @@ def _text_to_video_config() -> model_config_pb2.ModelConfig:
     config.model_transaction_policy.decoupled = True
     string, int32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
     config.input.add(name="prompt", data_type=string, dims=[1])
-    optional = {"negative_prompt": string, "policy": string, "scheduler": string}
+    optional = dict.fromkeys(("negative_prompt", "policy", "scheduler", "acceleration"), string)
     optional |= {"revision": model_config_pb2.TYPE_INT64, "seed": model_config_pb2.TYPE_INT64}
     optional |= dict.fromkeys(("num_inference_steps", "num_frames", "height", "width"), int32)
     optional |= {"guidance_scale": model_config_pb2.TYPE_FP32}

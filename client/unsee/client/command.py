@@ -45,6 +45,11 @@ SUBCOMMANDS = {
         "unsee.export.cli", "Export a base once, into a Triton model repository.", "export"
     ),
     "serve": Subcommand("unsee.serving.cli", "Start Triton on a model repository.", "serve"),
+    "follow": Subcommand(
+        "unsee.serving.pointer_follower_cli",
+        "Keep one of several servers in step with a shared store.",
+        "serve",
+    ),
     "publish": Subcommand(
         "unsee.serving.policy_cli", "Build a policy's next revision and load it.", "export"
     ),

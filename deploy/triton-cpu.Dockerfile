@@ -1,0 +1,25 @@
+# Triton for the CPU: the tritonserver of the nvidia-pytriton wheel with the project's backends.
+#   docker build -f deploy/triton-cpu.Dockerfile -t unsee-triton:cpu .
+
+FROM python:3.11-slim-bookworm AS wheel
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY training training
+COPY export export
+COPY serving serving
+COPY client client
+COPY model_repository/text_to_video model_repository/text_to_video
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:3.11-slim-bookworm
+COPY --from=wheel /wheels /wheels
+RUN set -- /wheels/unsee-*.whl \
+    && python -m venv /opt/unsee \
+    && /opt/unsee/bin/pip install --no-cache-dir "$1[serve]" \
+    && useradd --uid 10001 --no-create-home unsee
+COPY deploy/start-triton-cpu.sh /usr/local/bin/start-triton
+COPY deploy/alive.py /usr/local/bin/alive.py
+ENV PATH=/opt/unsee/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001
+ENTRYPOINT ["/usr/local/bin/start-triton"]
+CMD ["/repository"]

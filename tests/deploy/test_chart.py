@@ -1,0 +1,224 @@
+"""The Helm chart, rendered by Helm's own engine: valid objects that say what they must say."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from unsee.serving.gateway.settings import load_settings
+from unsee.serving.pointer_follower import HEARTBEAT_FILE
+from unsee.serving.pointer_follower_cli import follow
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CHART = DEPLOY / "chart"
+KUBERNETES = ("1.29", "1.31", "1.33", "1.35")
+CUSTOM_KINDS = {"PodMonitor"}
+"""Not Kubernetes' own: there is no schema to check them with."""
+
+EVERYTHING = {
+    "pointer": {"configMap": "unsee-pointer"},
+    "gateway": {"settings": {"secret": "", "configMap": "tenants"}, "tls": {"secret": "tls"}},
+    "autoscaling": {"enabled": True},
+    "metrics": {"podMonitor": True},
+    "images": {"pullSecrets": [{"name": "registry"}]},
+    "network": {
+        "from": [{"namespaceSelector": {"matchLabels": {"team": "video"}}}],
+        "egress": [{"ports": [{"port": 4317, "protocol": "TCP"}]}],
+    },
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+}
+CPU = yaml.safe_load((CHART / "values-cpu.yaml").read_text())
+VARIANTS = {"gpu": {}, "cpu": CPU, "everything": EVERYTHING}
+
+
+def render(values):
+    """The objects by kind, and the text that they were read from."""
+    with helm.Chart.load(str(CHART)) as chart:
+        texts = chart.render(values, name="clips", namespace="video")
+    text = "\n---\n".join(text for _, text in sorted(texts.items()) if text.strip())
+    return {found["kind"]: found for found in yaml.safe_load_all(text)}, text
+
+
+@pytest.fixture(params=VARIANTS)
+def values(request):
+    return VARIANTS[request.param]
+
+
+@pytest.fixture
+def objects(values):
+    return render(values)[0]
+
+
+def pod(objects):
+    return objects["Deployment"]["spec"]["template"]["spec"]
+
+
+def containers(objects):
+    spec = pod(objects)
+    return {c["name"]: c for c in (*spec["initContainers"], *spec["containers"])}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_object_is_valid_kubernetes(objects, version):
+    checked = {kind: found for kind, found in objects.items() if kind not in CUSTOM_KINDS}
+    assert {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"} <= checked.keys()
+    for found in checked.values():
+        kubernetes_validate.validate(found, version, strict=True)
+
+
+def test_a_misspelt_field_would_be_found(objects):
+    deployment = json.loads(json.dumps(objects["Deployment"]))
+    deployment["spec"]["template"]["spec"]["initContainers"][1]["restartpolicy"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, "1.33", strict=True)
+
+
+def test_helm_finds_nothing_to_mend():
+    found = helm.lint(str(CHART), strict=True)
+    assert not found["errors"]
+    assert {message["error"] for message in found["messages"]} <= {"icon is recommended"}
+
+
+def test_no_yaml_is_untidy(values):
+    config = YamlLintConfig(file=str(DEPLOY / ".yamllint.yaml"))
+    texts = {str(file): file.read_text() for file in DEPLOY.rglob("*.yaml")}
+    texts = {name: text for name, text in texts.items() if "templates" not in name}
+    for name, text in texts.items():
+        assert [str(problem) for problem in linter.run(text, config)] == [], name
+    rendered = YamlLintConfig(
+        "extends: relaxed\n"
+        "rules: {line-length: disable, empty-lines: disable, indentation: disable}"
+    )
+    assert [str(problem) for problem in linter.run(render(values)[1], rendered)] == []
+
+
+def test_nothing_may_write_to_its_image_or_become_root(objects):
+    assert pod(objects)["securityContext"]["runAsNonRoot"] is True
+    assert pod(objects)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod(objects)["automountServiceAccountToken"] is False
+    for container in containers(objects).values():
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_the_store_is_only_read_and_every_volume_is_there(objects):
+    volumes = {volume["name"]: volume for volume in pod(objects)["volumes"]}
+    assert volumes["store"]["persistentVolumeClaim"]["readOnly"] is True
+    for container in containers(objects).values():
+        for mount in container["volumeMounts"]:
+            assert mount["name"] in volumes
+            assert mount["name"] in ("repository", "shared-memory", "triton-tmp") or (
+                mount["readOnly"] is True
+            )
+
+
+def test_triton_starts_before_and_ends_after_the_gateway(objects):
+    order = [container["name"] for container in pod(objects)["initContainers"]]
+    assert order == ["prepare", "triton", "follower"]
+    by_name = containers(objects)
+    assert by_name["triton"]["restartPolicy"] == by_name["follower"]["restartPolicy"] == "Always"
+    assert "restartPolicy" not in by_name["prepare"]
+    assert [container["name"] for container in pod(objects)["containers"]] == ["gateway"]
+
+
+def test_only_the_gateway_can_be_reached(objects):
+    opened = {port["name"] for c in containers(objects).values() for port in c.get("ports", ())}
+    assert opened == {"grpc", "http"}
+    (rule,) = objects["NetworkPolicy"]["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == opened
+    assert rule["from"], "an empty list would let everybody in"
+    assert set(objects["NetworkPolicy"]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert {port["targetPort"] for port in objects["Service"]["spec"]["ports"]} == opened
+    for script in DEPLOY.glob("start-triton-*.sh"):
+        assert "127.0.0.1" in script.read_text()
+
+
+def test_selectors_find_the_pods(objects):
+    labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+    for selector in (
+        objects["Deployment"]["spec"]["selector"]["matchLabels"],
+        objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+        objects["Service"]["spec"]["selector"],
+    ):
+        assert selector.items() <= labels
+
+
+def test_the_commands_take_the_arguments_that_they_get(objects, values):
+    for name in ("prepare", "follower"):
+        command, *arguments = containers(objects)[name]["args"]
+        given = follow.make_context(command, arguments).params
+        assert given["prepare"] is (name == "prepare")
+        assert given["pointer_dir"] == (Path("/pointer") if "pointer" in values else None)
+
+
+def test_a_follower_that_is_silent_makes_its_pod_unready(objects, tmp_path):
+    command = containers(objects)["follower"]["readinessProbe"]["exec"]["command"]
+    heartbeat = tmp_path / HEARTBEAT_FILE
+    asked = [word.replace("/repository", str(tmp_path)) for word in command]
+    assert subprocess.run(asked, check=False, stderr=subprocess.DEVNULL).returncode != 0
+    heartbeat.touch()
+    assert subprocess.run(asked, check=False).returncode == 0
+    os.utime(heartbeat, (time.time() - 60,) * 2)
+    assert subprocess.run(asked, check=False).returncode != 0
+
+
+def test_a_pod_that_goes_has_time_to_drain(objects):
+    settings = load_settings(DEPLOY / "gateway.example.yaml")
+    grace_s = pod(objects)["terminationGracePeriodSeconds"]
+    before_s = int(containers(objects)["gateway"]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert grace_s > before_s + settings.limits.drain_timeout_s + 15
+
+
+def test_the_example_of_settings_fits_the_chart(objects):
+    settings = load_settings(DEPLOY / "gateway.example.yaml")
+    ports = {p["name"]: p["containerPort"] for p in containers(objects)["gateway"]["ports"]}
+    assert settings.grpc == f"0.0.0.0:{ports['grpc']}"
+    assert settings.http == f"0.0.0.0:{ports['http']}"
+    assert settings.repository == Path("/repository")
+
+
+def test_gpus_are_asked_for_where_there_are_to_be_any():
+    (gpu, _), (cpu, _) = render({}), render(CPU)
+    assert containers(gpu)["triton"]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in containers(cpu)["triton"]["resources"]["limits"]
+    assert containers(cpu)["triton"]["image"].endswith(":cpu")
+
+
+def test_the_autoscaler_looks_at_the_queue_and_alone_sets_the_number():
+    objects, _ = render(EVERYTHING)
+    (metric,) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "unsee_gateway_waiting"
+    assert "replicas" not in objects["Deployment"]["spec"]
+    assert objects["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["scheme"] == "https"
+    probe = containers(objects)["gateway"]["readinessProbe"]["httpGet"]
+    assert probe["scheme"] == "HTTPS"
+    assert "HorizontalPodAutoscaler" not in render({})[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"replicas": 0}, "replicas"),
+        ({"replica": 3}, "replica"),
+        ({"store": {"claim": ""}}, "claim"),
+        ({"follower": {"maxLagS": 0}}, "maxLagS"),
+        ({"gateway": {"settings": {"secret": "a", "configMap": "b"}}}, "one of the two"),
+        ({"gateway": {"settings": {"secret": ""}}}, "one of the two"),
+    ],
+)
+def test_wrong_values_are_refused(values, sentence):
+    with pytest.raises(helm.HelmError, match=sentence):
+        render(values)

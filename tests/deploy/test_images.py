@@ -1,0 +1,89 @@
+"""The images' recipes, and the scripts in them, which run without an image."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serving_fakes import write_fake_repository
+from unsee.serving.ports import free_ports
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
+def test_hadolint_finds_nothing(dockerfile):
+    done = run(Path(sys.executable).parent / "hadolint", dockerfile)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
+def test_what_is_copied_is_there_and_nobody_is_root(dockerfile):
+    text = dockerfile.read_text()
+    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        for name in source.split():
+            assert (DEPLOY.parent / name).exists(), name
+    assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["10001"]
+
+
+def test_the_gpu_script_loads_every_model_and_no_hidden_folder(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    (repository / ".incoming").mkdir()
+    (tmp_path / "unet").mkdir()
+    (repository / "linked_unet").symlink_to(tmp_path / "unet")
+    server = tmp_path / "tritonserver"
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    server.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    script = DEPLOY / "start-triton-gpu.sh"
+    done = run(script, repository, "--log-verbose=1", env={"PATH": path})
+    options = done.stdout.split()
+    loaded = {o.removeprefix("--load-model=") for o in options if o.startswith("--load-model=")}
+    models = {"video_unet", "vae_decoder", "text_to_video", "linked_unet"}
+    assert loaded == models | {"text_encoder_base", "text_encoder_family"}
+    assert "--log-verbose=1" in options
+
+
+def stub_of(model_dir):
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes()
+        except OSError:
+            continue
+        if b"triton_python_backend_stub" in words and f"{model_dir}/".encode() in words:
+            return int(file.parent.name)
+    raise AssertionError(f"no process serves {model_dir}")
+
+
+@pytest.mark.triton
+def test_the_cpu_script_serves_and_a_dead_model_is_noticed(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    ports = dict(zip(("grpc", "http", "metrics"), map(str, free_ports(3)), strict=True))
+    options = [word for name, port in ports.items() for word in (f"--{name}-port", port)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [DEPLOY / "start-triton-cpu.sh", repository, "--threads", "1", *options]
+    alive = (sys.executable, "-I", DEPLOY / "alive.py", ports["http"])
+    assert run(*alive).returncode == 1, "nobody serves yet"
+    server = subprocess.Popen(command, env=os.environ | {"PATH": path})
+    try:
+        deadline = time.monotonic() + 120
+        while run(*alive).returncode != 0:
+            assert time.monotonic() < deadline
+            assert server.poll() is None
+            time.sleep(0.3)
+        os.kill(stub_of(repository / "text_to_video"), 9)
+        dead = run(*alive)
+        assert dead.returncode == 1
+        assert "does not answer" in dead.stderr
+    finally:
+        server.terminate()
+        server.wait(60)

@@ -1,0 +1,51 @@
+"""Two real Tritons on one store: a promotion reaches both, and one that was killed comes back."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from safetensors.numpy import save_file
+
+from serving_fakes import PROMPT_TOKENS, write_fake_repository
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("replicas")
+
+
+def write_golden(version_dir):
+    ids = np.full((1, PROMPT_TOKENS), 65, np.int64)
+    session = onnxruntime.InferenceSession(str(version_dir / "model.onnx"))
+    (hidden,) = session.run(None, {"input_ids": ids})
+    save_file({"input_ids": ids, "last_hidden_state": hidden}, version_dir / "golden.safetensors")
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_replicas_follow_one_pointer(benchmark, tmp_path):
+    store = write_fake_repository(tmp_path / "store")
+    for model in store.glob("text_encoder_*/*/model.onnx"):
+        write_golden(model.parent)
+    found = benchmark.Study(store, tmp_path, "family", 2).run(num_new=1, num_swaps=2)
+    assert found.failures == []
+    assert found.wrong_revisions == 0
+    assert found.requests > 20
+    assert len(found.new_revision_s) == 2
+    assert len(found.swap_s) == 4
+    assert max(found.swap_s) < 10
+
+
+def test_a_relapse_is_counted(benchmark):
+    def answers(*revisions):
+        return [benchmark.Answer(at, at + 0.5, n) for at, n in enumerate(revisions)]
+
+    swaps = [benchmark.Swap(0.0, 0.0, 1), benchmark.Swap(2.0, 2.5, 2)]
+    assert benchmark.wrong(answers(1, 1, 1, 2, 2), swaps) == 0
+    assert benchmark.wrong(answers(1, 1, 1, 2, 1), swaps) == 1
+    assert benchmark.wrong(answers(1, 2, 3, 2, 2), swaps) == 2
