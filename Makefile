@@ -5,7 +5,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types unit evaluation benchmark clean
+.PHONY: help setup demo test lint types unit evaluation benchmark load clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -38,8 +38,14 @@ evaluation: $(READY)  ## unlearn and evaluate every concept and policies of seve
 	@$(PY) -m playground.every_concept
 	@$(PY) -m playground.composed_policies
 
-benchmark: $(READY)  ## what serving through Triton costs over the same loop in one process
-	$(PY) benchmarks/serving_overhead.py
+benchmark: $(READY)  ## what is fast, what Triton costs, how cost grows; writes docs/performance.md
+	$(PY) benchmarks/engines.py --write
+	$(PY) benchmarks/serving_overhead.py --write
+	$(PY) benchmarks/scaling.py --write
+	$(PY) benchmarks/serving_image.py --write
+
+load: $(READY)  ## throughput, latency and fairness under load; writes docs/load.md (run `make demo` first)
+	@$(PY) benchmarks/load.py > /dev/null
 
 clean:  ## remove what the commands above made, except .venv
 	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis

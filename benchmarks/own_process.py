@@ -26,6 +26,7 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     killed first.
     """
     receiver, process = _started(_answer, function, arguments)
+    result: Result
     try:
         error, result = receiver.recv()
     except EOFError:
