@@ -167,6 +167,7 @@ class Client:
         try:
             for answer in call:
                 if answer.error_message:
+                    _read_to_the_end(call)
                     raise _rejected(answer.error_message)
                 event = read_response(answer.infer_response)
                 if isinstance(event, Clip):
@@ -223,7 +224,10 @@ def _rejected(text: str) -> RequestRejected:
 
 
 def _read_to_the_end(call: Any) -> None:
-    """Lets a stream that has given its clip end by itself: cancelling it is an error to Triton."""
+    """Lets a stream that has given its last answer end by itself.
+
+    Cancelled then, it stays in Triton for good, and its model can never be unloaded.
+    """
     try:
         for _ in call:
             pass

@@ -1,8 +1,12 @@
-"""`unsee serve`: options in, one line out when the server is ready. The work is `triton`'s."""
+"""`unsee serve`: options in, a line out when the server is ready and one for each incident.
+
+The work is `triton`'s, `supervisor`'s and `supervisor_drain`'s.
+"""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,8 @@ import click
 from unsee.client.errors import ServerError
 
 if TYPE_CHECKING:
-    from unsee.serving.triton import ServerSettings
+    from unsee.serving.supervisor_incidents import Incident
+    from unsee.serving.triton import ServerSettings, TritonServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
@@ -47,10 +52,27 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per graph.  [default: cores]")
 @click.option("--log", "log_path", type=_PATH, help="Triton's log.  [default: in ~/.local/state]")
-def serve(log_path: Path | None, **options: Any) -> None:
+@click.option(
+    "--supervise/--no-supervise",
+    default=True,
+    show_default=True,
+    help="Replace a model's process that died, and start a server again that ended.",
+)
+@click.option(
+    "--drain-timeout",
+    "drain_timeout_s",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long running clips may go on when the server is to stop.",
+)
+def serve(log_path: Path | None, supervise: bool, drain_timeout_s: float, **options: Any) -> None:
     """Start Triton on a model repository; Ctrl-C stops it.
 
-    Prints one line when the server is ready. Triton's own log goes to a file.
+    Prints one line when the server is ready. Triton's own log goes to a file. Ctrl-C or SIGTERM
+    refuse new requests and let running clips finish; a second one stops at once. What died and was
+    replaced is told on stderr and written to incidents.jsonl in the repository.
 
     \b
     Example:
@@ -67,10 +89,49 @@ def serve(log_path: Path | None, **options: Any) -> None:
             click.echo(_ready_line(settings))
             if settings.host not in LOOPBACK:
                 click.echo(EXPOSED.format(host=settings.host), err=True)
-            code = server.wait()
-            raise ServerError(f"tritonserver ended by itself (exit code {code}); see {log_path}")
+            try:
+                _keep_running(server, supervise)
+            except KeyboardInterrupt:
+                _drain(server, drain_timeout_s)
     except KeyboardInterrupt:
-        click.echo("stopped")
+        pass
+    click.echo("stopped")
+
+
+def _keep_running(server: TritonServer, supervise: bool) -> None:
+    """Does not return; raises ServerError when the server has ended for good."""
+    if supervise:
+        from unsee.serving.supervisor import Supervisor
+
+        Supervisor(server, _noting(server.settings.repository_dir)).run()
+    code, log_path = server.wait(), server.settings.log_path
+    raise ServerError(f"tritonserver ended by itself (exit code {code}); see {log_path}")
+
+
+def _noting(repository_dir: Path) -> Callable[[Incident], None]:
+    """What writes an incident to the repository, and one line to stderr in any case."""
+    from unsee.serving.supervisor_incidents import append
+
+    def note(incident: Incident) -> None:
+        at = incident.at.isoformat(timespec="seconds")
+        click.echo(f"{at} {incident.what} ({incident.seconds:.1f} s)", err=True)
+        try:
+            append(repository_dir, incident)
+        except OSError as error:
+            click.echo(f"warning: cannot write it to {repository_dir}: {error.strerror}", err=True)
+
+    return note
+
+
+def _drain(server: TritonServer, timeout_s: float) -> None:
+    from unsee.serving.supervisor_drain import drain
+
+    if timeout_s and not drain(server, timeout_s):
+        click.echo(
+            f"warning: clips were still being made after {timeout_s:g} s and end with an error; "
+            "--drain-timeout allows them more time",
+            err=True,
+        )
 
 
 def _ready_line(settings: ServerSettings) -> str:

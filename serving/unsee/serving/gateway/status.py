@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from unsee.client.channel import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
 from unsee.client.errors import InputError, RequestRejected, ServerError, ServerUnreachable
-from unsee.serving import audit, pointer
+from unsee.serving import audit, pointer, supervisor_incidents
 
 TIMEOUT_S = 15.0
 MAX_BYTES = 4 * 1024 * 1024
@@ -60,11 +60,15 @@ def repository_status(repository_dir: Path) -> dict[str, Any]:
     """
     policies = pointer.read(repository_dir).policies
     events = audit.read(repository_dir).events[-SHOWN_EVENTS:]
+    happened = [(event.at, _sentence(event)) for event in events]
+    happened += [
+        (one.at, one.what) for one in supervisor_incidents.last(repository_dir, SHOWN_EVENTS)
+    ]
     return {
         "active_revisions": {name: policies[name].active for name in sorted(policies)},
         "incidents": [
-            {"at": event.at.isoformat(timespec="seconds"), "what": _sentence(event)}
-            for event in reversed(events)
+            {"at": at.isoformat(timespec="seconds"), "what": what}
+            for at, what in sorted(happened, reverse=True)[:SHOWN_EVENTS]
         ],
     }
 

@@ -73,7 +73,11 @@ class Upstream:
         call = self._stub.ModelStreamInfer(iter([request]))
         try:
             while (response := await self._next(call, idle_timeout_s)) is not grpc.aio.EOF:
-                answer = _read(response)
+                try:
+                    answer = _read(response)
+                except Refusal:
+                    await self._read_to_the_end(call, idle_timeout_s)
+                    raise
                 if answer is None:
                     continue
                 if isinstance(answer.event, Clip):
@@ -134,7 +138,10 @@ class Upstream:
                 raise _unavailable(f"no event within {idle_timeout_s:g} s") from None
 
     async def _read_to_the_end(self, call: Any, idle_timeout_s: float) -> None:
-        """Lets a stream that has given its clip end by itself: cancelling it is an error there."""
+        """Lets a stream that has given its last answer end by itself.
+
+        Cancelled then, it stays in Triton for good, and its model can never be unloaded.
+        """
         try:
             while await self._next(call, idle_timeout_s) is not grpc.aio.EOF:
                 pass
