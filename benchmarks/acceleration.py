@@ -174,8 +174,8 @@ def main_candidates(steps: int) -> list[Candidate]:
         Candidate("none", steps),
         Candidate("balanced", steps, "balanced"),
         Candidate("fast", steps, "fast"),
-        *(Candidate(f"{n} steps of DPM-Solver++", n, scheduler=DPM) for n in (8, 6)),
-        *(Candidate(f"{n} steps of DDIM", n) for n in (8, 6)),
+        *(Candidate(f"{n} steps of DPM-Solver++", n, scheduler=DPM) for n in (8, 6, 5)),
+        *(Candidate(f"{n} steps of DDIM", n) for n in (8, 5)),
         Candidate("guidance in every second evaluation after a third", steps, guided=guided),
     ]
 
