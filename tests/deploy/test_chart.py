@@ -6,13 +6,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import helm_python as helm
 import kubernetes_validate
 import pytest
 import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+import helm_process
 from unsee.serving.gateway.settings import load_settings
 from unsee.serving.pointer_follower import HEARTBEAT_FILE
 from unsee.serving.pointer_follower_cli import follow
@@ -42,9 +42,7 @@ VARIANTS = {"gpu": {}, "cpu": CPU, "everything": EVERYTHING}
 
 def render(values):
     """The objects by kind, and the text that they were read from."""
-    with helm.Chart.load(str(CHART)) as chart:
-        texts = chart.render(values, name="clips", namespace="video")
-    text = "\n---\n".join(text for _, text in sorted(texts.items()) if text.strip())
+    text = helm_process.render(CHART, values)
     return {found["kind"]: found for found in yaml.safe_load_all(text)}, text
 
 
@@ -83,7 +81,7 @@ def test_a_misspelt_field_would_be_found(objects):
 
 
 def test_helm_finds_nothing_to_mend():
-    found = helm.lint(str(CHART), strict=True)
+    found = helm_process.lint(CHART)
     assert not found["errors"]
     assert {message["error"] for message in found["messages"]} <= {"icon is recommended"}
 
@@ -220,5 +218,5 @@ def test_the_autoscaler_looks_at_the_queue_and_alone_sets_the_number():
     ],
 )
 def test_wrong_values_are_refused(values, sentence):
-    with pytest.raises(helm.HelmError, match=sentence):
+    with pytest.raises(helm_process.HelmRefused, match=sentence):
         render(values)
