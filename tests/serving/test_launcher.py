@@ -79,12 +79,13 @@ def test_a_whole_repository_is_loaded_whole(fake_repository):
     assert loadable_models(fake_repository) == wanted
 
 
-def test_a_policy_whose_last_revision_was_retired_is_not_loaded(fake_repository):
-    file = fake_repository / "policies.json"
+def test_a_policy_whose_last_revision_was_retired_is_not_loaded(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    file = repository / "policies.json"
     content = json.loads(file.read_text())
     content["policies"]["family"] = {"active": None, "eligible": [], "history": [1]}
     file.write_text(json.dumps(content))
-    assert "text_encoder_family" not in loadable_models(fake_repository)
+    assert "text_encoder_family" not in loadable_models(repository)
 
 
 @pytest.mark.parametrize(
