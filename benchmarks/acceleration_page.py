@@ -18,13 +18,13 @@ Written by `python benchmarks/acceleration.py`; do not edit.
 A request may ask for `acceleration`: `balanced` or `fast` instead of `none`, the default
 (`unsee generate --acceleration fast`). The video model is then not evaluated in every step. What it
 would have predicted in a step that is left out is forecast by the line through its last two
-predictions. Both paces look more often in the first third of a run, where predictions change most:
+predictions. `balanced` leaves none out in the first third of a run, where predictions change most:
 
 | pace | evaluated in the first third | after it | of 12 steps |
 |---|---|---|---|
 | `none` | every step | every step | 12 |
 | `balanced` | every step | every second | 8 |
-| `fast` | every second | every third | 5 |
+| `fast` | every second | every second | 6 |
 
 A forecast is a weighted sum, and so is every model input of the samplers that this project serves:
 leaving steps out turns the sampler's table into a smaller one. Scheduler, steps, guidance and seed

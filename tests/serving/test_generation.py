@@ -87,8 +87,8 @@ def test_an_accelerated_clip_reports_the_evaluations_that_it_makes(make_plan, ba
     graphs, steps = FakeGraphs(), []
     plan = make_plan(num_inference_steps=12, acceleration=b"fast")
     _, record = asyncio.run(generate(plan, graphs, base, steps.append))
-    assert steps == list(range(1, plan.table.num_evaluations + 1)) == [1, 2, 3, 4, 5]
-    assert [call[0] for call in graphs.calls].count("video_unet") == 5
+    assert steps == list(range(1, plan.table.num_evaluations + 1)) == [1, 2, 3, 4, 5, 6]
+    assert [call[0] for call in graphs.calls].count("video_unet") == 6
     assert (record["acceleration"], record["num_inference_steps"]) == ("fast", 12)
 
 

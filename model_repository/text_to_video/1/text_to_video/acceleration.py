@@ -28,7 +28,7 @@ class Pace:
     late: int
 
 
-PACES = {"none": Pace(1, 1), "balanced": Pace(1, 2), "fast": Pace(2, 3)}
+PACES = {"none": Pace(1, 1), "balanced": Pace(1, 2), "fast": Pace(2, 2)}
 """What a request may ask for; every pace keeps the first step."""
 
 
