@@ -264,7 +264,9 @@ def cases_of_evaluation(num_prompts: int) -> list[tuple[str, Scene]]:
     default="demo/model_repository",
     show_default=True,
 )
-@click.option("--prompts", "num_prompts", type=click.IntRange(min=2), default=256, show_default=True)
+@click.option(
+    "--prompts", "num_prompts", type=click.IntRange(min=2), default=256, show_default=True
+)
 @click.option("--threads", type=click.IntRange(min=1), default=len(os.sched_getaffinity(0)))
 @click.option(
     "--output",

@@ -6,7 +6,7 @@ made again, how many clips ended with an error and how late, how many clients hu
 deadline; at the end what was left in shared memory. The exit code is 1 if a client hung, if a clip
 that had begun failed on SIGTERM, or if something was left.
 
-    python benchmarks/faults.py --repository demo/model_repository
+    python benchmarks/faults.py --write
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 import click
 from process_memory import descendants
+from reliability_page import write_page
 
 from unsee.client.client import Client
 from unsee.client.errors import RequestRejected, ServerError, ServerUnreachable
@@ -149,7 +150,8 @@ class Service:
 @click.option("--clients", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--deadline", "deadline_s", type=float, default=30.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(repository_dir: Path, clients: int, deadline_s: float, as_json: bool) -> None:
+@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
+def main(repository_dir: Path, clients: int, deadline_s: float, as_json: bool, write: bool) -> None:
     """Kill what can be killed under load, and say how long the service was down."""
     policies = sorted(pointer.read(repository_dir).policies)
     encoders = [pointer.encoder_model(policy) for policy in policies]
@@ -169,8 +171,12 @@ def main(repository_dir: Path, clients: int, deadline_s: float, as_json: bool) -
             service.process.kill()
             service.process.communicate()
     left = service.leftovers()
+    record = {"clients": clients, "deadline_s": deadline_s, "faults": rows}
+    record |= {"left_in_shared_memory": left}
+    if write:
+        write_page("faults", record)
     if as_json:
-        click.echo(json.dumps({"faults": rows, "left_in_shared_memory": left}, indent=1))
+        click.echo(json.dumps(record, indent=1))
     else:
         click.echo(f"{line_of(rows[-1])}\nleft in shared memory: {len(left)}")
     if left or any(row["hung"] for row in rows) or rows[-1]["failed_after_a_step"]:

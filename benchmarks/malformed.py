@@ -5,7 +5,7 @@ with bytes changed, and JSON of wrong values. Every answer must come in time and
 sentence; the exit code is 1 if one was not, or if the gateway died. Requests that happen to be good
 get UNAVAILABLE, unless --triton names a server that makes their clips.
 
-    python benchmarks/malformed.py --requests 20000
+    python benchmarks/malformed.py --write
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 import click
 import grpc
 import yaml
+from reliability_page import write_page
 
 from unsee.client.wire import INPUTS, build_request
 from unsee.serving.gateway.credentials import new_token, token_sha256
@@ -63,7 +64,8 @@ Outcome = tuple[str, str]
     "--triton", default="127.0.0.1:1", help="A Triton for the good ones.  [default: none]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def main(count: int, seed: int, triton: str, as_json: bool) -> None:
+@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
+def main(count: int, seed: int, triton: str, as_json: bool, write: bool) -> None:
     """Send malformed requests to a gateway and count what comes back."""
     with gateway(triton) as (process, token, grpc_address, http_address):
         senders = [grpc_sender(grpc_address, token), http_sender(http_address, token)]
@@ -75,6 +77,8 @@ def main(count: int, seed: int, triton: str, as_json: bool) -> None:
         report |= {"rss_before_mib": before_mib, "rss_after_mib": rss_mib(process.pid)}
         alive = process.poll() is None
     report["gateway_alive"] = alive
+    if write:
+        write_page("malformed", report)
     click.echo(json.dumps(report, indent=2) if as_json else table(report))
     if report["bad_answers"] or not alive:
         raise SystemExit(1)

@@ -4,7 +4,7 @@ Works on a copy of a repository with a published policy. New revisions are copie
 under the next number, so that the export is not in the figures; all else is what `unsee publish`,
 `promote`, `rollback` and `retire` do.
 
-    python benchmarks/swap.py --repository demo/model_repository --cycles 300
+    python benchmarks/swap.py --cycles 300 --write
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 import numpy as np
+from reliability_page import DOCS_DIR, FOLDER, MEMORY_PLOT, write_page
 
 from unsee.client.client import Client
 from unsee.client.errors import ServerError
@@ -353,15 +354,6 @@ def served_copy(repository_dir: Path, policy: str, threads: int | None) -> Itera
             yield Service(copy, settings.grpc_url, policy)
 
 
-def _write(what: Callable[[Path], Any], file: Path | None) -> None:
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        what(file)
-
-
-_PATH = click.Path(path_type=Path)
-
-
 @click.command()
 @click.option(
     "--repository",
@@ -377,8 +369,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--repeats", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--cycles", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per graph.")
-@click.option("--plot", type=_PATH, help="Draw the memory here, such as docs/swap_memory.svg.")
-@click.option("--output", type=_PATH, help="Write the JSON here too.")
+@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
 def swap(
     repository_dir: Path,
     policy: str,
@@ -388,8 +379,7 @@ def swap(
     repeats: int,
     cycles: int,
     threads: int | None,
-    plot: Path | None,
-    output: Path | None,
+    write: bool,
 ) -> None:
     """Swap, publish and retire revisions of a served policy; print what it cost as JSON."""
     with served_copy(repository_dir.resolve(), policy, threads) as service:
@@ -398,10 +388,10 @@ def swap(
         first = promote_to_first_request(service, repeats)
         cycled, memory = publish_and_retire(service, cycles)
     result = {"under_load": under_load, "promote": first, "publish_and_retire": cycled}
-    text = json.dumps(result, indent=2) + "\n"
-    _write(lambda file: plot_memory(memory, file), plot)
-    _write(lambda file: file.write_text(text, encoding="utf-8"), output)
-    click.echo(text, nl=False)
+    if write:
+        write_page("swap", result)
+        plot_memory(memory, DOCS_DIR / FOLDER / MEMORY_PLOT)
+    click.echo(json.dumps(result, indent=2))
     if under_load["failed_requests"] or under_load["wrong_revision_requests"]:
         raise click.ClickException("a request failed or was answered by a wrong revision")
 
