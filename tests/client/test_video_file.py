@@ -1,11 +1,11 @@
-"""Clips saved and read back: mp4, gif, png and npy, and the ways in which saving can fail."""
+"""Clips saved and read back in every format, and the ways in which saving can fail."""
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
 
-from unsee.client import Clip, GenerationRecord, InputError
+from unsee.client import Clip, GenerationRecord, InputError, read_record
 
 
 @pytest.fixture
@@ -43,11 +43,28 @@ def test_mp4_of_one_frame(fake, clip, tmp_path):
     assert len(iio.imread(single.save(tmp_path / "one.mp4"), plugin="FFMPEG")) == 1
 
 
+def test_mp4_of_a_name_that_looks_like_an_address(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = clip.save("a:b.mp4")
+    assert path.stat().st_size > 1000
+    assert read_record(path) == clip.record
+
+
 def test_gif_has_all_frames(clip, tmp_path):
     with Image.open(clip.save(tmp_path / "clip.gif")) as image:
         assert image.n_frames == 4
         assert image.info["duration"] == 120  # 1/8 s in GIF's hundredths of a second
         assert image.size == (384, 256)
+
+
+def test_webp_is_exact(clip, tmp_path):
+    with Image.open(clip.save(tmp_path / "clip.webp")) as image:
+        assert image.n_frames == 4
+        for k, frame in enumerate(clip.frames):
+            image.seek(k)
+            image.load()
+            assert image.info["duration"] == 125
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), frame)
 
 
 def test_png_is_a_contact_sheet_of_every_frame(clip, tmp_path):
@@ -65,7 +82,8 @@ def test_npy_is_exact(clip, tmp_path):
 
 def test_missing_folders_are_made_and_nothing_else_is_left(clip, tmp_path):
     clip.save(tmp_path / "a" / "b" / "clip.npy")
-    assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["clip.npy"]
+    names = sorted(p.name for p in (tmp_path / "a" / "b").iterdir())
+    assert names == ["clip.npy", "clip.npy.json"]
 
 
 @pytest.mark.parametrize("name", ["clip.avi", "clip", "clip.mp4.txt"])
@@ -88,7 +106,7 @@ def test_a_folder_where_the_file_should_be(clip, tmp_path):
 
 def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(clip, tmp_path, monkeypatch):
     path = clip.save(tmp_path / "clip.npy")
-    before = path.read_bytes()
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
 
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -96,8 +114,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(clip, tmp_path, mo
     monkeypatch.setattr(np, "save", full_disk)
     with pytest.raises(InputError, match="No space left"):
         clip.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_what_ffmpeg_says_reaches_the_user(clip, tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unsee.client.async_client import AsyncClient
     from unsee.client.client import Client
-    from unsee.client.clip import Clip, GenerationRecord, Progress
+    from unsee.client.clip import Clip, Progress
     from unsee.client.errors import (
         Cancelled,
         DeadlineExceeded,
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
         ServerUnreachable,
         UnseeError,
     )
+    from unsee.client.file_record import read_record
+    from unsee.client.options import Options, Request
     from unsee.client.policy import Concept, Policy, load_policy
+    from unsee.client.provenance import Provenance
+    from unsee.client.record import GenerationRecord
 
 __all__ = [
+    "AsyncClient",
     "Cancelled",
     "Client",
     "Clip",
@@ -30,23 +36,32 @@ __all__ = [
     "DeadlineExceeded",
     "GenerationRecord",
     "InputError",
+    "Options",
     "Policy",
     "Progress",
+    "Provenance",
+    "Request",
     "RequestRejected",
     "ServerError",
     "ServerUnreachable",
     "UnseeError",
     "load_policy",
+    "read_record",
 ]
 
 _HOMES = {
+    "AsyncClient": "async_client",
     "Client": "client",
     "Clip": "clip",
-    "GenerationRecord": "clip",
+    "GenerationRecord": "record",
     "Progress": "clip",
     "Concept": "policy",
     "Policy": "policy",
     "load_policy": "policy",
+    "Options": "options",
+    "Provenance": "provenance",
+    "Request": "options",
+    "read_record": "file_record",
 }
 
 

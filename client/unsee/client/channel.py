@@ -1,7 +1,7 @@
 """The connection of a client: plain or TLS, and the token that goes with every call.
 
-Knows no model. A token is taken from the caller or the environment, never from a command line, and
-never sent over the network unencrypted.
+Knows no model, and serves ordinary code and asyncio alike. A token is taken from the caller or the
+environment, never from a command line, and never sent over the network unencrypted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,37 @@ CA_VARIABLE = "UNSEE_CA_CERTIFICATE"
 Metadata = tuple[tuple[str, str], ...]
 
 
-def connect(
+@dataclass(frozen=True)
+class Address:
+    """A server's address and how to speak to it.
+
+    Args:
+        url: host and port.
+        credentials: gRPC's channel credentials; None: unencrypted.
+        metadata: goes with every call.
+    """
+
+    url: str
+    credentials: Any = field(repr=False)
+    metadata: Metadata = field(repr=False)
+
+    def channel(self, maker: Any, options: Sequence[tuple[str, int]]) -> Any:
+        """A channel made by `maker`: the module grpc, or grpc.aio."""
+        if self.credentials is None:
+            return maker.insecure_channel(self.url, options=options)
+        return maker.secure_channel(self.url, self.credentials, options=options)
+
+
+def address(
     url: str,
-    options: Sequence[tuple[str, int]],
     *,
     token: str | None = None,
     tls: bool = False,
     ca_certificate: Path | str | None = None,
     client_certificate: Path | str | None = None,
     client_key: Path | str | None = None,
-) -> tuple[Any, Metadata]:
-    """A gRPC channel to `url` (host and port), and the metadata that each call on it sends.
+) -> Address:
+    """How to reach `url` (host and port).
 
     Args:
         token: None: the environment's UNSEE_TOKEN, if set.
@@ -56,13 +77,13 @@ def connect(
                 f"the token would travel to {url} unencrypted; switch TLS on with {TLS_VARIABLE}=1 "
                 f"(and {CA_VARIABLE}, if the server's certificate has an authority of its own)"
             )
-        return grpc.insecure_channel(url, options=options), _metadata(token)
+        return Address(url, None, _metadata(token))
     credentials = grpc.ssl_channel_credentials(
         root_certificates=None if ca_certificate is None else _content(ca_certificate),
         private_key=None if client_key is None else _content(client_key),
         certificate_chain=None if client_certificate is None else _content(client_certificate),
     )
-    return grpc.secure_channel(url, credentials, options=options), _metadata(token)
+    return Address(url, credentials, _metadata(token))
 
 
 def is_loopback(url: str) -> bool:

@@ -1,51 +1,25 @@
-"""What the server streams: progress, and in the end a clip with the record of what made it.
+"""What the server streams: progress, and in the end a clip.
 
 Knows no network and no file format; `video_file` writes clips.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from unsee.client.errors import InputError
 
+if TYPE_CHECKING:
+    from unsee.client.provenance import Provenance
+    from unsee.client.record import GenerationRecord as GenerationRecord
+
 Frames = NDArray[np.uint8]
 """uint8 [num_frames, height, width, 3], RGB."""
-
-
-class GenerationRecord(BaseModel):
-    """What made a clip; enough to make it again on the same base.
-
-    Unlike the records of this project's own files it keeps fields that it does not know: a newer
-    server may say more, and a client should neither break nor lose it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    prompt: str
-    negative_prompt: str = ""
-    policy: str
-    revision: int
-    encoder_digest: str | None = None
-    base: str
-    base_digest: str
-    seed: int
-    scheduler: str
-    acceleration: str = "none"
-    num_inference_steps: int
-    guidance_scale: float
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    started_at: str
-    seconds: dict[str, float] = {}
-    graphs: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,7 @@ class Clip:
         InputError: `frames` has another shape or dtype.
     """
 
-    frames: Frames
+    frames: Frames = field(repr=False)
     record: GenerationRecord
 
     def __post_init__(self) -> None:
@@ -82,14 +56,27 @@ class Clip:
                 f"got {self.frames.dtype} {list(shape)}"
             )
 
-    def save(self, path: Path | str) -> Path:
-        """Writes the clip as the suffix says: .mp4, .gif, .png (a contact sheet) or .npy.
+    def save(self, path: Path | str, *, signer: Provenance | None = None) -> Path:
+        """Writes the clip as the suffix says: .mp4, .gif, .webp (exact), .png (a contact sheet) or
+        .npy (exact, with the record in a file beside it).
 
-        The file appears whole or not at all; missing folders are made.
+        Every file carries the record; `read_record` gives it back. The file appears whole or not at
+        all; missing folders are made.
+
+        Args:
+            signer: signs the file, so that others can tell who made it and with what.
 
         Raises:
-            InputError: the suffix is not known or the file cannot be written.
+            InputError: the suffix is not known, the file cannot be written or cannot be signed.
         """
         from unsee.client.video_file import save_video
 
-        return save_video(self.frames, self.record.fps, Path(path))
+        return save_video(self, Path(path), signer)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "GenerationRecord":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from unsee.client.record import GenerationRecord  # pydantic is half of a client's start
+
+    return GenerationRecord

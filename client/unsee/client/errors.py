@@ -28,9 +28,13 @@ class InputError(UnseeError):
 
 
 class ServerError(UnseeError):
-    """The server did not do what was asked."""
+    """The server did not do what was asked.
+
+    `retryable` says that it had not begun when it refused, and that asking later may help.
+    """
 
     exit_code = 3
+    retryable = False
 
 
 class ServerUnreachable(ServerError):
@@ -43,11 +47,13 @@ class RequestRejected(ServerError):
     Args:
         message: the server's own sentence.
         status: the gRPC status name, such as `"INVALID_ARGUMENT"` or `"NOT_FOUND"`.
+        retry_after_s: when the server says asking again may help; None if it did not say.
     """
 
-    def __init__(self, message: str, status: str) -> None:
+    def __init__(self, message: str, status: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(ServerError):

@@ -1,6 +1,8 @@
-"""Writes frames as .mp4, .gif, .png (a contact sheet) or .npy; knows nothing of how they were made.
+"""Writes clips as .mp4, .gif, .webp, .png (a contact sheet) or .npy; knows no server.
 
-Small frames are enlarged without smoothing, so that a player shows the pixels as they are.
+In .mp4 and .gif small frames are enlarged without smoothing, so that a player shows the pixels as
+they are; .webp and .npy are exact. What a file says of the clip's making is `file_record`'s
+business.
 """
 
 from __future__ import annotations
@@ -10,11 +12,21 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from unsee.client.clip import Frames
+from unsee.client.clip import Clip, Frames
 from unsee.client.errors import InputError
+from unsee.client.file_record import (
+    as_exif,
+    as_json,
+    as_tags,
+    as_xmp,
+    png_text,
+    sidecar_of,
+)
+from unsee.client.provenance import Provenance
 
 MIN_PLAYER_SIDE = 256
 """Pixels: players show a smaller video as a stamp."""
@@ -22,8 +34,10 @@ X264_CRF = 12
 """Constant rate factor: 0 is lossless, 18 is hardly told from the original, 51 is worst."""
 MP4_FLAGS = ("-movflags", "+faststart")
 """The index comes first, so that a browser plays the file while it loads."""
+JPEG_EXIF = b"Exif\0\0"
+"""What precedes EXIF in a JPEG and nowhere else."""
 
-Writer = Callable[[Frames, float, Path], None]
+Writer = Callable[[Clip, Path], None]
 
 
 def check_destination(path: Path) -> Path:
@@ -45,21 +59,31 @@ def check_destination(path: Path) -> Path:
     return path
 
 
-def save_video(frames: Frames, fps: float, path: Path) -> Path:
-    """Writes `frames` (uint8 [F, H, W, 3]) in the format of the suffix, whole or not at all.
+def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path:
+    """Writes `clip` in the format of the suffix, with its record, whole or not at all.
 
     Raises:
-        InputError: see `check_destination`; or the disk refused.
+        InputError: see `check_destination`; or the disk refused; or the file cannot be signed.
     """
     check_destination(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix.lower()}")
+    suffix = path.suffix.lower()
+    if signer is not None:
+        signer.check(suffix)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{suffix}")
+    signed = path.with_name(f".{path.stem}.{os.getpid()}.signed{suffix}")
     try:
-        WRITERS[path.suffix.lower()](frames, fps, temporary)
+        WRITERS[suffix](clip, temporary)
+        if signer is not None:
+            signer.sign(temporary, signed, clip.record)
+            signed.replace(temporary)
+        if suffix == ".npy":  # the record first: a clip never lies there without it
+            sidecar_of(temporary).replace(sidecar_of(path))
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for left_over in (temporary, signed, sidecar_of(temporary)):
+            left_over.unlink(missing_ok=True)
     return path
 
 
@@ -68,20 +92,23 @@ def enlarged(frames: Frames, factor: int) -> Frames:
     return frames.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def _write_mp4(frames: Frames, fps: float, path: Path) -> None:
+def _write_mp4(clip: Clip, path: Path) -> None:
     """H.264 through the ffmpeg that imageio-ffmpeg brings.
 
     Started here and not by imageio, which forks: a fork beside gRPC's threads can hang.
     """
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    factor = math.ceil(MIN_PLAYER_SIDE / min(frames.shape[1:3]))
-    pixels = _even_sided(enlarged(frames, factor))
+    pixels = _even_sided(_at_player_size(clip.frames))
     height, width = pixels.shape[1:3]
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}"]
+    size, rate = f"{width}x{height}", f"{clip.record.fps:g}"
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate]
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(X264_CRF)]
+    tags = [f"{key}={value}" for key, value in as_tags(clip.record).items()]
+    metadata = [word for tag in tags for word in ("-metadata", tag)]
+    command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-", *coded, *MP4_FLAGS]
     done = subprocess.run(
-        [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-", *coded, *MP4_FLAGS, str(path)],
+        [*command, *metadata, f"file:{path}"],
         input=pixels.tobytes(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -97,23 +124,37 @@ def _even_sided(frames: Frames) -> Frames:
     return np.pad(frames, odd, mode="edge")
 
 
-def _write_gif(frames: Frames, fps: float, path: Path) -> None:
+def _at_player_size(frames: Frames) -> Frames:
+    return enlarged(frames, math.ceil(MIN_PLAYER_SIDE / min(frames.shape[1:3])))
+
+
+def _write_gif(clip: Clip, path: Path) -> None:
+    _write_animation(clip, _at_player_size(clip.frames), path, comment=as_json(clip.record))
+
+
+def _write_webp(clip: Clip, path: Path) -> None:
+    exif = as_exif(clip.record).tobytes().removeprefix(JPEG_EXIF)
+    _write_animation(clip, clip.frames, path, lossless=True, xmp=as_xmp(clip.record), exif=exif)
+
+
+def _write_animation(clip: Clip, frames: Frames, path: Path, **options: Any) -> None:
     from PIL import Image
 
-    factor = math.ceil(MIN_PLAYER_SIDE / min(frames.shape[1:3]))
-    first, *rest = [Image.fromarray(frame) for frame in enlarged(frames, factor)]
-    duration_ms = round(1000 / fps)
-    first.save(path, save_all=True, append_images=rest, duration=duration_ms, loop=0)
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    duration_ms = round(1000 / clip.record.fps)
+    first.save(path, save_all=True, append_images=rest, duration=duration_ms, loop=0, **options)
 
 
-def _write_png(frames: Frames, fps: float, path: Path) -> None:
+def _write_png(clip: Clip, path: Path) -> None:
     from unsee.client.sheet import contact_sheet
 
-    contact_sheet(frames).save(path)
+    text, exif = png_text(clip.record), as_exif(clip.record)
+    contact_sheet(clip.frames).save(path, pnginfo=text, exif=exif)
 
 
-def _write_npy(frames: Frames, fps: float, path: Path) -> None:
-    np.save(path, frames, allow_pickle=False)
+def _write_npy(clip: Clip, path: Path) -> None:
+    np.save(path, clip.frames, allow_pickle=False)
+    sidecar_of(path).write_bytes(as_json(clip.record) + b"\n")
 
 
 WRITERS: Mapping[str, Writer] = {
@@ -121,4 +162,5 @@ WRITERS: Mapping[str, Writer] = {
     ".gif": _write_gif,
     ".png": _write_png,
     ".npy": _write_npy,
+    ".webp": _write_webp,
 }
