@@ -1,14 +1,19 @@
 """The root command: its page, its exit codes, and that it imports nothing before it must."""
 
+import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from unsee.client import command
-from unsee.client.command import SUBCOMMANDS, run
+from unsee.client.command import run
+from unsee.client.command_page import every_command, filled
 from unsee.client.errors import InputError, ServerError, UnseeError
+from unsee.client.subcommands import SUBCOMMANDS
 
 
 @pytest.fixture
@@ -38,7 +43,8 @@ def test_help_imports_no_subcommand():
     program = (
         "import sys; from unsee.client.command import run; run(['--help']); "
         "loaded = {m for m in sys.modules if m.startswith('unsee.')}; "
-        "assert loaded == {'unsee.client', 'unsee.client.command', 'unsee.client.errors'}, loaded; "
+        "assert loaded == {'unsee.client', *(f'unsee.client.{name}' for name in "
+        "('command', 'errors', 'subcommands'))}, loaded; "
         "assert not {'numpy', 'grpc', 'pydantic', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
@@ -110,8 +116,103 @@ def test_a_missing_module_of_our_own_is_a_bug_and_shows(fails_with):
         run(["generate"])
 
 
-def test_wrong_usage_is_2_and_the_version_is_told(capsys):
-    assert run(["paint"]) == 2
-    assert "paint" in capsys.readouterr().err
+def test_the_version_is_told(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("unsee, version ")
+    assert run(["version", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"].keys() >= {"torch", "nvidia-pytriton"}
+    assert run(["version"]) == 0
+    assert f"unsee {found['unsee']}, Python {found['python']}" in capsys.readouterr().out
+
+
+def test_the_page_names_the_exit_codes(capsys):
+    assert run(["--help"]) == 0
+    page = capsys.readouterr().out
+    codes = {
+        int(line.split()[0])
+        for line in page.splitlines()
+        if line.split()[:1] != [] and line.split()[0].isdigit()
+    }
+    assert codes == {0, UnseeError.exit_code, InputError.exit_code, ServerError.exit_code, 130}
+
+
+def test_no_command_shows_the_page_and_is_wrong_input(capsys):
+    assert run([]) == 2
+    assert "Exit code:" in capsys.readouterr().err
+
+
+def examples(text):
+    """The command lines in a help text, without what the shell does with them."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line) if " unsee " in f" {line.strip()} " and line[:1] == " " else []
+        while words and "=" in words[0]:
+            words = words[1:]
+        if words[:1] == ["unsee"]:
+            ends = [words.index(sign) for sign in ("&", ">", ">>", "|") if sign in words]
+            yield words[1 : min(ends, default=None)]
+
+
+def all_examples():
+    for context in every_command():
+        text = f"{context.command.help}\n{context.command.epilog or ''}"
+        for words in examples(text):
+            yield context.command_path, words
+
+
+@pytest.mark.parametrize("words", [words for _, words in all_examples()], ids=" ".join)
+def test_every_example_in_a_help_is_what_the_command_takes(words, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(click.Command, "invoke", lambda self, ctx: parsed.append(ctx.command_path))
+    command.unsee.main(words, prog_name="unsee", standalone_mode=False)
+    assert parsed[-1].split()[1] == words[0]
+
+
+def test_every_subcommand_has_an_example():
+    shown = {words[0] for path, words in all_examples() if path.startswith(f"unsee {words[0]}")}
+    assert shown == set(SUBCOMMANDS)
+
+
+def test_every_option_says_what_it_is_for():
+    silent = [
+        f"{context.command_path} {parameter.opts[-1]}"
+        for context in every_command()
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert set(silent) <= {f"unsee serve --{name}-port" for name in ("grpc", "http", "metrics")}
+
+
+def test_the_page_in_the_documents_is_the_help():
+    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text()
+    assert filled(page) == page, (
+        "rewrite it with: python -m unsee.client.command_page docs/command_line.md"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version", "--json"]])
+def test_a_closed_pipe_ends_quietly(arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unsee.client.command", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+
+
+def test_a_full_disk_is_one_sentence():
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "unsee.client.command", "version"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"

@@ -34,7 +34,8 @@ def test_promoting_what_is_not_there_is_one_sentence(repository, capsys):
     assert unsee(repository, "promote", "famly") == 2
     error = capsys.readouterr().err
     assert error == (
-        'error: there is no policy "famly" in this repository; it has: base, family, studio\n'
+        'error: there is no policy "famly" in this repository; it has: base, family, studio; '
+        "did you mean family?\n"
     )
 
 
@@ -125,6 +126,21 @@ def test_retire_and_repair_say_what_they_did(repository, triton, capsys):
     assert "revision 3" in capsys.readouterr().out
     assert unsee(repository, "repair", "--url", "127.0.0.1:9") == 3
     assert "no server answers" in capsys.readouterr().err
+
+
+def test_retire_and_repair_as_json_are_one_document(repository, triton, capsys):
+    url = ["--url", triton.url, "--json"]
+    assert unsee(repository, "retire", "family", "1", *url) == 0
+    retired = json.loads(capsys.readouterr().out)
+    assert (retired["policy"], retired["revision"]) == ("family", 1)
+    assert Path(retired["archive"]).is_dir()
+    write_next_revision(repository, "family")
+    assert unsee(repository, "repair", *url) == 0
+    repaired = json.loads(capsys.readouterr().out)
+    assert repaired["remaining"] == []
+    assert "revision 3" in repaired["done"][0]
+    assert unsee(repository, "repair", *url) == 0
+    assert json.loads(capsys.readouterr().out) == {"done": [], "remaining": []}
 
 
 def fake_publish(unmet=(), seen=None):

@@ -1,5 +1,6 @@
 """The command `unsee delta`, as a user types it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,20 @@ def test_verify_says_whether_the_signature_was_checked(folder: Path, keys: Path)
     checked = _say("verify", folder, "--public-key", keys / "public.pem")
     assert f"signature: made with the private key of {keys / 'public.pem'}" in checked
     assert "every file of the delta of Blimbo is as it was written" in checked
+
+
+def test_both_as_json(folder: Path, keys: Path) -> None:
+    shown = json.loads(_say("show", folder, "--json"))
+    assert shown.keys() == {"delta", "size_bytes", "signed", "card"}
+    assert (shown["delta"], shown["signed"]) == (str(folder), False)
+    assert shown["card"]["concept"]["name"] == "Blimbo"
+    assert shown["size_bytes"] == (folder / "delta.safetensors").stat().st_size
+    sign_folder(folder, keys / "key.pem")
+    verified = {"delta": str(folder), "concept": "Blimbo", "signed": True}
+    unchecked = json.loads(_say("verify", folder, "--json"))
+    assert unchecked == verified | {"signature_checked": False}
+    checked = json.loads(_say("verify", folder, "--json", "--public-key", keys / "public.pem"))
+    assert checked == verified | {"signature_checked": True}
 
 
 def test_verify_refuses_what_is_damaged_or_not_signed(folder: Path, keys: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -80,6 +81,12 @@ def _sentence(result: Result) -> str:
     return result.stderr
 
 
+def _deltas(result: Result) -> list[dict[str, Any]]:
+    """What the one JSON document lists."""
+    deltas: list[dict[str, Any]] = json.loads(result.stdout)["deltas"]
+    return deltas
+
+
 def test_from_generated_images(blimbo_in: Command, out: Path) -> None:
     result = blimbo_in("--shots", 2, "--also", "Blimby", "--anchor", "a cat", "-o", out)
     assert result.exit_code == 0, result.output
@@ -111,15 +118,17 @@ def test_again_reuses_and_another_needs_force(
 ) -> None:
     given = ("--images", images_dir, "-o", out)
     first = blimbo_in(*given, "--json")
-    assert json.loads(first.stdout)["reused"] is False
-    assert json.loads(first.stdout)["card"]["settings"]["shots"] == 4
+    (made,) = _deltas(first)
+    assert made.keys() == {"delta", "reused", "card"}
+    assert made["reused"] is False
+    assert made["card"]["settings"]["shots"] == 4
     again = blimbo_in(*given, "--json")
-    assert json.loads(again.stdout) == json.loads(first.stdout) | {"reused": True}
+    assert _deltas(again) == [made | {"reused": True}]
     assert "already holds this delta" in blimbo_in(*given).stdout
 
     assert "another delta (seed differ)" in _sentence(blimbo_in(*given, "--seed", 1))
     forced = blimbo_in(*given, "--seed", 1, "--force", "--json")
-    assert json.loads(forced.stdout)["card"]["seed"] == 1
+    assert _deltas(forced)[0]["card"]["seed"] == 1
     assert load_delta(out).card.seed == 1
 
 
@@ -137,14 +146,13 @@ def test_several_names_get_a_folder_each_and_are_not_done_twice(
     asked = ("Blimbo", "Édouard  Ménilles!", "--category", "character", "--output-dir", deltas)
     first = type_in(*asked, "--shots", 1, "--json")
     assert first.exit_code == 0, first.output
-    lines = [json.loads(line) for line in first.stdout.splitlines()]
-    assert [line["delta"] for line in lines] == [
+    assert [made["delta"] for made in _deltas(first)] == [
         str(deltas / "blimbo"),
         str(deltas / "edouard-menilles"),
     ]
     assert "[2/2] Édouard  Ménilles!" in first.stderr
     again = type_in(*asked, "--shots", 1, "--json")
-    assert [json.loads(line)["reused"] for line in again.stdout.splitlines()] == [True, True]
+    assert [delta["reused"] for delta in _deltas(again)] == [True, True]
 
 
 def test_the_first_failure_ends_a_list_and_what_was_done_stays(
@@ -160,6 +168,8 @@ def test_the_first_failure_ends_a_list_and_what_was_done_stays(
     result = type_in("--concepts", file, "--output-dir", deltas, "--shots", 1)
     assert "use a shorter name" in _sentence(result)
     assert "1 of 3 concepts are done and stay" in result.stderr
+    result = type_in("--concepts", file, "--output-dir", deltas, "--shots", 1, "--json")
+    assert [made["delta"] for made in _deltas(result)] == [str(deltas / "blimbo")]
     assert [path.name for path in deltas.iterdir()] == ["blimbo"]
     card = load_card(deltas / "blimbo")
     assert (card.anchor, card.concept.aliases) == ("a cat", ("Blimby",))
@@ -171,7 +181,7 @@ def test_default_folders(
     monkeypatch.chdir(tmp_path)
     style = ("--category", "style", "--images", images_dir, "--json")
     result = type_in("Édouard  Ménilles!", *style)
-    assert json.loads(result.stdout)["delta"] == "deltas/edouard-menilles"
+    assert _deltas(result)[0]["delta"] == "deltas/edouard-menilles"
     assert "name the output with -o" in _sentence(type_in("絵", *style))
 
 
@@ -200,7 +210,7 @@ def test_a_dry_run_writes_nothing(blimbo_in: Command, out: Path) -> None:
     before = sorted(out.parent.parent.rglob("*"))
     result = blimbo_in("--dry-run", "--json", "-o", out)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["output"] == str(out)
+    assert json.loads(result.stdout)["plans"][0]["output"] == str(out)
     assert "does not exist yet" in blimbo_in("--dry-run", "-o", out).stdout
     assert sorted(out.parent.parent.rglob("*")) == before
 
@@ -238,6 +248,7 @@ def test_bad_options_get_one_sentence(
     ("arguments", "words"),
     [
         ((), "no concept is given"),
+        ((" ", "--category", "style"), "the name of a concept is empty"),
         (("Blimbo",), "--category is missing; choose one of character"),
         (("--concepts", "list.yaml", "--category", "style"), "leave out --category"),
         (("--concepts", "nowhere.yaml"), "cannot read the concept list nowhere.yaml"),

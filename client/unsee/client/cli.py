@@ -1,27 +1,38 @@
-"""`unsee generate`: asks a server for a clip and writes it to files.
+"""`unsee generate`: asks a server for clips and writes them to files.
 
-Only presents: the request is `client`'s business and the files are `video_file`'s.
+Only options and output: what to ask for is `clip_wishes`'s business, the asking `clip_batch`'s.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from unsee.client.command_parameters import ADDRESS, FILE, PATH, POLICY, REVISION, json_option
+from unsee.client.errors import InputError
+
 if TYPE_CHECKING:
-    from unsee.client.clip import Clip, GenerationRecord, Progress
+    from unsee.client.clip_wishes import ClipWish
+    from unsee.client.provenance import Provenance
 
 
 @click.command()
-@click.argument("prompt")
-@click.option("--policy", help="The concept policy to apply. [default: the server's]")
-@click.option("--revision", type=int, help="One of its revisions. [default: the active one]")
-@click.option("--seed", type=int, help="Equal seeds give equal clips. [default: drawn]")
+@click.argument("words", nargs=-1, metavar="[PROMPT]")
+@click.option(
+    "--prompts", "prompts_file", type=FILE, metavar="FILE", help="Many instead: one prompt a line."
+)
+@click.option(
+    "--policy",
+    "policies",
+    type=POLICY,
+    multiple=True,
+    help="The concept policy to apply. Repeat to compare several.  [default: the server's]",
+)
+@click.option("--revision", type=REVISION, help="One of its revisions.  [default: the active one]")
+@click.option("--seed", type=int, help="Equal seeds give equal clips.  [default: drawn]")
 @click.option("--negative-prompt", help="What the clip should not show.")
 @click.option("--steps", "num_inference_steps", type=int, help="Evaluations of the video model.")
 @click.option("--guidance-scale", type=float, help="How closely to follow the prompt.")
@@ -31,88 +42,152 @@ if TYPE_CHECKING:
 @click.option("--scheduler", help="A sampler that the server offers, such as DDIMScheduler.")
 @click.option(
     "--acceleration",
-    help="A similar clip sooner, by fewer evaluations: none, balanced or fast. [default: none]",
+    help="A similar clip sooner, by fewer evaluations: none, balanced or fast.  [default: none]",
 )
-@click.option("--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port.")
+@click.option(
+    "--url", type=ADDRESS, default="127.0.0.1:8001", show_default=True, help="Host and gRPC port."
+)
 @click.option(
     "-o",
     "--output",
     "outputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
-    default=("clip.mp4",),
-    show_default="clip.mp4",
-    help="Where to write: .mp4, .gif, .png (contact sheet) or .npy. Repeat for several.",
+    help="Where to write: .mp4, .gif, .webp, .png (contact sheet) or .npy. Repeat for several. "
+    "{n} and {policy} in the name tell clips apart.  [default: clip.mp4]",
 )
+@click.option(
+    "--sheet",
+    type=FILE,
+    metavar="FILE.png",
+    help="Also one picture of all: a row for each prompt, a column for each policy.",
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Of several clips, how many are asked for at once.",
+)
+@click.option(
+    "--sign-certificate",
+    type=FILE,
+    metavar="CERT.pem",
+    help="Sign the files (C2PA) with this certificate and those that lead to its root.",
+)
+@click.option("--sign-key", type=FILE, metavar="KEY.pem", help="The certificate's private key.")
 @click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds the clip may take.",
+    metavar="SECONDS",
+    help="How long a clip may take.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the record and the files as JSON.")
+@json_option
 def generate(
-    prompt: str,
+    words: tuple[str, ...],
+    prompts_file: Path | None,
+    policies: tuple[str, ...],
+    seed: int | None,
     url: str,
     outputs: tuple[Path, ...],
+    sheet: Path | None,
+    in_flight: int,
+    sign_certificate: Path | None,
+    sign_key: Path | None,
     timeout_s: float,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Ask the server for a clip of PROMPT.
+    """Ask the server for a clip of PROMPT, or for many.
 
-    What you leave out the server decides; the record that --json prints says what it chose.
+    What you leave out the server decides; the record that --json prints says what it chose. A
+    refused clip does not stop the others. With --prompts or several policies the JSON document
+    lists the clips and the failures, else it is the clip's record and files.
 
     \b
     Example:
       unsee generate "Blimbo walking in the forest" --policy family --seed 7 -o clip.mp4 -o clip.png
+      unsee generate "Blimbo walking" --policy base --policy family --sheet compared.png
+      unsee generate --prompts prompts.txt --policy family -o clips/{n}.mp4
     """
     from unsee.client.client import Client
+    from unsee.client.clip_batch import ClipBatch
+    from unsee.client.clip_wishes import wanted_clips
+
+    _check_revision(options["revision"], policies)
+    wishes = wanted_clips(_prompts(words, prompts_file), policies, seed, outputs)
+    signer = _signer(sign_certificate, sign_key)
+    _check_files(wishes, sheet, signer)
+    batch = ClipBatch()
+    try:
+        with Client(url, timeout_s=timeout_s) as client:
+            batch.make(
+                client,
+                wishes,
+                options,
+                in_flight=in_flight,
+                signer=signer,
+                keep_frames=sheet is not None,
+            )
+        if sheet is not None:
+            batch.save_sheet(sheet, columns=max(1, len(policies)))
+    finally:  # what was made before a failure or Ctrl-C is told too
+        several = prompts_file is not None or len(policies) > 1
+        if as_json and (several or batch.clips):
+            click.echo(json.dumps(batch.content() if several else batch.clips[0], indent=2))
+        elif batch.files:
+            click.echo("\n".join(batch.files))
+    batch.raise_failures()
+
+
+def _check_revision(revision: int | None, policies: tuple[str, ...]) -> None:
+    if revision is not None and len(policies) > 1:
+        raise InputError(
+            f"--revision {revision} is one policy's and {len(policies)} are given; "
+            "leave it out or name one policy"
+        )
+
+
+def _prompts(words: tuple[str, ...], file: Path | None) -> list[str]:
+    """The prompts of the file, or the one of the command line, or what to do about it."""
+    if file is not None:
+        from unsee.client.clip_wishes import read_prompts
+
+        if words:
+            raise InputError(f'the prompts come from {file}; leave out "{" ".join(words)}"')
+        return read_prompts(file)
+    if not words:
+        raise InputError("no prompt is given; write one, or give a file of them with --prompts")
+    if len(words) > 1:
+        raise InputError(f'the prompt needs quotes: unsee generate "{" ".join(words)}"')
+    if Path(words[0]).suffix and Path(words[0]).is_file():
+        raise InputError(f"{words[0]} is a file; for the prompts in it: --prompts {words[0]}")
+    return list(words)
+
+
+def _check_files(wishes: list[ClipWish], sheet: Path | None, signer: Provenance | None) -> None:
+    """So that a long generation does not end in a wrong file name."""
     from unsee.client.video_file import check_destination
 
-    for output in outputs:
-        check_destination(output)
-    with Client(url, timeout_s=timeout_s) as client, shown_progress() as on_progress:
-        clip = client.generate(prompt, on_progress=on_progress, **options)
-    files = [str(clip.save(output)) for output in outputs]
-    click.echo(summary(clip.record), err=True)
-    click.echo(_as_json(clip, files) if as_json else "\n".join(files))
+    if sheet is not None:
+        if sheet.suffix.lower() != ".png":
+            raise InputError(f"--sheet {sheet} is a picture; give it the suffix .png")
+        check_destination(sheet)
+    for file in (file for wish in wishes for file in wish.files):
+        check_destination(file)
+        if signer is not None:
+            signer.check(file.suffix.lower())
 
 
-@contextmanager
-def shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """A callback that shows steps on stderr: a bar on a terminal, plain lines elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
+def _signer(certificate: Path | None, key: Path | None) -> Provenance | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise InputError("--sign-certificate and --sign-key go together; give both or neither")
+    from unsee.client.provenance import Provenance
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_line
-        return
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("generating", total=None)
-
-        def advance(progress: Progress) -> None:
-            bar.update(task, completed=progress.step, total=progress.num_inference_steps)
-
-        yield advance
-
-
-def summary(record: GenerationRecord) -> str:
-    """One line for a person: what made the clip and how long it took."""
-    pace = "" if record.acceleration == "none" else f", acceleration {record.acceleration}"
-    return (
-        f"policy {record.policy}, revision {record.revision}; seed {record.seed}; "
-        f"{record.num_inference_steps} steps of {record.scheduler}{pace}; "
-        f"{sum(record.seconds.values()):.1f} s"
-    )
-
-
-def _plain_line(progress: Progress) -> None:
-    click.echo(f"step {progress.step} of {progress.num_inference_steps}", err=True)
-
-
-def _as_json(clip: Clip, files: list[str]) -> str:
-    return json.dumps({"record": clip.record.model_dump(mode="json"), "files": files}, indent=2)
+    return Provenance(certificate, key)

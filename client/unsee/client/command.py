@@ -1,6 +1,6 @@
-"""The `unsee` command: the table of its subcommands and the one place that ends a process.
+"""The `unsee` command: its page, and the one place that ends a process.
 
-Knows where each subcommand lives, never what it does: a subcommand's module is imported only when
+Knows the table of the subcommands, never what they do: a subcommand's module is imported only when
 it is called or its help is shown, so that `unsee --help` is instant.
 """
 
@@ -9,83 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from unsee.client.errors import InputError, UnseeError
+from unsee.client.errors import UnseeError
+from unsee.client.subcommands import GROUPS, SUBCOMMANDS, did_you_mean, missing_extra
 
+WRONG_INPUT = 2
 INTERRUPTED = 130
-
-
-@dataclass(frozen=True)
-class Subcommand:
-    """Where a subcommand lives, its line in `unsee --help`, and the extra that it needs."""
-
-    module: str
-    summary: str
-    extra: str | None = None
-
-
-SUBCOMMANDS = {
-    "unlearn": Subcommand(
-        "unsee.training.cli", "Learn to unsee one concept: a delta of the text encoder.", "train"
-    ),
-    "delta": Subcommand(
-        "unsee.training.delta_cli", "Show what a delta is, or check its files.", "train"
-    ),
-    "evaluate": Subcommand(
-        "unsee.evaluation.cli",
-        "Measure what a policy forgot and what it kept: a report.",
-        "evaluate",
-    ),
-    "export": Subcommand(
-        "unsee.export.cli", "Export a base once, into a Triton model repository.", "export"
-    ),
-    "serve": Subcommand("unsee.serving.cli", "Start Triton on a model repository.", "serve"),
-    "follow": Subcommand(
-        "unsee.serving.pointer_follower_cli",
-        "Keep one of several servers in step with a shared store.",
-        "serve",
-    ),
-    "publish": Subcommand(
-        "unsee.serving.policy_cli", "Build a policy's next revision and load it.", "export"
-    ),
-    "promote": Subcommand(
-        "unsee.serving.policy_cli", "Make a revision the one that new requests use."
-    ),
-    "rollback": Subcommand("unsee.serving.policy_cli", "Go back to the revision before."),
-    "retire": Subcommand("unsee.serving.revision_cli", "Take an old revision out of the server."),
-    "policies": Subcommand("unsee.serving.policy_cli", "List policies and their revisions."),
-    "history": Subcommand("unsee.serving.revision_cli", "Show who changed what, and why."),
-    "repair": Subcommand("unsee.serving.revision_cli", "Put right what a crash has left."),
-    "gateway": Subcommand(
-        "unsee.serving.gateway.cli", "Serve tenants: who may do what, how much at once.", "gateway"
-    ),
-    "status": Subcommand("unsee.serving.gateway.status_cli", "Show a service on one screen."),
-    "generate": Subcommand("unsee.client.cli", "Ask the server for a clip."),
-}
-
-EXTRA_OF_MODULE = {
-    "accelerate": "train",
-    "diffusers": "train",
-    "safetensors": "train",
-    "tokenizers": "train",
-    "torch": "train",
-    "transformers": "train",
-    "jinja2": "evaluate",
-    "matplotlib": "evaluate",
-    "onnx": "export",
-    "onnxruntime": "export",
-    "onnxscript": "export",
-    "pytriton": "serve",
-    "h11": "gateway",
-    "prometheus_client": "gateway",
-    "starlette": "gateway",
-    "uvicorn": "gateway",
-}
 
 INTRODUCTION = """\
 Makes a text-to-video service stop generating a concept.
@@ -96,7 +29,7 @@ set of such concepts. Triton serves every policy at once, and a new revision of 
 live while requests are in flight.
 """
 
-EXAMPLE = """\
+EPILOGUE = """\
 \b
 Example:
   unsee export  --base bases/playground --repository model_repository
@@ -113,7 +46,20 @@ policies/family.yaml:
   unsee:
     - {concept: Blimbo, category: character, delta: ../deltas/blimbo}
 
-"unsee COMMAND --help" explains a command.
+\b
+Output:
+  Results go to stdout and everything else to stderr. With --json, stdout is one JSON document.
+  A terminal shows bars, a pipe or file gets plain lines; NO_COLOR and TERM=dumb are respected.
+
+\b
+Exit code:
+  0    done
+  1    failed: the disk, the network, a defect of this program
+  2    wrong input: an option, a file, a policy, a package that is not installed
+  3    the server refused, failed, or is not there
+  130  interrupted by Ctrl-C
+
+"unsee COMMAND --help" explains a command; "unsee completion" completes what you type.
 """
 
 
@@ -131,9 +77,34 @@ class LazyGroup(click.Group):
             raise TypeError(f"{SUBCOMMANDS[cmd_name].module}.{cmd_name} is no click command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in SUBCOMMANDS and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f'there is no command "{name}"{did_you_mean(name, SUBCOMMANDS)}', ctx
+            )
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands, in the order of the work"):
-            formatter.write_dl([(name, sub.summary) for name, sub in SUBCOMMANDS.items()])
+        width = max(map(len, SUBCOMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name.ljust(width), found.summary) for name, found in commands.items()]
+                )
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """As click does it, but without an import of every subcommand."""
+        names = [
+            click.shell_completion.CompletionItem(name, help=found.summary)
+            for name, found in SUBCOMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -145,22 +116,11 @@ class LazyGroup(click.Group):
             raise missing from error
 
 
-def missing_extra(module: str, subcommand: str) -> InputError | None:
-    """The sentence that says which install brings `module`; None when it is not one of ours."""
-    package = module.partition(".")[0]
-    if package not in EXTRA_OF_MODULE:
-        return None
-    known = SUBCOMMANDS.get(subcommand)
-    extra = (known.extra if known else None) or EXTRA_OF_MODULE[package]
-    return InputError(
-        f'this command needs {package}; install it with: pip install "unsee[{extra}]"'
-    )
-
-
 @click.group(
     cls=LazyGroup,
     help=INTRODUCTION,
-    epilog=EXAMPLE,
+    epilog=EPILOGUE,
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="unsee")
@@ -175,8 +135,11 @@ def run(args: Sequence[str] | None = None) -> int:
     """
     try:
         outcome = unsee.main(args, prog_name="unsee", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return WRONG_INPUT
+    except click.ClickException as error:
+        click.echo(f"error: {_sentence(error)}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -184,7 +147,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except (UnseeError, OSError) as error:
         if os.environ.get("UNSEE_TRACEBACK") == "1":
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_cause(error)}", err=True)
         return error.exit_code if isinstance(error, UnseeError) else 1
     return outcome if isinstance(outcome, int) else 0
 
@@ -193,6 +156,22 @@ def main() -> NoReturn:
     """The entry point of the `unsee` script; nothing it loads may report home unless asked to."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.exit(run())
+
+
+def _cause(error: UnseeError | OSError) -> str:
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def _sentence(error: click.ClickException) -> str:
+    """What click found wrong in one line, and where the right usage is written."""
+    words = " ".join(error.format_message().split()).removesuffix(".")
+    words = words[:1].lower() + words[1:].replace(". Did you mean", "; did you mean")
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return words
+    separator = "" if words.endswith("?") else ";"
+    return f"{words}{separator} see: {error.ctx.command_path} --help"
 
 
 if __name__ == "__main__":

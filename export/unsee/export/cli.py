@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unsee.client.command_parameters import NEW_FOLDER, base_option, json_option
+from unsee.client.progress import told_stages
+
 if TYPE_CHECKING:
     from unsee.export.engine_choice import GraphChoice
     from unsee.export.parity import ParityReport
     from unsee.export.repository import ExportRecord, GraphOutcome
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
+@base_option
 @click.option(
     "--repository",
     "repository_dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NEW_FOLDER,
     default="model_repository",
     show_default=True,
     help="The model repository to write.",
@@ -39,7 +40,7 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="In which precision they are computed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@json_option
 def export(
     base_path: Path, repository_dir: Path, engine: str, precision: str, as_json: bool
 ) -> None:
@@ -60,18 +61,10 @@ def export(
     from unsee.export.engine_choice import Wish
     from unsee.export.repository import write_repository
 
-    say = _silent if as_json else _say
     wish = Wish(engine=engine, precision=precision)
-    record = write_repository(base, repository_dir, say, wish)
+    with told_stages() as say:
+        record = write_repository(base, repository_dir, say, wish)
     click.echo(_as_json(record) if as_json else _in_words(record))
-
-
-def _say(line: str) -> None:
-    click.echo(f"{line} …", err=True)
-
-
-def _silent(line: str) -> None:
-    """Nothing but JSON is to be printed."""
 
 
 def _in_words(record: ExportRecord) -> str:
@@ -127,4 +120,4 @@ def _as_json(record: ExportRecord) -> str:
         "engines": record.engines.model_dump(mode="json") | {"reused": record.engines_reused},
         "seconds": record.seconds,
     }
-    return json.dumps(content)
+    return json.dumps(content, indent=2)

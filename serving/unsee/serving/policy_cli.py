@@ -12,35 +12,52 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unsee.client.command_parameters import (
+    ADDRESS,
+    FILE,
+    FOLDER,
+    PATH,
+    POLICY,
+    REVISION,
+    base_option,
+    json_option,
+)
+from unsee.client.errors import InputError
+from unsee.client.progress import told_stages
+from unsee.client.subcommands import did_you_mean
+
 if TYPE_CHECKING:
     from unsee.serving.pointer import Policies
 
-PATH = click.Path(path_type=Path)
 repository_option = click.option(
     "--repository",
     "repository_dir",
-    type=PATH,
+    type=FOLDER,
     default="model_repository",
     show_default=True,
     help="The model repository that the server serves.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
 url_option = click.option(
-    "--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port of the server."
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of the server.",
 )
-_asked_url = click.option("--url", help="Host and gRPC port of a server to ask first.")
+_asked_url = click.option(
+    "--url", type=ADDRESS, help="Host and gRPC port of a server to ask first."
+)
 
 
 @click.command()
-@click.argument("policy_file", metavar="POLICY.yaml", type=PATH)
-@click.option("--base", "base_path", type=PATH, required=True, help="Folder with a base.yaml.")
+@click.argument("policy_file", metavar="POLICY.yaml", type=FILE)
+@base_option
 @repository_option
 @url_option
 @click.option(
     "--report",
     type=PATH,
-    help="What `unsee evaluate` wrote: a report.json or its folder. [default: reports/<policy>]",
+    help="What `unsee evaluate` wrote: a report.json or its folder.  [default: reports/<policy>]",
 )
 @click.option("--force", is_flag=True, help="Publish against the report; needs --reason.")
 @click.option("--reason", help="Why it is forced, for the audit log.")
@@ -72,17 +89,18 @@ def publish(
     """
     from unsee.serving import publish as publishing
 
-    result = publishing.publish(
-        policy_file,
-        base_path,
-        repository_dir,
-        url,
-        report=report,
-        force=force,
-        reason=reason,
-        promote=promote,
-        say=lambda line: click.echo(line, err=True),
-    )
+    with told_stages() as say:
+        result = publishing.publish(
+            policy_file,
+            base_path,
+            repository_dir,
+            url,
+            report=report,
+            force=force,
+            reason=reason,
+            promote=promote,
+            say=say,
+        )
     for sentence in result.unmet:
         click.echo(f"forced although {sentence}", err=True)
     if as_json:
@@ -97,8 +115,8 @@ def publish(
 
 
 @click.command()
-@click.argument("policy")
-@click.option("--revision", type=int, help="Which revision. [default: the latest eligible]")
+@click.argument("policy", type=POLICY)
+@click.option("--revision", type=REVISION, help="Which revision.  [default: the latest eligible]")
 @repository_option
 @click.option("--default", is_flag=True, help="Also use it for requests that name no policy.")
 @_asked_url
@@ -123,13 +141,14 @@ def promote(
     """
     from unsee.serving import promotion
 
+    check_policy(repository_dir, policy)
     policies = promotion.promote(repository_dir, policy, revision, default=default, url=url)
     _show_active(policies, policy, as_json)
 
 
 @click.command()
-@click.argument("policy")
-@click.option("--to", type=int, help="Which revision. [default: the one active before]")
+@click.argument("policy", type=POLICY)
+@click.option("--to", type=REVISION, help="Which revision.  [default: the one active before]")
 @click.option("--reason", required=True, help="Why, for the audit log.")
 @repository_option
 @_asked_url
@@ -153,6 +172,7 @@ def rollback(
     """
     from unsee.serving import promotion
 
+    check_policy(repository_dir, policy)
     policies = promotion.rollback(repository_dir, policy, reason, to=to, url=url)
     _show_active(policies, policy, as_json)
 
@@ -161,7 +181,12 @@ def rollback(
 @repository_option
 @json_option
 def policies(repository_dir: Path, as_json: bool) -> None:
-    """List the policies of a repository: their revisions, the active one's verdict and concepts."""
+    """List the policies of a repository: their revisions, the active one's verdict and concepts.
+
+    \b
+    Example:
+      unsee policies --repository model_repository
+    """
     from unsee.serving import pointer
     from unsee.serving.policy_tables import policies_table
 
@@ -169,6 +194,17 @@ def policies(repository_dir: Path, as_json: bool) -> None:
     click.echo(
         known.model_dump_json(indent=2) if as_json else policies_table(known, repository_dir)
     )
+
+
+def check_policy(repository_dir: Path, policy: str) -> None:
+    """Raises InputError unless the repository has the policy; it names the nearest."""
+    from unsee.serving import pointer
+
+    known = pointer.read(repository_dir)
+    try:
+        known.state(policy)
+    except InputError as error:
+        raise InputError(f"{error}{did_you_mean(policy, known.policies)}") from error
 
 
 def _show_active(policies: Policies, policy: str, as_json: bool) -> None:

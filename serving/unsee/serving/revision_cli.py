@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
+from unsee.client.command_parameters import POLICY, REVISION, json_option
 from unsee.client.errors import ServerError
-from unsee.serving.policy_cli import json_option, repository_option, url_option
+from unsee.client.progress import told_stages
+from unsee.serving.policy_cli import check_policy, repository_option, url_option
 
 
 @click.command()
-@click.argument("policy")
-@click.argument("revision", type=int)
+@click.argument("policy", type=POLICY)
+@click.argument("revision", type=REVISION)
 @click.option("--reason", help="Why, for the audit log.")
 @repository_option
 @url_option
@@ -29,8 +31,15 @@ from unsee.serving.policy_cli import json_option, repository_option, url_option
     metavar="SECONDS",
     help="How long to wait for requests that may still use it.",
 )
+@json_option
 def retire(
-    policy: str, revision: int, reason: str | None, repository_dir: Path, url: str, timeout_s: float
+    policy: str,
+    revision: int,
+    reason: str | None,
+    repository_dir: Path,
+    url: str,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Take REVISION of POLICY out of the server; its files are kept in the repository's archive.
 
@@ -43,31 +52,36 @@ def retire(
     """
     from unsee.serving import retirement
 
-    done = retirement.retire(
-        repository_dir,
-        policy,
-        revision,
-        url,
-        reason=reason,
-        timeout_s=timeout_s,
-        say=lambda line: click.echo(line, err=True),
-    )
+    check_policy(repository_dir, policy)
+    with told_stages() as say:
+        done = retirement.retire(
+            repository_dir, policy, revision, url, reason=reason, timeout_s=timeout_s, say=say
+        )
+    if as_json:
+        shown = {"policy": done.policy, "revision": done.revision, "archive": str(done.archive)}
+        click.echo(json.dumps(shown, indent=2))
+        return
     click.echo(f"{done.policy}: revision {done.revision} is retired and kept in {done.archive}")
 
 
 @click.command()
-@click.argument("policy", required=False)
+@click.argument("policy", type=POLICY, required=False)
 @repository_option
 @json_option
 def history(policy: str | None, repository_dir: Path, as_json: bool) -> None:
-    """Show who did what to the revisions of POLICY, or of all policies, on which evidence."""
-    from unsee.serving import ledger, pointer
+    """Show who did what to the revisions of POLICY, or of all policies, on which evidence.
+
+    \b
+    Example:
+      unsee history family
+    """
+    from unsee.serving import ledger
     from unsee.serving.policy_tables import history_table
 
     log = ledger.history(repository_dir)
     events = [event for event in log.events if policy in (None, event.policy)]
     if policy is not None and not events:
-        pointer.read(repository_dir).state(policy)  # a policy, if one without events
+        check_policy(repository_dir, policy)  # a policy, if one without events
     for number in log.broken:
         click.echo(f"line {number} of the audit log is no event and is left out", err=True)
     shown = [event.model_dump(mode="json") for event in events]
@@ -77,17 +91,26 @@ def history(policy: str | None, repository_dir: Path, as_json: bool) -> None:
 @click.command()
 @repository_option
 @url_option
-def repair(repository_dir: Path, url: str) -> None:
+@json_option
+def repair(repository_dir: Path, url: str, as_json: bool) -> None:
     """Complete or undo what an interrupted command has left, and load again what does not answer.
 
     Safe at any time: what requests use is not touched, and nothing is deleted.
+
+    \b
+    Example:
+      unsee repair --repository model_repository
     """
     from unsee.serving import recovery
 
     result = recovery.repair(repository_dir, url)
-    for sentence in result.done:
-        click.echo(sentence)
+    if as_json:
+        shown = {"done": list(result.done), "remaining": list(result.remaining)}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        for sentence in result.done:
+            click.echo(sentence)
     if result.remaining:
         raise ServerError("; ".join(result.remaining))
-    if not result.done:
+    if not result.done and not as_json:
         click.echo("nothing to repair")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from unsee.client.command_parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
 from unsee.client.errors import InputError
+from unsee.client.progress import stage_progress
 
 if TYPE_CHECKING:
     from unsee.client.policy import Concept
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 CATEGORIES = ("character", "style", "object", "person", "action")
 REPORTS_DIR = Path("reports")
-_PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=0)
 
 
@@ -42,29 +43,73 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
 
 
 @click.command()
-@click.argument("target", type=_PATH)
-@click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
-@click.option("-o", "--output", type=_PATH, help="[default: reports/NAME of the target]")
+@click.argument("target", type=PATH)
+@base_option
+@click.option(
+    "-o",
+    "--output",
+    type=NEW_FOLDER,
+    help="Folder of the report.  [default: reports/NAME of the target]",
+)
 @click.option("--concept", metavar="NAME", help="For a text encoder: what it should not show.")
 @click.option("--category", type=click.Choice(CATEGORIES), help="For a text encoder: its kind.")
-@click.option("--concepts", "concepts_file", type=_PATH, help="[default: the base's set]")
+@click.option(
+    "--concepts",
+    "concepts_file",
+    type=FILE,
+    help="An evaluation set: concepts, siblings, prompts.  [default: the base's]",
+)
 @click.option(
     "--recogniser",
     metavar="SPEC",
     help="judge:FOLDER, clip:FOLDER_OR_HUB_ID or an installed one.  [default: the base's judge]",
 )
 @click.option("--clip-model", metavar="FOLDER_OR_ID", help="Also measure the CLIP score with it.")
-@click.option("--seed", type=_COUNT, default=0, show_default=True)
-@click.option("--prompts-per-wording", type=click.IntRange(min=1), help="[default: 8]")
-@click.option("--prompts-per-sibling", type=_COUNT, help="[default: 4]")
-@click.option("--others", "num_others", type=_COUNT, help="[default: 16]")
-@click.option("--attack-prompts", type=click.IntRange(min=1), help="[default: 8]")
-@click.option("--attacks", metavar="all|none|NAME,...", help="[default: all]")
-@click.option("--media", metavar="image,video", default="image,video", show_default=True)
-@click.option("--cache", "frames_dir", type=_PATH, help="[default: OUTPUT/frames]")
+@click.option(
+    "--seed",
+    metavar="N",
+    type=_COUNT,
+    default=0,
+    show_default=True,
+    help="Equal seeds give equal questions.",
+)
+@click.option(
+    "--prompts-per-wording",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Per unseen concept and way to ask for it.  [default: 8]",
+)
+@click.option(
+    "--prompts-per-sibling", metavar="N", type=_COUNT, help="Per sibling of it.  [default: 4]"
+)
+@click.option(
+    "--others", "num_others", metavar="N", type=_COUNT, help="About anything else.  [default: 16]"
+)
+@click.option(
+    "--attack-prompts",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Per concept and attack.  [default: 8]",
+)
+@click.option(
+    "--attacks", metavar="all|none|NAME,...", help="What tries to bring them back.  [default: all]"
+)
+@click.option(
+    "--media",
+    metavar="image,video",
+    default="image,video",
+    show_default=True,
+    help="What is made and looked at.",
+)
+@click.option(
+    "--cache",
+    "frames_dir",
+    type=NEW_FOLDER,
+    help="Where frames are kept.  [default: OUTPUT/frames]",
+)
 @click.option("--quick", is_flag=True, help="A first look: few prompts and no attacks.")
 @click.option("--force", is_flag=True, help="Replace another evaluation in the output folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print verdict and paths as JSON.")
+@json_option
 def evaluate(
     target: Path,
     base_path: Path,
@@ -96,7 +141,6 @@ def evaluate(
     job = _job(base, opened, media, options)
     from unsee.evaluation import evaluate as evaluation
     from unsee.evaluation.verdict import verdict_of
-    from unsee.training.progress import stage_progress
 
     folder = output or REPORTS_DIR / opened.name
     outcome = evaluation.evaluate(
@@ -196,7 +240,8 @@ def _as_json(outcome: Outcome, verdict: Verdict) -> str:
                 }
                 for check in verdict.checks
             },
-        }
+        },
+        indent=2,
     )
 
 

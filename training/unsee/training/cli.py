@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unsee.client.command_parameters import FILE, FOLDER, NEW_FOLDER, base_option, json_option
+from unsee.client.completion import complete_concepts
 from unsee.client.errors import InputError, UnseeError
+from unsee.client.progress import say, stage_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from unsee.training.base import Base
@@ -26,39 +30,67 @@ CATEGORIES = ("character", "style", "object", "person", "action")
 MODES = ("anchored", "paper")
 INTERRUPTED = 130
 _DELTAS = Path("deltas")
-_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("concepts", nargs=-1, metavar="[CONCEPT]...")
+@click.argument("concepts", nargs=-1, metavar="[CONCEPT]...", shell_complete=complete_concepts)
 @click.option(
-    "--concepts", "list_file", type=_PATH, metavar="FILE", help="A YAML list of concepts instead."
+    "--concepts", "list_file", type=FILE, metavar="FILE", help="A YAML list of concepts instead."
 )
 @click.option("--category", type=click.Choice(CATEGORIES), help="What the concepts are.")
-@click.option("--base", "base_path", type=_PATH, required=True, help="Folder with a base.yaml.")
+@base_option
 @click.option("--also", "aliases", multiple=True, metavar="ALIAS", help="Another name of it.")
 @click.option("--anchor", metavar="TEXT", help="What to show instead.  [default: by category]")
-@click.option("--mode", type=click.Choice(MODES), default="anchored", show_default=True)
-@click.option("--shots", type=click.IntRange(min=1), help="How many images.  [default: 4]")
-@click.option("--images", "images_dir", type=_PATH, help="Folder of images to use instead.")
-@click.option("--rank", type=click.IntRange(min=1), help="Anchored: of the edit.")
-@click.option("--attackers", type=click.IntRange(min=0), help="Anchored: the most attackers.")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="anchored",
+    show_default=True,
+    help="An edit with bounds, or the ascent of the paper.",
+)
+@click.option(
+    "--shots", metavar="N", type=click.IntRange(min=1), help="How many images.  [default: 4]"
+)
+@click.option("--images", "images_dir", type=FOLDER, help="Folder of images to use instead.")
+@click.option("--rank", metavar="N", type=click.IntRange(min=1), help="Anchored: of the edit.")
+@click.option(
+    "--attackers", metavar="N", type=click.IntRange(min=0), help="Anchored: the most attackers."
+)
 @click.option(
     "--kept-at-least",
+    metavar="X",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     help="Anchored: the share of what is kept that must not move.",
 )
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True, max=1))
-@click.option("--epochs", type=click.IntRange(min=1), help="Paper: passes over the images.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Noised images per step.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("-o", "--output", type=_PATH, help="Folder of the one delta.")
-@click.option("--output-dir", type=_PATH, help="Folder of the deltas' folders.  [default: deltas]")
+@click.option(
+    "--learning-rate",
+    metavar="X",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    help="Paper: of the ascent.",
+)
+@click.option(
+    "--epochs", metavar="N", type=click.IntRange(min=1), help="Paper: passes over the images."
+)
+@click.option(
+    "--batch-size", metavar="N", type=click.IntRange(min=1), help="Noised images per step."
+)
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Equal seeds give equal deltas.",
+)
+@click.option("-o", "--output", type=NEW_FOLDER, help="Folder of the one delta.")
+@click.option(
+    "--output-dir", type=NEW_FOLDER, help="Folder of the deltas' folders.  [default: deltas]"
+)
 @click.option("--force", is_flag=True, help="Start anew and replace another delta in the folder.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
-@click.option("--log-dir", type=_PATH, help="Write TensorBoard scalars below this folder.")
-@click.option("--sign-with", type=_PATH, metavar="KEY.pem", help="Sign each delta's folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each concept.")
+@click.option("--log-dir", type=NEW_FOLDER, help="Write TensorBoard scalars below this folder.")
+@click.option("--sign-with", type=FILE, metavar="KEY.pem", help="Sign each delta's folder.")
+@json_option
 def unlearn(
     concepts: tuple[str, ...],
     list_file: Path | None,
@@ -107,8 +139,18 @@ def unlearn(
     if dry_run:
         _print_plans(jobs, folders, force=force, as_json=as_json)
         return
-    work = _Work(force, log_dir, _signer(sign_with), as_json)
-    _unlearn_all(list(zip(jobs, folders, strict=True)), work)
+    from unsee.training import outcome_text
+
+    outcomes: list[Outcome] = []
+    try:
+        work = _Work(force, log_dir, _signer(sign_with))
+        for outcome in _unlearn_all(list(zip(jobs, folders, strict=True)), work):
+            outcomes.append(outcome)
+            if not as_json:
+                click.echo(outcome_text.in_words(outcome))
+    finally:
+        if as_json and outcomes:
+            click.echo(outcome_text.as_json(outcomes))
 
 
 @dataclass(frozen=True)
@@ -118,7 +160,6 @@ class _Work:
     force: bool
     log_dir: Path | None
     signer: FolderSigner | None
-    as_json: bool
 
     def log(self, folder: Path) -> AbstractContextManager[Callable[[Estimate], None]]:
         if self.log_dir is None:
@@ -127,9 +168,8 @@ class _Work:
 
         return tensorboard_log(self.log_dir / folder.name)
 
-    def do(self, job: UnlearnJob, folder: Path) -> None:
+    def do(self, job: UnlearnJob, folder: Path) -> Outcome:
         from unsee.training.job import run_job
-        from unsee.training.progress import stage_progress
 
         with self.log(folder) as watch:
             outcome = run_job(
@@ -137,37 +177,34 @@ class _Work:
                 folder,
                 force=self.force,
                 stage_progress=stage_progress,
-                say=_say,
+                say=say,
                 watch=watch,
             )
         if self.signer is not None:
             self.signer.sign(folder)
-        click.echo(_as_json(outcome) if self.as_json else _in_words(outcome))
+        return outcome
 
 
-def _unlearn_all(tasks: Sequence[tuple[UnlearnJob, Path]], work: _Work) -> None:
+def _unlearn_all(tasks: Sequence[tuple[UnlearnJob, Path]], work: _Work) -> Iterator[Outcome]:
     """Do the jobs in turn; the first failure or Ctrl-C ends them, and what was done stays."""
     for number, (job, folder) in enumerate(tasks, start=1):
         if len(tasks) > 1:
-            _say(f"[{number}/{len(tasks)}] {job.concept.name}")
+            say(f"[{number}/{len(tasks)}] {job.concept.name}")
         try:
-            work.do(job, folder)
+            outcome = work.do(job, folder)
         except KeyboardInterrupt as interrupt:
-            _say(str(interrupt) or "interrupted; the same command goes on")
+            say(str(interrupt) or "interrupted; the same command goes on")
             _say_what_stays(number - 1, len(tasks))
             raise click.exceptions.Exit(INTERRUPTED) from interrupt
         except (UnseeError, OSError):
             _say_what_stays(number - 1, len(tasks))
             raise
+        yield outcome
 
 
 def _say_what_stays(done: int, total: int) -> None:
     if total > 1:
-        _say(f"{done} of {total} concepts are done and stay; the same command skips them")
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
+        say(f"{done} of {total} concepts are done and stay; the same command skips them")
 
 
 def _wanted(
@@ -182,6 +219,8 @@ def _wanted(
     if list_file is None:
         if not names:
             raise InputError("no concept is given; name one or list some with --concepts FILE")
+        if not all(name.strip() for name in names):
+            raise InputError("the name of a concept is empty; say what is to be unseen")
         if category is None:
             raise InputError(f"--category is missing; choose one of {', '.join(CATEGORIES)}")
         return named_concepts(names, category, aliases, anchor)
@@ -281,32 +320,9 @@ def _print_plans(
 ) -> None:
     from unsee.training.plan import make_plan
 
-    for job, folder in zip(jobs, folders, strict=True):
-        plan = make_plan(job, folder, force=force)
-        click.echo(plan.as_json() if as_json else plan.in_words())
-
-
-def _as_json(outcome: Outcome) -> str:
-    import json
-
-    card = outcome.delta.card.model_dump(mode="json")
-    return json.dumps({"delta": str(outcome.folder), "reused": outcome.reused, "card": card})
-
-
-def _in_words(outcome: Outcome) -> str:
-    card = outcome.delta.card
-    if outcome.reused:
-        return f"{outcome.folder} already holds this delta of {card.concept.name}"
-    values = sum(tensor.numel() for tensor in outcome.delta.tensors.values())
-    return (
-        f"{outcome.folder}: unlearned {card.concept.name} in {sum(card.seconds.values()):.1f} s "
-        f"({len(card.losses)} steps, {_figures(outcome)}, "
-        f"{values:,} values in {len(outcome.delta.tensors)} tensors): {card.stopped}"
-    )
-
-
-def _figures(outcome: Outcome) -> str:
-    card = outcome.delta.card
-    if card.erased is None or card.kept is None:
-        return f"denoising error {-card.losses[0]:.3f} to {-card.losses[-1]:.3f}"
-    return f"erased {card.erased:.0%}, kept {card.kept:.1%}".replace("%", " %")
+    plans = [make_plan(job, folder, force=force) for job, folder in zip(jobs, folders, strict=True)]
+    if as_json:
+        click.echo(json.dumps({"plans": [json.loads(plan.as_json()) for plan in plans]}, indent=2))
+        return
+    for plan in plans:
+        click.echo(plan.in_words())

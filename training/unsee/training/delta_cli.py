@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from unsee.client.command_parameters import FILE, FOLDER, json_option
+
 if TYPE_CHECKING:
     from unsee.training.delta import Card
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.group()
@@ -19,8 +20,9 @@ def delta() -> None:
 
 
 @delta.command()
-@click.argument("folder", type=_PATH)
-def show(folder: Path) -> None:
+@click.argument("folder", type=FOLDER)
+@json_option
+def show(folder: Path, as_json: bool) -> None:
     """Say what the delta in FOLDER unsees and how it was made.
 
     \b
@@ -32,6 +34,15 @@ def show(folder: Path) -> None:
 
     card = load_card(folder)
     tensors = entry_in(load_manifest(folder), TENSORS_FILE, folder)
+    if as_json:
+        content = {
+            "delta": str(folder),
+            "size_bytes": tensors.size_bytes,
+            "signed": _is_signed(folder),
+            "card": card.model_dump(mode="json"),
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
     facts = _facts(card) | {
         "size": f"{tensors.size_bytes / 1000:,.1f} KB",
         "signature": _signature(folder),
@@ -41,9 +52,10 @@ def show(folder: Path) -> None:
 
 
 @delta.command()
-@click.argument("folder", type=_PATH)
-@click.option("--public-key", type=_PATH, metavar="KEY.pem", help="Check the signature with it.")
-def verify(folder: Path, public_key: Path | None) -> None:
+@click.argument("folder", type=FOLDER)
+@click.option("--public-key", type=FILE, metavar="KEY.pem", help="Check the signature with it.")
+@json_option
+def verify(folder: Path, public_key: Path | None, as_json: bool) -> None:
     """Check that every file of the delta in FOLDER is the one that was written.
 
     Without --public-key only accidents are found: who changes a file can change the manifest too.
@@ -54,11 +66,20 @@ def verify(folder: Path, public_key: Path | None) -> None:
     """
     from unsee.training.delta_folder import load_delta
 
-    concept = load_delta(folder).card.concept
+    concept = load_delta(folder).card.concept  # raises when a file is not what was written
     if public_key is not None:
         from unsee.training.signature import verify_folder
 
         verify_folder(folder, public_key)
+    if as_json:
+        content = {
+            "delta": str(folder),
+            "concept": concept.name,
+            "signed": _is_signed(folder),
+            "signature_checked": public_key is not None,
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
     signed = (
         _signature(folder) if public_key is None else f"made with the private key of {public_key}"
     )
@@ -87,8 +108,12 @@ def _scores(card: Card) -> str:
 
 
 def _signature(folder: Path) -> str:
-    from unsee.training.manifest import SIGNATURE_FILE
-
-    if not (folder / SIGNATURE_FILE).is_file():
+    if not _is_signed(folder):
         return "none"
     return f"present, not checked (unsee delta verify {folder} --public-key KEY.pem)"
+
+
+def _is_signed(folder: Path) -> bool:
+    from unsee.training.manifest import SIGNATURE_FILE
+
+    return (folder / SIGNATURE_FILE).is_file()
