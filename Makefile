@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # In a process of their own: after the engines' libraries, an interrupted training crashed in one run.
 LEARNING := tests/evaluation/ tests/playground/ tests/training/
 
-.PHONY: help setup demo test lint types unit evaluation benchmark load clean
+.PHONY: help setup demo test lint types unit evaluation benchmark load docs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -41,14 +41,18 @@ evaluation: $(READY)  ## unlearn and evaluate every concept and policies of seve
 	@$(PY) -m playground.every_concept
 	@$(PY) -m playground.composed_policies
 
-benchmark: $(READY)  ## what is fast, what Triton costs, how cost grows; writes docs/performance.md
+benchmark: $(READY)  ## what is fast, what Triton and the client cost, how cost grows; writes docs/performance.md, docs/client.md
 	$(PY) benchmarks/engines.py --write
 	$(PY) benchmarks/serving_overhead.py --write
 	$(PY) benchmarks/scaling.py --write
 	$(PY) benchmarks/serving_image.py --write
+	$(PY) benchmarks/client.py --write
 
 load: $(READY)  ## throughput, latency and fairness under load; writes docs/load.md (run `make demo` first)
 	@$(PY) benchmarks/load.py > /dev/null
+
+docs: $(READY)  ## the documents as a site, in build/site; a warning is an error
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/site.doctrees . build/site
 
 clean:  ## remove what the commands above made, except .venv
 	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
