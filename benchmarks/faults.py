@@ -77,7 +77,7 @@ class Callers:
         self.hung = sum(thread.is_alive() for thread in self._threads)
 
     def _ask(self, url: str, policy: str) -> None:
-        with Client(url, timeout_s=self._deadline_s) as client:
+        with Client(url, timeout_s=self._deadline_s, retries=0) as client:
             while not self._over.is_set():
                 started, steps, error = time.monotonic(), 0, None
                 try:
@@ -126,7 +126,7 @@ class Service:
     def seconds_until_a_clip(self, policies: list[str]) -> float:
         """Until a short clip of every policy has been made."""
         started = time.monotonic()
-        with Client(self.url, timeout_s=GIVE_UP_S) as client:
+        with Client(self.url, timeout_s=GIVE_UP_S, retries=0) as client:
             for policy in policies:
                 while time.monotonic() < started + GIVE_UP_S:
                     try:

@@ -152,7 +152,10 @@ def measured_with_places(
     url, tasks = settings.grpc_url, tasks_of(plan, policies)
     with TritonServer(settings):
         with gateway(url, policies, AMPLE, ("caller",), folder) as before:
-            ways = {"direct": lambda: Client(url), "gateway": lambda: before.client("caller")}
+            ways = {
+                "direct": lambda: Client(url, retries=0),
+                "gateway": lambda: before.client("caller"),
+            }
             levels = measured_levels(plan, ways, tasks, url)
         with gateway(url, policies, SHARED, ("quiet", "flood"), folder) as before:
             fair = fairness(before, tasks)
@@ -168,7 +171,7 @@ def measured_without(
     found: dict[str, Any] = {}
     settings = ServerSettings.on_free_ports(scarce_dir, folder / "scarce.log")
     with TritonServer(settings):
-        direct: NewClient = lambda: Client(settings.grpc_url)  # noqa: E731
+        direct: NewClient = lambda: Client(settings.grpc_url, retries=0)  # noqa: E731
         found["direct"] = {
             "refusal_ms": refusal_ms(direct, task, plan.refusals),
             "cancelling_s": cancelling_s(direct, task, plan.cancels),

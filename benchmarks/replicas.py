@@ -120,7 +120,7 @@ class Replica:
 
     def _ask(self, url: str) -> None:
         smallest = _smallest_request(self._store_dir)
-        with Client(url, timeout_s=PATIENCE_S) as client:
+        with Client(url, timeout_s=PATIENCE_S, retries=0) as client:
             while not self._stop.is_set():
                 asked_at = time.monotonic()
                 try:

@@ -142,7 +142,7 @@ class Load:
             thread.join()
 
     def _ask(self, seed: int) -> None:
-        with Client(self._service.url) as client:
+        with Client(self._service.url, retries=0) as client:
             while not self._stop.is_set():
                 self.requests.append(self._one(client, seed))
 
@@ -221,7 +221,7 @@ def promote_to_first_request(service: Service, repeats: int) -> dict[str, Any]:
     request without a promotion is beside it.
     """
     totals, alone_ms, right = [], [], 0
-    with Client(service.url) as client:
+    with Client(service.url, retries=0) as client:
         for _ in range(repeats):
             alone_ms.append(1000 * _first_event(client, service)[0])
             swap_s = service.swap()

@@ -88,7 +88,7 @@ def wait_until_ready(settings):
 def test_a_published_revision_answers_after_it_is_eligible(settings, publish_with):
     result = publish_with(lambda version_dir: None)
     assert result.probe_error == pytest.approx(0, abs=1e-6)
-    with Client(settings.grpc_url, timeout_s=60) as client:
+    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         clip = client.generate("Blim", policy="family", revision=result.revision, seed=1)
         assert clip.record.revision == result.revision
         assert clip.frames.shape == (2, 16, 16, 3)
@@ -107,12 +107,12 @@ def test_a_bad_revision_is_taken_back_and_the_server_is_as_before(settings, publ
     assert pointer.read(settings.repository_dir) == before
     assert {path.name for path in model_dir.iterdir() if path.is_dir()} == versions
     assert wait_until_ready(settings)
-    with Client(settings.grpc_url, timeout_s=60) as client:
+    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         assert client.generate("Blim", policy="family", seed=1).record.revision == 1
 
 
 def test_rejections_keep_triton_status(settings):
-    with Client(settings.grpc_url, timeout_s=60) as client:
+    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         with pytest.raises(RequestRejected) as caught:
             client.generate("x", policy="nobody")
         assert caught.value.status == "NOT_FOUND"
@@ -122,7 +122,7 @@ def test_rejections_keep_triton_status(settings):
 
 
 def test_a_closed_stream_frees_the_client_at_once(settings):
-    with Client(settings.grpc_url, timeout_s=60) as client:
+    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         events = client.stream("x", policy="base", num_inference_steps=12)
         next(events)
         events.close()

@@ -48,7 +48,7 @@ def repository(settings):
 
 @pytest.fixture
 def client(settings):
-    with Client(settings.grpc_url, timeout_s=60) as client:
+    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         yield client
 
 
