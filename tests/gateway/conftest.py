@@ -1,12 +1,40 @@
 """Gateways before a fake Triton, each stopped after its test."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway_fakes import Served
+from unsee.serving import audit
+from unsee.serving.audit import AuditEvent
+
+BASE = {
+    "schema_version": 1,
+    "name": "tiny",
+    "digest": "sha256:bb",
+    "defaults": {
+        "num_frames": 2,
+        "height": 16,
+        "width": 16,
+        "fps": 8,
+        "num_inference_steps": 3,
+        "guidance_scale": 3.5,
+        "scheduler": "DDIMScheduler",
+    },
+    "limits": {
+        "num_frames": [1, 32],
+        "height": [16, 64],
+        "width": [16, 64],
+        "size_multiple": 16,
+        "num_inference_steps": [1, 50],
+        "guidance_scale": [0.0, 20.0],
+        "prompt_tokens": 48,
+    },
+}
 
 
 @pytest.fixture
@@ -31,3 +59,36 @@ def served(serve: Callable[..., Served]) -> Served:
 def _no_token_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("UNSEE_TOKEN", "UNSEE_TLS", "UNSEE_CA_CERTIFICATE"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository's records: `family` passed its gate and has a report, `studio-x` was forced."""
+    folder = tmp_path / "repository"
+    concepts = {"base": [], "family": ["Blimbo"], "studio-x": ["Van Gogh"]}
+    for policy, names in concepts.items():
+        version = folder / f"text_encoder_{policy}" / "2"
+        version.mkdir(parents=True)
+        record = {"encoder_digest": "sha256:aa", "concepts": [{"name": name} for name in names]}
+        (version / "revision.json").write_text(json.dumps(record))
+    report = "<!doctype html><title>Report</title><style>h1{color:red}</style><h1>Passed</h1>"
+    (folder / "text_encoder_family" / "2" / "report.html").write_text(report)
+    (folder / "text_to_video" / "assets").mkdir(parents=True)
+    (folder / "text_to_video" / "assets" / "base.json").write_text(json.dumps(BASE))
+    state = {"active": 2, "eligible": [1, 2], "history": [1, 2]}
+    pointer = {"schema_version": 1, "policies": dict.fromkeys(concepts, state)}
+    (folder / "policies.json").write_text(json.dumps(pointer))
+    with audit.appending(folder) as append:
+        for policy, unmet in (("family", ()), ("studio-x", ("too few samples",))):
+            append(
+                AuditEvent(
+                    action="publish",
+                    policy=policy,
+                    revision=2,
+                    encoder_digest="sha256:aa",
+                    report_digest="sha256:bb",
+                    forced=bool(unmet),
+                    unmet=unmet,
+                )
+            )
+    return folder

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 
 import grpc
@@ -66,6 +68,7 @@ def before(triton):
         "http": "127.0.0.1:0",
         "tenants": tenants(studio={"policies": ["base", "family"], "default_policy": "base"}),
         "limits": {"drain_timeout_s": 2.0},
+        "openai_videos": True,
     }
     before = Before(Settings.model_validate(content))
     yield before
@@ -144,8 +147,38 @@ def test_what_may_be_known_of_a_policy(before):
     with urllib.request.urlopen(request, timeout=30) as answer:
         told = json.loads(answer.read())
     assert told["default_policy"] == "base"
-    family = {"policy": "family", "active_revision": 1, "eligible_revisions": [1, 2]}
-    assert told["policies"][1] == family | {"unsees": ["Blimbo"]}
+    family = told["policies"][1]
+    assert (family["policy"], family["unsees"]) == ("family", ["Blimbo"])
+    assert (family["active_revision"], family["eligible_revisions"]) == (1, [1, 2])
+    assert told["base"]["name"] == "fake"
+
+
+def test_a_video_in_openais_form(before):
+    openai = pytest.importorskip("openai", reason="the openai client is not installed")
+    url = f"http://{before.addresses.http}/v1"
+    with warnings.catch_warnings(), openai.OpenAI(base_url=url, api_key=TOKENS["kids"]) as client:
+        warnings.simplefilter("ignore", DeprecationWarning)
+        video = client.videos.create_and_poll(
+            prompt="a cat", extra_body={"seed": 5}, poll_interval_ms=50
+        )
+        assert (video.status, video.error) == ("completed", None)
+        assert client.videos.download_content(video.id).content[4:8] == b"ftyp"
+
+
+def test_the_page_shows_a_clip(before):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or pytest.skip("there is no chromium on the PATH")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"http://{before.addresses.http}/")
+        page.locator("#token").fill(TOKENS["studio"])
+        page.keyboard.press("Enter")
+        page.locator("#prompt").fill("a cat")
+        page.locator("#generate").click()
+        page.locator("#status", has_text="2 clips made").wait_for()
+        assert page.locator("canvas").count() == 2
+        browser.close()
 
 
 def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, client, triton):

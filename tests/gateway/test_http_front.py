@@ -19,6 +19,7 @@ from unsee.client.wire import INPUTS
 from unsee.serving.gateway.request import ClipRequest, HttpRequest, read_json
 
 PATH = "/v2/models/text_to_video/generate_stream"
+REPORT = "/v2/policies/family/report"
 
 
 @pytest.fixture
@@ -104,12 +105,17 @@ def test_who_does_not_read_holds_no_place_and_is_cut_off(served):
         connection.sendall(posting(b'{"prompt": "a"}'))
         wait_until(lambda: served.triton.streams != [])
         wait_until(lambda: served.gateway.admission.running == 0)
-        time.sleep(2.0)
+        wait_until(lambda: "RequestResponseCycle.run_asgi" not in served.run(tasks()))
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(1 << 20):
                 received += len(chunk)
         assert received < 8 * 1024 * 1024 * 3
+
+
+async def tasks():
+    """What runs in the gateway's event loop: a request is there until it is answered or cut off."""
+    return {task.get_coro().__qualname__ for task in asyncio.all_tasks()}
 
 
 def posting(body):
@@ -177,7 +183,7 @@ def test_a_big_body_is_refused_before_it_is_read(served):
     assert refused(served, body=b'{"prompt": "' + b"a" * 70_000)[:2] == (413, "INVALID_ARGUMENT")
 
 
-@pytest.mark.parametrize("path", [PATH, "/metrics", "/v2/status", "/v2/policies"])
+@pytest.mark.parametrize("path", [PATH, "/metrics", "/v2/status", "/v2/policies", REPORT])
 @pytest.mark.parametrize("who", [None, "wrong", ""])
 def test_who_is_not_known_gets_nothing(served, path, who):
     body = {"prompt": "a"} if path == PATH else None
@@ -227,6 +233,16 @@ def test_what_is_not_permitted_is_refused(served, body):
         "/v2/models/text_to_video%00/generate_stream",
         "/metrics/..",
         "/%6Detrics%2f",
+        "/index.html",
+        "/page",
+        "/page/",
+        "/page/../metrics",
+        "/page/%2e%2e/http_front.py",
+        "/v1/videos",
+        "/v1/videos/video_x/content",
+        "/v2/policies/family",
+        "/v2/policies/family/report.html",
+        "/v2/policies/family/../../report",
     ],
 )
 def test_paths_that_are_no_route_lead_nowhere(served, path):
@@ -237,7 +253,8 @@ def test_paths_that_are_no_route_lead_nowhere(served, path):
 
 def test_another_method_is_refused(served):
     assert refused(served, method="GET")[0] == 405
-    assert refused(served, "/livez", {"prompt": "a"})[0] == 405
+    for path in ("/livez", "/", "/page/page.js", "/v2/policies/family/report"):
+        assert refused(served, path, {"prompt": "a"})[0] == 405
 
 
 def test_a_refusal_before_the_first_event_is_a_status(served):

@@ -67,6 +67,13 @@ def test_a_good_report_passes_and_lies_beside_the_graph(files, publish_kids):
     assert load_report(copy) == fake_report()
 
 
+def test_the_page_of_a_report_goes_with_it(files, publish_kids):
+    files.report.with_name("report.html").write_text("<p>for people</p>")
+    publish_kids()
+    copy = files.repository / "text_encoder_kids" / "1" / "report.html"
+    assert copy.read_text() == "<p>for people</p>"
+
+
 def test_a_folder_is_as_good_as_its_report(files, publish_kids):
     assert publish_kids(report=files.report.parent).revision == 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unsee.client.errors import InputError
 from unsee.client.policy import Policy
-from unsee.evaluation.report import REPORT_FILE, Report, load_report
+from unsee.evaluation.report import PAGE_FILE, REPORT_FILE, Report, load_report
 from unsee.evaluation.verdict import verdict_of
 from unsee.serving.audit import AUDIT_FILE
 from unsee.serving.errors import PublicationRefused
@@ -46,11 +46,13 @@ class Evidence:
     Args:
         content: the bytes of report.json; None if it is missing or not a valid report.
         unmet: one sentence if there is no report to judge.
+        page: the bytes of report.html, if it lies beside the report.
     """
 
     report: Report | None
     content: bytes | None
     unmet: tuple[str, ...] = ()
+    page: bytes | None = None
 
     @property
     def digest(self) -> str | None:
@@ -64,11 +66,13 @@ class Clearance:
 
     Args:
         content: the bytes of the report, if it speaks of this very encoder.
+        page: those of its page for people, likewise.
     """
 
     report_digest: str | None
     content: bytes | None
     unmet: tuple[str, ...]
+    page: bytes | None = None
 
 
 def read_evidence(path: Path | None, policy: Policy) -> Evidence:
@@ -76,10 +80,13 @@ def read_evidence(path: Path | None, policy: Policy) -> Evidence:
     place = REPORTS_DIR / policy.name if path is None else path
     try:
         report = load_report(place)
-        content = (place / REPORT_FILE if place.is_dir() else place).read_bytes()
+        file = place / REPORT_FILE if place.is_dir() else place
+        page = file.with_name(PAGE_FILE)
+        return Evidence(
+            report, file.read_bytes(), page=page.read_bytes() if page.is_file() else None
+        )
     except (InputError, OSError) as error:
         return Evidence(None, None, (str(error),))
-    return Evidence(report, content)
 
 
 def inspect(evidence: Evidence, policy: Policy, base_digest: str, encoder_digest: str) -> Clearance:
@@ -96,7 +103,8 @@ def inspect(evidence: Evidence, policy: Policy, base_digest: str, encoder_digest
     if stale is not None:
         return Clearance(evidence.digest, None, (stale,))
     verdict = verdict_of(report, policy.thresholds)
-    return Clearance(evidence.digest, evidence.content, (*_unasked(report, policy), *verdict.unmet))
+    unmet = (*_unasked(report, policy), *verdict.unmet)
+    return Clearance(evidence.digest, evidence.content, unmet, evidence.page)
 
 
 def demand(unmet: Sequence[str], policy: Policy, override: Override) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from unsee.client.errors import InputError, ServerError, ServerUnreachable
 from unsee.client.policy import Policy, load_policy
-from unsee.evaluation.report import REPORT_FILE
+from unsee.evaluation.report import PAGE_FILE, REPORT_FILE
 from unsee.export.archive import REJECTED, put_away
 from unsee.serving import gate, ledger, pointer, promotion
 from unsee.serving.audit import AuditEvent
@@ -140,7 +140,7 @@ def _add(server: EncoderServer, repository_dir: Path, offer: Offer, say: Say) ->
         revision = _write_revision(
             offer.policy, offer.composed, repository_dir, known.eligible, say
         )
-        _keep_report(offer.clearance.content, model_dir / str(revision))
+        _keep_report(offer.clearance, model_dir / str(revision))
     except OSError as error:
         raise RepositoryNotWritable(
             f'no revision of the policy "{name}" was published: cannot write in {model_dir}: '
@@ -224,13 +224,14 @@ def _write_revision(
     return write_revision(composed.encoder, policy.name, policy.unsee, base, repository_dir, cards)
 
 
-def _keep_report(content: bytes | None, version_dir: Path) -> None:
-    """Puts the report beside the graph that it speaks of; the first one stays."""
+def _keep_report(clearance: Clearance, version_dir: Path) -> None:
+    """Puts the report and its page beside the graph that they speak of; the first ones stay."""
     from unsee.export.atomic_write import write_file
 
-    file = version_dir / REPORT_FILE
-    if content is not None and not file.exists():
-        write_file(file, content)
+    for name, content in ((PAGE_FILE, clearance.page), (REPORT_FILE, clearance.content)):
+        file = version_dir / name
+        if content is not None and not file.exists():
+            write_file(file, content)
 
 
 def _make_eligible(repository_dir: Path, revision: int, offer: Offer) -> None:

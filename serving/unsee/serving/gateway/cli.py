@@ -88,4 +88,9 @@ def _ready_line(settings: Settings, addresses: Addresses) -> str:
     fronts = [("grpc", addresses.grpc), ("http", addresses.http)]
     listening = ", ".join(f"{name} {address}" for name, address in fronts if address)
     tenants = ", ".join(tenant.name for tenant in settings.tenants)
-    return f"ready: {listening}; triton: {settings.triton}; tenants: {tenants}"
+    page = f"; page: {_page_address(settings, addresses)}" if settings.shows_page else ""
+    return f"ready: {listening}; triton: {settings.triton}; tenants: {tenants}{page}"
+
+
+def _page_address(settings: Settings, addresses: Addresses) -> str:
+    return f"http{'s' if settings.tls else ''}://{addresses.http}/"

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from unsee.serving.gateway.http_front import BREAK_OFF, CERTIFICATE_NAME
+from unsee.serving.gateway.http_exchange import BREAK_OFF, CERTIFICATE_NAME
 from unsee.serving.gateway.settings import Limits, Tls
 
 MAX_HEAD_BYTES = 16 * 1024

@@ -10,8 +10,7 @@ import asyncio
 import base64
 import io
 import json
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,38 +19,38 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from unsee.client.clip import Clip
 from unsee.client.wire import MODEL
 from unsee.serving.gateway.core import Gateway
-from unsee.serving.gateway.credentials import Presented
+from unsee.serving.gateway.http_exchange import (
+    BREAK_OFF,
+    error_json,
+    guarded,
+    presented,
+    read_body,
+    refusal_response,
+)
+from unsee.serving.gateway.permission import check_policy
 from unsee.serving.gateway.refusal import Refusal, gateway_failed
 from unsee.serving.gateway.request import read_json
 from unsee.serving.gateway.settings import Tenant
 from unsee.serving.gateway.upstream import Answer
 
-CERTIFICATE_NAME = "unsee.certificate_name"
-"""Where the connection puts the common name of its client certificate, in the ASGI scope."""
-BREAK_OFF = "unsee.break_off"
-"""Where the connection puts the function that ends it, whatever is still to be sent."""
-CODES = {
-    "INVALID_ARGUMENT": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "INTERNAL": 500,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
 STATUS_OF_CODE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+REPORT_HEADERS = {
+    "content-security-policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+"""A report is shown as a page of nobody: it runs nothing, fetches nothing and sends nothing."""
 
 
 class HttpFront:
@@ -61,19 +60,20 @@ class HttpFront:
         self._gateway = gateway
         self._limits = gateway.settings.limits
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def app(self, more_routes: Sequence[BaseRoute] = ()) -> Starlette:
+        """The ASGI application: its own routes and those that the settings ask for besides."""
         routes = [
-            Route("/livez", _guarded(self._live)),
-            Route("/readyz", _guarded(self._ready)),
-            Route("/metrics", _guarded(self._metrics)),
-            Route("/v2/policies", _guarded(self._policies)),
-            Route("/v2/status", _guarded(self._status)),
-            Route(
-                f"/v2/models/{MODEL}/generate_stream", _guarded(self._generate), methods=["POST"]
-            ),
+            Route("/livez", guarded(self._live)),
+            Route("/readyz", guarded(self._ready)),
+            Route("/metrics", guarded(self._metrics)),
+            Route("/v2/policies", guarded(self._policies)),
+            Route("/v2/policies/{policy}/report", guarded(self._report)),
+            Route("/v2/status", guarded(self._status)),
+            Route(f"/v2/models/{MODEL}/generate_stream", guarded(self._generate), methods=["POST"]),
         ]
-        app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+        app = Starlette(
+            routes=[*routes, *more_routes], exception_handlers={HTTPException: _no_such_route}
+        )
         app.router.redirect_slashes = False
         return app
 
@@ -104,29 +104,34 @@ class HttpFront:
             self._gateway.repository.describe(policy, with_eligible=tenant.may_pin_revision)
             for policy in tenant.policies
         ]
-        return JSONResponse({"default_policy": tenant.policy_by_default, "policies": policies})
+        answer: dict[str, Any] = {
+            "default_policy": tenant.policy_by_default,
+            "policies": policies,
+        }
+        base = self._gateway.repository.base()
+        if base is not None:
+            answer["base"] = base.model_dump(mode="json")
+        return JSONResponse(answer)
+
+    async def _report(self, request: Request) -> Response:
+        """The report of the active revision; the path names a policy, never a file."""
+        tenant = self._gateway.authenticate("http", presented(request))
+        policy = check_policy(tenant, request.path_params["policy"])
+        page = await asyncio.to_thread(self._gateway.repository.report_page, policy)
+        if page is None:
+            raise Refusal(
+                "NOT_FOUND",
+                "request",
+                f'the active revision of the policy "{policy}" has no report page here',
+            )
+        return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     async def _generate(self, request: Request) -> Response:
         tenant = self._gateway.authenticate("http", presented(request))
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _invalid("send the request as content-type: application/json")
-        body = await self._body(request)
+        body = await read_body(request, self._limits)
         return ClipStream(self._answers(tenant, body), self._limits.read_timeout_s)
-
-    async def _body(self, request: Request) -> bytes:
-        """The whole body, if it is small enough and comes in time."""
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.read_timeout_s):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self._limits.max_request_bytes:
-                        raise _too_large(self._limits.max_request_bytes)
-        except TimeoutError:
-            raise Refusal(
-                "DEADLINE_EXCEEDED", "too_slow", "the request did not arrive in time"
-            ) from None
-        return bytes(body)
 
     async def _answers(self, tenant: Tenant, body: bytes) -> AsyncGenerator[Answer, None]:
         try:
@@ -185,44 +190,12 @@ class ClipStream(Response):
                 if not started:
                     await refusal_response(refusal)(scope, receive, send)
                     return
-                await self._write(send, _body(_event("error", _error(refusal)), more=True))
+                await self._write(send, _body(_event("error", error_json(refusal)), more=True))
         await self._write(send, _body(b"", more=False))
 
     async def _write(self, send: Send, message: dict[str, Any]) -> None:
         async with asyncio.timeout(self._write_timeout_s):
             await send(message)
-
-
-def presented(request: Request) -> Presented:
-    """What the caller showed; two `authorization` headers count as none."""
-    authorization = request.headers.getlist("authorization")
-    return Presented(
-        authorization[0] if len(authorization) == 1 else None,
-        request.scope.get(CERTIFICATE_NAME),
-    )
-
-
-def refusal_response(refusal: Refusal) -> Response:
-    """The refusal as JSON with its HTTP status; when asking again helps, in `Retry-After`."""
-    headers = {}
-    if refusal.retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(refusal.retry_after_s))
-    if refusal.status == "UNAUTHENTICATED":
-        headers["www-authenticate"] = "Bearer"
-    if refusal.reason in ("too_large", "too_slow"):
-        headers["connection"] = "close"
-    code = 413 if refusal.reason == "too_large" else CODES[refusal.status]
-    return JSONResponse({"error": _error(refusal)}, code, headers)
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    async def call(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Refusal as refusal:
-            return refusal_response(refusal)
-
-    return call
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
@@ -278,13 +251,5 @@ def _body(content: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-def _error(refusal: Refusal) -> dict[str, str]:
-    return {"status": refusal.status, "message": str(refusal)}
-
-
 def _invalid(message: str) -> Refusal:
     return Refusal("INVALID_ARGUMENT", "request", message)
-
-
-def _too_large(max_bytes: int) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", "too_large", f"a request has at most {max_bytes} bytes")

@@ -17,13 +17,19 @@ def permitted(tenant: Tenant, request: ClipRequest) -> ClipRequest:
     if policy is None and tenant.policies:
         names = ", ".join(tenant.policies)
         raise Refusal("INVALID_ARGUMENT", "request", f"name a policy; this caller may use {names}")
+    policy = check_policy(tenant, policy)
+    if request.revision is not None and not tenant.may_pin_revision:
+        raise _denied("this caller may not choose a revision; leave it out to get the active one")
+    return request.model_copy(update={"policy": policy})
+
+
+def check_policy(tenant: Tenant, policy: str | None) -> str:
+    """`policy`, if the tenant may use it; raises Refusal (PERMISSION_DENIED) if not."""
     if policy is None or policy not in tenant.policies:
         names = ", ".join(tenant.policies) or "none"
         asked = "a clip" if policy is None else f"the policy {quoted(policy)}"
         raise _denied(f"this caller may not ask for {asked}; its policies: {names}")
-    if request.revision is not None and not tenant.may_pin_revision:
-        raise _denied("this caller may not choose a revision; leave it out to get the active one")
-    return request.model_copy(update={"policy": policy})
+    return policy
 
 
 def require_operator(tenant: Tenant) -> None:

@@ -89,7 +89,7 @@ def read_json(body: bytes) -> HttpRequest:
     try:
         return HttpRequest.model_validate_json(body)
     except ValidationError as error:
-        raise _invalid(_first_problem(error)) from None
+        raise _invalid(first_problem(error)) from None
 
 
 def read_protobuf(message: bytes) -> tuple[ClipRequest, str]:
@@ -174,7 +174,8 @@ def _check_outputs(outputs: Any) -> None:
             raise _invalid(f"the parameter {key} of the output {output.name} is not accepted here")
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a body, by its first wrong field."""
     if error.errors(include_url=False)[0]["type"] == "json_invalid":
         return "the body is not valid JSON"
     return problems(error)[0]

@@ -13,6 +13,8 @@ from typing import Any
 
 from unsee.client.errors import InputError
 from unsee.serving import audit, pointer
+from unsee.serving.gateway import repository_files
+from unsee.serving.gateway.repository_files import BaseFacts
 from unsee.serving.pointer import Policies
 
 LOGGER = logging.getLogger("unsee.gateway")
@@ -44,6 +46,7 @@ class RepositoryView:
         answer: dict[str, Any] = {"policy": policy, "active_revision": state.active}
         if with_eligible:
             answer["eligible_revisions"] = list(state.eligible)
+        answer |= repository_files.shown(self._dir, policy, state.active)
         try:
             answer["unsees"] = list(pointer.concept_names(self._dir, policy, state.active))
             event = audit.last_publish(self._dir, policy, state.active)
@@ -59,6 +62,17 @@ class RepositoryView:
                 "report_digest": event.report_digest,
             }
         return answer
+
+    def report_page(self, policy: str) -> bytes | None:
+        """The report.html beside the active revision of `policy`; None if there is none."""
+        active = self.active([policy])[policy]
+        if self._dir is None or active is None:
+            return None
+        return repository_files.report_page(self._dir, policy, active)
+
+    def base(self) -> BaseFacts | None:
+        """The defaults and limits of the repository's base; None if nobody knows."""
+        return None if self._dir is None else repository_files.base_facts(self._dir)
 
     def _current(self) -> Policies:
         if self._dir is None:

@@ -11,14 +11,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.routing import Route
+
 from unsee.serving.errors import PortInUse
 from unsee.serving.gateway import grpc_front
 from unsee.serving.gateway.connection import HttpServer, http_server
 from unsee.serving.gateway.core import Gateway
 from unsee.serving.gateway.http_front import HttpFront
 from unsee.serving.gateway.settings import Settings, split_address
+from unsee.serving.gateway.static_page import page_routes
 from unsee.serving.gateway.tracing import Tracer
 from unsee.serving.gateway.upstream import Upstream
+from unsee.serving.gateway.videos import Videos
+from unsee.serving.gateway.videos_front import VideosFront
 
 POLL_S = 0.02
 
@@ -72,6 +77,7 @@ class _Fronts:
         self._grpc: Any = None
         self._http: HttpServer | None = None
         self._http_task: asyncio.Task[None] | None = None
+        self._videos = Videos(gateway)
 
     async def start(self) -> Addresses:
         settings = self._settings
@@ -81,6 +87,7 @@ class _Fronts:
 
     async def drain(self) -> None:
         drain_s = self._settings.limits.drain_timeout_s
+        await self._videos.close()
         if self._http is not None:
             self._http.should_exit = True
         if self._grpc is not None:
@@ -91,7 +98,7 @@ class _Fronts:
 
     async def _start_http(self, address: str) -> str:
         listening = _listen(address)
-        app = HttpFront(self._gateway).app()
+        app = HttpFront(self._gateway).app(self._more_routes())
         self._http = server = http_server(app, self._settings.limits, self._settings.tls)
         self._http_task = asyncio.create_task(server.serve([listening]))
         while not server.started and not self._http_task.done():
@@ -100,6 +107,12 @@ class _Fronts:
             self._http_task.result()
         host, _ = split_address(address)
         return f"{host}:{listening.getsockname()[1]}"
+
+    def _more_routes(self) -> list[Route]:
+        routes = page_routes() if self._settings.shows_page else []
+        if self._settings.openai_videos:
+            routes += VideosFront(self._gateway, self._videos).routes()
+        return routes
 
     async def _start_grpc(self, address: str) -> str:
         self._grpc = server = grpc_front.grpc_server(self._gateway)

@@ -134,6 +134,8 @@ class Limits(_Part):
         idle_timeout_s: how long Triton may be silent in a stream; None: from measured step times.
         default_deadline_s, max_deadline_s: for requests without a deadline, and at most.
         drain_timeout_s: how long running streams may go on after SIGTERM.
+        max_videos, max_video_bytes: what is kept of one tenant's /v1/videos, in the memory.
+        video_max_age_s: how long one is kept after it was made.
     """
 
     max_running: Count = 4
@@ -145,6 +147,9 @@ class Limits(_Part):
     default_deadline_s: Seconds = 600.0
     max_deadline_s: Seconds = 3600.0
     drain_timeout_s: Seconds = 30.0
+    max_videos: Count = 16
+    max_video_bytes: Count = 256 * 1024 * 1024
+    video_max_age_s: Seconds = 3600.0
 
 
 class Settings(_Part):
@@ -156,6 +161,8 @@ class Settings(_Part):
         repository: the model repository, for the active revisions and their verdicts.
         tls: None leaves tokens readable on the wire: for loopback addresses only, unless
             `tls_ends_elsewhere` says that something before the gateway does it.
+        page: serves a page for people at /; None: if `http` is a loopback address.
+        openai_videos: serves /v1/videos; needs `repository`, for frame rate and limits.
         log_prompts: writes prompts into the request log.
         tracing: sends a span per request with OpenTelemetry.
     """
@@ -168,6 +175,8 @@ class Settings(_Part):
     tls_ends_elsewhere: bool = False
     tenants: tuple[Tenant, ...]
     limits: Limits = Limits()
+    page: bool | None = None
+    openai_videos: bool = False
     log_prompts: bool = False
     tracing: bool = False
 
@@ -177,6 +186,10 @@ class Settings(_Part):
             raise ValueError("tenants is empty, so nobody could use the gateway")
         if self.grpc is None and self.http is None:
             raise ValueError("grpc and http are both off, so nobody could reach the gateway")
+        if self.http is None and (self.page or self.openai_videos):
+            raise ValueError("page and openai_videos are served over http, which is off")
+        if self.openai_videos and self.repository is None:
+            raise ValueError("openai_videos needs repository: it says how many frames a second has")
         _no_twins("name", [tenant.name for tenant in self.tenants])
         _no_twins("token_sha256", [h for tenant in self.tenants for h in tenant.token_sha256])
         names = [t.certificate_name for t in self.tenants if t.certificate_name is not None]
@@ -190,6 +203,13 @@ class Settings(_Part):
                     "or say tls_ends_elsewhere: true"
                 )
         return self
+
+    @property
+    def shows_page(self) -> bool:
+        """Whether there is a page at /."""
+        if self.page is None:
+            return self.http is not None and is_loopback(self.http)
+        return self.page
 
 
 def load_settings(path: Path) -> Settings:
