@@ -20,6 +20,10 @@ from document_blocks import DOCS, anchors
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway_fakes import TOKENS, Served, error
+from report_fakes import fake_report
+from unsee.serving import audit, pointer
+from unsee.serving.audit import AuditEvent
+from unsee.serving.gateway.evidence import FIGURES
 from unsee.serving.gateway.ledger import Front
 from unsee.serving.gateway.refusal import Reason
 
@@ -36,6 +40,7 @@ VALUES = {
     "reason": set(get_args(Reason)),
     "front": set(get_args(Front)),
     "job": {"unsee-gateway"},
+    "figure": set(FIGURES.values()),
 }
 
 
@@ -68,9 +73,25 @@ def ask(served, path, who, body=None):
 
 
 @pytest.fixture(scope="module")
-def metrics():
+def repository(tmp_path_factory):
+    """What a gateway reads of a repository: a pointer, a report, a publication."""
+    folder = tmp_path_factory.mktemp("repository")
+    state = pointer.PolicyState(active=2, eligible=(2,))
+    content = pointer.Policies(policies={"family": state}).model_dump_json()
+    (folder / pointer.POINTER_FILE).write_text(content)
+    revision = folder / "text_encoder_family" / "2"
+    revision.mkdir(parents=True)
+    (revision / "report.json").write_text(fake_report().model_dump_json())
+    digests = {"encoder_digest": None, "report_digest": None}
+    with audit.appending(folder) as append:
+        append(AuditEvent(action="publish", policy="family", revision=2, **digests))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(repository):
     """The labels of every sample that a gateway shows, by its name."""
-    served = Served()
+    served = Served(repository=repository)
     generate = "/v2/models/text_to_video/generate_stream"
 
     async def fail(inputs, context):
@@ -242,6 +263,10 @@ FIRING = {
         GOOD,
         series("unsee_gateway_swaps_total", HOUR.format(1), policy="family"),
     ],
+    "UnseeForcedRevision": [
+        GOOD,
+        series("unsee_gateway_gate_passed", "0x120", policy="family", revision="3"),
+    ],
     "UnseeClipsSlow": [
         series("unsee_gateway_clip_seconds_bucket", "0+10x1440 14400x120", le="1"),
         series("unsee_gateway_clip_seconds_bucket", "0+10x1440 14410+10x120", le="10"),
@@ -275,6 +300,7 @@ def expected(rule, cause):
         "UnseeNotPermitted": {"tenant": "kids"},
         "UnseeReplicasDisagree": {"policy": "family"},
         "UnseeRevisionFlaps": {"policy": "family"},
+        "UnseeForcedRevision": {"policy": "family", "revision": "3"},
     }.get(cause, {})
     summary = rule["annotations"]["summary"]
     for name, value in labels.items():

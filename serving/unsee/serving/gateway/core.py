@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from unsee.client.clip import Clip
 from unsee.serving.gateway.admission import Admission, Asked
 from unsee.serving.gateway.credentials import Credentials, Presented
+from unsee.serving.gateway.evidence import ActiveEvidence
+from unsee.serving.gateway.incidents import merged
 from unsee.serving.gateway.ledger import Entry, Front, Ledger
 from unsee.serving.gateway.measured import Measured
 from unsee.serving.gateway.metrics import Metrics
@@ -64,6 +66,8 @@ class Gateway:
         self.metrics = Metrics()
         self.ledger = Ledger(self.metrics, tracer, log_prompts=settings.log_prompts)
         self.repository = RepositoryView(settings.repository)
+        evidence = ActiveEvidence(settings.repository, self.active_revisions)
+        self.metrics.registry.register(evidence)
         self.upstream = upstream
         self.readiness = Readiness(upstream, self.active_revisions)
         self.admission = Admission(settings.limits)
@@ -176,7 +180,7 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """The gateway's state as JSON values, for an operator."""
-        limits = self.settings.limits
+        limits, repository_dir = self.settings.limits, self.settings.repository
         tenants = {t.name: self.admission.load(t.name) for t in self.settings.tenants}
         return {
             "draining": self.draining,
@@ -186,5 +190,5 @@ class Gateway:
             "max_waiting": limits.max_waiting,
             "tenants": {n: {"running": r, "waiting": w} for n, (r, w) in tenants.items()},
             "active_revisions": self.active_revisions(),
-            "incidents": [vars(incident) for incident in reversed(self.ledger.incidents)],
+            "incidents": [vars(one) for one in merged(self.ledger.incidents, repository_dir)],
         }
