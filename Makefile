@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # In a process of their own: after the engines' libraries, an interrupted training crashed in one run.
 LEARNING := tests/evaluation/ tests/playground/ tests/training/
 
-.PHONY: help setup demo test lint types unit evaluation benchmark load docs clean
+.PHONY: help setup demo test lint types unit evaluation benchmark load docs stubs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -53,6 +53,9 @@ load: $(READY)  ## throughput, latency and fairness under load; writes docs/load
 
 docs: $(READY)  ## the documents as a site, in build/site; a warning is an error
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/site.doctrees . build/site
+
+stubs: $(READY)  ## the clients' types, the protocol and the contract's tables, from clients/contract
+	@$(PY) clients/generator/make_stubs.py
 
 clean:  ## remove what the commands above made, except .venv
 	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis

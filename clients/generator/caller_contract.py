@@ -1,0 +1,127 @@
+"""The contract of `text_to_video` as data: its file, `clients/contract/text_to_video.json`, typed.
+
+Knows what may be said of inputs, outputs, events, the record, errors and limits; knows no language
+and no page that is made of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Datatype = Literal["BYTES", "INT64", "INT32", "FP32", "UINT8"]
+JsonType = Literal["string", "integer", "number", "strings", "numbers", "record"]
+"""Of a field in an event; `strings` and `numbers` are objects of them by name."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Part):
+    """A tensor of the request.
+
+    Args:
+        minimum: the least value that every server takes.
+        limited_by: the limit of the server's base (its `base.json`) that bounds the value.
+        multiple_of: the limit of the base that the value must be a multiple of.
+        choices: the values that exist; None: the server says.
+        default: what a request that leaves it out gets, if that is the same everywhere.
+        default_from: in words, where the default comes from otherwise.
+    """
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...] = (1,)
+    required: bool = False
+    description: str
+    minimum: int | None = None
+    limited_by: str | None = None
+    multiple_of: str | None = None
+    choices: tuple[str, ...] | None = None
+    default: str | None = None
+    default_from: str | None = None
+
+
+class Output(_Part):
+    """A tensor of a response; a name in `shape` is a size that the record states."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int | str, ...]
+    sent_in: Literal["every response", "the last response"]
+    description: str
+
+
+class JsonField(_Part):
+    """A field of an event or of the record; not `required`: older servers do not send it."""
+
+    name: str
+    type: JsonType
+    required: bool = True
+    nullable: bool = False
+    default: str | None = None
+    description: str
+
+
+class Event(_Part):
+    """What the output `event` says, told apart by `type`."""
+
+    type: str
+    description: str
+    fields: tuple[JsonField, ...]
+
+
+class Status(_Part):
+    """How a request fails: the name of a gRPC status.
+
+    Args:
+        sent_by: `model` words it as the text of a stream's last response, `gateway` as the status
+            of the call, `client` raises it by itself.
+        http: the gateway's status code over HTTP.
+    """
+
+    name: str
+    number: int = Field(ge=1, le=16)
+    http: int | None = None
+    sent_by: tuple[Literal["model", "gateway", "client"], ...]
+    description: str
+
+
+class Limit(_Part):
+    """A bound of one server, with the value that it has unless its operator sets another."""
+
+    name: str
+    value: int
+    unit: str
+    set_by: str
+    description: str
+
+
+class Service(_Part):
+    """Where the model is asked."""
+
+    grpc_service: str
+    grpc_method: str
+    http_path: str
+
+
+class Contract(_Part):
+    """Everything that a caller needs to know of one model."""
+
+    schema_file: str = Field(alias="$schema")
+    model: str
+    service: Service
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    events: tuple[Event, ...]
+    record: tuple[JsonField, ...]
+    statuses: tuple[Status, ...]
+    limits: tuple[Limit, ...]
+
+
+def read_contract(path: Path) -> Contract:
+    """Read the file; raises pydantic's ValidationError naming the field that is wrong."""
+    return Contract.model_validate_json(path.read_bytes())

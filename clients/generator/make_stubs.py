@@ -1,0 +1,106 @@
+"""Writes every generated file of `clients/`, and the tables of docs/contract.md: `make stubs`.
+
+From `clients/contract/text_to_video.json` come its JSON Schema, the types of each language and the
+tables; from tritonclient's descriptors comes the `.proto` file. Equal sources give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+
+import click
+import jinja2
+from caller_contract import Contract, read_contract
+from contract_tables import with_tables
+from kserve_proto import kserve, proto_text
+
+from unsee.export.atomic_write import write_file
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = Path(__file__).parent / "templates"
+SOURCE = "clients/contract/text_to_video.json"
+SCHEMA = "clients/contract/text_to_video.schema.json"
+PROTO = "clients/proto/grpc_service.proto"
+PAGE = "docs/contract.md"
+TYPES = {
+    "text_to_video.ts": "clients/typescript/src/text_to_video.ts",
+    "TextToVideo.java": "clients/java/src/main/java/unsee/TextToVideo.java",
+}
+"""Templates, and what they make."""
+
+TYPESCRIPT = {"BYTES": "string", "INT64": "number", "INT32": "number", "FP32": "number"}
+TYPESCRIPT |= {"string": "string", "integer": "number", "number": "number"}
+TYPESCRIPT |= {"strings": "Record<string, string>", "numbers": "Record<string, number>"}
+JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float"}
+JAVA |= {"string": "String", "integer": "long", "number": "double"}
+JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
+
+
+def generated(root: Path = ROOT) -> dict[str, bytes]:
+    """Every generated file by its path under `root`, whose sources are read."""
+    contract = read_contract(root / SOURCE)
+    notice = distribution("tritonclient").read_text("licenses/LICENSE.txt") or ""
+    files = {
+        SCHEMA: json.dumps(Contract.model_json_schema(), indent=2) + "\n",
+        PROTO: f"{_commented(notice)}\n{proto_text(kserve())}",
+        "clients/proto/LICENSE": notice,
+        PAGE: with_tables((root / PAGE).read_text(encoding="utf-8"), contract),
+    }
+    files |= {path: _filled(template, contract) for template, path in TYPES.items()}
+    return {path: text.encode() for path, text in files.items()}
+
+
+def _filled(template: str, contract: Contract) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "typescript": TYPESCRIPT.__getitem__,
+        "java": JAVA.__getitem__,
+        "camel": _camel,
+        "prose": _prose,
+        "literal": json.dumps,
+    }
+    return environment.get_template(f"{template}.j2").render(contract=contract)
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+def _prose(text: str) -> str:
+    """For a comment: begins with a capital, and Markdown's links are their text."""
+    text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text)
+    return text[:1].upper() + text[1:]
+
+
+def _commented(notice: str) -> str:
+    """The licence's text, of which every line is a `#` comment, as one of `.proto`."""
+    head = "// KServe v2, cut to what callers of text_to_video need; made by `make stubs`."
+    lines = (line.removeprefix("#").rstrip() for line in notice.rstrip().splitlines())
+    return "\n".join([head, "//", *(f"//{line}" for line in lines)]) + "\n"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if a file is stale.")
+def main(check: bool) -> None:
+    """Generate the clients' types and protocol from the contract."""
+    for name, content in generated().items():
+        file = ROOT / name
+        if not check:
+            if write_file(file, content):
+                click.echo(f"wrote {name}")
+        elif not file.is_file() or file.read_bytes() != content:
+            raise click.ClickException(f"{name} is stale; run: make stubs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The generated clients, built once, and the servers that they are run against.
+
+A toolchain that is missing skips its language, with the reason; a build that fails is a failure.
+"""
+
+import datetime
+import ipaddress
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gateway_fakes import Served
+from serving_fakes import write_fake_repository
+from unsee.serving.triton import ServerSettings, TritonServer
+
+CLIENTS = Path(__file__).parents[2] / "clients"
+EXAMPLES = Path(__file__).parent
+NO_NETWORK = ("ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN", "ECONNRESET")
+JARS = Path("/usr/share/java")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A language's `generate` and `every_input`, as the words that start them."""
+
+    generate: tuple[str, ...]
+    every_input: tuple[str, ...]
+
+    def run(
+        self, *arguments: str, cwd: Path, every_input: bool = False, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        words = self.every_input if every_input else self.generate
+        return subprocess.run(
+            [*words, *arguments],
+            cwd=cwd,
+            env=_environment() | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def interrupted(self, *arguments: str, after: str, cwd: Path) -> tuple[int, str]:
+        """Exit code and stderr of `generate`, sent SIGINT once it has said `after`."""
+        process = subprocess.Popen(
+            [*self.generate, *arguments],
+            cwd=cwd,
+            env=_environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            told = ""
+            while after not in told:
+                line = process.stderr.readline()
+                assert line, told
+                told += line
+            process.send_signal(signal.SIGINT)
+            told += process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+            process.wait()
+        return process.returncode, told
+
+
+@pytest.fixture(scope="session")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Built as a user builds it: `npm ci`, `npm run build`."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed, so the TypeScript client was not built")
+    folder = tmp_path_factory.mktemp("typescript")
+    for part in ("typescript", "proto"):
+        ignored = shutil.ignore_patterns("node_modules", "dist", "generated")
+        shutil.copytree(CLIENTS / part, folder / part, ignore=ignored)
+    package = folder / "typescript"
+    installed = _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=package)
+    if installed.returncode and any(word in installed.stderr for word in NO_NETWORK):
+        pytest.skip("no npm registry answers, so the TypeScript client was not built")
+    assert installed.returncode == 0, installed.stderr
+    built = _run("npm", "run", "build", cwd=package)
+    assert built.returncode == 0, built.stdout + built.stderr
+    example = shutil.copy(EXAMPLES / "every_input.mjs", package / "dist")
+    return Program(("node", str(package / "dist" / "generate.js")), ("node", str(example)))
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Built by build.sh, with the libraries that Debian packages."""
+    missing = [tool for tool in ("javac", "protoc", "grpc_java_plugin") if not shutil.which(tool)]
+    jars = ("grpc-netty", "gson", "netty-codec-http2", "netty-tcnative", "perfmark-api", "protobuf")
+    missing += [name for name in jars if not (JARS / f"{name}.jar").exists()]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed, so the Java client was not built")
+    folder = tmp_path_factory.mktemp("java")
+    built = _run(str(CLIENTS / "java" / "build.sh"), str(folder), cwd=folder)
+    assert built.returncode == 0, built.stderr
+    java = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built.stdout.strip())
+    return Program((*java, "unsee.Generate"), (*java, str(EXAMPLES / "EveryInput.java")))
+
+
+@pytest.fixture(params=["typescript", "java"])
+def program(request: pytest.FixtureRequest) -> Program:
+    built: Program = request.getfixturevalue(request.param)
+    return built
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A real tritonserver; an evaluation of its video UNet takes about 0.1 s."""
+    folder = tmp_path_factory.mktemp("served")
+    repository = write_fake_repository(folder / "repository", unet_work=20)
+    log = folder / "tritonserver.log"
+    settings = ServerSettings.on_free_ports(repository, log, ready_timeout_s=300.0, threads=1)
+    with TritonServer(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """Starts gateways before a Triton that only pretends."""
+    started: list[Served] = []
+
+    def start(**settings: Any) -> Served:
+        started.append(Served(**settings))
+        return started[-1]
+
+    yield start
+    for served in started:
+        served.stop()
+
+
+@pytest.fixture
+def served(serve: Callable[..., Served]) -> Served:
+    return serve()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files = tmp_path / "server.crt", tmp_path / "server.key"
+    files[0].write_bytes(signed.public_bytes(pem))
+    pkcs8, unencrypted = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    files[1].write_bytes(key.private_bytes(pem, pkcs8, unencrypted))
+    return files
+
+
+def _run(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("UNSEE_")}

@@ -1,0 +1,213 @@
+"""The contract says what the client, the model, its configuration and the gateway do."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import grpc
+import jsonschema
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+import text_to_video.refusal
+import unsee.serving.gateway.refusal
+from text_to_video.acceleration import PACES
+from text_to_video.base import Base, Defaults, Limits
+from text_to_video.refusal import Refusal
+from text_to_video.request import parse_request
+from unsee.client.clip import GenerationRecord, Progress
+from unsee.client.wire import INPUTS, MODEL
+from unsee.export.model_config import model_config_pb2, text_to_video_config
+from unsee.serving.gateway import settings
+from unsee.serving.gateway.http_exchange import CODES
+from unsee.serving.gateway.request import OUTPUTS, ClipRequest
+
+ROOT = Path(__file__).parents[2]
+MODEL_FILE = ROOT / "model_repository" / "text_to_video" / "1" / "model.py"
+NUMPY = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
+JSON_TYPES = {
+    str: "string",
+    str | None: "string",
+    int: "integer",
+    float: "number",
+    dict[str, float]: "numbers",
+    dict[str, str]: "strings",
+}
+BASE = Base(
+    name="tiny",
+    digest="sha256:0",
+    latent_channels=4,
+    vae_scale=8,
+    defaults=Defaults(4, 32, 24, 8, 5, 6.5, "DDIMScheduler"),
+    limits=Limits((1, 6), (16, 64), (16, 48), 8, (1, 12), (0.0, 20.0), 48),
+    schedulers=("DDIMScheduler",),
+    graphs={},
+)
+
+
+@pytest.fixture
+def contract(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "clients" / "generator"))
+    module = importlib.import_module("caller_contract")
+    return module.read_contract(ROOT / "clients" / "contract" / "text_to_video.json")
+
+
+@pytest.fixture
+def limited(contract):
+    """Inputs of which the base bounds the value."""
+    return [i for i in contract.inputs if i.limited_by and i.datatype != "BYTES"]
+
+
+def parsed(contract: Any, **values: Any) -> Any:
+    datatypes = {entry.name: NUMPY[entry.datatype] for entry in contract.inputs}
+    given = {"prompt": b"a cat"} | values
+    tensors = {name: np.array([value], datatypes[name]) for name, value in given.items()}
+    return parse_request(tensors, BASE)
+
+
+def test_the_file_fits_its_schema():
+    folder = ROOT / "clients" / "contract"
+    schema, file = (
+        json.loads((folder / name).read_text())
+        for name in ("text_to_video.schema.json", "text_to_video.json")
+    )
+    jsonschema.validate(file, schema)
+    del file["inputs"][0]["datatype"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(file, schema)
+
+
+def test_the_inputs_are_those_of_the_client_and_of_the_gateway(contract):
+    assert contract.model == MODEL
+    assert {entry.name: entry.datatype for entry in contract.inputs} == INPUTS
+    fields = ClipRequest.model_fields
+    required = {entry.name: entry.required for entry in contract.inputs}
+    assert {name: field.is_required() for name, field in fields.items()} == required
+
+
+def test_inputs_and_outputs_are_those_of_the_configuration(contract):
+    config = text_to_video_config()
+
+    def described(entry):
+        name = model_config_pb2.DataType.Name(entry.data_type).removeprefix("TYPE_")
+        return name.replace("STRING", "BYTES"), tuple(entry.dims)
+
+    assert {i.name: (*described(i), not i.optional) for i in config.input} == {
+        i.name: (i.datatype, i.shape, i.required) for i in contract.inputs
+    }
+    assert {o.name: described(o) for o in config.output} == {
+        o.name: (o.datatype, tuple(-1 if isinstance(n, str) else n for n in o.shape))
+        for o in contract.outputs
+    }
+    assert tuple(output.name for output in contract.outputs) == OUTPUTS
+
+
+def test_what_is_left_out_gets_the_default(contract):
+    request = parsed(contract)
+    for entry in contract.inputs:
+        value = getattr(request, entry.name)
+        if entry.default is not None:
+            assert value == entry.default, entry.name
+        elif entry.default_from == "the base's":
+            assert value == getattr(BASE.defaults, entry.name), entry.name
+        elif entry.name == "seed":
+            assert value >= 0
+        elif not entry.required:
+            assert value is None, entry.name  # for the policy pointer to say
+    with pytest.raises(Refusal, match="prompt is missing"):
+        parse_request({}, BASE)
+
+
+def test_the_bases_limits_are_those_that_the_model_checks(contract, limited):
+    names = {entry.limited_by for entry in contract.inputs} | {
+        entry.multiple_of for entry in contract.inputs
+    }
+    assert names - {None} == {field.name for field in dataclasses.fields(Limits)}
+    for entry in limited:
+        low, high = getattr(BASE.limits, entry.limited_by)
+        step = getattr(BASE.limits, entry.multiple_of) if entry.multiple_of else 1
+        for value in (low, high):
+            assert getattr(parsed(contract, **{entry.name: value}), entry.name) == value
+        for value in (low - step, high + step):
+            with pytest.raises(Refusal, match=f"{entry.name} must be between"):
+                parsed(contract, **{entry.name: value})
+        if entry.multiple_of:
+            with pytest.raises(Refusal, match=f"{entry.name} must be a multiple"):
+                parsed(contract, **{entry.name: low + 1})
+
+
+def test_the_limits_that_every_server_has(contract):
+    checked = 0
+    for entry in contract.inputs:
+        if entry.minimum is not None:
+            parsed(contract, **{entry.name: entry.minimum})
+            with pytest.raises(Refusal, match=f"{entry.minimum} or more"):
+                parsed(contract, **{entry.name: entry.minimum - 1})
+            checked += 1
+        if entry.choices is not None:
+            assert entry.choices == tuple(PACES)
+            checked += 1
+    assert checked == 2
+
+
+def test_the_record_is_the_clients(contract):
+    fields = GenerationRecord.model_fields
+    assert [field.name for field in contract.record] == list(fields)
+    for entry in contract.record:
+        field = fields[entry.name]
+        assert JSON_TYPES[field.annotation] == entry.type, entry.name
+        assert field.is_required() == entry.required, entry.name
+        assert (type(None) in get_args(field.annotation)) == entry.nullable, entry.name
+        if entry.default is not None:
+            assert field.default == entry.default, entry.name
+
+
+def test_the_events_are_those_that_the_model_sends(contract):
+    progress, result = contract.events
+    sent = set(re.findall(r'"type": "(\w+)"', MODEL_FILE.read_text()))
+    assert sent == {progress.type, result.type}
+    names = [field.name for field in dataclasses.fields(Progress)]
+    assert [field.name for field in progress.fields] == names
+    assert [field.name for field in result.fields] == ["record"]
+
+
+def test_the_statuses_are_those_that_the_code_sends(contract):
+    by = {
+        who: {status.name for status in contract.statuses if who in status.sent_by}
+        for who in ("model", "gateway", "client")
+    }
+    assert by["model"] == set(get_args(text_to_video.refusal.Status))
+    assert by["gateway"] == set(get_args(unsee.serving.gateway.refusal.Status))
+    for status in contract.statuses:
+        assert status.number == grpc.StatusCode[status.name].value[0]
+        assert status.http == CODES.get(status.name), status.name
+
+
+def test_the_bounds_are_the_defaults_of_the_model_and_the_gateway(contract):
+    bounds = {limit.name: limit.value for limit in contract.limits}
+    gateway = settings.Limits()
+    for limit in contract.limits:
+        if limit.set_by == "gateway.yaml":
+            assert getattr(gateway, limit.name) == bounds.pop(limit.name)
+    (values,) = (
+        node.value
+        for node in ast.parse(MODEL_FILE.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("(MAX_RUNNING")
+    )
+    assert list(bounds.values()) == list(ast.literal_eval(values))
+    for name in bounds:
+        assert f'"{name}"' in MODEL_FILE.read_text()
+
+
+def test_the_addresses_are_those_that_are_served(contract):
+    front = (ROOT / "serving/unsee/serving/gateway/http_front.py").read_text()
+    assert contract.service.http_path.replace(MODEL, "{MODEL}") in front
+    package, _, service = contract.service.grpc_service.partition(".")
+    assert service_pb2.DESCRIPTOR.package == package
+    methods = service_pb2.DESCRIPTOR.services_by_name[service].methods_by_name
+    assert contract.service.grpc_method in methods

@@ -1,0 +1,112 @@
+"""What is committed is what the generator makes, and the protocol is KServe's."""
+
+import importlib
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+ROOT = Path(__file__).parents[2]
+GENERATOR = ROOT / "clients" / "generator"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(GENERATOR))
+    return importlib.import_module
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A tree of nothing but what is generated from."""
+    for name in ("clients/contract/text_to_video.json", "docs/contract.md"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_nothing_that_is_committed_is_stale(load, sources):
+    generated = load("make_stubs").generated(sources)
+    stale = [name for name, content in generated.items() if (ROOT / name).read_bytes() != content]
+    assert not stale, "run: make stubs"
+    assert len(generated) == 6
+
+
+def test_a_change_of_the_contract_reaches_every_file_that_is_made_of_it(load, sources):
+    contract = sources / "clients/contract/text_to_video.json"
+    before = load("make_stubs").generated(sources)
+    contract.write_text(contract.read_text().replace('"num_frames"', '"num_pictures"'))
+    after = load("make_stubs").generated(sources)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {name for name in after if Path(name).suffix in (".ts", ".java", ".md")}
+    assert b"num_pictures?: number" in after["clients/typescript/src/text_to_video.ts"]
+    java = after["clients/java/src/main/java/unsee/TextToVideo.java"]
+    assert b"public Request numPictures(int numPictures)" in java
+
+
+def test_a_table_without_a_place_is_an_error(load, sources):
+    page = sources / "docs/contract.md"
+    page.write_text(page.read_text().replace("<!-- table: limits -->", ""))
+    with pytest.raises(ValueError, match="no place for the tables limits"):
+        load("make_stubs").generated(sources)
+
+
+def test_the_protocol_compiles_to_the_descriptor_that_it_was_made_of(load, tmp_path):
+    protoc = pytest.importorskip("grpc_tools.protoc", reason="grpcio-tools is not installed")
+    out = tmp_path / "kserve.desc"
+    proto_dir = ROOT / "clients" / "proto"
+    words = ["protoc", f"-I{proto_dir}", f"--descriptor_set_out={out}", "grpc_service.proto"]
+    assert protoc.main(words) == 0
+    (compiled,) = FileDescriptorSet.FromString(out.read_bytes()).file
+    assert _plain(compiled) == _plain(load("kserve_proto").kserve())
+
+
+def test_only_what_callers_need_is_in_the_protocol(load):
+    proto = load("kserve_proto")
+    (service,) = proto.kserve().service
+    assert {method.name for method in service.method} == set(proto.METHODS)
+    text = proto.proto_text(proto.kserve())
+    assert "SharedMemory" not in text
+    assert "Repository" not in text
+
+
+def test_what_the_writer_does_not_know_is_refused(load):
+    proto = load("kserve_proto")
+    with pytest.raises(ValueError, match="more than messages"):
+        proto.proto_text(FileDescriptorProto(name="old.proto", syntax="proto2"))
+    file = FileDescriptorProto(name="new.proto", syntax="proto3", package="p")
+    file.message_type.add(name="M").enum_type.add(name="E")
+    with pytest.raises(ValueError, match=r"\.p\.M has parts"):
+        proto.proto_text(file)
+
+
+def test_the_licence_of_the_protocol_is_beside_it():
+    licence = (ROOT / "clients/proto/LICENSE").read_text()
+    assert licence == distribution("tritonclient").read_text("licenses/LICENSE.txt")
+    head = (ROOT / "clients/proto/grpc_service.proto").read_text()
+    for line in licence.splitlines():
+        assert f"//{line.removeprefix('#')}".rstrip() in head
+
+
+def test_no_lock_names_a_host():
+    for lock in (ROOT / "clients").rglob("package-lock.json"):
+        if "node_modules" not in lock.parts:
+            assert "://" not in lock.read_text()
+
+
+def _plain(file: FileDescriptorProto) -> FileDescriptorProto:
+    """Without the names that JSON gives to fields, which compilers add, and empty options."""
+    copy = FileDescriptorProto.FromString(file.SerializeToString())
+    waiting = list(copy.message_type)
+    while waiting:
+        message = waiting.pop()
+        for field in message.field:
+            field.ClearField("json_name")
+        waiting += message.nested_type
+    for service in copy.service:
+        for method in service.method:
+            if not method.options.ListFields():
+                method.ClearField("options")
+    return copy

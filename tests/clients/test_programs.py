@@ -1,0 +1,230 @@
+"""The TypeScript and the Java client as programs, against the real tritonserver and the gateway."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient
+
+from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
+from unsee.client import Client
+
+STEPS = 12
+
+
+def unet_rows(operator: Any) -> int:
+    (stats,) = operator.get_inference_statistics("video_unet").model_stats
+    return int(stats.inference_count)
+
+
+def settled_unet_rows(operator: Any) -> int:
+    """The rows once no more are being added."""
+    before, after = -1, unet_rows(operator)
+    while before != after:
+        time.sleep(0.5)
+        before, after = after, unet_rows(operator)
+    return after
+
+
+@pytest.mark.triton
+def test_the_clip_is_that_of_the_python_client_byte_for_byte(program, server, tmp_path):
+    url = server.settings.grpc_url
+    options = ("--policy", "family", "--seed", "7", "--steps", "3", "--url", url)
+    done = program.run("a cät", *options, "--out", "clip.npy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [f"step {k} of 3" for k in (1, 2, 3)]
+    assert done.stdout == "clip.npy\n"
+    with Client(url, timeout_s=120.0) as client:
+        clip = client.generate("a cät", policy="family", seed=7, num_inference_steps=3)
+    frames = np.load(tmp_path / "clip.npy", allow_pickle=False)
+    assert frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames, clip.frames)
+    saved = json.loads((tmp_path / "clip.json").read_text(encoding="utf-8"))
+    assert saved.keys() == clip.record.model_dump().keys()
+    for own in ("seconds", "started_at"):
+        del saved[own]
+    assert saved == clip.record.model_dump(exclude={"seconds", "started_at"})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["clip.json", "clip.npy"]
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("a cat", "--policy", "famly"), "NOT_FOUND: there is no policy 'famly'"),
+        ((" ", "--policy", "base"), "INVALID_ARGUMENT: prompt is empty"),
+        (("a cat", "--policy", "base", "--steps", "99"), "INVALID_ARGUMENT: num_inference_steps"),
+    ],
+)
+def test_a_refused_request_ends_with_its_status(program, server, tmp_path, arguments, told):
+    done = program.run(*arguments, "--url", server.settings.grpc_url, cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: {told}")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.triton
+def test_an_interrupt_cancels_the_work_on_the_server(program, server, tmp_path):
+    url = server.settings.grpc_url
+    options = ("--policy", "base", "--steps", str(STEPS), "--url", url)
+    with InferenceServerClient(url) as operator:
+        before = settled_unet_rows(operator)
+        code, told = program.interrupted("a cat", *options, after="step 1 ", cwd=tmp_path)
+        done = settled_unet_rows(operator) - before
+    assert code == 130
+    assert told.splitlines()[-1] == f"error: CANCELLED: the request to {url} was cancelled"
+    assert 2 <= done < 2 * STEPS
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_input_reaches_the_server_with_its_type(program, served, tmp_path):
+    done = program.run(served.settings.triton, cwd=tmp_path, every_input=True)
+    assert (done.stdout, done.stderr) == ("2 16 16 3 ein Kätzchen 🐈\n", "")
+    (request,) = served.triton.streams
+    assert decoded(request) == {
+        "prompt": "ein Kätzchen 🐈",
+        "negative_prompt": "",
+        "policy": "family",
+        "revision": 2,
+        "seed": 2**53 - 1,
+        "num_inference_steps": 3,
+        "guidance_scale": 7.5,
+        "num_frames": 2,
+        "height": 16,
+        "width": 24,
+        "scheduler": "DDIMScheduler",
+        "acceleration": "fast",
+    }
+
+
+def test_a_busy_gateway_says_when_to_ask_again(program, served, tmp_path):
+    async def busy(inputs: dict[str, Any], context: Any) -> None:
+        await context.write(error("UNAVAILABLE: the server is busy"))
+
+    served.triton.answer = busy
+    token = {"UNSEE_TOKEN": TOKENS["studio"]}
+    done = program.run(served.addresses.grpc, cwd=tmp_path, every_input=True, **token)
+    status, retry_after_ms, sentence = done.stdout.strip().split(" ", 2)
+    assert (status, sentence) == ("UNAVAILABLE", "the server is busy")
+    assert int(retry_after_ms) > 0
+
+
+def test_a_token_travels_over_tls(program, serve, certificate, tmp_path):
+    served = serve(tls=dict(zip(("certificate", "key"), certificate, strict=True)))
+    url = ("--url", served.addresses.grpc)
+    known = {"UNSEE_TOKEN": TOKENS["kids"], "UNSEE_CA_CERTIFICATE": str(certificate[0])}
+    done = program.run("a cat", *url, cwd=tmp_path, **known)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "clip.npy"), FRAMES)
+    assert json.loads((tmp_path / "clip.json").read_text())["policy"] == "family"
+    unencrypted = program.run("a cat", *url, cwd=tmp_path)
+    assert unencrypted.returncode == 3
+    assert unencrypted.stderr.startswith("error: UNAVAILABLE: no server answers")
+
+
+@pytest.mark.parametrize(
+    ("token", "arguments", "told"),
+    [
+        ("unsee_nobody", (), "UNAUTHENTICATED: "),
+        (TOKENS["kids"], ("--policy", "base"), "PERMISSION_DENIED: "),
+        (TOKENS["kids"], ("--url", "clips.example:443"), "INVALID_ARGUMENT: the token would"),
+        ("two words", (), "INVALID_ARGUMENT: the token must be printable"),
+    ],
+)
+def test_what_the_gateway_or_the_client_does_not_allow(
+    program, served, tmp_path, token, arguments, told
+):
+    options = ("--url", served.addresses.grpc, *arguments)
+    done = program.run("a cat", *options, cwd=tmp_path, UNSEE_TOKEN=token)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: {told}")
+    assert not served.triton.streams
+
+
+async def foreign(inputs: dict[str, Any], context: Any) -> None:
+    await context.write(event({"type": "result"}))
+
+
+async def incomplete(inputs: dict[str, Any], context: Any) -> None:
+    record = {name: value for name, value in RECORD.items() if name != "fps"}
+    await context.write(event({"type": "result", "record": record}, FRAMES))
+
+
+async def cut(inputs: dict[str, Any], context: Any) -> None:
+    answer = result(inputs)
+    answer.infer_response.raw_output_contents[1] = b"\0"
+    await context.write(answer)
+
+
+async def without_a_clip(inputs: dict[str, Any], context: Any) -> None:
+    await context.write(progress(1))
+
+
+async def without_a_status(inputs: dict[str, Any], context: Any) -> None:
+    await context.write(error("Request for unknown model: 'text_to_video' is not found"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (foreign, "INTERNAL: the answer is not one of text_to_video: "),
+        (incomplete, "INTERNAL: the answer is not one of text_to_video: the field fps is missing"),
+        (cut, "INTERNAL: the answer is not one of text_to_video: the frames"),
+        (without_a_clip, "INTERNAL: 127.0.0.1:PORT ended the stream without a clip"),
+        (without_a_status, "UNKNOWN: Request for unknown model: 'text_to_video' is not found"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(program, served, tmp_path, answer, told):
+    served.triton.answer = answer
+    url = served.settings.triton
+    done = program.run("a cat", "--url", url, cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith(f"error: {told.replace('127.0.0.1:PORT', url)}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_stream_is_read_to_its_end(program, served, tmp_path):
+    left_early: list[bool] = []
+
+    async def lingering(inputs: dict[str, Any], context: Any) -> None:
+        await context.write(result(inputs))
+        try:
+            await asyncio.sleep(0.3)
+        except asyncio.CancelledError:
+            left_early.append(True)
+            raise
+
+    served.triton.answer = lingering
+    done = program.run("a cat", "--url", served.settings.triton, cwd=tmp_path)
+    assert (done.returncode, left_early) == (0, [])
+
+
+def test_a_deadline_ends_a_silent_request(program, served, tmp_path):
+    async def silent(inputs: dict[str, Any], context: Any) -> None:
+        await asyncio.sleep(60)
+
+    served.triton.answer = silent
+    url = served.settings.triton
+    done = program.run("a cat", "--url", url, "--timeout", "2", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == f"error: DEADLINE_EXCEEDED: no clip from {url} within 2000 ms\n"
+    assert served.triton.cancelled.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "error: give one PROMPT"),
+        (("a cat", "--out", "clip.mp4"), "error: --out must end in .npy"),
+        (("a cat", "--colour", "red"), "--colour"),
+    ],
+)
+def test_wrong_usage_is_explained(program, tmp_path, arguments, told):
+    done = program.run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[0]
+    assert "usage: " in done.stderr
