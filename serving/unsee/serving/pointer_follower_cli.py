@@ -8,26 +8,33 @@ from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from unsee.client.command_parameters import ADDRESS, FOLDER
+
 _SECONDS = click.FloatRange(0, min_open=True)
 
 
 @click.command()
 @click.option(
-    "--store", "store_dir", type=_PATH, required=True, help="The model repository that all share."
+    "--store", "store_dir", type=FOLDER, required=True, help="The model repository that all share."
 )
 @click.option(
     "--repository",
     "repository_dir",
-    type=_PATH,
+    type=FOLDER,
     required=True,
     help="This replica's own repository, which its Triton serves.",
 )
 @click.option(
-    "--pointer-dir", type=_PATH, help="Folder of the policies.json to follow.  [default: the store]"
+    "--pointer-dir",
+    type=FOLDER,
+    help="Folder of the policies.json to follow.  [default: the store]",
 )
 @click.option(
-    "--url", default="127.0.0.1:8001", show_default=True, help="Host and gRPC port of its Triton."
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of its Triton.",
 )
 @click.option(
     "--max-lag",

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unsee.client.command_parameters import FILE
+
 if TYPE_CHECKING:
     from unsee.serving.gateway.server import Addresses
     from unsee.serving.gateway.settings import Settings
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.group(invoke_without_command=True)
 @click.option(
     "--config",
     "config_path",
-    type=_PATH,
+    type=FILE,
     default="gateway.yaml",
     show_default=True,
     help="Who may do what.",

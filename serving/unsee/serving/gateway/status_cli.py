@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unsee.client.command_parameters import FOLDER, json_option
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -20,10 +22,10 @@ SHOWN_INCIDENTS = 10
 @click.option(
     "--repository",
     "repository_dir",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="A model repository, if no gateway is asked.  [default: model_repository]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def status(url: str | None, repository_dir: Path | None, as_json: bool) -> None:
     """Show server, models, active revisions, load and the last incidents on one screen.
 
@@ -93,7 +95,9 @@ def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    table = Table(
+        title=title, title_justify="left", box=None, header_style="dim", min_width=len(title)
+    )
     for column in columns:
         table.add_column(column)
     for row in rows:
