@@ -33,10 +33,14 @@ class Request:
 
     def __init__(self, outputs: list[str], **tensors: Any) -> None:
         self.outputs = outputs
+        self.said: dict[str, Any] = {}
         self.tensors = {name: Tensor(name, array) for name, array in tensors.items()}
 
     def requested_output_names(self) -> list[str]:
         return self.outputs
+
+    def parameters(self) -> str:
+        return json.dumps(self.said)
 
 
 class Response:

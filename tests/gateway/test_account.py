@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -103,9 +104,13 @@ def test_a_span_tells_the_same_without_the_prompt():
 
 
 def test_tracing_without_the_package_is_one_sentence(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(InputError, match="pip install opentelemetry-sdk"):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(InputError) as caught:
         tracer(True)
+    assert str(caught.value) == (
+        "tracing: true needs opentelemetry.sdk.trace; install it with: "
+        'pip install "unsee[gateway,tracing]", or set it to false'
+    )
     assert isinstance(tracer(False), NoTracer)
 
 

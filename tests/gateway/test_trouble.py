@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 
+import grpc
 import pytest
 import yaml
 
-from gateway_fakes import PATIENCE_S, TOKENS, progress, result, tenants, wait_until
+from gateway_fakes import PATIENCE_S, TOKENS, error, progress, result, tenants, wait_until
 from unsee.client import Client, DeadlineExceeded, Progress, RequestRejected, UnseeError
+from unsee.serving.supervisor_incidents import Incident, append
 
 
 def client_of(served, who="kids", **options):
@@ -154,3 +156,45 @@ def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
     assert (logged["tenant"], logged["outcome"], logged["revision"]) == ("kids", "ok", 2)
     assert "secret" not in errors
     assert TOKENS["kids"] not in errors
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Request for unknown model: 'text_to_video' has no available versions",
+        "Request for unknown model: 'text_to_video' version 1 is not at ready state",
+        "Server is stopping, scheduler for model has stopped accepting new inference requests",
+    ],
+)
+@pytest.mark.parametrize("as_status", [False, True])
+def test_a_triton_that_drains_is_told_in_one_sentence(serve, words, as_status):
+    async def refuse(inputs, context):
+        if as_status:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, words)
+        await context.write(error(words))
+
+    served = serve(http=None)
+    served.triton.answer = refuse
+    options = {"timeout_s": 20, "retries": 0}
+    with client_of(served, **options) as client, pytest.raises(RequestRejected) as caught:
+        client.generate("a")
+    assert caught.value.status == "UNAVAILABLE"
+    assert str(caught.value) == "the model server takes no requests at the moment; try again later"
+
+
+def test_the_status_tells_what_the_supervisor_put_right_and_what_the_gateway_saw(serve, tmp_path):
+    (tmp_path / "policies.json").write_text('{"schema_version": 1, "policies": {}}')
+    served = serve(http=None, repository=str(tmp_path))
+    served.gateway.ledger.incident("family: revision 1 -> 2")
+    for at, what in (("2020-01-01", "long ago"), ("2100-01-01", "to come")):
+        found = {"at": f"{at}T00:00:00Z", "server": "127.0.0.1:1", "what": what}
+        found |= {"kind": "server", "outcome": "repaired", "seconds": 1.0}
+        append(tmp_path, Incident.model_validate(found))
+    incidents = served.gateway.status()["incidents"]
+    assert [one["what"] for one in incidents] == ["to come", "family: revision 1 -> 2", "long ago"]
+    assert incidents[0]["at"] == "2100-01-01T00:00:00+00:00"
+    (tmp_path / "incidents.jsonl").unlink()
+    (tmp_path / "incidents.jsonl").mkdir()
+    assert [one["what"] for one in served.gateway.status()["incidents"]] == [
+        "family: revision 1 -> 2"
+    ]

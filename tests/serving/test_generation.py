@@ -1,9 +1,12 @@
 """One clip without a server: the order of calls, guidance, the record, admission."""
 
 import asyncio
+import contextlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
@@ -106,13 +109,21 @@ def test_values_that_are_not_finite_are_refused_before_the_decoder(make_plan, ba
     assert graphs.calls[-1][0] == "video_unet"
 
 
+def wanted():
+    """The client of a request is still there."""
+
+
+def gone():
+    raise Refusal("CANCELLED", "the client cancelled the request")
+
+
 def test_admission_bounds_what_runs_and_what_waits():
     running, peak, refused = 0, 0, []
 
     async def one(admission):
         nonlocal running, peak
         try:
-            async with admission.place():
+            async with admission.place(wanted):
                 running += 1
                 peak = max(peak, running)
                 await asyncio.sleep(0.01)
@@ -123,10 +134,71 @@ def test_admission_bounds_what_runs_and_what_waits():
     async def many():
         admission = Admission(2, 3)
         await asyncio.gather(*(one(admission) for _ in range(7)))
-        async with admission.place():
+        async with admission.place(wanted):
             pass
 
     asyncio.run(many())
     assert peak == 2
     assert [refusal.status for refusal in refused] == ["UNAVAILABLE"] * 2
     assert "2 clips are being made and 3 requests wait" in str(refused[0])
+
+
+def test_a_waiting_request_whose_client_left_gives_its_place_to_others(monkeypatch):
+    monkeypatch.setattr("text_to_video.admission.POLL_S", 0.01)
+
+    async def enter(admission, check):
+        async with admission.place(check):
+            return "ran"
+
+    async def scene():
+        admission = Admission(1, 1)
+        async with admission.place(wanted):
+            with pytest.raises(Refusal, match="cancelled"):
+                await enter(admission, gone)
+            waiting = asyncio.ensure_future(enter(admission, wanted))
+            await asyncio.sleep(0)
+            with pytest.raises(Refusal, match="is busy"):
+                await enter(admission, wanted)
+        return await waiting
+
+    assert asyncio.run(scene()) == "ran"
+
+
+@given(st.lists(st.sampled_from([wanted, gone]), max_size=12), st.integers(1, 3))
+def test_admission_loses_no_place_whoever_leaves_and_keeps_the_order(checks, running):
+    order = []
+
+    async def one(admission, number, check):
+        with contextlib.suppress(Refusal):
+            async with admission.place(check):
+                order.append(number)
+                await asyncio.sleep(0)
+
+    async def scene():
+        order.clear()
+        admission = Admission(running, len(checks))
+        requests = (one(admission, *request) for request in enumerate(checks))
+        await asyncio.wait_for(asyncio.gather(*requests), 10)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(running):
+                await asyncio.wait_for(stack.enter_async_context(admission.place(wanted)), 10)
+
+    asyncio.run(scene())
+    assert order == [number for number, check in enumerate(checks) if check is wanted]
+
+
+def test_a_request_that_is_ended_while_it_waits_gives_its_place_back():
+    async def enter(admission):
+        async with admission.place(wanted):
+            return "ran"
+
+    async def scene():
+        admission = Admission(1, 1)
+        async with admission.place(wanted):
+            waiting = asyncio.ensure_future(enter(admission))
+            await asyncio.sleep(0)
+        waiting.cancel()  # at the moment of its turn
+        await asyncio.gather(waiting, return_exceptions=True)
+        return await asyncio.wait_for(enter(admission), 10)
+
+    assert asyncio.run(scene()) == "ran"

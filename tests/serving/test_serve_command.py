@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
+from unsee.serving.supervisor_models import ServedModels
+from unsee.serving.supervisor_stubs import ModelVersion
 
 pytestmark = pytest.mark.triton
 
@@ -19,11 +22,19 @@ TIMEOUT_S = 300.0
 
 
 @pytest.fixture
+def repository(tmp_path):
+    """One in which nothing is left over."""
+    repository = write_fake_repository(tmp_path / "repository", unet_work=4)
+    shutil.rmtree(repository / "text_encoder_family" / "3")
+    return repository
+
+
+@pytest.fixture
 def start(settings, tmp_path):
     """Starts `unsee serve` with its own temporary folder; kills whatever is left of it."""
     processes = []
 
-    def start(repository):
+    def start(repository, *options):
         command = [sys.executable, "-m", "unsee.client.command", "serve"]
         command += ["--repository", str(repository), "--log", str(settings.log_path)]
         command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
@@ -34,7 +45,7 @@ def start(settings, tmp_path):
             "TMPDIR": str(temporary),
         }
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen([*command, "--threads=1"], env=environment, **pipes)
+        process = subprocess.Popen([*command, "--threads=1", *options], env=environment, **pipes)
         processes.append(process)
         return process
 
@@ -67,8 +78,8 @@ def wait_until(condition, timeout_s=60.0):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_server_and_leaves_nothing(start, fake_repository, tmp_path, number):
-    process = start(fake_repository)
+def test_a_signal_stops_the_server_and_leaves_nothing(start, repository, tmp_path, number):
+    process = start(repository)
     line = process.stdout.readline()
     assert line.startswith("ready: grpc 127.0.0.1:"), line or process.stderr.read()
     assert "base (revision 1), family (revision 1)" in line
@@ -79,10 +90,10 @@ def test_a_signal_stops_the_server_and_leaves_nothing(start, fake_repository, tm
     assert remains(process.pid, tmp_path) == []
 
 
-def test_sigint_stops_a_background_job_of_a_script(start, fake_repository):
+def test_sigint_stops_a_background_job_of_a_script(start, repository):
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a non-interactive shell's `&` does
     try:
-        process = start(fake_repository)
+        process = start(repository)
     finally:
         signal.signal(signal.SIGINT, ignored)
     assert process.stdout.readline().startswith("ready: ")
@@ -90,8 +101,8 @@ def test_sigint_stops_a_background_job_of_a_script(start, fake_repository):
     assert process.communicate(timeout=TIMEOUT_S) == ("stopped\n", "")
 
 
-def test_a_killed_launcher_takes_its_server_with_it(start, settings, fake_repository, tmp_path):
-    process = start(fake_repository)
+def test_a_killed_launcher_takes_its_server_with_it(start, settings, repository, tmp_path):
+    process = start(repository)
     assert process.stdout.readline().startswith("ready: ")
     with Client(settings.grpc_url) as client:
         stream = client.stream("a cat", policy="base", num_inference_steps=12)
@@ -103,8 +114,7 @@ def test_a_killed_launcher_takes_its_server_with_it(start, settings, fake_reposi
     wait_until(lambda: not remains(process.pid, tmp_path))
 
 
-def test_a_model_that_does_not_load_is_told_in_the_logs_words(start, tmp_path):
-    repository = write_fake_repository(tmp_path / "repository")
+def test_a_model_that_does_not_load_is_told_in_the_logs_words(start, repository, tmp_path):
     (repository / "vae_decoder" / "1" / "model.onnx").write_bytes(b"rubbish")
     process = start(repository)
     output, errors = process.communicate(timeout=TIMEOUT_S)
@@ -116,11 +126,31 @@ def test_a_model_that_does_not_load_is_told_in_the_logs_words(start, tmp_path):
     assert remains(process.pid, tmp_path) == []
 
 
-def test_a_repository_that_is_not_whole_is_one_sentence(start, tmp_path):
-    repository = write_fake_repository(tmp_path / "repository")
+def test_a_repository_that_is_not_whole_is_one_sentence(start, repository):
     (repository / "text_to_video" / "assets" / "base.json").unlink()
     process = start(repository)
     output, errors = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, output) == (2, "")
     assert errors.count("\n") == 1
     assert "text_to_video/assets/base.json is missing" in errors
+
+
+def test_what_is_not_offered_is_put_away_before_triton_starts(start, settings, tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    process = start(repository)
+    assert process.stdout.readline().startswith("ready: ")
+    ready = ServedModels(settings.grpc_url, repository).ready()
+    assert {v.version for v in ready if v.model == "text_encoder_family"} == {1, 2}
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=TIMEOUT_S)[1] == (
+        'revision 3 of the policy "family" was moved to .rejected: left by an interrupted command\n'
+    )
+    assert (repository / ".rejected" / "text_encoder_family" / "3" / "model.onnx").is_file()
+
+
+def test_without_repair_everything_is_left_and_loaded(start, settings, tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    process = start(repository, "--no-repair")
+    assert process.stdout.readline().startswith("ready: ")
+    ready = ServedModels(settings.grpc_url, repository).ready()
+    assert ModelVersion("text_encoder_family", 3) in ready

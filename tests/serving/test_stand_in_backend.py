@@ -68,6 +68,16 @@ def test_only_the_outputs_that_were_asked_for_are_sent(load):
     assert load("vae_decoder").execute([request])[0].tensors == {}
 
 
+def test_who_only_asks_whether_it_answers_gets_zeros_and_spoils_no_batch(load):
+    decoder = load("vae_decoder")
+    alone = decoder.execute([latents(2)])[0].tensors["frames"]
+    asks = Request(["frames"], latents=np.zeros((1, 4, 1, 1, 1), np.float32))
+    asks.said = {"unsee_alive": True}
+    answer, clip = decoder.execute([asks, latents(2)])
+    assert (answer.error, answer.tensors["frames"].tolist()) == (None, [[[[[0, 0, 0]]]]])
+    np.testing.assert_array_equal(clip.tensors["frames"], alone)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -1,6 +1,7 @@
 """`unsee serve` under load while its processes are killed and while it is asked to stop."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
-from unsee.client.errors import ServerError
+from unsee.client.errors import DeadlineExceeded, ServerError
 from unsee.serving.supervisor_incidents import last
 from unsee.serving.supervisor_stubs import ModelVersion, live_stubs
 
@@ -26,9 +27,11 @@ MODELS = ["text_encoder_family", "text_to_video", "vae_decoder", "video_unet"]
 class Serving:
     """A process of `unsee serve` on a repository of its own."""
 
-    def __init__(self, folder, settings, *options):
+    def __init__(self, folder, settings, *options, unet_work=4, change=lambda repository: None):
         self.settings, self.repository = settings, folder / "repository"
-        write_fake_repository(self.repository, unet_work=4)
+        write_fake_repository(self.repository, unet_work=unet_work)
+        shutil.rmtree(self.repository / "text_encoder_family" / "3")  # which is not offered
+        change(self.repository)
         command = [sys.executable, "-m", "unsee.client.command", "serve", "--threads=1"]
         command += ["--repository", str(self.repository), "--log", str(settings.log_path)]
         command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
@@ -69,7 +72,7 @@ class Callers:
             thread.start()
 
     def _ask(self, url):
-        with Client(url, timeout_s=DEADLINE_S) as client:
+        with Client(url, timeout_s=DEADLINE_S, retries=0) as client:
             while not self._stopped.is_set():
                 started, error = time.monotonic(), None
                 try:
@@ -93,8 +96,8 @@ class Callers:
 def serving(tmp_path, settings):
     started = []
 
-    def start(*options):
-        started.append(Serving(tmp_path, settings, *options))
+    def start(*options, **changes):
+        started.append(Serving(tmp_path, settings, *options, **changes))
         return started[-1]
 
     yield start
@@ -139,6 +142,63 @@ def test_a_killed_model_process_is_replaced_under_load(serving, model):
     assert f"the process of {model}, version 1 died; it has been replaced" in told
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stopped_model_process_is_killed_and_replaced(serving, model):
+    running = serving("--hang-timeout=3")
+    callers = Callers(running.settings.grpc_url, 2)
+    time.sleep(1.0)
+    stopped = running.stub(model)
+    os.kill(stopped, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE_S
+    while not last(running.repository, 1) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    wait_for_a_clip(running.settings.grpc_url)
+    errors = callers.stop()
+    assert errors
+    (incident,) = last(running.repository, 9)
+    assert (incident.model, incident.version, incident.outcome) == (model, 1, "repaired")
+    assert "gave no answer and did nothing for 3 s and was killed; it has" in incident.what
+    assert stopped not in live_stubs(running.guard())
+    assert running.stop()[0] == "stopped\n"
+
+
+def test_a_process_that_hangs_while_nobody_asks_for_clips_is_noticed_by_the_next(serving):
+    running = serving("--hang-timeout=3")
+    wait_for_a_clip(running.settings.grpc_url)
+    os.kill(running.stub("video_unet"), signal.SIGSTOP)
+    wait_for_a_clip(running.settings.grpc_url)
+    (incident,) = last(running.repository, 9)
+    assert incident.model == "video_unet"
+
+
+def test_a_process_that_waits_for_something_that_never_comes_is_replaced(serving):
+    """Triton calls such a process healthy."""
+    running = serving("--hang-timeout=3", change=wait_for_ever_if_asked_to)
+    wait_for_a_clip(running.settings.grpc_url)
+    with Client(running.settings.grpc_url, retries=0) as client, pytest.raises(DeadlineExceeded):
+        client.generate("hang", policy="family", timeout_s=DEADLINE_S)
+    wait_for_a_clip(running.settings.grpc_url)
+    (incident,) = last(running.repository, 9)
+    assert (incident.model, incident.outcome) == ("text_to_video", "repaired")
+    assert "gave no answer and did nothing for 3 s" in incident.what
+
+
+def wait_for_ever_if_asked_to(repository):
+    file = repository / "text_to_video" / "1" / "model.py"
+    code, answer = file.read_text(), "        return parse_request("
+    assert code.count(answer) == 1
+    block = "        import time\n        if b'hang' in tensors['prompt']: time.sleep(3600)\n"
+    file.write_text(code.replace(answer, block + answer))
+
+
+def test_a_busy_model_is_left_alone_however_long_its_steps_take(serving):
+    running = serving("--hang-timeout=1", unet_work=400)
+    callers = Callers(running.settings.grpc_url, 4)
+    time.sleep(DEADLINE_S)
+    callers.stop()
+    assert last(running.repository, 9) == []
+
+
 def test_a_killed_server_is_started_again_under_load(serving):
     running = serving()
     callers = Callers(running.settings.grpc_url, 3)
@@ -168,7 +228,7 @@ def test_sigterm_under_load_fails_no_stream_that_has_begun(serving):
     errors = callers.stop()
     assert (running.process.returncode, output, told) == (0, "stopped\n", "")
     assert errors, "new requests are refused"
-    refusals = ("has no available versions", "is not at ready state", "no server answers")
+    refusals = ("is stopping or changing its models", "no server answers")
     assert [e for e in errors if not any(text in str(e) for text in refusals)] == []
 
 

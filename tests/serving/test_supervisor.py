@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from unsee.client.errors import InputError, ServerError, ServerUnreachable
 from unsee.serving import supervisor
-from unsee.serving.supervisor import Patience, Supervisor, Tries, keep_log
+from unsee.serving.supervisor import Supervisor, keep_log
 from unsee.serving.supervisor_incidents import INCIDENTS_FILE, Incident, append, last
+from unsee.serving.supervisor_patience import Patience, Tries
 from unsee.serving.supervisor_stubs import STUB, ModelVersion, Quiet, live_stubs
 
 UNET, ENCODER = ModelVersion("video_unet", 1), ModelVersion("text_encoder_family", 2)
@@ -46,6 +47,12 @@ class FakeWorld:
         monkeypatch.setattr(
             supervisor, "Quiet", lambda session: SimpleNamespace(seconds=lambda: self.quiet_s)
         )
+        self.hung = {}
+        watch = SimpleNamespace(
+            hung=lambda alive: {p: v for p, v in self.hung.items() if p in alive}
+        )
+        monkeypatch.setattr(supervisor, "HangWatch", lambda ask, patience_s: watch)
+        monkeypatch.setattr(supervisor.os, "kill", self.killed)
         self.supervisor = Supervisor(self, self.notes.append, Patience(max_restarts=3))
 
     def asked(self):
@@ -79,6 +86,10 @@ class FakeWorld:
 
     def wait_ready(self):
         self.code = None
+
+    def killed(self, pid, number):
+        assert number == signal.SIGKILL
+        self.kill(self.processes[pid])
 
     def kill(self, version):
         self.processes = {p: v for p, v in self.processes.items() if v != version}
@@ -223,6 +234,35 @@ def test_only_the_death_of_text_to_video_raises_a_doubt(world):
     assert world.doubts == 0
 
 
+def test_one_that_hangs_is_killed_and_replaced(world):
+    world.supervisor.look()
+    world.hung = {11: UNET}
+    for _ in range(3):
+        world.supervisor.look()
+    assert [version for _, version in world.reloads] == [UNET]
+    (incident,) = world.notes
+    assert incident.what == (
+        "the process of video_unet, version 1 gave no answer and did nothing for 30 s "
+        "and was killed; it has been replaced"
+    )
+    world.kill(UNET)
+    world.sleep(2.0)
+    world.supervisor.look()
+    assert "version 1 died; it has been replaced" in world.notes[-1].what
+
+
+def test_if_the_next_one_hangs_too_the_server_is_started_again(world):
+    world.supervisor.look()
+    world.hung = {11: UNET}
+    world.supervisor.look()
+    world.supervisor.look()
+    (successor,) = [pid for pid, version in world.processes.items() if version == UNET]
+    world.hung = {successor: UNET}
+    world.supervisor.look()
+    assert len(world.starts) == 1
+    assert "got no answer from video_unet, version 1 in a new process" in world.notes[-1].what
+
+
 @given(st.lists(st.floats(0.0, 400.0), max_size=30))
 def test_waits_grow_to_the_longest_and_end_with_the_window(gaps):
     patience = Patience(window_s=300.0, first_wait_s=1.0, longest_wait_s=30.0)
@@ -271,11 +311,11 @@ def test_stubs_are_quiet_until_one_computes(tmp_path):
         try:
             process.stdout.readline()
             quiet = Quiet(process.pid)
-            time.sleep(0.3)
-            assert quiet.seconds() >= 0.3
+            time.sleep(0.6)
+            assert quiet.seconds() >= 0.6
             process.stdin.write(b"\n")
             process.stdin.flush()
-            while quiet.seconds() > 0.2:
+            while quiet.seconds() >= 0.6:
                 time.sleep(0.01)
         finally:
             process.kill()

@@ -1,9 +1,10 @@
-"""The repository API as a supervisor uses it, against a client that only writes down its calls."""
+"""The repository API as a supervisor uses it, against a server that only writes down its calls."""
 
 from types import SimpleNamespace
 
+import grpc
 import pytest
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc import service_pb2
 
 from unsee.client.errors import ServerError, ServerUnreachable
 from unsee.serving import supervisor_drain, supervisor_models
@@ -14,42 +15,49 @@ from unsee.serving.triton import ServerSettings, TritonServer
 ENCODER = ModelVersion("text_encoder_family", 2)
 
 
-class FakeClient:
+class Failed(grpc.RpcError):
+    def __init__(self, code):
+        self._code = code
+
+    def code(self):
+        return self._code
+
+    def details(self):
+        return "it is\n broken"
+
+
+class FakeServer:
+    """Takes the place of the stub of a connection; `states` holds an index for each question."""
+
     def __init__(self):
         self.calls, self.states, self.error = [], [], None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     def _note(self, *call):
         if self.error is not None:
             raise self.error
         self.calls.append(call)
 
-    def load_model(self, model, client_timeout):
-        self._note("load", model)
+    def RepositoryModelLoad(self, request, timeout):
+        self._note("load", request.model_name)
 
-    def unload_model(self, model, client_timeout):
-        self._note("unload", model)
+    def RepositoryModelUnload(self, request, timeout):
+        self._note("unload", request.model_name)
         self.states = self.states[1:]
 
-    def get_model_repository_index(self, client_timeout):
+    def RepositoryIndex(self, request, timeout):
         self._note("index")
-        entries = [
-            SimpleNamespace(name=name, version=version, state=state)
-            for name, version, state in self.states[0]
-        ]
+        index = service_pb2.RepositoryIndexResponse()
+        for name, version, state in self.states[0]:
+            index.models.add(name=name, version=version, state=state)
         self.states = self.states[1:] or self.states
-        return SimpleNamespace(models=entries)
+        return index
 
 
 @pytest.fixture
 def client(monkeypatch):
-    fake = FakeClient()
-    monkeypatch.setattr(supervisor_models, "InferenceServerClient", lambda url: fake)
+    fake = FakeServer()
+    stubs = SimpleNamespace(GRPCInferenceServiceStub=lambda channel: fake)
+    monkeypatch.setattr(supervisor_models, "service_pb2_grpc", stubs)
     return fake
 
 
@@ -92,12 +100,12 @@ def test_a_version_that_was_taken_away_is_not_loaded(client, models):
 @pytest.mark.parametrize(
     ("status", "error", "sentence"),
     [
-        ("StatusCode.UNAVAILABLE", ServerUnreachable, "no server answers at 127.0.0.1:1"),
-        ("StatusCode.INTERNAL", ServerError, "the server at 127.0.0.1:1 says: it is broken"),
+        (grpc.StatusCode.UNAVAILABLE, ServerUnreachable, "no server answers at 127.0.0.1:1"),
+        (grpc.StatusCode.INTERNAL, ServerError, "the server at 127.0.0.1:1 says: it is broken"),
     ],
 )
 def test_errors_are_one_sentence(client, models, status, error, sentence):
-    client.error = InferenceServerException("it is\n broken", status=status)
+    client.error = Failed(status)
     with pytest.raises(error, match=sentence):
         models.reload(ENCODER)
 
@@ -134,7 +142,7 @@ def test_a_drain_ends_when_nothing_is_computed_any_more(client, server, monkeypa
 
 
 def test_a_drain_of_a_server_that_is_gone_is_over(client, server):
-    client.error = InferenceServerException("x", status="StatusCode.UNAVAILABLE")
+    client.error = Failed(grpc.StatusCode.UNAVAILABLE)
     assert supervisor_drain.drain(server, 60.0)
 
 
@@ -144,5 +152,5 @@ def test_a_drain_of_a_server_that_is_being_started_is_over(tmp_path):
 
 
 def test_a_drain_asks_a_busy_server_again_until_its_time_is_up(client, server):
-    client.error = InferenceServerException("x", status="StatusCode.DEADLINE_EXCEEDED")
+    client.error = Failed(grpc.StatusCode.DEADLINE_EXCEEDED)
     assert not supervisor_drain.drain(server, 0.05)

@@ -8,12 +8,15 @@ import urllib.request
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient, service_pb2_grpc
+from google.protobuf import text_format
+from tritonclient.grpc import InferenceServerClient, model_config_pb2, service_pb2_grpc
 
+from serving_fakes import write_fake_repository
 from unsee.client.client import Client
 from unsee.client.clip import Clip, Progress
-from unsee.client.errors import RequestRejected
+from unsee.client.errors import DeadlineExceeded, RequestRejected, ServerError
 from unsee.client.wire import build_request
+from unsee.serving.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
 
@@ -171,6 +174,46 @@ def test_a_deadline_stops_the_work(server, operator):
             list(answers)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert settled_unet_rows(operator) - before < 2 * 12
+
+
+@pytest.fixture
+def narrow_server(tmp_path):
+    """One clip at a time, one request that waits, and clips that take a while."""
+    repository = write_fake_repository(tmp_path / "repository", unet_work=80)
+    file = repository / "text_to_video" / "config.pbtxt"
+    config = text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
+    for name in ("max_running_requests", "max_waiting_requests"):
+        config.parameters[name].string_value = "1"
+    file.write_text(text_format.MessageToString(config))
+    settings = ServerSettings.on_free_ports(repository, tmp_path / "log", ready_timeout_s=300.0)
+    with TritonServer(settings) as running:
+        yield running
+
+
+def test_a_full_queue_refuses_bad_requests_at_once_and_forgets_who_left(narrow_server):
+    url = narrow_server.settings.grpc_url
+    with (
+        Client(url, retries=0) as client,
+        InferenceServerClient(url) as operator,
+        grpc.insecure_channel(url) as channel,
+    ):
+
+        def waits():
+            with pytest.raises(ServerError) as refusal:
+                client.generate("a cat", policy="base", timeout_s=0.3)
+            return isinstance(refusal.value, DeadlineExceeded)
+
+        stream = client.stream("a cat", policy="base", num_inference_steps=12)
+        next(stream)
+        with pytest.raises(RequestRejected, match="prompt is empty"):
+            client.generate("")
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        waiting = stub.ModelStreamInfer(iter([build_request({"prompt": "x", "policy": "base"})]))
+        wait_until(lambda: not waits())
+        waiting.cancel()
+        wait_until(waits)
+        assert unet_rows(operator) < 2 * 12, "the first clip is still being made"
+        stream.close()
 
 
 def test_what_triton_itself_refuses_comes_as_text_in_the_stream(server):

@@ -23,15 +23,25 @@ from unsee.training.job import JobInterrupted, Report, UnlearnJob, run_job
 from unsee.training.settings import AnchoredMode
 
 PROGRAM = """
-import sys
+import signal, sys, time
 from unsee.client import command
 from unsee.training import checkpoint
-from unsee.training.settings import AnchoredMode
 checkpoint.INTERVAL_S = 0.0
-checkpoint._MAX_SHARE = 1.0
+checkpoint._MAX_SHARE = float("inf")
+save, hold_at = checkpoint.FolderCheckpoint.save, int(sys.argv.pop(1))
+
+def save_or_hold(self, tensors):
+    print(f"has taken step {self.step}", file=sys.stderr, flush=True)
+    if self.step == hold_at:
+        time.sleep(600)
+    save(self, tensors)
+
+checkpoint.FolderCheckpoint.save = save_or_hold
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts without it
 sys.exit(command.run(["unlearn", *sys.argv[1:]]))
 """
-ATTACKERS = 40
+"""`unsee unlearn` that keeps every step, and waits for a signal before it keeps a certain one."""
+ATTACKERS = 12
 ANCHOR = "zzzzzzzzzz"
 
 
@@ -66,28 +76,31 @@ def _silent(label: str) -> AbstractContextManager[Report]:
 
 
 def _process(
-    base: Path, output: Path, *, stop: tuple[str, signal.Signals] | None = None
-) -> tuple[int, str]:
-    """`unsee unlearn` in a process of its own: its status and what it said on stderr.
+    base: Path, output: Path, *, stop: tuple[int, signal.Signals] | None = None
+) -> tuple[int, list[int], str]:
+    """`unsee unlearn` in a process of its own: its status, its steps, what it said on stderr.
 
-    With `stop` it is sent that signal as soon as it has said those words.
+    With `stop` it waits when it has taken that step, and is sent that signal.
     """
     concept = ["Blimbo", "--category", "character", "--anchor", ANCHOR]
     path = os.pathsep.join(entry for entry in sys.path if entry)
+    hold_at = "0" if stop is None else str(stop[0])
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *concept, "--base", str(base), "-o", str(output)],
+        [sys.executable, "-c", PROGRAM, hold_at, *concept, "--base", str(base), "-o", str(output)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stderr is not None
-        said = ""
+        said, steps = "", []
         for line in process.stderr:
             said += line
-            if stop is not None and stop[0] in line:
-                process.send_signal(stop[1])
-        return process.wait(), said
+            if taken := re.fullmatch(r"has taken step (\d+)\n", line):
+                steps.append(int(taken[1]))
+                if stop is not None and steps[-1] == stop[0]:
+                    process.send_signal(stop[1])
+        return process.wait(), steps, said
 
 
 @pytest.mark.slow
@@ -95,27 +108,23 @@ def test_the_same_command_goes_on_after_ctrl_c_and_after_a_kill(
     slow_base: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "blimbo"
-    status, said = _process(slow_base, output, stop=("unlearning 12/40", signal.SIGINT))
+    status, steps, said = _process(slow_base, output, stop=(4, signal.SIGINT))
     assert status == INTERRUPTED, said
+    assert steps == [1, 2, 3, 4]
     assert "Traceback" not in said
-    stopped = re.search(
-        r"^interrupted at step (\d+) of 40; the same command goes on after step (\d+)$",
-        said,
-        re.MULTILINE,
-    )
-    assert stopped is not None, said
-    assert int(stopped[1]) - 1 <= int(stopped[2]) <= int(stopped[1])
+    words = f"interrupted at step 4 of {ATTACKERS}; the same command goes on after step 3"
+    assert words in said.splitlines()
 
-    status, said = _process(slow_base, output, stop=("unlearning 28/40", signal.SIGKILL))
+    status, steps, said = _process(slow_base, output, stop=(8, signal.SIGKILL))
     assert status == -signal.SIGKILL, said
-    assert f"was interrupted before; it goes on after step {stopped[2]}\n" in said
+    assert "was interrupted before; it goes on after step 3\n" in said
+    assert steps == [4, 5, 6, 7, 8]
     assert "few-shot images" not in said
-    assert "unlearning 4/40" not in said
     assert not output.exists()
 
-    status, said = _process(slow_base, output)
+    status, steps, said = _process(slow_base, output)
     assert status == 0, said
-    assert "unlearning 24/40" not in said
+    assert steps == [8, 9, 10, 11, 12]
     assert list(tmp_path.iterdir()) == [output]
     assert _process(slow_base, tmp_path / "undisturbed")[0] == 0
     found, expected = (load_delta(tmp_path / name).card for name in ("blimbo", "undisturbed"))
@@ -148,9 +157,9 @@ def test_what_goes_on_and_what_starts_anew(
     slow_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
-    monkeypatch.setattr(checkpoint, "_MAX_SHARE", 1.0)
+    monkeypatch.setattr(checkpoint, "_MAX_SHARE", float("inf"))
     job, output = _job(slow_base), tmp_path / "blimbo"
-    goes_on = "interrupted at step {} of 40; the same command goes on after step {}"
+    goes_on = f"interrupted at step {{}} of {ATTACKERS}; the same command goes on after step {{}}"
     assert _interrupted(job, output) == ([1, 2, 3], goes_on.format(3, 2))
     assert _interrupted(job, output) == ([3, 4, 5], goes_on.format(5, 4))
     other = replace(job, seed=1)
@@ -175,8 +184,13 @@ def test_a_forced_run_that_is_interrupted_leaves_the_other_delta(
 
 
 def test_what_was_not_begun_is_said_so(
-    slow_base: Path, tmp_path: Path, images: list[Image.Image]
+    slow_base: Path,
+    tmp_path: Path,
+    images: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 3600.0)  # only the first step is kept
+
     def words(job: UnlearnJob) -> str:
         with pytest.raises(JobInterrupted) as caught:
             run_job(job, tmp_path / "blimbo", force=False, stage_progress=_interrupting)

@@ -24,7 +24,8 @@ ERROR_TEXT = re.compile(
 )
 """An error inside a stream, as `text_to_video` words it: the status and a sentence."""
 STOPPING = re.compile(
-    r"has no available versions|server is stopping|stopped accepting new inference requests",
+    r"has no available versions|not at ready state|server is stopping"
+    r"|stopped accepting new inference requests",
     re.IGNORECASE,
 )
 """Triton's own words for a request that it does not begin, as it or its model is going away."""

@@ -24,7 +24,7 @@ from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate
 from text_to_video.policies import Encoder, PolicyPointer
 from text_to_video.refusal import Refusal
-from text_to_video.request import INPUTS, parse_request
+from text_to_video.request import INPUTS, GenerationRequest, parse_request
 from text_to_video.sampler import SamplerTables
 from text_to_video.tokens import PromptTokenizer
 
@@ -66,9 +66,9 @@ class TritonPythonModel:
     async def _answer(self, request: Any) -> None:
         stream = Stream(request.get_response_sender())
         try:
-            async with self._admission.place():
-                stream.check_cancelled()
-                plan = self._plan(request)
+            parsed = self._parsed(request)  # what is wrong is refused without waiting
+            async with self._admission.place(stream.check_cancelled):
+                plan = self._plan(parsed)
                 steps = plan.table.num_evaluations
                 frames, record = await generate(
                     plan, self._graphs, self._base, lambda step: stream.progress(step, steps)
@@ -82,13 +82,15 @@ class TritonPythonModel:
             LOGGER.exception("a request failed")
             stream.refuse(Refusal("INTERNAL", "the server failed; its log says why"))
 
-    def _plan(self, request: Any) -> Plan:
+    def _parsed(self, request: Any) -> GenerationRequest:
         tensors: dict[str, Array] = {}
         for name in INPUTS:
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:
                 tensors[name] = tensor.as_numpy()
-        parsed = parse_request(tensors, self._base)
+        return parse_request(tensors, self._base)
+
+    def _plan(self, parsed: GenerationRequest) -> Plan:
         encoder = self._policies.resolve(parsed.policy, parsed.revision)
         table = self._tables.table(parsed.scheduler, parsed.num_inference_steps)
         input_ids = self._tokenizer.encode(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unsee.client.command_parameters import FILE, FOLDER
 from unsee.client.errors import ServerError
 
 if TYPE_CHECKING:
@@ -21,10 +22,9 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
     "warning: whoever reaches {host} can also call the encoders, the UNet and the repository API "
-    "and so get round every policy; put a gateway before it that passes text_to_video only"
+    "and so get round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
 )
 
-_PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(1, 65535)
 
 
@@ -32,15 +32,15 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--repository",
     "repository_dir",
-    type=_PATH,
+    type=FOLDER,
     default="model_repository",
     show_default=True,
     help="The model repository to serve.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--grpc-port", type=_PORT, default=8001, show_default=True)
-@click.option("--http-port", type=_PORT, default=8000, show_default=True)
-@click.option("--metrics-port", type=_PORT, default=8002, show_default=True)
+@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="Clips.")
+@click.option("--http-port", type=_PORT, default=8000, show_default=True, help="Triton's health.")
+@click.option("--metrics-port", type=_PORT, default=8002, show_default=True, help="Metrics.")
 @click.option(
     "--ready-timeout",
     "ready_timeout_s",
@@ -51,12 +51,27 @@ _PORT = click.IntRange(1, 65535)
     help="How long the models may take to load.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per graph.  [default: cores]")
-@click.option("--log", "log_path", type=_PATH, help="Triton's log.  [default: in ~/.local/state]")
+@click.option("--log", "log_path", type=FILE, help="Triton's log.  [default: in ~/.local/state]")
+@click.option(
+    "--repair/--no-repair",
+    default=True,
+    show_default=True,
+    help="First put right what interrupted commands have left, and check the active revisions.",
+)
 @click.option(
     "--supervise/--no-supervise",
     default=True,
     show_default=True,
-    help="Replace a model's process that died, and start a server again that ended.",
+    help="Replace a model's process that died or hangs, and start a server again that ended.",
+)
+@click.option(
+    "--hang-timeout",
+    "hang_timeout_s",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a model's process may neither answer nor work before it is replaced; 0: ever.",
 )
 @click.option(
     "--drain-timeout",
@@ -67,7 +82,14 @@ _PORT = click.IntRange(1, 65535)
     metavar="SECONDS",
     help="How long running clips may go on when the server is to stop.",
 )
-def serve(log_path: Path | None, supervise: bool, drain_timeout_s: float, **options: Any) -> None:
+def serve(
+    log_path: Path | None,
+    repair: bool,
+    supervise: bool,
+    hang_timeout_s: float,
+    drain_timeout_s: float,
+    **options: Any,
+) -> None:
     """Start Triton on a model repository; Ctrl-C stops it.
 
     Prints one line when the server is ready. Triton's own log goes to a file. Ctrl-C or SIGTERM
@@ -85,12 +107,14 @@ def serve(log_path: Path | None, supervise: bool, drain_timeout_s: float, **opti
     for number in (signal.SIGINT, signal.SIGTERM):  # a script's background jobs ignore SIGINT
         signal.signal(number, signal.default_int_handler)
     try:
+        if repair:
+            _put_in_order(settings.repository_dir)
         with TritonServer(settings) as server:
             click.echo(_ready_line(settings))
             if settings.host not in LOOPBACK:
                 click.echo(EXPOSED.format(host=settings.host), err=True)
             try:
-                _keep_running(server, supervise)
+                _keep_running(server, hang_timeout_s if supervise else None)
             except KeyboardInterrupt:
                 _drain(server, drain_timeout_s)
     except KeyboardInterrupt:
@@ -98,12 +122,23 @@ def serve(log_path: Path | None, supervise: bool, drain_timeout_s: float, **opti
     click.echo("stopped")
 
 
-def _keep_running(server: TritonServer, supervise: bool) -> None:
-    """Does not return; raises ServerError when the server has ended for good."""
-    if supervise:
-        from unsee.serving.supervisor import Supervisor
+def _put_in_order(repository_dir: Path) -> None:
+    from unsee.serving.recovery_at_start import put_in_order
 
-        Supervisor(server, _noting(server.settings.repository_dir)).run()
+    put_in_order(repository_dir, lambda sentence: click.echo(sentence, err=True))
+
+
+def _keep_running(server: TritonServer, hang_timeout_s: float | None) -> None:
+    """Does not return; raises ServerError when the server has ended for good.
+
+    None: it is not supervised.
+    """
+    if hang_timeout_s is not None:
+        from unsee.serving.supervisor import Supervisor
+        from unsee.serving.supervisor_patience import Patience
+
+        note = _noting(server.settings.repository_dir)
+        Supervisor(server, note, Patience(hang_s=hang_timeout_s)).run()
     code, log_path = server.wait(), server.settings.log_path
     raise ServerError(f"tritonserver ended by itself (exit code {code}); see {log_path}")
 

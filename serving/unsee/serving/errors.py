@@ -30,7 +30,14 @@ class RevisionUnfit(InputError):
 
 
 class PolicyBusy(InputError):
-    """Another process is changing the same policy's revisions; the message says who."""
+    """Another process, the `holder`, is changing the same policy's revisions."""
+
+    def __init__(self, policy: str, holder: str) -> None:
+        super().__init__(
+            f'the policy "{policy}" is being changed by {holder}; run this again when that has '
+            "ended"
+        )
+        self.holder = holder
 
 
 class RepositoryNotWritable(InputError):

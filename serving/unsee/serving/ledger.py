@@ -61,6 +61,15 @@ def settle(repository_dir: Path) -> bool:
         return _catch_up(repository_dir, pointer.read(repository_dir), append)
 
 
+def has_missed(repository_dir: Path) -> bool:
+    """Whether the log has missed the pointer's last change; nothing is locked or written.
+
+    Raises:
+        InputError: the repository cannot be read.
+    """
+    return _missed(repository_dir, pointer.read(repository_dir)) is not None
+
+
 def history(repository_dir: Path) -> Log:
     """The audit log, and at its end the pointer's last change if the log has missed it.
 
@@ -97,11 +106,15 @@ def event_of(
 
 
 def _catch_up(repository_dir: Path, policies: Policies, append: Append) -> bool:
+    missed = _missed(repository_dir, policies)
+    if missed is not None:
+        append(missed)
+    return missed is not None
+
+
+def _missed(repository_dir: Path, policies: Policies) -> AuditEvent | None:
     last = policies.last_change
-    missed = last is not None and last.line() not in audit.lines(repository_dir)
-    if missed and last is not None:
-        append(last)
-    return missed
+    return None if last is None or last.line() in audit.lines(repository_dir) else last
 
 
 def _append_late(append: Append, event: AuditEvent) -> None:

@@ -39,10 +39,7 @@ def alone(repository_dir: Path, policy: str, command: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = file.read_text(encoding="utf-8").strip() or "another process"
-            raise PolicyBusy(
-                f'the policy "{policy}" is being changed by {holder}; run this again when that '
-                "has ended"
-            ) from error
+            raise PolicyBusy(policy, holder) from error
         _write(file, lock.fileno(), _holder(command))
         yield
 

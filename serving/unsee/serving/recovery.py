@@ -44,7 +44,7 @@ def repair(repository_dir: Path, url: str | None) -> Repair:
     remaining: list[str] = []
     if ledger.settle(repository_dir):
         done.append("logged a change of the pointer that the audit log had missed")
-    for policy in _policies(repository_dir):
+    for policy in known_policies(repository_dir):
         with alone(repository_dir, policy, "repair"):
             recover_files(repository_dir, policy, done.append)
             remaining += _damaged(repository_dir, policy)
@@ -74,7 +74,7 @@ def recover_files(repository_dir: Path, policy: str, say: Say) -> None:
         say(f'revision {revision} of the policy "{policy}" was {outcome}')
 
 
-def _policies(repository_dir: Path) -> list[str]:
+def known_policies(repository_dir: Path) -> list[str]:
     """Those that the pointer names, and those whose first publication was interrupted."""
     prefix = encoder_model("")
     folders = {path.name.removeprefix(prefix) for path in repository_dir.glob(f"{prefix}*")}

@@ -53,6 +53,11 @@ def remove_stand_ins(model_dir: Path) -> None:
         shutil.rmtree(folder)
 
 
+def has_stand_ins(model_dir: Path) -> bool:
+    """Whether there are such copies."""
+    return any(model_dir.parent.glob(f"{_stand_in_prefix(model_dir)}*"))
+
+
 def _stand_in_prefix(model_dir: Path) -> str:
     return f".stand-in-{model_dir.name}-"
 

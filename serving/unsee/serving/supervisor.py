@@ -4,25 +4,29 @@ Triton does neither. A dead process is noticed in the process table, not by a pr
 behind a busy model's requests, so its silence proves nothing. A version is dead if no process is
 there for it and the server, asked afterwards, calls it ready. Replacing the process is enough but
 for `text_to_video`, after whose death clips are asked for: see `supervisor_doubt`. A process that
-hangs without having ended goes unnoticed here; the gateway ends such a stream. Knows no command
-line and no file of incidents.
+hangs (`supervisor_hang`) is killed and then replaced like any other; if its successor hangs as
+well, it was not the process's fault, and the server is started again. Knows no command line and no
+file of incidents.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from unsee.client.errors import ServerError, UnseeError
 from unsee.client.wire import MODEL
 from unsee.serving.supervisor_doubt import Doubt
+from unsee.serving.supervisor_hang import HangWatch
 from unsee.serving.supervisor_incidents import Incident
 from unsee.serving.supervisor_models import ServedModels
+from unsee.serving.supervisor_patience import Patience, Tries
+from unsee.serving.supervisor_questions import answers
 from unsee.serving.supervisor_stubs import ModelVersion, Quiet, live_stubs
 
 POLL_S = 0.2
@@ -30,47 +34,6 @@ STUCK_S = 3.0
 """A clip that nobody computes for so long will never be made."""
 SIGNALS_FROM = 192
 """Exit codes from here on are those of a guard whose server a signal has ended: 256 - signal."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often the server may be started again within `window_s` seconds, and what waits are.
-
-    The first try is at once, the next after `first_wait_s`, twice that, … up to `longest_wait_s`.
-    A model's process is replaced without a limit, with the same waits.
-    """
-
-    max_restarts: int = 5
-    window_s: float = 300.0
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 30.0
-
-
-class Tries:
-    """When something was tried within a window, and so when it may be tried again."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._times: deque[float] = deque()
-
-    def count(self, now: float) -> int:
-        """How many tries lie within the window."""
-        while self._times and self._times[0] <= now - self._patience.window_s:
-            self._times.popleft()
-        return len(self._times)
-
-    def wait_s(self, now: float) -> float:
-        """How long the next try has to wait."""
-        tries = self.count(now)
-        if not tries:
-            return 0.0
-        patience = self._patience
-        wait_s = min(patience.first_wait_s * 2.0 ** (tries - 1), patience.longest_wait_s)
-        return max(0.0, self._times[-1] + wait_s - now)
-
-    def tried(self, now: float) -> None:
-        """Note a try."""
-        self._times.append(now)
 
 
 class Supervised(Protocol):
@@ -110,6 +73,9 @@ class Supervisor:
         self._known: set[ModelVersion] = set()
         self._settled: dict[int, ModelVersion] = {}
         self._doubt: tuple[Doubt, Quiet] | None = None
+        self._hangs = HangWatch(self._answers, self._patience.hang_s)
+        self._hung: dict[ModelVersion, float] = {}
+        self._killed: set[ModelVersion] = set()
 
     def run(self) -> NoReturn:
         """Watch until the server cannot be kept running.
@@ -129,10 +95,30 @@ class Supervisor:
         elif self._is_stuck():
             self._restart("tritonserver made no clips although every process was there")
         else:
-            self._look_for_dead()
+            alive = live_stubs(self._server.pid)
+            if self._patience.hang_s and self._end_hung(alive):
+                return
+            self._look_for_dead(alive)
 
-    def _look_for_dead(self) -> None:
-        alive = live_stubs(self._server.pid)
+    def _answers(self, version: ModelVersion) -> bool:
+        return answers(self._server.settings.grpc_url, version, self._patience.hang_s)
+
+    def _end_hung(self, alive: dict[int, ModelVersion]) -> bool:
+        """Kill what hangs, so that the next look finds it dead; returns whether anything did."""
+        hung, now = self._hangs.hung(alive), time.monotonic()
+        for pid, version in hung.items():
+            before = self._hung.get(version, -float("inf"))
+            if now - before < self._patience.window_s:
+                del self._hung[version]
+                self._restart(f"tritonserver got no answer from {version} in a new process either")
+                break
+            self._hung[version] = now
+            self._killed.add(version)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(hung)
+
+    def _look_for_dead(self, alive: dict[int, ModelVersion]) -> None:
         if alive == self._settled:
             return
         self._known.update(alive.values())
@@ -171,14 +157,22 @@ class Supervisor:
             doubt = Doubt(settings.grpc_url, settings.repository_dir)
             self._doubt = doubt, Quiet(self._server.pid)
         outcome = "it has been replaced" if alive else f"it cannot be replaced: {failure}"
+        how = self._how_it_died(version)
+        if alive:
+            self._killed.discard(version)
         self._tell(
             noticed,
-            f"the process of {version} died; {outcome}",
+            f"the process of {version} {how}; {outcome}",
             repaired=alive,
             kind="model",
             model=version.model,
             version=version.version,
         )
+
+    def _how_it_died(self, version: ModelVersion) -> str:
+        if version not in self._killed:
+            return "died"
+        return f"gave no answer and did nothing for {self._patience.hang_s:g} s and was killed"
 
     def _restart(self, reason: str) -> None:
         """Start the server again, as often as need be."""

@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.client.errors import ServerError, ServerUnreachable
 from unsee.serving.supervisor_stubs import ModelVersion
@@ -56,17 +57,20 @@ class ServedModels:
             return
         except OSError:
             self.unload(wanted.model)
-        with self._connected() as client:
-            client.load_model(wanted.model, client_timeout=LOAD_TIMEOUT_S)
+        request = service_pb2.RepositoryModelLoadRequest(model_name=wanted.model)
+        with self._connected() as server:
+            server.RepositoryModelLoad(request, timeout=LOAD_TIMEOUT_S)
 
     def unload(self, model: str) -> None:
         """Take no more requests for `model`; those that it has go on, and so does this call."""
-        with self._connected() as client:
-            client.unload_model(model, client_timeout=ASK_TIMEOUT_S)
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+        with self._connected() as server:
+            server.RepositoryModelUnload(request, timeout=ASK_TIMEOUT_S)
 
     def _states(self) -> dict[ModelVersion, str]:
-        with self._connected() as client:
-            index = client.get_model_repository_index(client_timeout=ASK_TIMEOUT_S)
+        request = service_pb2.RepositoryIndexRequest()
+        with self._connected() as server:
+            index = server.RepositoryIndex(request, timeout=ASK_TIMEOUT_S)
         return {
             ModelVersion(entry.name, int(entry.version)): entry.state
             for entry in index.models
@@ -74,13 +78,16 @@ class ServedModels:
         }
 
     @contextmanager
-    def _connected(self) -> Iterator[InferenceServerClient]:
-        """A connection of its own each time: an old one may wait long to find a new server."""
+    def _connected(self) -> Iterator[Any]:
+        """A connection of its own each time: an old one may wait long to find a new server.
+
+        Not `InferenceServerClient`: interrupted while it is made, it complains on stderr.
+        """
         try:
-            with InferenceServerClient(self._url) as client:
-                yield client
-        except InferenceServerException as error:
-            if str(error.status()) == "StatusCode.UNAVAILABLE":
+            with grpc.insecure_channel(self._url) as channel:
+                yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise ServerUnreachable(f"no server answers at {self._url}") from error
-            words = " ".join(str(error.message()).split())
+            words = " ".join(str(error.details()).split())
             raise ServerError(f"the server at {self._url} says: {words}") from error

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 STUB = "triton_python_backend_stub"
 PROCESSES = Path("/proc")
-NOISE_S = 0.05
-"""CPU seconds that are no work; a stub without requests uses none at all."""
+BUSY_SHARE = 0.2
+"""A process that computes has a thread that runs or wants to nearly all the time; idle: 0.003."""
+WINDOW_S = 0.5
+"""In a shorter time a single late wake-up of an idle process would look like work."""
 
 
 @dataclass(frozen=True, order=True)
@@ -56,27 +59,63 @@ def _version(folder: Path, session: int) -> ModelVersion | None:
     return ModelVersion(version_dir.parent.name, int(version_dir.name))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a process has done since it began: seconds in which its threads ran or wanted a core.
+
+    `on_disk`: a thread waits for a disk, or for memory that is on one, at the moment.
+    """
+
+    computed_s: float
+    waited_s: float
+    on_disk: bool
+
+    def since(self, before: Effort | None) -> float:
+        """Seconds in which it worked or would have; endless if nothing is known or it waits."""
+        if before is None or self.on_disk:
+            return inf
+        return abs(self.computed_s - before.computed_s + self.waited_s - before.waited_s)
+
+
+def effort(pid: int) -> Effort | None:
+    """The effort of a process; None if it has ended. Without `schedstat` nobody waits for cores."""
+    computed_s = waited_s = 0.0
+    on_disk = False
+    try:
+        for task in (PROCESSES / str(pid) / "task").iterdir():
+            fields = (task / "stat").read_bytes().rpartition(b")")[2].split()
+            on_disk |= fields[0] == b"D"
+            try:
+                ran_ns, runnable_ns = (task / "schedstat").read_bytes().split()[:2]
+            except FileNotFoundError:
+                computed_s += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            else:
+                computed_s += int(ran_ns) / 1e9
+                waited_s += int(runnable_ns) / 1e9
+    except (ProcessLookupError, FileNotFoundError):
+        return None
+    return Effort(computed_s, waited_s, on_disk)
+
+
 class Quiet:
-    """For how long the stubs of a session have computed nothing, whatever their server says."""
+    """For how long no stub of a session has worked, or wanted to, whatever its server says."""
 
     def __init__(self, session: int) -> None:
         self._session = session
-        self._used_s = self._cpu_seconds()
-        self._since = time.monotonic()
+        self._efforts = self._seen()
+        self._looked_at = self._since = time.monotonic()
 
     def seconds(self) -> float:
-        """Seconds since a stub last worked, as far as the calls of this method saw it."""
-        now, used_s = time.monotonic(), self._cpu_seconds()
-        if abs(used_s - self._used_s) > NOISE_S:
-            self._used_s, self._since = used_s, now
+        """Seconds since a stub was last busy, as far as the calls of this method saw it."""
+        now = time.monotonic()
+        elapsed_s = now - self._looked_at
+        if elapsed_s >= WINDOW_S:
+            before, self._efforts, self._looked_at = self._efforts, self._seen(), now
+            worked_s = sum(found.since(before.get(pid)) for pid, found in self._efforts.items())
+            if worked_s > BUSY_SHARE * elapsed_s:
+                self._since = now
         return now - self._since
 
-    def _cpu_seconds(self) -> float:
-        ticks = 0
-        for pid in live_stubs(self._session):
-            try:
-                fields = (PROCESSES / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-            except (ProcessLookupError, FileNotFoundError):
-                continue
-            ticks += int(fields[11]) + int(fields[12])  # in user and in kernel mode, see proc(5)
-        return ticks / os.sysconf("SC_CLK_TCK")
+    def _seen(self) -> dict[int, Effort]:
+        found = {pid: effort(pid) for pid in live_stubs(self._session)}
+        return {pid: done for pid, done in found.items() if done is not None}

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from unsee.client.errors import InputError
 
-INSTALL = "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+INSTALL = 'pip install "unsee[gateway,tracing]"'
 
 
 class Tracer(Protocol):

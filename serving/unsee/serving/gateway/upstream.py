@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.client.clip import Clip, Progress
 from unsee.client.errors import ServerError
+from unsee.client.failures import STOPPING
 from unsee.client.wire import MODEL, build_request, read_response
 from unsee.serving.gateway.refusal import Reason, Refusal, Status
 from unsee.serving.gateway.request import OUTPUTS
@@ -29,6 +30,7 @@ ERROR_TEXT = re.compile(rf"({'|'.join(get_args(Status))}): (.+)", re.DOTALL)
 PROBE_PROMPT = ""
 """`text_to_video` refuses it before any work: whoever answers so is alive."""
 BUSY_RETRY_S = 2.0
+NOT_READY = "is not at ready state"
 DATATYPES = {"INT64": 8, "INT32": 4}
 
 
@@ -173,6 +175,8 @@ def _forwarded(response: Any) -> Any:
 def _refused(text: str) -> Refusal:
     """The sentence of `text_to_video`, which is meant for callers; anything else is not."""
     match = ERROR_TEXT.fullmatch(text)
+    if match is None and is_going(text):
+        return _going(text)
     if match is None:
         LOGGER.error("Triton refused a request in its own words: %s", text)
         return _unavailable("an error of Triton's own")
@@ -189,8 +193,25 @@ async def _as_refusal() -> AsyncIterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
+        if is_going(error.details() or ""):
+            raise _going(error.details() or "") from None
         LOGGER.error("Triton ended a call: %s: %s", error.code().name, error.details())
         raise _unavailable(error.code().name) from None
+
+
+def is_going(text: str) -> bool:
+    """Whether these words of Triton's say that it, or the model, takes no requests for a while."""
+    return STOPPING.search(text) is not None or NOT_READY in text
+
+
+def _going(text: str) -> Refusal:
+    LOGGER.warning("Triton takes no request: %s", text)
+    return Refusal(
+        "UNAVAILABLE",
+        "model_server",
+        "the model server takes no requests at the moment; try again later",
+        retry_after_s=BUSY_RETRY_S,
+    )
 
 
 def _unavailable(why: str) -> Refusal:

@@ -19,6 +19,8 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 LOGGER = logging.getLogger("unsee.stand_in")
+ALIVE = "unsee_alive"
+"""A parameter of a request that is answered with zeros."""
 
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
@@ -79,11 +81,15 @@ class StandIn:
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request; those of one shape run as one batch where session and model may."""
         feeds = [self._feeds(request) for request in requests]
-        answers: list[Any] = [None] * len(requests)
-        for members in self._batches(feeds):
-            for index, answer in zip(members, self._run(members, feeds), strict=True):
-                answers[index] = self._response(requests[index], answer)
-        return answers
+        answers: dict[int, list[Array] | str] = {
+            index: self._zeros(feeds[index])
+            for index, request in enumerate(requests)
+            if _only_asks(request)
+        }
+        asked = {index: feed for index, feed in enumerate(feeds) if index not in answers}
+        for members in self._batches(asked):
+            answers |= zip(members, self._run(members, feeds), strict=True)
+        return [self._response(request, answers[i]) for i, request in enumerate(requests)]
 
     def _check_names(self) -> None:
         session = self._session
@@ -101,12 +107,12 @@ class StandIn:
             for name in self._session.inputs
         }
 
-    def _batches(self, feeds: Sequence[Feeds]) -> list[list[int]]:
+    def _batches(self, feeds: Mapping[int, Feeds]) -> list[list[int]]:
         """Indices of the requests that may be run together: equal shapes but for the batch."""
         if not (self._session.joins_requests and self._config.get("max_batch_size")):
-            return [[index] for index in range(len(feeds))]
+            return [[index] for index in feeds]
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-        for index, feed in enumerate(feeds):
+        for index, feed in feeds.items():
             groups.setdefault(tuple(array.shape[1:] for array in feed.values()), []).append(index)
         return list(groups.values())
 
@@ -141,6 +147,18 @@ class StandIn:
                 )
         return outputs
 
+    def _zeros(self, feed: Feeds) -> list[Array]:
+        """Outputs of the configured dtypes and of the least shapes, nothing being computed."""
+        tensors = {tensor["name"]: tensor for tensor in self._config["output"]}
+        rows = [len(next(iter(feed.values())))] if self._config.get("max_batch_size") else []
+        return [
+            np.zeros(
+                rows + [max(1, size) for size in _dims(tensors[name])],
+                pb_utils.triton_string_to_numpy(tensors[name]["data_type"]),
+            )
+            for name in self._session.outputs
+        ]
+
     def _response(self, request: Any, answer: list[Array] | str) -> Any:
         if isinstance(answer, str):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(answer))
@@ -149,6 +167,11 @@ class StandIn:
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor(name, array) for name, array in named if name in wanted]
         )
+
+
+def _only_asks(request: Any) -> bool:
+    """Whether the sender only wants to know if this process still answers."""
+    return ALIVE in json.loads(request.parameters() or "{}")
 
 
 def thread_count(parameters: Mapping[str, str], name: str) -> int:

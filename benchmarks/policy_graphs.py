@@ -1,0 +1,183 @@
+"""The encoders of several policies as graphs, whole and in parts that they can share.
+
+A policy made by the anchored mode is the base's encoder with one appended layer. Two of them are
+exported with the code of `unsee export`; what differs between the two graphs is the policy's own,
+and further policies are the same graph with other numbers there. Knows no runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.external_data_helper import set_external_data
+
+GRAPH = "model.onnx"
+PAGE_BYTES = 4096
+SMALL_BYTES = 1024
+"""Smaller tensors stay in the graph: shapes are inferred from some of them."""
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Files of the policies' encoders.
+
+    Args:
+        whole: as `unsee publish` writes them.
+        split: the same with weights beside the graph; those of the base are one file on the disk.
+        frozen: the base's tensors as .npy files by name.
+        trunk: the part of the graph that all policies share.
+        heads: what of each policy's graph comes after the trunk.
+    """
+
+    whole: tuple[Path, ...]
+    split: tuple[Path, ...]
+    frozen: dict[str, Path]
+    trunk: Path
+    heads: tuple[Path, ...]
+    own_bytes: int
+    all_bytes: int
+
+
+def write_graphs(text_encoder: Any, tokens: int, count: int, folder: Path) -> Graphs:
+    """Write the graphs of `count` policies of a `CLIPTextModel` into `folder`."""
+    whole = [folder / "whole" / str(number) / GRAPH for number in range(1, count + 1)]
+    for number, file in enumerate(whole[:2]):
+        file.parent.mkdir(parents=True)
+        _export(text_encoder, tokens, number, file)
+    models = [onnx.load(file) for file in whole[:2]]
+    own = _different(*models)
+    tensors = {t.name: t for t in models[0].graph.initializer}
+    frozen = _write_frozen([t for name, t in tensors.items() if name not in own], folder / "frozen")
+    trunk_names = _without(models[0], own)
+    split, heads = [], []
+    for number, file in enumerate(whole):
+        model = _with_other_numbers(models[min(number, 1)], own, number)
+        if number > 1:
+            file.parent.mkdir(parents=True)
+            onnx.save(model, file)
+        split.append(_write_split(model, own, folder, number + 1))
+        heads.append(_write_part(model, trunk_names, folder / "head" / str(number + 1), head=True))
+    trunk = _write_part(models[0], trunk_names, folder / "trunk", head=False)
+    sizes = {name: len(tensor.raw_data) for name, tensor in tensors.items()}
+    own_bytes = sum(sizes[name] for name in own)
+    return Graphs(
+        tuple(whole), tuple(split), frozen, trunk, tuple(heads), own_bytes, sum(sizes.values())
+    )
+
+
+def _export(text_encoder: Any, tokens: int, seed: int, file: Path) -> None:
+    import torch
+
+    from unsee.export.graphs import TextEncoderGraph
+    from unsee.export.onnx_export import export_onnx
+    from unsee.training.edit import with_edit
+
+    size = text_encoder.config.hidden_size
+    chance = torch.Generator().manual_seed(seed)
+    matrix = torch.eye(size, dtype=torch.float64)
+    matrix += 0.1 * torch.randn(size, size, generator=chance, dtype=torch.float64) / size**0.5
+    bias = 0.1 * torch.randn(size, generator=chance, dtype=torch.float64)
+    edited = with_edit(text_encoder, matrix, bias).eval()
+    export_onnx(TextEncoderGraph.of(edited, tokens), edited, file)
+
+
+def _different(one: Any, other: Any) -> frozenset[str]:
+    """The initializers in which the two graphs differ; they must agree in everything else."""
+    values = [
+        {t.name: t.SerializeToString() for t in model.graph.initializer} for model in (one, other)
+    ]
+    nodes = [[n.SerializeToString() for n in model.graph.node] for model in (one, other)]
+    if nodes[0] != nodes[1] or values[0].keys() != values[1].keys():
+        raise RuntimeError("two policies were exported as graphs of different form")
+    return frozenset(name for name in values[0] if values[0][name] != values[1][name])
+
+
+def _with_other_numbers(model: Any, own: Iterable[str], seed: int) -> Any:
+    if seed < 2:
+        return model
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    chance = np.random.default_rng(seed)
+    for tensor in changed.graph.initializer:
+        if tensor.name in own:
+            array = numpy_helper.to_array(tensor)
+            noise = 1 + 0.01 * chance.standard_normal(array.shape)
+            tensor.raw_data = (array * noise).astype(array.dtype).tobytes()
+    return changed
+
+
+def _write_frozen(tensors: Iterable[Any], folder: Path) -> dict[str, Path]:
+    folder.mkdir()
+    files = {}
+    for number, tensor in enumerate(tensors):
+        if len(tensor.raw_data) >= SMALL_BYTES:
+            files[tensor.name] = folder / f"{number}.npy"
+            np.save(files[tensor.name], numpy_helper.to_array(tensor))
+    return files
+
+
+def _write_split(model: Any, own: Iterable[str], folder: Path, number: int) -> Path:
+    """The graph with its weights in two files, that of the base a link to the one first written."""
+    place, shared = folder / "split" / str(number), folder / "split" / "frozen.data"
+    place.mkdir(parents=True)
+    parts = onnx.ModelProto()
+    parts.CopyFrom(model)
+    mine = bytearray()
+    base = bytearray()
+    for tensor in parts.graph.initializer:
+        if len(tensor.raw_data) < SMALL_BYTES:
+            continue
+        data, name = (mine, "own.data") if tensor.name in own else (base, shared.name)
+        data.extend(bytes(-len(data) % PAGE_BYTES))
+        set_external_data(tensor, name, len(data), len(tensor.raw_data))
+        data.extend(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+    if not shared.exists():
+        shared.write_bytes(base)
+    os.link(shared, place / shared.name)
+    (place / "own.data").write_bytes(mine)
+    onnx.save(parts, place / GRAPH)
+    return place / GRAPH
+
+
+def _without(model: Any, own: Iterable[str]) -> frozenset[str]:
+    """The outputs of those nodes that depend on nothing of the policy's own."""
+    touched, free = set(own), set()
+    for node in model.graph.node:
+        (touched if touched & set(node.input) else free).update(node.output)
+    return frozenset(free)
+
+
+def _write_part(model: Any, trunk_names: frozenset[str], folder: Path, *, head: bool) -> Path:
+    """The trunk, or what comes after it, as a graph of its own."""
+    graph = model.graph
+    heads = [node for node in graph.node if not trunk_names & set(node.output)]
+    trunk = [node for node in graph.node if trunk_names & set(node.output)]
+    between = sorted({name for node in heads for name in node.input} & trunk_names)
+    values = {
+        value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    crossing = [values[name] for name in between]
+    nodes = heads if head else trunk
+    used = {name for node in nodes for name in node.input}
+    part = onnx.helper.make_graph(
+        nodes,
+        "head" if head else "trunk",
+        crossing if head else list(graph.input),
+        list(graph.output) if head else crossing,
+        [tensor for tensor in graph.initializer if tensor.name in used],
+    )
+    folder.mkdir(parents=True)
+    made = onnx.helper.make_model(
+        part, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    onnx.save(made, folder / GRAPH)
+    return folder / GRAPH

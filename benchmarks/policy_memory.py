@@ -1,0 +1,238 @@
+"""What one more policy costs a server in memory, if its encoder is served in one way or another.
+
+The policies are the base's encoder with an appended layer of their own each, as the anchored mode
+makes them. Each way serves 1, 2, 4, … of them, in processes as Triton's stubs are; all have encoded
+before the kernel is asked what they hold. The ways give the same embeddings, or the command fails.
+
+    python benchmarks/policy_memory.py --write
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from own_process import KeptProcess, in_own_process
+from policy_sessions import Encoders
+from process_memory import descendants
+
+if TYPE_CHECKING:  # every process that is measured imports this file
+    from policy_graphs import Graphs
+
+CACHE_DIR = Path(__file__).parents[1] / "build" / "benchmarks"
+COUNTS = (1, 2, 4, 8)
+TOLERANCE = 1e-4
+"""Largest difference between two ways, relative to the largest value."""
+ENCODERS = ("playground", "clip-l")
+SEED = 3
+
+Figures = dict[str, Any]
+
+
+class Fleet:
+    """The processes of one way while it serves; `open` adds a policy and returns its seconds."""
+
+    def __init__(self, stack: ExitStack, graphs: Graphs) -> None:
+        self.stack, self.graphs = stack, graphs
+        self.processes: list[KeptProcess] = []
+
+    def started(self, prepack: bool, frozen: Mapping[str, Path] | None = None) -> KeptProcess:
+        """One process more, without a graph."""
+        kept = self.stack.enter_context(KeptProcess(Encoders, prepack, frozen or {}))
+        self.processes.append(kept)
+        return kept
+
+    def open(self, number: int) -> float:
+        """Serve the policy with that index."""
+        raise NotImplementedError
+
+    def encode(self, number: int, ids: Any) -> Any:
+        """The embeddings of that policy for token ids [B, L]."""
+        return _embeddings(self.processes[number].call("outputs", 0, {"input_ids": ids}))
+
+    def seconds(self) -> float:
+        """The median over the policies of what one encoding takes."""
+        return statistics.median(kept.call("seconds")[0] for kept in self.processes)
+
+
+class Whole(Fleet):
+    """A process and a whole graph for each policy, as it is published and served."""
+
+    def open(self, number: int) -> float:
+        seconds: float = self.started(True).call("open", self.graphs.whole[number])
+        return seconds
+
+
+class Mapped(Fleet):
+    """The same, the base's tensors in one file that all processes map, used as they lie there."""
+
+    def open(self, number: int) -> float:
+        seconds: float = self.started(False).call("open", self.graphs.split[number])
+        return seconds
+
+
+class Shared(Fleet):
+    """One process for all policies, the sessions of which share the base's tensors."""
+
+    def open(self, number: int) -> float:
+        if not self.processes:
+            self.started(False, self.graphs.frozen)
+        seconds: float = self.processes[0].call("open", self.graphs.split[number])
+        return seconds
+
+    def encode(self, number: int, ids: Any) -> Any:
+        return _embeddings(self.processes[0].call("outputs", number, {"input_ids": ids}))
+
+    def seconds(self) -> float:
+        return statistics.median(self.processes[0].call("seconds"))
+
+
+class Trunk(Fleet):
+    """A process for the part of the graph that all share, and a small one for each policy's own."""
+
+    def open(self, number: int) -> float:
+        seconds = 0.0
+        if not self.processes:
+            seconds += self.started(True).call("open", self.graphs.trunk)
+        seconds += self.started(True).call("open", self.graphs.heads[number])
+        return seconds
+
+    def encode(self, number: int, ids: Any) -> Any:
+        between = self.processes[0].call("outputs", 0, {"input_ids": ids})
+        return _embeddings(self.processes[1 + number].call("outputs", 0, between))
+
+    def seconds(self) -> float:
+        trunk, *heads = (kept.call("seconds")[0] for kept in self.processes)
+        return trunk + statistics.median(heads)
+
+
+WAYS: dict[str, type[Fleet]] = {
+    "whole": Whole,
+    "mapped": Mapped,
+    "shared": Shared,
+    "trunk": Trunk,
+}
+
+
+@click.command()
+@click.option("--encoder", "encoders", multiple=True, type=click.Choice(ENCODERS), default=ENCODERS)
+@click.option("--write", is_flag=True, help="Also write docs/memory.md and its record.")
+def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
+    """Measure the memory of 1 to 8 policies' encoders, served in four ways."""
+    from policy_memory_page import write_memory_page
+
+    from unsee.export.machine import this_machine
+
+    record: Figures = {"machine": this_machine().model_dump(), "counts": COUNTS, "encoders": {}}
+    CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    for name in encoders:
+        folder = Path(tempfile.mkdtemp(prefix="policy-memory-", dir=CACHE_DIR))
+        try:
+            click.echo(f"{name}: exporting", err=True)
+            graphs, tokens = in_own_process(export_encoder, name, max(COUNTS), folder)
+            record["encoders"][name] = _encoder(name, graphs, tokens)
+        finally:
+            shutil.rmtree(folder)
+    click.echo(write_memory_page(record, keep=write))
+
+
+def export_encoder(name: str, count: int, folder: Path) -> tuple[Graphs, int]:
+    """The graphs of `count` policies, and how many tokens they take."""
+    import torch
+    from benchmark_bases import PLAYGROUND_DIR
+    from policy_graphs import write_graphs
+    from real_size import SIZES
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from unsee.training.base import load_base
+    from unsee.training.quiet import quiet_libraries
+
+    with quiet_libraries():
+        if name == "playground":
+            base = load_base(PLAYGROUND_DIR)
+            encoder, tokens = base.text_encoder(), base.tokenizer().model_max_length
+        else:
+            torch.manual_seed(0)
+            config = CLIPTextConfig(vocab_size=SIZES["sd1"].vocabulary, **SIZES["sd1"].text_encoder)
+            encoder, tokens = CLIPTextModel(config).eval(), SIZES["sd1"].tokens
+        return write_graphs(encoder, tokens, count, folder), tokens
+
+
+def _encoder(name: str, graphs: Graphs, tokens: int) -> Figures:
+    ids = np.random.default_rng(SEED).integers(0, 200, (2, tokens))
+    expected: list[Any] = []
+    ways = {}
+    for way, fleet in WAYS.items():
+        click.echo(f"{name}: {way}", err=True)
+        ways[way] = _way(fleet, graphs, lambda f: _compare(f, ids, expected))
+    return {
+        "tokens": tokens,
+        "empty_process": _empty_process(graphs),
+        "all_bytes": graphs.all_bytes,
+        "own_bytes": graphs.own_bytes,
+        "ways": ways,
+    }
+
+
+def _way(fleet_of: type[Fleet], graphs: Graphs, check: Callable[[Fleet], None]) -> Figures:
+    figures: Figures = {"pss": [], "uss": [], "load_s": []}
+    before = _memory()
+    with ExitStack() as stack:
+        fleet = fleet_of(stack, graphs)
+        for number in range(max(COUNTS)):
+            figures["load_s"].append(fleet.open(number))
+            if number + 1 in COUNTS:
+                check(fleet)
+                for held, kind in zip(_memory(), ("pss", "uss"), strict=True):
+                    figures[kind].append(held - before[kind == "uss"])
+        figures["encode_s"] = fleet.seconds()
+    return figures
+
+
+def _empty_process(graphs: Graphs) -> int:
+    """Bytes of one process more without a graph."""
+    with ExitStack() as stack:
+        fleet = Fleet(stack, graphs)
+        fleet.started(True)
+        before = _memory()[0]
+        fleet.started(True)
+        return _memory()[0] - before
+
+
+def _compare(fleet: Fleet, ids: Any, expected: list[Any]) -> None:
+    """The first policy's embeddings are those of the first way."""
+    found = fleet.encode(0, ids)
+    if not expected:
+        expected.append(found)
+    if np.abs(found - expected[0]).max() > TOLERANCE * np.abs(expected[0]).max():
+        raise click.ClickException(f"{type(fleet).__name__} gives other embeddings")
+
+
+def _embeddings(outputs: Mapping[str, Any]) -> Any:
+    return outputs["last_hidden_state"]
+
+
+def _memory() -> tuple[int, int]:
+    """Bytes of the processes below this one: with shared pages split between them, and without."""
+    pss = uss = 0
+    for pid in descendants(os.getpid()):
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:  # it has ended meanwhile
+            continue
+        sizes = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
+        pss += 1024 * sizes["Pss:"]
+        uss += 1024 * (sizes["Private_Clean:"] + sizes["Private_Dirty:"])
+    return pss, uss
+
+
+if __name__ == "__main__":
+    policy_memory()

@@ -1,0 +1,102 @@
+"""The parts that policies' graphs are cut into, and the page; nothing is measured."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+BENCHMARKS_DIR = Path(__file__).parents[2] / "benchmarks"
+SIZE = 32
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS_DIR))
+    return importlib.import_module
+
+
+def encoder(seed):
+    """Two layers; the second one's weights depend on the seed."""
+    chance = np.random.default_rng(0)
+    weights = {
+        "table": chance.standard_normal((50, SIZE)),
+        "below": chance.standard_normal((SIZE, SIZE)),
+    }
+    weights["own"] = np.random.default_rng(seed).standard_normal((SIZE, SIZE))
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["looked_up"]),
+        helper.make_node("MatMul", ["looked_up", "below"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "own"], ["moved"]),
+        helper.make_node("Add", ["hidden", "moved"], ["last_hidden_state"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["B", 6])],
+        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["B", 6, SIZE])],
+        [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.fixture
+def graphs(load, monkeypatch, tmp_path):
+    policy_graphs = load("policy_graphs")
+    monkeypatch.setattr(
+        policy_graphs, "_export", lambda model, tokens, seed, file: onnx.save(encoder(seed), file)
+    )
+    return policy_graphs.write_graphs(None, 6, 3, tmp_path)
+
+
+def test_every_way_gives_the_embeddings_of_the_whole_graph(load, graphs):
+    encoders = load("policy_sessions").Encoders
+    ids = {"input_ids": np.arange(12).reshape(2, 6)}
+
+    def opened(files, *, prepack=True, frozen=None):
+        made = encoders(prepack, frozen or {})
+        for file in files:
+            assert made.open(file) > 0
+        return made
+
+    whole = opened(graphs.whole)
+    wanted = [whole.outputs(i, ids)["last_hidden_state"] for i in range(3)]
+    assert not np.array_equal(wanted[0], wanted[1])
+    assert not np.array_equal(wanted[1], wanted[2])
+    mapped = opened(graphs.split, prepack=False)
+    shared = opened(graphs.split, prepack=False, frozen=graphs.frozen)
+    between = opened([graphs.trunk]).outputs(0, ids)
+    heads = opened(graphs.heads)
+    for i in range(3):
+        for found in (mapped.outputs(i, ids), shared.outputs(i, ids), heads.outputs(i, between)):
+            np.testing.assert_allclose(found["last_hidden_state"], wanted[i], rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_policys_own_tensors_are_written_for_each(graphs):
+    assert graphs.own_bytes == 4 * SIZE * SIZE
+    assert graphs.all_bytes == graphs.own_bytes + 4 * SIZE * SIZE + 4 * 50 * SIZE
+    bases = {(file.parent / "frozen.data").stat().st_ino for file in graphs.split}
+    assert len(bases) == 1
+    assert all(
+        (file.parent / "own.data").stat().st_size == graphs.own_bytes for file in graphs.split
+    )
+
+
+def test_the_page_has_a_row_for_each_way_and_what_one_more_policy_costs(load, tmp_path):
+    mib = 2**20
+    ways = {
+        "whole": {"pss": [100 * mib, 800 * mib], "uss": [90 * mib, 790 * mib]},
+        "trunk": {"pss": [120 * mib, 190 * mib], "uss": [110 * mib, 180 * mib]},
+    }
+    for figures in ways.values():
+        figures |= {"load_s": [2.0, 1.0, 1.0], "encode_s": 0.05}
+    machine = {"cpu": "A CPU", "threads": 2, "capabilities": [], "versions": {}}
+    encoder = {"all_bytes": 5e8, "own_bytes": 1e7, "empty_process": 30 * mib, "ways": ways}
+    record = {"machine": machine, "counts": [1, 8], "encoders": {"clip-l": encoder}}
+    page = load("policy_memory_page").write_memory_page(record, keep=True, docs_dir=tmp_path)
+    assert "| whole | 100 | 800 | 100 (100) | 1.00 | 50 |" in page
+    assert "| trunk | 120 | 190 | 10 (10) | 1.00 | 50 |" in page
+    assert (tmp_path / "memory.md").read_text() == page
+    assert (tmp_path / "performance" / "memory.json").is_file()
