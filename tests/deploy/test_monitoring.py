@@ -16,9 +16,9 @@ from typing import get_args
 import promql_parser
 import pytest
 import yaml
-from document_blocks import DOCS, anchors
 from prometheus_client.parser import text_string_to_metric_families
 
+from document_blocks import DOCS, anchors
 from gateway_fakes import TOKENS, Served, error
 from report_fakes import fake_report
 from unsee.serving import audit, pointer

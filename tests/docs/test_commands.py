@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from document_blocks import DOCS, REPOSITORY, blocks, pages, runs_in
 
+from document_blocks import DOCS, REPOSITORY, blocks, pages, runs_in
 from fakes import write_tiny_base
 from unsee.evaluation.judge import Judge, JudgeConfig
 from unsee.serving.ports import free_ports

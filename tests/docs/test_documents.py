@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import click
 import pytest
 import yaml
-from document_blocks import REPOSITORY, anchors, blocks, links, pages
 
+from document_blocks import REPOSITORY, anchors, blocks, links, pages
 from unsee.client.command import unsee
 from unsee.client.policy import Policy, Thresholds
 from unsee.serving.gateway.settings import Settings

@@ -6,6 +6,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+
 from document_blocks import REPOSITORY, pages
 
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
