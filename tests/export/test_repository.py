@@ -199,6 +199,9 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
     assert "parity" in done.stdout
     done = CliRunner().invoke(export, [*arguments, "--json"])
     content = json.loads(done.stdout)
+    assert content.keys() == {
+        *("base", "base_digest", "repository", "graphs", "samplers", "engines", "seconds")
+    }
     assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
     assert content["samplers"]["DDIMScheduler"] == 5
     assert content["engines"]["reused"]

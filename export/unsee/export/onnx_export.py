@@ -8,6 +8,7 @@ on the CPU it was as fast as opsets 18, 21 and 23 or faster.
 """
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from onnx_ir import passes
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
-from unsee.export import rewrites
+from unsee.export import rewrites, slices, transposes
 from unsee.export.graphs import Graph
 from unsee.export.lowerings import TRANSLATIONS
 
@@ -30,6 +31,7 @@ EXTERNAL_DATA_BYTES = 2**31 - 2**24
 
 _LARGEST_SIZE = {"B": 64}
 _LARGEST_OTHER_SIZE = 1024
+_USUAL_ROWS, _USUAL_FRAMES = 2, 16
 
 
 def export_onnx(graph: Graph, model: Any, file: Path) -> int:
@@ -53,7 +55,7 @@ def export_onnx(graph: Graph, model: Any, file: Path) -> int:
         )
         assert program is not None
         exported = program.model
-        _simplify(exported)
+        _simplify(exported, _usual_tokens(graph, model))
         _save(exported, file)
     return sum(1 for _ in exported.graph.all_nodes())
 
@@ -72,8 +74,19 @@ def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
     )
 
 
-def _simplify(model: onnx_ir.Model) -> None:
-    """Fold constants, drop what is unused or double, forget stack traces.
+def _usual_tokens(graph: Graph, model: Any) -> float:
+    """Tokens of a call with guidance at the size that the model was trained for, by the multiple
+    that latents must have; 0 in half precision, which is for GPUs: they want large tensors."""
+    trained_size = getattr(model.config, "sample_size", None)
+    if not isinstance(trained_size, int) or model.dtype != torch.float32:
+        return 0.0
+    multiple = math.prod(graph.multiples.values())
+    return _USUAL_ROWS * _USUAL_FRAMES * trained_size**2 / multiple
+
+
+def _simplify(model: onnx_ir.Model, usual_tokens: float) -> None:
+    """Fold constants, drop what is unused or double, cut what outgrows the cache, forget stack
+    traces.
 
     The exporter's own optimiser also matches rewrite rules against every node, which takes most of
     its time and changed nothing in the speed of these graphs.
@@ -82,6 +95,9 @@ def _simplify(model: onnx_ir.Model) -> None:
     optimizer.fold_constants(model, onnx_shape_inference=True)
     rewrites.split_gates(model)
     rewrites.drop_divisions_by_one(model)
+    common.RemoveUnusedNodesPass()(model)
+    slices.slice_pixels(model, usual_tokens)
+    transposes.split_transposes(model)
     passes.Sequential(
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
