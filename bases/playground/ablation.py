@@ -30,7 +30,7 @@ from playground.program import exit_code_of
 from playground.train_data import REPOSITORY
 from playground.world import Concept as WorldConcept
 from playground.world import concepts_in
-from unsee.evaluation.attacks import PromptSearch, SoftPrompt
+from unsee.evaluation.attacks import SoftPrompt
 from unsee.evaluation.evaluate import Plan
 from unsee.training.job import UnlearnJob
 from unsee.training.settings import AnchoredMode
@@ -43,10 +43,7 @@ PLAN = Plan(
     num_others=8,
     attack_prompts=2,
     media=("image", "video"),
-    attacks=(
-        SoftPrompt(starts=2, start_steps=8, steps=32),
-        PromptSearch(steps=4, candidates=16),
-    ),
+    attacks=(SoftPrompt(starts=1, start_steps=8, steps=32),),
 )
 ATTACKERS = (0, 2, 4)
 WEIGHTS = (0.2, 5.0)
