@@ -6,8 +6,9 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 # In a process of their own: after the engines' libraries, an interrupted training crashed in one run.
 LEARNING := tests/evaluation/ tests/playground/ tests/training/
+SERVING  := tests/deploy/ tests/e2e/ tests/gateway/ tests/policies/ tests/serving/
 
-.PHONY: help setup demo test lint types unit evaluation benchmark load docs stubs clean
+.PHONY: help setup demo test lint types unit unit-serving unit-others unit-learning evaluation benchmark load docs stubs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -33,8 +34,15 @@ lint: $(READY)  ## ruff
 types: $(READY)  ## mypy, strict in our packages
 	$(VENV)/bin/mypy
 
-unit: $(READY)  ## pytest, those against a real tritonserver included
-	$(PY) -m pytest $(filter-out $(LEARNING),$(wildcard tests/*/)) tests/test_namespace.py
+unit: unit-serving unit-others unit-learning  ## pytest, those against a real tritonserver included
+
+unit-serving: $(READY)
+	$(PY) -m pytest $(SERVING)
+
+unit-others: $(READY)
+	$(PY) -m pytest $(filter-out $(LEARNING) $(SERVING),$(wildcard tests/*/)) tests/test_namespace.py
+
+unit-learning: $(READY)
 	$(PY) -m pytest $(LEARNING)
 
 evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/results.md
