@@ -23,9 +23,10 @@ def split_transposes(model: ir.Model) -> int:
     """Write the slow transposes as fast ones; returns how many were rewritten.
 
     `CHANNELS_LAST` exchanges two axes, C and H * W. `INTO_PIXELS` and `OUT_OF_PIXELS` become such
-    an exchange and a move of whole rows of C.
+    an exchange and a move of whole rows of C. Frames in UINT8 stay as they are: TensorRT takes them
+    only at the graph's end, to where their cast can change places with one transpose alone.
     """
-    found = [node for node in model.graph if permutation(node) in _REWRITES]
+    found = [node for node in model.graph if permutation(node) in _REWRITES and not _frames(node)]
     for node in found:
         source, output, perm = node.inputs[0], node.outputs[0], permutation(node)
         assert source is not None
@@ -36,6 +37,11 @@ def split_transposes(model: ir.Model) -> int:
         output.replace_all_uses_with(moved, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
     return len(found)
+
+
+def _frames(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    return source is not None and source.dtype == ir.DataType.UINT8
 
 
 def permutation(node: ir.Node) -> tuple[int, ...]:
