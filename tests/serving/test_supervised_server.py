@@ -131,7 +131,8 @@ def test_a_killed_model_process_is_replaced_under_load(serving, model):
     wait_for_a_clip(running.settings.grpc_url)
     stubs = live_stubs(running.guard())
     errors = callers.stop()
-    assert errors, "what was in the dead process is lost"
+    if model != "text_encoder_family":  # an encoding is so short that none may have been in it
+        assert errors, "what was in the dead process is lost"
     assert sorted(stubs.values()) == sorted(others.values())
     assert others.keys() - stubs.keys() == {killed}, "no other process was touched"
     (incident,) = last(running.repository, 9)
