@@ -183,6 +183,7 @@ def test_the_page_shows_a_clip(before):
 
 def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, client, triton):
     assert readiness(before) == 200
+    client.generate("a cat", num_inference_steps=2)  # measured: silence is noticed after 10 s
     victim = stub_of("text_to_video", triton)  # looked for before: the clip is soon over
     events = client.stream("a cat", num_inference_steps=12)
     next(events)
