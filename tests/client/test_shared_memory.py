@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,7 +72,12 @@ def memory():
 def nothing_is_left():
     """Every test leaves /dev/shm as it was."""
     yield
-    assert [path.name for path in shared_memory.FOLDER.glob(f"{PREFIX}-*")] == []
+    assert files_of(os.getpid()) == []
+
+
+def files_of(pid):
+    """What one process has in /dev/shm; other clients may be at work beside it."""
+    return [path.name for path in shared_memory.FOLDER.glob(f"{PREFIX}-*-{pid}-*")]
 
 
 def test_a_region_has_no_file_once_it_is_registered(registry, memory):
@@ -252,7 +256,7 @@ def test_through_triton_a_killed_client_leaves_no_file_and_the_next_one_clears_u
         assert process.stdout.readline().startswith("Progress")
         assert registered(triton)
         process.kill()
-    assert list(Path("/dev/shm").glob(f"{PREFIX}-*")) == []
+    assert files_of(process.pid) == []
     while registered(triton):  # as soon as Triton has noticed that nobody reads the clip
         sharing._peer.shared_memory._asked = False
         sharing.generate("a cat", **SIZE)
