@@ -22,6 +22,7 @@ PAGE = "composition.md"
 RECORD = "composition.json"
 PLOT = "interference.svg"
 WORST_PAIRS = 10
+TITLES: dict[Media, str] = {"image": "Images", "video": "Clips"}
 WHAT_WAYS_ARE = {
     "refit": "the edits fitted together to their stored evidence",
     "product": "one edit after the other",
@@ -70,8 +71,10 @@ def page(composition: Composition) -> str:
         "",
         *_ways(composition),
         "",
-        *_policies(composition),
+        "In brackets: Wilson's 95 % intervals. What is kept, and its interval, is in units of the "
+        "base's share for the same prompts; a policy's own concepts are no siblings.",
         "",
+        *_by_media(composition),
         *_matrix(composition.interference),
         "",
     ]
@@ -114,24 +117,28 @@ def _ways(composition: Composition) -> list[str]:
     return [f"- `{way}`: {WHAT_WAYS_ARE[way]}" for way in ways]
 
 
-def _policies(composition: Composition) -> list[str]:
-    asked = "clips" if _media(composition.policies[0]) == "video" else "images"
+def _by_media(composition: Composition) -> list[str]:
+    lines: list[str] = []
+    for media in dict.fromkeys(_media(one) for one in composition.policies):
+        of_it = [one for one in composition.policies if _media(one) == media]
+        lines += [f"## {TITLES[media]}", "", *_policies(of_it), ""]
+    return lines
+
+
+def _policies(policies: Sequence[Composed]) -> list[str]:
     titles = [
         "policy",
         "way",
-        f"base sees, {asked}",
-        f"still seen, {asked}, any frame",
+        "base sees",
+        "still seen, any frame",
         "siblings kept",
         "others kept",
         "motion ratio",
         "seconds to compose",
     ]
-    members = {one.policy: ", ".join(one.concepts) for one in composition.policies}
+    members = {one.policy: ", ".join(one.concepts) for one in policies}
     return [
-        *figures.table(titles, [_policy_row(one) for one in composition.policies]),
-        "",
-        "In brackets: Wilson's 95 % intervals. What is kept, and its interval, is in units of the "
-        "base's share for the same prompts; a policy's own concepts are no siblings.",
+        *figures.table(titles, [_policy_row(one) for one in policies]),
         "",
         *(f"- {policy}: {names}" for policy, names in members.items()),
     ]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, tenants, wait_until
+from unsee.serving.gateway import videos as gateway_videos
 from unsee.serving.gateway.refusal import Refusal
 from unsee.serving.gateway.settings import Settings
 from unsee.serving.gateway.video_request import read_form, read_json
@@ -268,6 +269,16 @@ def test_a_fault_later_is_a_failed_video(served, videos):
     assert (video.status, video.error.code) == ("failed", "server_error")
     assert video.error.message == "the server failed; its log says why"
     assert video.completed_at is None
+
+
+def test_a_fault_of_the_gateway_itself_is_a_failed_video(served, videos, monkeypatch):
+    def full_disk(*_):
+        raise OSError("No space left on device: /tmp/secret")
+
+    monkeypatch.setattr(gateway_videos, "_mp4", full_disk)
+    video = videos.create_and_poll(prompt="a cat", model="family", poll_interval_ms=20)
+    assert (video.status, video.error.code) == ("failed", "server_error")
+    assert "secret" not in video.error.message
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from fakes import write_tiny_base
 from playground import ablation, composed_policies
-from playground.composed_policies import WAYS, ConceptSet, composed_encoder, delta_of, plan_of
+from playground.composed_policies import WAYS, ConceptSet, composed_encoder, delta_of
 from playground.interference import interference
 from playground.own_unlearning import chosen
 from unsee.evaluation.evaluate import Plan
-from unsee.evaluation.report import Report
+from unsee.evaluation.report import Media, Report
 from unsee.evaluation.target import EvaluationTarget
 from unsee.training.base import Base, UnlearnDefaults, load_base
 from unsee.training.delta import Delta
@@ -86,9 +86,11 @@ def test_the_pages_grow_with_every_way(
 ) -> None:
     monkeypatch.setattr(composed_policies, "UNLEARNABLE", CONCEPTS)
     sets = [ConceptSet("2-concepts", CONCEPTS)]
-    composed_policies.run(sets, plan_of("video"), tmp_path, tmp_path / "docs", Console(quiet=True))
+    asked: dict[Media, list[ConceptSet]] = {"image": sets, "video": sets}
+    composed_policies.run(asked, tmp_path, tmp_path / "docs", Console(quiet=True))
     record = json.loads((tmp_path / "docs" / "composition.json").read_text())
-    assert [one["way"] for one in record["policies"]] == list(WAYS)
+    ways = [one["way"] for one in record["policies"]]
+    assert ways == [*WAYS, *(way for way in WAYS if way != "refit")]
     assert record["interference"]["concepts"] == ["Blimbo", "car"]
 
 

@@ -81,6 +81,7 @@ def test_the_page_has_a_row_per_way_and_the_worst_pairs(composition: Composition
     assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in text
     assert "| 75.0 % [30.1, 95.4] of 4 | – | 1.10 | 0.25 |" in text
     assert "- 2-concepts: Blimbo, car" in text
+    assert text.count("\n## ") == 2, "one for the media, one for the interference"
     assert "forgetting Zorpik moves what names Blimbo by 30.0 %" in text
     assert "an edit moves 0.90 (0.80 to 1.00)" in text
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 from unsee.client.clip import Clip
-from unsee.client.errors import UnseeError
 from unsee.serving.gateway.core import Deadline, Gateway
 from unsee.serving.gateway.refusal import Refusal, gateway_failed
 from unsee.serving.gateway.request import ClipRequest
@@ -147,8 +146,8 @@ class Videos:
             self._keep(video, content)
         except Refusal as refusal:
             video.state, video.error = "failed", refusal
-        except UnseeError:
-            LOGGER.exception("the video %s could not be written", video.id)
+        except Exception:
+            LOGGER.exception("the video %s could not be made", video.id)
             video.state, video.error = "failed", gateway_failed()
         finally:
             self._end(video)
