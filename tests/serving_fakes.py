@@ -222,7 +222,7 @@ def _write_model(
     if name.startswith("text_encoder_"):
         config.version_policy.all.SetInParent()
     else:
-        config.dynamic_batching.max_queue_delay_microseconds = 500
+        config.dynamic_batching.SetInParent()
     (folder / name / "config.pbtxt").write_text(text_format.MessageToString(config))
     return digest
 

@@ -19,6 +19,8 @@ from unsee.client.wire import build_request
 from unsee.serving.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
+STEPS = 50
+"""More than are computed before anybody has left."""
 
 
 @pytest.fixture(scope="module")
@@ -148,24 +150,24 @@ def test_bad_requests_disturb_no_others(client):
 
 def test_leaving_the_stream_stops_the_work_within_a_step(client, operator):
     before = settled_unet_rows(operator)
-    stream = client.stream("a cat", policy="base", num_inference_steps=12)
+    stream = client.stream("a cat", policy="base", num_inference_steps=STEPS)
     next(stream)
     stream.close()
-    assert settled_unet_rows(operator) - before < 2 * 12
+    assert settled_unet_rows(operator) - before < 2 * STEPS
 
 
 def test_closing_the_channel_stops_the_work_within_a_step(server, operator):
     before = settled_unet_rows(operator)
     client = Client(server.settings.grpc_url)
-    stream = client.stream("a cat", policy="base", num_inference_steps=12)
+    stream = client.stream("a cat", policy="base", num_inference_steps=STEPS)
     next(stream)
     client.close()
-    assert settled_unet_rows(operator) - before < 2 * 12
+    assert settled_unet_rows(operator) - before < 2 * STEPS
 
 
 def test_a_deadline_stops_the_work(server, operator):
     before = settled_unet_rows(operator)
-    request = build_request({"prompt": "a cat", "policy": "base", "num_inference_steps": 12})
+    request = build_request({"prompt": "a cat", "policy": "base", "num_inference_steps": STEPS})
     with grpc.insecure_channel(server.settings.grpc_url) as channel:
         grpc.channel_ready_future(channel).result(60)
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -173,7 +175,7 @@ def test_a_deadline_stops_the_work(server, operator):
         with pytest.raises(grpc.RpcError) as caught:
             list(answers)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert settled_unet_rows(operator) - before < 2 * 12
+    assert settled_unet_rows(operator) - before < 2 * STEPS
 
 
 @pytest.fixture

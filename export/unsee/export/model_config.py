@@ -16,8 +16,6 @@ from unsee.export.graphs import Graph, Sizes, TensorSpec
 
 MODEL_FILE = "model.onnx"
 TEXT_TO_VIDEO = "text_to_video"
-MAX_QUEUE_DELAY_MICROSECONDS = 500
-"""How long a UNet evaluation waits for others to share its batch."""
 
 _STRING, _INT32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
 _OPTIONAL_INPUTS = {
@@ -78,13 +76,14 @@ def text_encoder_config(graph: Graph, model_name: str) -> Any:
 
 
 def video_unet_config(graph: Graph, service: Service = Service()) -> Any:
-    """As `graph_config`; concurrent requests share a batch.
+    """As `graph_config`; requests that wait together share a batch.
 
-    There are no queue policies: with one instance they stall dispatch by up to 500 ms (Triton
-    24.10).
+    None is made to wait for others: that would cost every step of a lone clip, and with several
+    some wait anyway while one is computed. There are no queue policies: with one instance they
+    stall dispatch by up to 500 ms (Triton 24.10).
     """
     config = graph_config(graph, graph.name, service)
-    config.dynamic_batching.max_queue_delay_microseconds = MAX_QUEUE_DELAY_MICROSECONDS
+    config.dynamic_batching.SetInParent()
     return config
 
 

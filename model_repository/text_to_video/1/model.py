@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,14 @@ class TritonPythonModel:
             _parameter(parameters, "max_waiting_requests", MAX_WAITING),
         )
         self._graphs = TritonGraphs()
+        self._courier = ThreadPoolExecutor(1, "progress")
 
     async def execute(self, requests: Sequence[Any]) -> None:
         """Answer each request through its own stream."""
         await asyncio.gather(*(self._answer(request) for request in requests))
 
     async def _answer(self, request: Any) -> None:
-        stream = Stream(request.get_response_sender())
+        stream = Stream(request.get_response_sender(), self._courier)
         try:
             parsed = self._parsed(request)  # what is wrong is refused without waiting
             async with self._admission.place(stream.check_cancelled):
@@ -100,10 +102,16 @@ class TritonPythonModel:
 
 
 class Stream:
-    """One client's stream of responses; it ends exactly once."""
+    """One client's stream of responses; it ends exactly once.
 
-    def __init__(self, sender: Any) -> None:
+    Sending waits until Triton has taken the response, so `courier` sends the progress while the
+    next step is computed.
+    """
+
+    def __init__(self, sender: Any, courier: ThreadPoolExecutor) -> None:
         self._sender = sender
+        self._courier = courier
+        self._underway: Future[None] | None = None
 
     def check_cancelled(self) -> None:
         """Raises Refusal (CANCELLED) when the client has cancelled or gone."""
@@ -113,8 +121,10 @@ class Stream:
     def progress(self, step: int, num_inference_steps: int) -> None:
         """Tell the client that `step` UNet evaluations are done; raises Refusal if it has left."""
         self.check_cancelled()
+        self._arrived()
         event = {"type": "progress", "step": step, "num_inference_steps": num_inference_steps}
-        self._sender.send(pb_utils.InferenceResponse([_event_tensor(event)]))
+        response = pb_utils.InferenceResponse([_event_tensor(event)])
+        self._underway = self._courier.submit(self._sender.send, response)
 
     def finish(self, event: dict[str, Any], frames: Array) -> None:
         """Send the last response: the event and frames UINT8 [F, H, W, 3]."""
@@ -131,7 +141,17 @@ class Stream:
         error = pb_utils.TritonError(text, code)
         self._end(pb_utils.InferenceResponse(error=error))
 
+    def _arrived(self) -> None:
+        """Wait for the response that is being sent; raises what sending it raised."""
+        underway, self._underway = self._underway, None
+        if underway is not None:
+            underway.result()
+
     def _end(self, response: Any) -> None:
+        try:
+            self._arrived()
+        except Exception:
+            LOGGER.exception("a stream's progress cannot be sent")
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         try:
             self._sender.send(response, flags=final)
