@@ -21,7 +21,7 @@ from onnx_ir import passes
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
-from unsee.export import rewrites, slices, transposes
+from unsee.export import prompt_attention, rewrites, slices, transposes
 from unsee.export.graphs import Graph
 from unsee.export.lowerings import TRANSLATIONS
 
@@ -95,6 +95,7 @@ def _simplify(model: onnx_ir.Model, usual_tokens: float) -> None:
     optimizer.fold_constants(model, onnx_shape_inference=True)
     rewrites.split_gates(model)
     rewrites.drop_divisions_by_one(model)
+    prompt_attention.fold_frames(model)
     common.RemoveUnusedNodesPass()(model)
     slices.slice_pixels(model, usual_tokens)
     transposes.split_transposes(model)
