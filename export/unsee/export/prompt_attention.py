@@ -84,8 +84,9 @@ def _attention(product: ir.Node) -> _Attention | None:
 
 
 def _fold(graph: ir.Graph, prompt: ir.Value, attention: _Attention) -> None:
-    asked, width = attention.queries.inputs[0], _dims(attention.end.outputs[0])[-1]
+    asked, mixed = attention.queries.inputs[0], attention.end.inputs[0]
     assert asked is not None
+    assert mixed is not None
     for node in attention.between:
         for value in node.outputs:
             value.shape = None  # it was noted of the frames apart
@@ -99,7 +100,8 @@ def _fold(graph: ir.Graph, prompt: ir.Value, attention: _Attention) -> None:
     together = new.reshape(asked, new.dim(prompt, 0), -1, *_heads(attention.queries))
     _replace(graph, attention.queries, together)
     new = NewNodes(graph, before=attention.end)
-    apart = new.reshape(attention.end.inputs[0], new.dim(asked, 0), new.dim(asked, 1), int(width))
+    width = int(_dims(attention.end.outputs[0])[-1])
+    apart = new.reshape(mixed, new.dim(asked, 0), new.dim(asked, 1), width)
     apart.shape = attention.end.outputs[0].shape
     _replace(graph, attention.end, apart)
 
