@@ -105,10 +105,9 @@ def engines(
         records[size] = measure(plan)
         if not as_json:
             print_table(records[size])
-    if write:
-        for size, record in records.items():
-            write_page(f"engines-{size}", record)
-        _say(f"written to {DOCS_DIR}")
+        if write:
+            write_page(f"engines-{size}", records[size])
+            _say(f"written to {DOCS_DIR}")
     if as_json:
         click.echo(json.dumps(records, indent=2))
 

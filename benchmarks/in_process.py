@@ -27,7 +27,12 @@ CHOSEN_GRAPHS = ("video_unet", "vae_decoder")
 
 
 class InProcess:
-    """Makes clips of an exported base with `graphs`, functions of their inputs by name."""
+    """Makes clips of an exported base with `graphs`, functions of their inputs by name.
+
+    `stage_seconds` is what each stage of the latest clip took, as records of clips have it.
+    """
+
+    stage_seconds: Mapping[str, float]
 
     def __init__(self, repository_dir: Path, graphs: Mapping[str, Runnable]) -> None:
         make_importable()
@@ -60,8 +65,10 @@ class InProcess:
         input_ids = self._tokenizer.encode(negative_prompt="", prompt=request.prompt)
         table = self._tables.table(request.scheduler, request.num_inference_steps)
         plan = Plan(request, encoder, input_ids, table)
-        frames: Array = asyncio.run(generate(plan, self, self._base, lambda step: None))[0]
-        return frames
+        clip: Array
+        clip, record = asyncio.run(generate(plan, self, self._base, lambda step: None))
+        self.stage_seconds = record["seconds"]
+        return clip
 
     async def text_encoder(self, encoder: Any, input_ids: Array) -> Array:
         return self._graphs["text_encoder"](input_ids=input_ids)

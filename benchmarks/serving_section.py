@@ -19,6 +19,13 @@ loop with the same graphs in one process, in the engines that the export chose. 
 bytes, or the command fails.
 """
 
+_STEPS = """\
+Where the difference arises: the mean of a step, by the graph's own clock and Triton's. The rest is
+the sampler's arithmetic and, through Triton, the way to the other model and back, from process to
+process. It does not depend on what the graph computes, so the smaller the model and the fewer its
+tokens, the more it weighs.
+"""
+
 _IMAGE = """\
 ## What a server needs
 
@@ -32,15 +39,38 @@ without.
 
 def overhead_part(record: Record) -> str:
     """What Triton costs."""
-    engines = ", ".join(f"{name} in {engine}" for name, engine in record["engines"].items())
-    pairs = record["ratio"]
-    rows = [
-        ["in one process, s", seconds(record["seconds_in_process"])],
-        ["through Triton, s", seconds(record["seconds_through_triton"])],
-        ["ratio, pair by pair", f"{pairs['median']:.3f} ({quartiles(pairs, 3)})"],
+    runs = record["runs"]
+    heads = (
+        "base, video UNet's engine",
+        "threads",
+        "in one process, s",
+        "through Triton, s",
+        "ratio, pair by pair",
+    )
+    clips = [
+        [
+            f"{run['base']}, {run['engines']['video_unet']}",
+            str(run["threads"]),
+            seconds(run["seconds_in_process"]),
+            seconds(run["seconds_through_triton"]),
+            f"{run['ratio']['median']:.3f} ({quartiles(run['ratio'], 3)})",
+        ]
+        for run in runs
     ]
-    heads = ("clip", f"median (quartiles) of {record['pairs']} pairs")
-    return f"{_OVERHEAD}\n{machine(record)} {engines}.\n\n{table(heads, rows)}"
+    step_heads = ("base", "threads", "a step, ms", "computes", "waits, copies", "the rest")
+    steps = [
+        [run["base"], str(run["threads"]), where]
+        + [f"{1000 * run[key][part]:.1f}" for part in ("computes", "waits", "rest")]
+        for run in runs
+        for where, key in (
+            ("in one process", "step_in_process"),
+            ("through Triton", "step_through_triton"),
+        )
+    ]
+    return (
+        f"{_OVERHEAD}\n{machine(record, with_threads=False)} Medians (quartiles) of "
+        f"{record['pairs']} pairs.\n\n{table(heads, clips)}\n{_STEPS}\n{table(step_heads, steps)}"
+    )
 
 
 def image_part(record: Record) -> str:
