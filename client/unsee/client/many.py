@@ -15,6 +15,9 @@ from unsee.client.clip import Clip
 from unsee.client.driving import Drive
 from unsee.client.errors import InputError, UnseeError
 
+NOTICE_S = 0.2
+"""A Ctrl-C just before a wait begins does not end it; it is noticed when the wait is over."""
+
 Asked = TypeVar("Asked")
 Outcome = tuple[int, Clip | UnseeError]
 """The index of a request, and what came of it."""
@@ -31,22 +34,24 @@ def in_threads(
     An exception that is no `UnseeError` (a callback's, or of reading `requests`) ends it all.
     """
     numbered = enumerate(requests)
-    in_flight: dict[Future[Clip], tuple[int, Drive]] = {}
+    in_flight: dict[Future[Clip], int] = {}
+    drives: dict[int, Drive] = {}
     with ThreadPoolExecutor(max_in_flight, thread_name_prefix="unsee-clip") as pool:
         try:
             done: set[Future[Clip]] = set()
             while True:
-                finished = [(in_flight.pop(future)[0], future) for future in done]
+                finished = [(in_flight.pop(future), future) for future in done]
                 for index, asked in islice(numbered, max_in_flight - len(in_flight)):
-                    drive = new_drive()
-                    in_flight[pool.submit(make, index, asked, drive)] = (index, drive)
+                    drives[index] = new_drive()  # before it starts: Ctrl-C may come in between
+                    in_flight[pool.submit(make, index, asked, drives[index])] = index
                 for index, future in finished:
+                    del drives[index]
                     yield index, _outcome(future)
                 if not in_flight:
                     return
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                done, _ = wait(in_flight, NOTICE_S, FIRST_COMPLETED)
         finally:
-            for _, drive in in_flight.values():
+            for drive in drives.values():
                 drive.cancel()
 
 
