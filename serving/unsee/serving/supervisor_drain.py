@@ -18,6 +18,8 @@ from unsee.serving.triton import TritonServer
 
 POLL_S = 0.1
 QUIET_S = 2.0
+SETTLE_S = 0.25
+"""From a stream's end in Triton to its client's having it: milliseconds, generously."""
 
 
 def drain(server: TritonServer, timeout_s: float) -> bool:
@@ -39,6 +41,7 @@ def drain(server: TritonServer, timeout_s: float) -> bool:
                 models.unload(MODEL)
                 refused = True
             if not models.holds(MODEL) or quiet.seconds() > QUIET_S:
+                time.sleep(SETTLE_S)
                 return True
         except ServerUnreachable:
             return True
