@@ -56,7 +56,7 @@ def test_requests_are_waited_for_between_the_pointer_and_the_unloading(
 
 def test_a_server_too_busy_keeps_the_revision_loaded_until_the_next_call(repository, triton):
     triton.busy = 10**6
-    with pytest.raises(ServerError, match=r"took no request in 0\.2 s.*it is busy"):
+    with pytest.raises(ServerError, match=r"took no request in 0\.2 s"):
         retire(repository, "family", 1, triton.url, timeout_s=0.2)
     assert triton.versions("family") == {1, 2}
     with pytest.raises(InputError, match="was retired"):
