@@ -7,7 +7,6 @@ and further policies are the same graph with other numbers there. Knows no runti
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 from onnx import numpy_helper
-from onnx.external_data_helper import set_external_data
+
+from unsee.export.shared_weights import SMALL_BYTES, SharedWith, save_beside
 
 GRAPH = "model.onnx"
-PAGE_BYTES = 4096
-SMALL_BYTES = 1024
-"""Smaller tensors stay in the graph: shapes are inferred from some of them."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,15 @@ class Graphs:
     """Files of the policies' encoders.
 
     Args:
-        whole: as `unsee publish` writes them.
-        split: the same with weights beside the graph; those of the base are one file on the disk.
-        frozen: the base's tensors as .npy files by name.
+        whole: one file each.
+        linked: as `unsee publish` writes them, the base's weights beside the graph by a link.
+        frozen: the tensors that do not differ between policies, as .npy files by name.
         trunk: the part of the graph that all policies share.
         heads: what of each policy's graph comes after the trunk.
     """
 
     whole: tuple[Path, ...]
-    split: tuple[Path, ...]
+    linked: tuple[Path, ...]
     frozen: dict[str, Path]
     trunk: Path
     heads: tuple[Path, ...]
@@ -48,37 +46,42 @@ class Graphs:
 def write_graphs(text_encoder: Any, tokens: int, count: int, folder: Path) -> Graphs:
     """Write the graphs of `count` policies of a `CLIPTextModel` into `folder`."""
     whole = [folder / "whole" / str(number) / GRAPH for number in range(1, count + 1)]
-    for number, file in enumerate(whole[:2]):
+    base = folder / "base" / GRAPH
+    for number, file in enumerate((*whole[:2], base)):
         file.parent.mkdir(parents=True)
-        _export(text_encoder, tokens, number, file)
+        _export(text_encoder, tokens, None if file == base else number, file)
     models = [onnx.load(file) for file in whole[:2]]
     own = _different(*models)
     tensors = {t.name: t for t in models[0].graph.initializer}
     frozen = _write_frozen([t for name, t in tensors.items() if name not in own], folder / "frozen")
     trunk_names = _without(models[0], own)
-    split, heads = [], []
+    linked, heads = [], []
     for number, file in enumerate(whole):
         model = _with_other_numbers(models[min(number, 1)], own, number)
         if number > 1:
             file.parent.mkdir(parents=True)
             onnx.save(model, file)
-        split.append(_write_split(model, own, folder, number + 1))
+        linked.append(_write_linked(model, base, folder / "linked" / str(number + 1)))
         heads.append(_write_part(model, trunk_names, folder / "head" / str(number + 1), head=True))
     trunk = _write_part(models[0], trunk_names, folder / "trunk", head=False)
     sizes = {name: len(tensor.raw_data) for name, tensor in tensors.items()}
     own_bytes = sum(sizes[name] for name in own)
     return Graphs(
-        tuple(whole), tuple(split), frozen, trunk, tuple(heads), own_bytes, sum(sizes.values())
+        tuple(whole), tuple(linked), frozen, trunk, tuple(heads), own_bytes, sum(sizes.values())
     )
 
 
-def _export(text_encoder: Any, tokens: int, seed: int, file: Path) -> None:
+def _export(text_encoder: Any, tokens: int, seed: int | None, file: Path) -> None:
+    """The policy of that number, or the base itself."""
     import torch
 
     from unsee.export.graphs import TextEncoderGraph
     from unsee.export.onnx_export import export_onnx
     from unsee.training.edit import with_edit
 
+    if seed is None:
+        export_onnx(TextEncoderGraph.of(text_encoder, tokens), text_encoder, file, save_beside)
+        return
     size = text_encoder.config.hidden_size
     chance = torch.Generator().manual_seed(seed)
     matrix = torch.eye(size, dtype=torch.float64)
@@ -123,28 +126,9 @@ def _write_frozen(tensors: Iterable[Any], folder: Path) -> dict[str, Path]:
     return files
 
 
-def _write_split(model: Any, own: Iterable[str], folder: Path, number: int) -> Path:
-    """The graph with its weights in two files, that of the base a link to the one first written."""
-    place, shared = folder / "split" / str(number), folder / "split" / "frozen.data"
+def _write_linked(model: Any, base: Path, place: Path) -> Path:
     place.mkdir(parents=True)
-    parts = onnx.ModelProto()
-    parts.CopyFrom(model)
-    mine = bytearray()
-    base = bytearray()
-    for tensor in parts.graph.initializer:
-        if len(tensor.raw_data) < SMALL_BYTES:
-            continue
-        data, name = (mine, "own.data") if tensor.name in own else (base, shared.name)
-        data.extend(bytes(-len(data) % PAGE_BYTES))
-        set_external_data(tensor, name, len(data), len(tensor.raw_data))
-        data.extend(tensor.raw_data)
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-    if not shared.exists():
-        shared.write_bytes(base)
-    os.link(shared, place / shared.name)
-    (place / "own.data").write_bytes(mine)
-    onnx.save(parts, place / GRAPH)
+    SharedWith(base).save(onnx_ir.from_proto(model), place / GRAPH)
     return place / GRAPH
 
 

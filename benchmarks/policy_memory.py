@@ -64,18 +64,18 @@ class Fleet:
 
 
 class Whole(Fleet):
-    """A process and a whole graph for each policy, as it is published and served."""
+    """A process and a whole graph for each policy."""
 
     def open(self, number: int) -> float:
         seconds: float = self.started(True).call("open", self.graphs.whole[number])
         return seconds
 
 
-class Mapped(Fleet):
-    """The same, the base's tensors in one file that all processes map, used as they lie there."""
+class Linked(Fleet):
+    """As policies are published and served: the base's weights are a file that all map."""
 
     def open(self, number: int) -> float:
-        seconds: float = self.started(False).call("open", self.graphs.split[number])
+        seconds: float = self.started(False).call("open", self.graphs.linked[number])
         return seconds
 
 
@@ -85,7 +85,7 @@ class Shared(Fleet):
     def open(self, number: int) -> float:
         if not self.processes:
             self.started(False, self.graphs.frozen)
-        seconds: float = self.processes[0].call("open", self.graphs.split[number])
+        seconds: float = self.processes[0].call("open", self.graphs.linked[number])
         return seconds
 
     def encode(self, number: int, ids: Any) -> Any:
@@ -116,7 +116,7 @@ class Trunk(Fleet):
 
 WAYS: dict[str, type[Fleet]] = {
     "whole": Whole,
-    "mapped": Mapped,
+    "linked": Linked,
     "shared": Shared,
     "trunk": Trunk,
 }
@@ -178,12 +178,13 @@ def _encoder(name: str, graphs: Graphs, tokens: int) -> Figures:
         "empty_process": _empty_process(graphs),
         "all_bytes": graphs.all_bytes,
         "own_bytes": graphs.own_bytes,
+        "linked_bytes": graphs.linked[0].stat().st_size,
         "ways": ways,
     }
 
 
 def _way(fleet_of: type[Fleet], graphs: Graphs, check: Callable[[Fleet], None]) -> Figures:
-    figures: Figures = {"pss": [], "uss": [], "load_s": []}
+    figures: Figures = {"pss": [], "load_s": []}
     before = _memory()
     with ExitStack() as stack:
         fleet = fleet_of(stack, graphs)
@@ -191,8 +192,7 @@ def _way(fleet_of: type[Fleet], graphs: Graphs, check: Callable[[Fleet], None]) 
             figures["load_s"].append(fleet.open(number))
             if number + 1 in COUNTS:
                 check(fleet)
-                for held, kind in zip(_memory(), ("pss", "uss"), strict=True):
-                    figures[kind].append(held - before[kind == "uss"])
+                figures["pss"].append(_memory() - before)
         figures["encode_s"] = fleet.seconds()
     return figures
 
@@ -202,9 +202,9 @@ def _empty_process(graphs: Graphs) -> int:
     with ExitStack() as stack:
         fleet = Fleet(stack, graphs)
         fleet.started(True)
-        before = _memory()[0]
+        before = _memory()
         fleet.started(True)
-        return _memory()[0] - before
+        return _memory() - before
 
 
 def _compare(fleet: Fleet, ids: Any, expected: list[Any]) -> None:
@@ -220,9 +220,9 @@ def _embeddings(outputs: Mapping[str, Any]) -> Any:
     return outputs["last_hidden_state"]
 
 
-def _memory() -> tuple[int, int]:
-    """Bytes of the processes below this one: with shared pages split between them, and without."""
-    pss = uss = 0
+def _memory() -> int:
+    """Bytes of the processes below this one, shared pages split between them."""
+    pss = 0
     for pid in descendants(os.getpid()):
         try:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
@@ -230,8 +230,7 @@ def _memory() -> tuple[int, int]:
             continue
         sizes = {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[1:]}
         pss += 1024 * sizes["Pss:"]
-        uss += 1024 * (sizes["Private_Clean:"] + sizes["Private_Dirty:"])
-    return pss, uss
+    return pss
 
 
 if __name__ == "__main__":

@@ -21,37 +21,45 @@ What one more policy costs a server. The policies are the base's encoder with th
 the anchored mode ([method.md](method.md)), served in ONNX Runtime on one thread by processes as
 Triton's stubs are:
 
-- **whole**: a process and a complete `model.onnx` each, as `unsee publish` writes and Triton loads;
-- **mapped**: the same, but the base's tensors lie in one file that all versions link to, and
-  prepacking is off, so that the processes use the mapped file itself;
+- **whole**: a process and a complete `model.onnx` each;
+- **linked**: as `unsee publish` writes and `unsee serve` loads them. The base's encoder has its
+  weights beside the graph, in `model.onnx.data`; a policy's version folder has a hard link to that
+  file and in `model.onnx` only the weights that the base has not. Prepacking is off
+  (`session.disable_prepacking`), so that all processes use the mapped file itself;
 - **shared**: one process, whose sessions share the base's tensors
   (`SessionOptions.add_initializer`), without prepacking, which would copy them;
 - **trunk**: the graph is cut where the policy's own tensors begin. One process has what is below,
   a small one for each policy the rest.
 
 All ways give the same embeddings, or the command fails. Memory is the kernel's proportional set
-size of all processes together, in which shared pages count once; in brackets what the processes
-hold alone. Loading includes the first encoding, encoding is of two prompts; both depend on what
-else the machine does, memory does not.
+size of all processes together, in which shared pages count once. Loading includes the first
+encoding, encoding is of two prompts; both depend on what else the machine does, memory does not.
 """
 
 _DECISION = """\
 ## What is chosen, and why
 
-Policies stay **whole** graphs. Any base, any method and both servers work alike then: a delta of
-the paper's mode may change every layer, NVIDIA's backend reads the same files, a revision is one
-folder with one digest, and a policy cannot break another one. Where that is too much memory:
+Policies are **linked**. A version folder is still whole: whatever reads ONNX with weights beside it
+can load it, its digest covers both files, any delta can be published (weights that a method has
+changed are in `model.onnx`), and a policy does not depend on another one's being loaded. Publishing
+writes little, and loading reads what others have loaded already. What it costs:
 
-- Retire revisions that nobody needs; each eligible one is loaded.
-- Policies of the anchored mode differ from the base in one matrix and its bias; all below is the
-  same for all, and so is what it computes. **trunk** uses that. It would need `unsee publish` to
-  write the cut graph (the trunk once per base, as a model of its own), `text_to_video` to call two
-  models, the probe and the digests of a revision to cover both, and the whole graph as before for
-  all other deltas. Not built.
-- **mapped** needs a second file beside the graph and one option of the backend
-  (`session.disable_prepacking`). But links do not outlive a copy to another disk, as a follower
-  makes one; there each version would lie in memory by itself again. Not built.
-- **shared** does not fit Triton's Python backend, which has a process for each version of a model.
+- Without prepacking a matrix product is slower (last column); an encoder is asked once for a clip.
+- Who changes the shared file in place changes all that serve from it. It is read-only, and every
+  check of a revision reads it; `unsee export` and `unsee publish` only ever replace it.
+- Hard links do not outlive a copy to another disk; a replica that follows a store links its copies
+  again. On a file system without hard links each version has a copy, and memory is as with
+  **whole**.
+- `onnx.load` refuses files with several links; `onnx.load(file, load_external_data=False)` and
+  every runtime read them, and so does `onnx.load` in a copy of the folder.
+- NVIDIA's ONNX Runtime backend has no parameter for prepacking and may hold copies of its own; on
+  a GPU each version's weights lie in the GPU's memory. **trunk** would help there: it would need a
+  model of its own for what is below, `text_to_video` to call two models, and whole graphs beside it
+  for deltas that change other layers. Not built.
+
+**shared** needs the least, but does not fit Triton's Python backend, which has a process for each
+version of a model: the process alone is most of what a small policy costs. Retire revisions that
+nobody needs; each eligible one is loaded.
 """
 
 
@@ -76,8 +84,9 @@ def _part(name: str, encoder: Record, counts: tuple[int, ...]) -> str:
     title = {"playground": "The playground's encoder", "clip-l": "CLIP ViT-L/14's text encoder"}
     sizes = (
         f"{encoder['all_bytes'] / MEGA:.0f} MB of weights with the appended layer, "
-        f"{encoder['own_bytes'] / MEGA:.2f} MB of them the policy's own. A process without a graph "
-        f"holds {encoder['empty_process'] / MIB:.0f} MiB."
+        f"{encoder['own_bytes'] / MEGA:.2f} MB of them differ from policy to policy. A linked "
+        f"policy takes {encoder['linked_bytes'] / MEGA:.1f} MB of the disk. "
+        f"A process without a graph holds {encoder['empty_process'] / MIB:.0f} MiB."
     )
     heads = [
         "MiB with so many policies",
@@ -91,14 +100,11 @@ def _part(name: str, encoder: Record, counts: tuple[int, ...]) -> str:
 
 
 def _row(way: str, figures: Record, counts: tuple[int, ...]) -> list[str]:
-    def further(kind: str) -> float:
-        held = figures[kind]
-        return (held[-1] - held[0]) / (counts[-1] - counts[0]) / MIB
-
+    held = figures["pss"]
+    further = (held[-1] - held[0]) / (counts[-1] - counts[0])
     return [
         way,
-        *(f"{held / MIB:.0f}" for held in figures["pss"]),
-        f"{further('pss'):.0f} ({further('uss'):.0f})",
+        *(f"{size / MIB:.0f}" for size in (*held, further)),
         f"{_median(figures['load_s'][1:]):.2f}",
         f"{1000 * figures['encode_s']:.0f}",
     ]

@@ -123,11 +123,13 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         return {number for model, number in self.loaded if model == f"text_encoder_{policy}"}
 
 
-def fill_revision(version_dir, policy, revision, graph="good"):
-    """Write what the exporter writes, with a graph of a few words."""
+def fill_revision(version_dir, policy, revision, graph="good", weights=b""):
+    """Write what the exporter writes, with a graph of a few words and, if given, weights."""
     data = f"{graph} encoder {revision} of {policy}".encode()
     (version_dir / "model.onnx").write_bytes(data)
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if weights:
+        (version_dir / "model.onnx.data").write_bytes(weights)
+    digest = f"sha256:{hashlib.sha256(data + weights).hexdigest()}"
     record = {"policy": policy, "revision": revision, "encoder_digest": digest, "concepts": []}
     (version_dir / "revision.json").write_text(json.dumps(record))
     (version_dir / "export.json").write_text(json.dumps({"sha256": digest}))

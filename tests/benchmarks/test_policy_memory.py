@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from unsee.export.shared_weights import save_beside
 
 BENCHMARKS_DIR = Path(__file__).parents[2] / "benchmarks"
 SIZE = 32
@@ -45,9 +48,14 @@ def encoder(seed):
 @pytest.fixture
 def graphs(load, monkeypatch, tmp_path):
     policy_graphs = load("policy_graphs")
-    monkeypatch.setattr(
-        policy_graphs, "_export", lambda model, tokens, seed, file: onnx.save(encoder(seed), file)
-    )
+
+    def export(model, tokens, seed, file):
+        if seed is None:
+            save_beside(onnx_ir.from_proto(encoder(9)), file)
+        else:
+            onnx.save(encoder(seed), file)
+
+    monkeypatch.setattr(policy_graphs, "_export", export)
     return policy_graphs.write_graphs(None, 6, 3, tmp_path)
 
 
@@ -65,38 +73,43 @@ def test_every_way_gives_the_embeddings_of_the_whole_graph(load, graphs):
     wanted = [whole.outputs(i, ids)["last_hidden_state"] for i in range(3)]
     assert not np.array_equal(wanted[0], wanted[1])
     assert not np.array_equal(wanted[1], wanted[2])
-    mapped = opened(graphs.split, prepack=False)
-    shared = opened(graphs.split, prepack=False, frozen=graphs.frozen)
+    linked = opened(graphs.linked, prepack=False)
+    shared = opened(graphs.linked, prepack=False, frozen=graphs.frozen)
     between = opened([graphs.trunk]).outputs(0, ids)
     heads = opened(graphs.heads)
     for i in range(3):
-        for found in (mapped.outputs(i, ids), shared.outputs(i, ids), heads.outputs(i, between)):
+        for found in (linked.outputs(i, ids), shared.outputs(i, ids), heads.outputs(i, between)):
             np.testing.assert_allclose(found["last_hidden_state"], wanted[i], rtol=1e-4, atol=1e-4)
 
 
 def test_only_the_policys_own_tensors_are_written_for_each(graphs):
     assert graphs.own_bytes == 4 * SIZE * SIZE
     assert graphs.all_bytes == graphs.own_bytes + 4 * SIZE * SIZE + 4 * 50 * SIZE
-    bases = {(file.parent / "frozen.data").stat().st_ino for file in graphs.split}
-    assert len(bases) == 1
-    assert all(
-        (file.parent / "own.data").stat().st_size == graphs.own_bytes for file in graphs.split
-    )
+    weights = [file.with_name("model.onnx.data") for file in graphs.linked]
+    assert len({file.stat().st_ino for file in weights}) == 1
+    sizes = [file.stat().st_size for file in graphs.linked]
+    assert all(graphs.own_bytes <= size < graphs.own_bytes + 2000 for size in sizes)
 
 
 def test_the_page_has_a_row_for_each_way_and_what_one_more_policy_costs(load, tmp_path):
     mib = 2**20
     ways = {
-        "whole": {"pss": [100 * mib, 800 * mib], "uss": [90 * mib, 790 * mib]},
-        "trunk": {"pss": [120 * mib, 190 * mib], "uss": [110 * mib, 180 * mib]},
+        "whole": {"pss": [100 * mib, 800 * mib]},
+        "trunk": {"pss": [120 * mib, 190 * mib]},
     }
     for figures in ways.values():
         figures |= {"load_s": [2.0, 1.0, 1.0], "encode_s": 0.05}
     machine = {"cpu": "A CPU", "threads": 2, "capabilities": [], "versions": {}}
-    encoder = {"all_bytes": 5e8, "own_bytes": 1e7, "empty_process": 30 * mib, "ways": ways}
+    encoder = {
+        "all_bytes": 5e8,
+        "own_bytes": 1e7,
+        "linked_bytes": 3e7,
+        "empty_process": 30 * mib,
+        "ways": ways,
+    }
     record = {"machine": machine, "counts": [1, 8], "encoders": {"clip-l": encoder}}
     page = load("policy_memory_page").write_memory_page(record, keep=True, docs_dir=tmp_path)
-    assert "| whole | 100 | 800 | 100 (100) | 1.00 | 50 |" in page
-    assert "| trunk | 120 | 190 | 10 (10) | 1.00 | 50 |" in page
+    assert "| whole | 100 | 800 | 100 | 1.00 | 50 |" in page
+    assert "| trunk | 120 | 190 | 10 | 1.00 | 50 |" in page
     assert (tmp_path / "memory.md").read_text() == page
     assert (tmp_path / "performance" / "memory.json").is_file()

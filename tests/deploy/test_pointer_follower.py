@@ -1,5 +1,6 @@
 """One replica beside a store: what it offers, when, and what it does when that goes wrong."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from unsee.serving.pointer_follower import (
     prepare,
 )
 from unsee.serving.pointer_follower_cli import follow
-from unsee.serving.pointer_follower_copies import copies, fetch_revision
+from unsee.serving.pointer_follower_copies import copies, drop_revision, fetch_revision
 
 PATIENCE_S = 20
 
@@ -255,6 +256,36 @@ def test_the_command_follows_until_it_is_told_to_stop(settings):
         time.sleep(0.01)
     process.terminate()
     assert process.wait(PATIENCE_S) == 0
+
+
+def test_weights_that_revisions_have_in_common_are_copied_once(settings, store):
+    weights = {("base", 1): b"one" * 99, ("family", 1): b"one" * 99, ("family", 2): b"two" * 99}
+    for (policy, revision), data in weights.items():
+        version_dir = store / f"text_encoder_{policy}" / str(revision)
+        fill_revision(version_dir, policy, revision, weights=data)
+    prepare(settings)
+
+    def copy(policy, revision):
+        model_dir = settings.repository_dir / f"text_encoder_{policy}"
+        return model_dir / str(revision) / "model.onnx.data"
+
+    assert {key: copy(*key).read_bytes() for key in weights} == weights
+    assert copy("base", 1).samefile(copy("family", 1))
+    assert not copy("base", 1).samefile(copy("family", 2))
+    drop_revision(settings.repository_dir, "base", 1)
+    assert copy("family", 1).read_bytes() == weights["family", 1]
+
+
+def test_without_links_every_copy_has_its_weights(settings, store, monkeypatch):
+    for policy in ("base", "family"):
+        fill_revision(store / f"text_encoder_{policy}" / "1", policy, 1, weights=b"the same")
+
+    def refuse(*arguments):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    prepare(settings)
+    assert copies(settings.repository_dir) == {("base", 1), ("family", 1), ("family", 2)}
 
 
 def test_a_cut_off_copy_is_made_anew(settings, store):

@@ -5,6 +5,7 @@ Steps share one server (module scope) and run in order: each leaves what the nex
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -208,6 +209,19 @@ def test_a_forced_publication_is_active_and_on_record(service: Service) -> None:
     table = ok(service.unsee("policies", "--repository", "repository"))
     assert "family" in table
     assert "Blimbo" in table
+
+
+def test_the_policys_server_process_uses_the_very_weights_that_the_bases_does(
+    service: Service,
+) -> None:
+    weights = service.repository / "text_encoder_base" / "1" / "model.onnx.data"
+    assert weights.samefile(service.repository / "text_encoder_family" / "1" / weights.name)
+    mapping = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            lines = (process / "maps").read_text().splitlines()
+            mapping |= {process for line in lines if f" {weights.stat().st_ino} " in line}
+    assert len(mapping) == 2
 
 
 def test_publishing_the_same_policy_again_makes_no_new_revision(service: Service) -> None:

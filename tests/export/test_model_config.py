@@ -36,6 +36,7 @@ def test_text_encoder_serves_all_its_versions_and_names_its_policy():
     assert config.default_model_filename == "model.onnx"
     assert config.max_batch_size == 16
     assert config.version_policy.WhichOneof("policy_choice") == "all"
+    assert config.parameters["session.disable_prepacking"].string_value == "1"
     assert border(config.input) == {"input_ids": ("TYPE_INT64", [48], False)}
     assert border(config.output) == {"last_hidden_state": ("TYPE_FP32", [48, 32], False)}
 

@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import onnx_ir
 import onnxruntime
 import pytest
 from safetensors.numpy import save_file
@@ -13,6 +14,7 @@ from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
 from unsee.client import Client, RequestRejected, ServerError
 from unsee.export.archive import next_revision
+from unsee.export.shared_weights import save_beside
 from unsee.serving import pointer, publish
 from unsee.serving.encoder_server import EncoderServer
 from unsee.serving.triton import ServerSettings, TritonServer
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.triton
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("publish")
     repository_dir = write_fake_repository(folder / "repository")
+    base = repository_dir / "text_encoder_base" / "1" / "model.onnx"
+    save_beside(onnx_ir.load(base), base)  # as the exporter writes it
     settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
     with TritonServer(settings):
         yield settings

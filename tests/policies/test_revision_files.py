@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from publish_fakes import GOLDEN
+from publish_fakes import GOLDEN, fill_revision
 from unsee.serving.errors import RevisionUnfit
 from unsee.serving.revision_files import check_files, golden
 
@@ -26,7 +26,12 @@ def test_a_whole_revision_passes(repository, folder):
 
 def test_external_weights_belong_to_the_graph(repository, folder):
     (folder / "model.onnx.data").write_bytes(b"weights")
-    with pytest.raises(RevisionUnfit, match=r"2/model\.onnx has the digest"):
+    with pytest.raises(RevisionUnfit, match=r"2/model\.onnx with .*2/model\.onnx\.data has the"):
+        check_files(repository, "family", 2)
+    fill_revision(folder, "family", 2, weights=b"weights")
+    assert check_files(repository, "family", 2) == folder
+    (folder / "model.onnx.data").write_bytes(b"Weights")
+    with pytest.raises(RevisionUnfit, match="was changed or damaged"):
         check_files(repository, "family", 2)
 
 

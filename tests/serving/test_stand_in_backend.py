@@ -99,6 +99,19 @@ def test_threads_come_from_the_configuration_before_the_environment(backend, mon
     assert backend.session_options({"intra_op_thread_count": "2"}).intra_op_num_threads == 2
 
 
-def test_a_number_of_threads_that_is_none_is_refused_when_the_model_loads(load):
-    with pytest.raises(RuntimeError, match=r"intra_op_thread_count must be .* not 'two'"):
-        load("vae_decoder", parameters=parameters(intra_op_thread_count="two"))
+def test_prepacking_is_off_only_where_the_configuration_says_so(backend):
+    key = "session.disable_prepacking"
+    chosen = [backend.session_options(given) for given in ({}, {key: "0"}, {key: "1"})]
+    assert [one.get_session_config_entry(key) for one in chosen] == ["0", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("intra_op_thread_count", "two", "must be .* not 'two'"),
+        ("session.disable_prepacking", "yes", "must be 0 or 1, not 'yes'"),
+    ],
+)
+def test_a_parameter_of_no_such_value_is_refused_when_the_model_loads(load, name, text, sentence):
+    with pytest.raises(RuntimeError, match=rf"{name} {sentence}"):
+        load("vae_decoder", parameters=parameters(**{name: text}))

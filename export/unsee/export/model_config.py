@@ -17,6 +17,8 @@ from unsee.export.graphs import Graph, Sizes, TensorSpec
 MODEL_FILE = "model.onnx"
 TEXT_TO_VIDEO = "text_to_video"
 
+NO_PREPACKING = "session.disable_prepacking"
+
 _STRING, _INT32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
 _OPTIONAL_INPUTS = {
     "negative_prompt": _STRING,
@@ -69,8 +71,13 @@ def graph_config(graph: Graph, model_name: str, service: Service = Service()) ->
 
 
 def text_encoder_config(graph: Graph, model_name: str) -> Any:
-    """As `graph_config`; every revision stays loaded beside the others."""
+    """As `graph_config`; every revision stays loaded beside the others.
+
+    Weights are used as they lie in the file, where versions have them in common: prepacking would
+    make copies. The Python stand-in honours it, NVIDIA's backend knows no such parameter.
+    """
     config = graph_config(graph, model_name)
+    config.parameters[NO_PREPACKING].string_value = "1"
     config.version_policy.all.SetInParent()
     return config
 

@@ -10,7 +10,7 @@ on the CPU it was as fast as opsets 18, 21 and 23 or faster.
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,19 @@ OPSET = 20
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
 """Weights beyond this go to `model.onnx.data`: a protobuf message ends at 2 GiB."""
 
+Save = Callable[[onnx_ir.Model, Path], None]
+"""Writes a graph to a file, and its weights there or beside it."""
+
 _LARGEST_SIZE = {"B": 64}
 _LARGEST_OTHER_SIZE = 1024
 _USUAL_ROWS, _USUAL_FRAMES = 2, 16
 
 
-def export_onnx(graph: Graph, model: Any, file: Path) -> int:
+def export_onnx(graph: Graph, model: Any, file: Path, save: Save | None = None) -> int:
     """Write `model` (eval mode) as `graph` to `file` and return the number of its nodes.
 
-    It computes in the precision of the model's weights. From 2 GB of weights on they are written to
-    `<file>.data` beside it.
+    It computes in the precision of the model's weights. `save` says where these go; without it as
+    `save_in_one` does it.
     """
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
@@ -56,8 +59,21 @@ def export_onnx(graph: Graph, model: Any, file: Path) -> int:
         assert program is not None
         exported = program.model
         _simplify(exported, _usual_tokens(graph, model))
-        _save(exported, file)
+        (save or save_in_one)(exported, file)
     return sum(1 for _ in exported.graph.all_nodes())
+
+
+def save_in_one(model: onnx_ir.Model, file: Path) -> None:
+    """Save graph and weights in `file`; from 2 GB on the weights go to the file beside it."""
+    weights = (value.const_value for value in model.graph.initializers.values())
+    size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
+    external = weights_file(file).name if size_bytes > EXTERNAL_DATA_BYTES else None
+    onnx_ir.save(model, file, external_data=external)
+
+
+def weights_file(file: Path) -> Path:
+    """Where weights of the graph in `file` are that lie beside it."""
+    return file.with_name(f"{file.name}.data")
 
 
 def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
@@ -111,13 +127,6 @@ def _simplify(model: onnx_ir.Model, usual_tokens: float) -> None:
         common.NameFixPass(),
         common.ClearMetadataAndDocStringPass(),
     )(model)
-
-
-def _save(model: onnx_ir.Model, file: Path) -> None:
-    weights = (value.const_value for value in model.graph.initializers.values())
-    size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
-    external = f"{file.name}.data" if size_bytes > EXTERNAL_DATA_BYTES else None
-    onnx_ir.save(model, file, external_data=external)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from unsee.export.errors import RepositoryError
 from unsee.export.graphs import Graph, GraphPrecision
 from unsee.export.machine import this_machine
 from unsee.export.revision import (
+    BASE_REVISION,
     GOLDEN_FILE,
     REVISION_FILE,
     encoder_model,
@@ -34,6 +35,7 @@ from unsee.export.revision import (
 from unsee.export.sampler_table import sampler_tables
 from unsee.export.sampling_check import sampling_graphs
 from unsee.export.service import write_service
+from unsee.export.shared_weights import save_beside
 from unsee.export.version import GraphExport, export_version, find_export
 from unsee.training.base import Base
 
@@ -149,7 +151,7 @@ def _base_encoder(
 ) -> GraphOutcome:
     text_encoder = base.text_encoder()
     model_dir = repository_dir / _BASE_ENCODER
-    version_dir = model_dir / str(VERSION)
+    version_dir = model_dir / str(BASE_REVISION)
     with locked(model_dir):
         complete = all((version_dir / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
         found = find_export(text_encoder_graph(base), text_encoder, version_dir)
@@ -157,7 +159,9 @@ def _base_encoder(
         if export is None:
             progress(f"exporting {_BASE_ENCODER}")
             with new_folder(version_dir, replace=True) as folder:
-                export = fill_revision(folder, VERSION, text_encoder, BASE_POLICY, (), base, ())
+                export = fill_revision(
+                    folder, BASE_REVISION, text_encoder, BASE_POLICY, (), base, (), save_beside
+                )
         write_encoder_config(text_encoder, BASE_POLICY, base, repository_dir)
     return GraphOutcome(_BASE_ENCODER, export, reused=export is found)
 
@@ -187,6 +191,6 @@ def _write_first_policies(repository_dir: Path) -> None:
     file = repository_dir / POLICIES_FILE
     if file.exists():
         return
-    first = {"active": VERSION, "eligible": [VERSION], "history": [VERSION]}
+    first = {"active": BASE_REVISION, "eligible": [BASE_REVISION], "history": [BASE_REVISION]}
     content = {"schema_version": 1, "default_policy": None, "policies": {BASE_POLICY: first}}
     write_file(file, (json.dumps(content, indent=2) + "\n").encode())

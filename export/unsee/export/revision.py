@@ -4,6 +4,7 @@ Knows a revision's files and how its number is found, not how the encoder came t
 revision is active.
 
     <N>/model.onnx           the encoder
+    <N>/model.onnx.data      weights that it has in common with the base (see `shared_weights`)
     <N>/export.json          what it was made from and its parity
     <N>/revision.json        policy, concepts and digests
     <N>/golden.safetensors   `input_ids` INT64 [n, L] and PyTorch's `last_hidden_state` FP32
@@ -19,18 +20,22 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 
-from unsee.client.policy import Concept
+from unsee.client.policy import BASE_POLICY, Concept
 from unsee.export.archive import next_revision
 from unsee.export.atomic_write import locked, new_folder, write_file
 from unsee.export.graphs import TextEncoderGraph
-from unsee.export.model_config import pbtxt, text_encoder_config
+from unsee.export.model_config import MODEL_FILE, pbtxt, text_encoder_config
+from unsee.export.onnx_export import Save
 from unsee.export.parity import ParityReport
+from unsee.export.shared_weights import SharedWith
 from unsee.export.version import GraphExport, export_version, read_export
 from unsee.training.base import Base
 from unsee.training.delta import Card
 
 REVISION_FILE = "revision.json"
 GOLDEN_FILE = "golden.safetensors"
+BASE_REVISION = 1
+"""The base's encoder itself: the policy `base` has no other."""
 
 
 class DeltaDigest(BaseModel):
@@ -79,11 +84,13 @@ def write_revision(
     `ParityError` if the exported encoder differs from `text_encoder`.
     """
     model_dir = repository_dir / encoder_model(policy_name)
+    base_dir = repository_dir / encoder_model(BASE_POLICY) / str(BASE_REVISION)
+    save = SharedWith(base_dir / MODEL_FILE).save
     with locked(model_dir):
         revision = next_revision(model_dir)
         with new_folder(model_dir / str(revision)) as version_dir:
             fill_revision(
-                version_dir, revision, text_encoder, policy_name, concepts, base, delta_cards
+                version_dir, revision, text_encoder, policy_name, concepts, base, delta_cards, save
             )
         write_encoder_config(text_encoder, policy_name, base, repository_dir)
     return revision
@@ -123,9 +130,10 @@ def fill_revision(
     concepts: Sequence[Concept],
     base: Base,
     delta_cards: Sequence[Card],
+    save: Save,
 ) -> GraphExport:
-    """Write a revision's four files into the empty folder `version_dir`."""
-    export = export_version(text_encoder_graph(base), text_encoder, version_dir)
+    """Write a revision's files into the empty folder `version_dir`, the graph by `save`."""
+    export = export_version(text_encoder_graph(base), text_encoder, version_dir, save=save)
     _write_golden(text_encoder, [concept.name for concept in concepts], base, version_dir)
     record = RevisionRecord(
         policy=policy_name,

@@ -21,12 +21,12 @@ from unsee.export.graphs import Graph, GraphPrecision
 from unsee.export.half import half_copy
 from unsee.export.memory import peak_memory
 from unsee.export.model_config import MODEL_FILE
-from unsee.export.onnx_export import OPSET, export_onnx
+from unsee.export.onnx_export import OPSET, Save, export_onnx, weights_file
 from unsee.export.parity import ParityReport, check_parity
 from unsee.training.digest import tensors_digest
 
 EXPORT_FILE = "export.json"
-_EXPORTER_VERSION = 4
+_EXPORTER_VERSION = 5
 """Counts changes of what the exporter writes for the same source."""
 
 _BYTES_PER_WEIGHT: Mapping[GraphPrecision, int] = {"float32": 4, "float16": 2}
@@ -63,20 +63,25 @@ class GraphExport(BaseModel):
 
 
 def export_version(
-    graph: Graph, model: Any, version_dir: Path, precision: GraphPrecision = "float32"
+    graph: Graph,
+    model: Any,
+    version_dir: Path,
+    precision: GraphPrecision = "float32",
+    save: Save | None = None,
 ) -> GraphExport:
     """Export `model` (float32, left as it is) into `version_dir` (there, empty), check it, and
     record both.
 
-    Raises `ParityError` if the graph differs from the model, `NotExportable` if there is no such
-    graph in `precision`, and `RepositoryError` if the disk has no room for it.
+    `save` says where the weights go (see `export_onnx`). Raises `ParityError` if the graph differs
+    from the model, `NotExportable` if there is no such graph in `precision`, and `RepositoryError`
+    if the disk has no room for it.
     """
     check_precision(graph, precision)
     check_disk_space(version_dir.parent, needed_bytes(model, precision), f"exporting {graph.name}")
     file = version_dir / MODEL_FILE
     stages = _Stages()
     with stages.measured("export"):
-        num_nodes = export_onnx(graph, _in_precision(model, precision), file)
+        num_nodes = export_onnx(graph, _in_precision(model, precision), file, save)
     with stages.measured("parity"):
         report = check_parity(graph, model, file, precision)
     record = GraphExport(
@@ -143,7 +148,7 @@ def source_digest(graph: Graph, model: Any, precision: GraphPrecision = "float32
 
 def model_digest(version_dir: Path) -> str:
     """`"sha256:…"` over the bytes of `model.onnx` and then, if there is one, `model.onnx.data`."""
-    files = [version_dir / MODEL_FILE, version_dir / f"{MODEL_FILE}.data"]
+    files = [version_dir / MODEL_FILE, weights_file(version_dir / MODEL_FILE)]
     return files_digest(file for file in files if file == files[0] or file.exists())
 
 

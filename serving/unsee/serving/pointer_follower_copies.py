@@ -1,21 +1,24 @@
 """A replica's own model repository, made from a store that many replicas share and only read.
 
 Encoders are copied, since Triton must be able to let go of one version after the other while the
-store moves on; the video UNet and the VAE decoder, which never change, are links. A copy is checked
-against its records before Triton can see it. Knows neither the pointer nor any server.
+store moves on, and weights that they have in common only once; the video UNet and the VAE decoder,
+which never change, are links. A copy is checked against its records before Triton can see it. Knows
+neither the pointer nor any server.
 """
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from pathlib import Path
 
 from unsee.client.errors import InputError
+from unsee.export.links import link_or_copy
 from unsee.serving.audit import AUDIT_FILE
 from unsee.serving.errors import RepositoryNotWritable, RevisionUnfit
 from unsee.serving.pointer import encoder_model
 from unsee.serving.repository_check import GRAPH_MODELS, TEXT_TO_VIDEO
-from unsee.serving.revision_files import check_files
+from unsee.serving.revision_files import WEIGHTS_FILE, check_files
 from unsee.serving.served_versions import remove_stand_ins, versions_on_disk
 
 INCOMING = ".incoming"
@@ -70,7 +73,11 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
     incoming_dir = repository_dir / INCOMING
     try:
         shutil.rmtree(incoming_dir, ignore_errors=True)
-        shutil.copytree(store_dir / model / str(revision), incoming_dir / model / str(revision))
+        shutil.copytree(
+            store_dir / model / str(revision),
+            incoming_dir / model / str(revision),
+            copy_function=_Copier(repository_dir),
+        )
         fetched = check_files(incoming_dir, policy, revision)
         if not version_dir.parent.is_dir():
             shutil.copy2(store_dir / model / CONFIG_FILE, incoming_dir / model)
@@ -110,6 +117,25 @@ def copies(repository_dir: Path) -> set[tuple[str, int]]:
         for model_dir in repository_dir.glob(f"{prefix}*")
         for revision in versions_on_disk(model_dir)
     }
+
+
+class _Copier:
+    """Copies a file; weights that a copy in the repository has already are linked to it instead.
+
+    So versions share them here as they do in the store (`unsee.export.shared_weights`).
+    """
+
+    def __init__(self, repository_dir: Path) -> None:
+        files = repository_dir.glob(f"{encoder_model('*')}/*/{WEIGHTS_FILE}")
+        self._held = {file.stat().st_ino: file for file in files}
+
+    def __call__(self, source: str, target: str) -> None:
+        if Path(source).name == WEIGHTS_FILE:
+            for held in self._held.values():
+                if filecmp.cmp(source, held, shallow=False):
+                    link_or_copy(held, Path(target))
+                    return
+        shutil.copy2(source, target)
 
 
 def _not_copied(source: Path, repository_dir: Path, error: OSError) -> RepositoryNotWritable:

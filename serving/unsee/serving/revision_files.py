@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unsee.serving.errors import RevisionUnfit
 from unsee.serving.pointer import encoder_model
 
 MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "model.onnx.data"
 EXPORT_FILE = "export.json"
 REVISION_FILE = "revision.json"
 GOLDEN_FILE = "golden.safetensors"
@@ -32,13 +34,20 @@ def check_files(repository_dir: Path, policy: str, revision: int) -> Path:
     _demand(record, "policy", policy)
     _demand(record, "revision", revision)
     _demand(record, "encoder_digest", exported)
-    found = _graph_digest(folder)
+    files = graph_files(folder)
+    found = _graph_digest(files)
     if found != exported:
         raise RevisionUnfit(
-            f"{folder / MODEL_FILE} has the digest {_short(found)}, {EXPORT_FILE} recorded "
-            f"{_short(exported)}: it was changed or damaged; publish the policy again"
+            f"{' with '.join(map(str, files))} has the digest {_short(found)}, {EXPORT_FILE} "
+            f"recorded {_short(exported)}: it was changed or damaged; publish the policy again"
         )
     return folder
+
+
+def graph_files(folder: Path) -> list[Path]:
+    """model.onnx and the weights beside it, if there are."""
+    weights = folder / WEIGHTS_FILE
+    return [folder / MODEL_FILE, *([weights] if weights.exists() else [])]
 
 
 def golden(version_dir: Path) -> dict[str, Any]:
@@ -76,19 +85,18 @@ def _field(file: Path, field: str) -> Any:
         ) from error
 
 
-def _graph_digest(folder: Path) -> str:
-    """`"sha256:…"` over model.onnx and its external weights, if there are."""
+def _graph_digest(files: Iterable[Path]) -> str:
+    """`"sha256:…"` over the bytes of the files, one after the other."""
     sha256 = hashlib.sha256()
-    weights = folder / f"{MODEL_FILE}.data"
-    try:
-        for file in [folder / MODEL_FILE, *([weights] if weights.exists() else [])]:
+    for file in files:
+        try:
             with file.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     sha256.update(block)
-    except OSError as error:
-        raise RevisionUnfit(
-            f"{folder / MODEL_FILE} cannot be read: {error.strerror}; publish the policy again"
-        ) from error
+        except OSError as error:
+            raise RevisionUnfit(
+                f"{file} cannot be read: {error.strerror}; publish the policy again"
+            ) from error
     return f"sha256:{sha256.hexdigest()}"
 
 

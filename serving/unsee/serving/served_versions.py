@@ -12,8 +12,10 @@ from pathlib import Path
 
 from unsee.client.errors import ServerError
 from unsee.client.policy import BASE_POLICY
+from unsee.export.links import link_or_copy
 from unsee.serving.encoder_server import EncoderServer, VersionState
 from unsee.serving.pointer import encoder_model
+from unsee.serving.revision_files import MODEL_FILE, graph_files
 
 UNLOAD_TIMEOUT_S = 300.0
 POLL_S = 0.1
@@ -49,13 +51,19 @@ def align(server: EncoderServer, model_dir: Path) -> tuple[int, ...]:
 
 def remove_stand_ins(model_dir: Path) -> None:
     """Delete the copies of the base's encoder that an interrupted `align` has left."""
-    for folder in model_dir.parent.glob(f"{_stand_in_prefix(model_dir)}*"):
+    for folder in _stand_ins(model_dir):
         shutil.rmtree(folder)
 
 
 def has_stand_ins(model_dir: Path) -> bool:
     """Whether there are such copies."""
-    return any(model_dir.parent.glob(f"{_stand_in_prefix(model_dir)}*"))
+    return bool(_stand_ins(model_dir))
+
+
+def _stand_ins(model_dir: Path) -> list[Path]:
+    prefix = _stand_in_prefix(model_dir)
+    found = model_dir.parent.glob(f"{prefix}*")  # also those of a policy whose name begins alike
+    return [folder for folder in found if folder.name.removeprefix(prefix).isdigit()]
 
 
 def _stand_in_prefix(model_dir: Path) -> str:
@@ -68,12 +76,14 @@ def _clear_failure(server: EncoderServer, model_dir: Path, version: int) -> None
     A failed load makes the whole server unready until that very version loads. Nobody can ask for
     the number: it is not eligible.
     """
-    healthy = model_dir.parent / encoder_model(BASE_POLICY) / "1" / "model.onnx"
-    if not healthy.is_file():
+    healthy_dir = model_dir.parent / encoder_model(BASE_POLICY) / "1"
+    if not (healthy_dir / MODEL_FILE).is_file():
         return
     stand_in = model_dir.parent / f"{_stand_in_prefix(model_dir)}{version}"
-    stand_in.mkdir(exist_ok=True)
-    shutil.copy(healthy, stand_in)
+    shutil.rmtree(stand_in, ignore_errors=True)
+    stand_in.mkdir()
+    for file in graph_files(healthy_dir):
+        link_or_copy(file, stand_in / file.name)
     version_dir = model_dir / str(version)
     stand_in.rename(version_dir)
     try:

@@ -5,9 +5,10 @@ as `onnxruntime/model.py`, this file makes every model configuration that names
 `backend: "onnxruntime"` load there unchanged, on the CPU. It knows ONNX Runtime and its options;
 how requests become arrays and back is in `stand_in`.
 
-Honoured from the configuration: `default_model_filename`, `max_batch_size` and the parameters
-`intra_op_thread_count` and `session.intra_op.allow_spinning` of NVIDIA's backend; the environment
-variables UNSEE_THREADS and UNSEE_ORT_SPINNING are the defaults of these two.
+Honoured from the configuration: `default_model_filename`, `max_batch_size`, the parameters
+`intra_op_thread_count` and `session.intra_op.allow_spinning` of NVIDIA's backend, of which the
+environment variables UNSEE_THREADS and UNSEE_ORT_SPINNING are the defaults, and ONNX Runtime's own
+`session.disable_prepacking`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any
 
 import onnxruntime
 
-from stand_in import Array, Feeds, Session, StandIn, thread_count
+from stand_in import Array, Feeds, Session, StandIn, one_of, thread_count
 
 _SPINNING = "session.intra_op.allow_spinning"
+_NO_PREPACKING = "session.disable_prepacking"
 
 
 class ONNXRuntimeSession:
@@ -52,11 +54,13 @@ class TritonPythonModel(StandIn):
 
 
 def session_options(parameters: Mapping[str, str]) -> Any:
-    """ONNX Runtime's options; raises LoadRefused for a number of threads that is none."""
+    """ONNX Runtime's options; raises LoadRefused for a parameter that has no such value."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count(parameters, "intra_op_thread_count")
     options.inter_op_num_threads = 1
     spinning = parameters.get(_SPINNING, os.environ.get("UNSEE_ORT_SPINNING", "0"))
     options.add_session_config_entry(_SPINNING, spinning)
+    no_prepacking = one_of(parameters, _NO_PREPACKING, ("0", "1"), "0")
+    options.add_session_config_entry(_NO_PREPACKING, no_prepacking)
     options.log_severity_level = 3
     return options
