@@ -9,6 +9,8 @@ a package's.
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +36,8 @@ from unsee.client.errors import InputError
 from unsee.client.policy import BASE_POLICY, Concept
 from unsee.evaluation.evaluate import Plan
 from unsee.evaluation.report import PAGE_FILE
-from unsee.export.repository import write_repository
+from unsee.export.repository import ExportRecord, write_repository
+from unsee.export.revision import REVISION_FILE, encoder_model
 from unsee.serving.errors import PublicationRefused
 from unsee.serving.publish import PublishResult, publish
 from unsee.serving.triton import ServerSettings, TritonServer
@@ -128,7 +131,7 @@ def run(settings: DemoSettings, console: Console) -> None:
         evaluate_policy(base, policy_file, settings)
         stages.say(f"report: {settings.report_dir / PAGE_FILE}")
     with stages.stage("export"):
-        exported = write_repository(base, settings.repository_dir, stages.say)
+        exported = export_base(base, settings.repository_dir, stages.say)
     with ExitStack() as stack:
         with stages.stage("start Triton"):
             server = stack.enter_context(TritonServer(settings.server))
@@ -177,6 +180,16 @@ def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> No
     """A first look at the policy's encoder, which `publish` asks for."""
     frames_dir = settings.report_dir / "frames"
     own_report(base, policy_file, FIRST_LOOK, settings.report_dir, frames_dir)
+
+
+def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
+    """The demo's repository; one of weights that have been trained since makes way."""
+    records = repository_dir.glob(f"{encoder_model('*')}/*/{REVISION_FILE}")
+    made_from = {json.loads(file.read_bytes())["base_digest"] for file in records}
+    if made_from - {base.digest()}:
+        say(f"made anew, since the base has been trained since: {repository_dir}")
+        shutil.rmtree(repository_dir)
+    return write_repository(base, repository_dir, say)
 
 
 def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playground import demo
 from playground.demo import unlearnable_concept
 from playground.demo_questions import GROUPS, Question, choose_questions
 from playground.demo_report import Share, Trial, share, write_sheet
@@ -54,6 +57,19 @@ def test_prompts_about_what_is_kept_do_not_name_the_concept(name: str) -> None:
 def test_what_cannot_be_unlearned_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(InputError, match="no concept of the playground"):
         unlearnable_concept(name)
+
+
+def test_a_repository_of_an_older_base_makes_way(tmp_path, monkeypatch) -> None:
+    base = SimpleNamespace(digest=lambda: "sha256:now")
+    record = tmp_path / "text_encoder_family" / "1" / "revision.json"
+    monkeypatch.setattr(demo, "write_repository", lambda *arguments: arguments)
+    for digest, stays in (("sha256:now", True), ("sha256:before", False)):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"base_digest": digest}))
+        said: list[str] = []
+        demo.export_base(base, tmp_path, said.append)
+        assert record.exists() == stays
+        assert bool(said) != stays
 
 
 def test_a_share_counts_one_group_under_one_policy() -> None:
