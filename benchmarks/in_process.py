@@ -88,8 +88,17 @@ class Opened:
     is to take `any_shapes`.
     """
 
-    def __init__(self, file: Path, engine: Engine, threads: int, any_shapes: bool = False) -> None:
+    def __init__(
+        self,
+        file: Path,
+        engine: Engine,
+        threads: int,
+        any_shapes: bool = False,
+        *,
+        prepacking: bool = True,
+    ) -> None:
         self._file, self._engine, self._threads = file, engine, threads
+        self._prepacking = prepacking
         self._is_exact = engine.compiles_shapes and not any_shapes
         self._opened: dict[tuple[tuple[int, ...], ...], Runnable] = {}
 
@@ -104,7 +113,9 @@ class Opened:
             name: array.shape if self._is_exact else [-1] * array.ndim
             for name, array in feeds.items()
         }
-        return open_graph(self._file, self._engine, self._threads, shapes)
+        return open_graph(
+            self._file, self._engine, self._threads, shapes, prepacking=self._prepacking
+        )
 
 
 def opened_graphs(
@@ -113,11 +124,13 @@ def opened_graphs(
     threads: int,
     any_shapes: bool = False,
 ) -> dict[str, Runnable]:
-    """The repository's three graphs, the text encoder in ONNX Runtime, the others in `engine`."""
-    engines = {name: engine(name) for name in CHOSEN_GRAPHS}
-    return {
-        name: Opened(repository_dir / file, engines.get(name, ONNXRUNTIME), threads, any_shapes)
-        for name, file in GRAPH_FILES.items()
+    """The repository's three graphs, the text encoder as it is served, the others in `engine`."""
+    encoder = Opened(
+        repository_dir / GRAPH_FILES["text_encoder"], ONNXRUNTIME, threads, prepacking=False
+    )
+    return {"text_encoder": encoder} | {
+        name: Opened(repository_dir / GRAPH_FILES[name], engine(name), threads, any_shapes)
+        for name in CHOSEN_GRAPHS
     }
 
 

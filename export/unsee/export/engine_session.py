@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from unsee.export.engine import Engine
 from unsee.export.errors import NotExportable
+from unsee.export.model_config import NO_PREPACKING
 
 Array = npt.NDArray[Any]
 Runnable = Callable[..., Array]
@@ -21,14 +22,17 @@ Shapes = Mapping[str, Sequence[int]]
 _OPENVINO_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def open_graph(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runnable:
+def open_graph(
+    file: Path, engine: Engine, threads: int, shapes: Shapes, *, prepacking: bool = True
+) -> Runnable:
     """`file` as a function of its inputs by name that gives its first output.
 
-    An engine that compiles for exact shapes takes only `shapes`. Raises `NotExportable` if the
-    engine cannot open the graph, or none in this process.
+    An engine that compiles for exact shapes takes only `shapes`. ONNX Runtime without `prepacking`
+    is how text encoders are served; the last bits of its output depend on it. Raises
+    `NotExportable` if the engine cannot open the graph, or none in this process.
     """
     openers: dict[str, Callable[[], Runnable]] = {
-        "onnxruntime": lambda: _onnxruntime(file, threads),
+        "onnxruntime": lambda: _onnxruntime(file, threads, prepacking),
         "openvino": lambda: _openvino(file, engine, threads, shapes),
     }
     if engine.name not in openers:
@@ -40,13 +44,14 @@ def open_graph(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runn
         raise NotExportable(f"{engine} cannot open {file.parent.parent.name}: {reason}") from error
 
 
-def _onnxruntime(file: Path, threads: int) -> Runnable:
+def _onnxruntime(file: Path, threads: int, prepacking: bool) -> Runnable:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(NO_PREPACKING, "0" if prepacking else "1")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
