@@ -1,11 +1,12 @@
 """What serving a clip through Triton costs over the same loop in one process.
 
-Both sides run the same graphs in the engines that the export chose, with the same options, and the
-very code of `text_to_video`: in one process its `Graphs` are functions, in Triton they are models
-behind a gRPC stream. The clips alternate, so that a drift of the machine's speed hits both, and the
-figure is the ratio pair by pair. Both make the same bytes, or the run fails. What Triton and the
-graphs' own clocks say of a step tells where the difference arises; runs with one core left free
-tell whether the graphs and the rest are in each other's way, and larger graphs, whether it grows.
+Both sides run the same graphs in the engines of the export's `engines.json`, with the same options,
+and the very code of `text_to_video`: in one process its `Graphs` are functions, in Triton they are
+models behind a gRPC stream. The clips alternate, so that a drift of the machine's speed hits both,
+and the figure is the ratio pair by pair. Both make the same bytes, or the run fails. What Triton
+and the graphs' own clocks say of a step tells where the difference arises; runs with one core left
+free tell whether the graphs and the rest are in each other's way, and larger graphs, whether it
+grows.
 
     python benchmarks/serving_overhead.py --repository demo/model_repository
 """
@@ -16,7 +17,7 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ import click
 import numpy as np
 from benchmark_bases import BASES, CACHE_DIR, export_base
 from in_process import CHOSEN_GRAPHS, InProcess, all_cores, chosen_engine, opened_graphs
-from own_process import in_own_process
+from own_process import ProcessFailed, in_own_process
 from performance_page import write_page
 from spread import Spread, times_faster
 from tritonclient.grpc import InferenceServerClient
 
 from unsee.client.client import Client
+from unsee.client.errors import UnseeError
 from unsee.export.engine_session import Array, Runnable
 from unsee.export.machine import this_machine
 from unsee.serving.triton import ServerSettings, TritonServer
@@ -115,6 +117,21 @@ def serving_overhead(
     repository_dir: Path | None, pairs: int, thread_counts: tuple[int, ...], write: bool
 ) -> None:
     """Time clips in one process and through Triton in turn; print the ratio."""
+    if write and repository_dir is not None:
+        raise click.UsageError("--write is for the bases of the page; leave out --repository")
+    try:
+        record = measured(repository_dir, pairs, thread_counts)
+    except (ProcessFailed, UnseeError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(record, indent=2))
+    if write:
+        write_page("overhead", record)
+
+
+def measured(
+    repository_dir: Path | None, pairs: int, thread_counts: Sequence[int]
+) -> dict[str, Any]:
+    """The record of all runs; see `compared` for what is raised."""
     if repository_dir is None:
         repositories = {
             size: in_own_process(export_base, size, CACHE_DIR).repository_dir for size in BASES
@@ -122,7 +139,7 @@ def serving_overhead(
     else:
         repositories = {repository_dir.name: repository_dir}
     cores = all_cores()
-    record = {
+    return {
         "machine": this_machine().model_dump(),
         "pairs": pairs,
         "runs": [
@@ -131,9 +148,6 @@ def serving_overhead(
             for threads in thread_counts or dict.fromkeys((cores, max(cores - 1, 1)))
         ],
     }
-    click.echo(json.dumps(record, indent=2))
-    if write:
-        write_page("overhead", record)
 
 
 def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
@@ -141,6 +155,7 @@ def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
 
     Raises:
         click.ClickException: they do not give the same bytes.
+        UnseeError: no repository, a Triton that does not start, a clip that is refused.
     """
     engine = chosen_engine(repository_dir)
     graphs = opened_graphs(repository_dir, engine, threads)

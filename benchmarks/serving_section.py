@@ -15,15 +15,17 @@ _OVERHEAD = """\
 `python benchmarks/serving_overhead.py`
 
 A whole clip through Triton (gRPC stream, a call between models per step, frames back) over the same
-loop with the same graphs in one process, in the engines that the export chose. Both give the same
-bytes, or the command fails.
+loop with the same graphs in one process: the embedded base in the engines that its export chose, a
+middle-sized one in ONNX Runtime, whose steps are long. Both ways give the same bytes, or the
+command fails.
 """
 
 _STEPS = """\
-Where the difference arises: the mean of a step, by the graph's own clock and Triton's. The rest is
-the sampler's arithmetic and, through Triton, the way to the other model and back, from process to
-process. It does not depend on what the graph computes, so the smaller the model and the fewer its
-tokens, the more it weighs.
+Where the difference arises: the mean of a step. *Computes* is the graph's call in one process, and
+in Triton what it counts as computing, in which the stand-in's Python and the way to its process are
+included. *The rest* is the sampler's arithmetic and, through Triton, the way to the other model and
+back. Waits and the rest hardly depend on what the graph computes, so the smaller the model and the
+fewer its tokens, the more they weigh.
 """
 
 _IMAGE = """\
@@ -59,18 +61,21 @@ def overhead_part(record: Record) -> str:
     ]
     step_heads = ("base", "threads", "a step, ms", "computes", "waits, copies", "the rest")
     steps = [
-        [run["base"], str(run["threads"]), where]
-        + [f"{1000 * run[key][part]:.1f}" for part in ("computes", "waits", "rest")]
+        [run["base"], str(run["threads"]), where, *(f"{1000 * s:.1f}" for s in parts.values())]
         for run in runs
-        for where, key in (
-            ("in one process", "step_in_process"),
-            ("through Triton", "step_through_triton"),
-        )
+        for where, parts in _where(run).items()
     ]
     return (
         f"{_OVERHEAD}\n{machine(record, with_threads=False)} Medians (quartiles) of "
         f"{record['pairs']} pairs.\n\n{table(heads, clips)}\n{_STEPS}\n{table(step_heads, steps)}"
     )
+
+
+def _where(run: Record) -> dict[str, dict[str, float]]:
+    """Seconds of a step by part, both ways, and the difference."""
+    alone, served = run["step_in_process"], run["step_through_triton"]
+    more = {part: served[part] - alone[part] for part in alone}
+    return {"in one process": alone, "through Triton": served, "more through Triton": more}
 
 
 def image_part(record: Record) -> str:
