@@ -42,8 +42,8 @@ starts. Reusing the difference that guidance makes (the CFG-Cache of FasterCache
 2410.19355; Adaptive Guidance, Castillo et al., arXiv 2312.12487) is measured above and is not
 offered: it saves half an evaluation where leaving a step out saves a whole one.
 
-The paces were chosen by PSNR, by hand, among about 80 candidates on five to eight prompts that are
-not among the 64 above; no command repeats that choice. Also tried there: a parabola instead of a
+The paces were chosen by PSNR, by hand, among about 80 candidates on five to eight prompts; no
+command repeats that choice. Also tried there: a parabola instead of a
 line, a line through the denoised sample or the noise instead of the raw prediction (better at some
 paces, worse at others), a line through the differences that guidance makes, reused guidance on top
 of a pace, and looking more often late than early. None was better at equal cost throughout.

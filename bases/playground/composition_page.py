@@ -24,8 +24,7 @@ PLOT = "interference.svg"
 WORST_PAIRS = 10
 TITLES: dict[Media, str] = {"image": "Images", "video": "Clips"}
 WHAT_WAYS_ARE = {
-    "refit": "the edits fitted together to their stored evidence; images show that this fails, so "
-    "clips are not asked",
+    "refit": "the edits fitted together to their stored evidence; asked in images only",
     "product": "one edit after the other",
     "sum": "every edit on the unedited state",
     "joint": "no composition: the concepts' moments are measured anew and solved at once",
