@@ -40,8 +40,10 @@ FAULTS = """\
 
 `python benchmarks/faults.py --write`: {clients} clients ask `unsee serve` for clip after clip while
 one process is killed with SIGKILL; last the command gets SIGTERM. *Healthy* is when a clip of every
-policy is made again. *Refused* requests had not begun; *hung* means more than 10 s beyond the
-client's deadline of {deadline:g} s.
+policy is made again, for somebody who asks four times a second. Who asked before may wait longer
+(*slowest error*): requests that wait for a dead process get their errors one after the other, a
+second each, and those in `text_to_video` none before their deadline. *Refused* requests had not
+begun; *hung* means more than 10 s beyond the client's deadline of {deadline:g} s.
 """
 MALFORMED = """\
 ## Malformed requests
