@@ -12,8 +12,9 @@ import torch
 
 from unsee.export.errors import NotExportable, ParityError
 from unsee.export.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
-from unsee.export.onnx_export import OPSET, export_onnx
+from unsee.export.onnx_export import OPSET, export_onnx, weights_file
 from unsee.export.parity import check_parity
+from unsee.export.shared_weights import save_beside
 
 
 @pytest.fixture
@@ -68,10 +69,11 @@ def test_frames_are_diffusers_images(exported):
 def test_the_same_weights_give_the_same_bytes_without_traces_of_the_machine(
     exported, tiny_base, text_encoder_graph, tmp_path
 ):
-    file = tmp_path / "again.onnx"
-    export_onnx(text_encoder_graph, tiny_base.text_encoder(), file)
+    file = tmp_path / "model.onnx"
+    export_onnx(text_encoder_graph, tiny_base.text_encoder(), file, save_beside)
     first = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
     assert file.read_bytes() == first.read_bytes()
+    assert weights_file(file).read_bytes() == weights_file(first).read_bytes()
     assert b".py" not in file.read_bytes()
 
 

@@ -42,7 +42,8 @@ def test_the_layout_is_complete(exported):
         if path.is_file() and not path.name.startswith(".")
     }
     expected = {"policies.json", "engines.json", "text_encoder_base/1/revision.json"}
-    expected |= {"text_encoder_base/1/golden.safetensors", "text_to_video/1/model.py"}
+    expected |= {"text_encoder_base/1/golden.safetensors", "text_encoder_base/1/model.onnx.data"}
+    expected.add("text_to_video/1/model.py")
     for model in ("text_encoder_base", "video_unet", "vae_decoder"):
         expected |= {f"{model}/1/model.onnx", f"{model}/1/export.json", f"{model}/config.pbtxt"}
     for asset in ("tokenizer.json", "samplers.safetensors", "base.json"):

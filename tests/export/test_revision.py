@@ -29,7 +29,7 @@ from unsee.export.version import GraphExport, read_export
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("the blue one",))
 
 
-def fake_export(graph, model, version_dir: Path) -> GraphExport:
+def fake_export(graph, model, version_dir: Path, save) -> GraphExport:
     (version_dir / "model.onnx").write_bytes(b"graph")
     return GraphExport(
         graph=graph.name,
@@ -112,7 +112,7 @@ def test_a_half_written_revision_is_no_revision(tiny_base, tmp_path, quick_expor
 
 
 def test_a_failed_export_takes_no_number(tiny_base, tmp_path, monkeypatch):
-    def fail(graph, model, version_dir):
+    def fail(graph, model, version_dir, save):
         (version_dir / "model.onnx").write_bytes(b"half")
         raise ParityError("differs")
 
