@@ -157,3 +157,17 @@ def test_a_revision_shares_with_the_repositorys_base_and_its_digest_covers_that(
     assert read_export(folder) is not None
     weights.unlink()
     assert read_export(folder) is None
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_revision_beside_a_broken_base_is_one_file(exported, tmp_path, name, content):
+    repository_dir = shutil.copytree(exported.repository_dir, tmp_path / "repository")
+    broken = repository_dir / "text_encoder_base" / "1" / name
+    broken.unlink()
+    broken.write_bytes(content)
+    base = exported.base
+    number = write_revision(edited(base), "family", [], base, repository_dir, [])
+    folder = repository_dir / "text_encoder_family" / str(number)
+    assert read_export(folder) is not None
+    assert not weights_file(folder / "model.onnx").exists()

@@ -80,12 +80,13 @@ def write_revision(
     """Export `text_encoder` as the next revision of the policy and return its number.
 
     The version folder appears whole or not at all; writers of one policy take turns. A number is
-    never used twice, not even that of a revision which was rejected or retired. Raises
+    never used twice, not even that of a revision which was rejected or retired. Weights are shared
+    with the repository's base if its files are as its records say. Raises
     `ParityError` if the exported encoder differs from `text_encoder`.
     """
     model_dir = repository_dir / encoder_model(policy_name)
     base_dir = repository_dir / encoder_model(BASE_POLICY) / str(BASE_REVISION)
-    save = SharedWith(base_dir / MODEL_FILE).save
+    save = SharedWith(base_dir / MODEL_FILE).save if read_export(base_dir) else None
     with locked(model_dir):
         revision = next_revision(model_dir)
         with new_folder(model_dir / str(revision)) as version_dir:
@@ -130,7 +131,7 @@ def fill_revision(
     concepts: Sequence[Concept],
     base: Base,
     delta_cards: Sequence[Card],
-    save: Save,
+    save: Save | None,
 ) -> GraphExport:
     """Write a revision's files into the empty folder `version_dir`, the graph by `save`."""
     export = export_version(text_encoder_graph(base), text_encoder, version_dir, save=save)
