@@ -45,18 +45,18 @@ unit-others: $(READY)
 unit-learning: $(READY)
 	$(PY) -m pytest $(LEARNING)
 
-evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/results.md
+evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/measured/results.md
 	@$(PY) -m playground.every_concept
 	@$(PY) -m playground.composed_policies
 
-benchmark: $(READY)  ## what is fast, what Triton and the client cost, how cost grows; writes docs/performance.md, docs/client.md
+benchmark: $(READY)  ## what is fast, what Triton and the client cost, how cost grows; writes docs/measured/performance.md, docs/guide/client.md
 	$(PY) benchmarks/engines.py --write
 	$(PY) benchmarks/serving_overhead.py --write
 	$(PY) benchmarks/scaling.py --write
 	$(PY) benchmarks/serving_image.py --write
 	$(PY) benchmarks/client.py --write
 
-load: $(READY)  ## throughput, latency and fairness under load; writes docs/load.md (run `make demo` first)
+load: $(READY)  ## throughput, latency and fairness under load; writes docs/measured/load.md (run `make demo` first)
 	@$(PY) benchmarks/load.py > /dev/null
 
 docs: $(READY)  ## the documents as a site, in build/site; a warning is an error

@@ -271,7 +271,7 @@ def cases_of_evaluation(num_prompts: int) -> list[tuple[str, Scene]]:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    default="docs/acceleration.md",
+    default="docs/measured/acceleration.md",
     show_default=True,
     help="The page; its figures go beside it as JSON.",
 )

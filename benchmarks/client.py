@@ -1,5 +1,5 @@
 """What the client costs: its start, its size on disk, its part of a clip, and what shared memory
-saves. Writes docs/client.md's figures with --write.
+saves. Writes docs/guide/client.md's figures with --write.
 
 The clips come from a real tritonserver whose model makes grey frames at once, so that transport is
 all there is. The ways alternate clip by clip, and a ratio is taken pair by pair.
@@ -31,7 +31,7 @@ from unsee.client import Client
 from unsee.client.wire import INPUTS, MODEL
 from unsee.export.atomic_write import write_file
 
-PAGE = Path(__file__).parents[1] / "docs" / "client.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guide" / "client.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 IMPORTS = {"import grpc": "import grpc", "Client": "from unsee.client import Client"}
 NUM_FRAMES, STEPS = 16, 25
@@ -201,7 +201,7 @@ def written(page: str, figures: str) -> str:
 @click.command()
 @click.option("--processes", type=click.IntRange(min=1), default=11, show_default=True)
 @click.option("--turns", type=click.IntRange(min=2), default=40, show_default=True)
-@click.option("--write", is_flag=True, help="Write the figures into docs/client.md.")
+@click.option("--write", is_flag=True, help="Write the figures into docs/guide/client.md.")
 def client_cost(processes: int, turns: int, write: bool) -> None:
     """Measure the client and print the tables."""
     figures = report(processes, turns)

@@ -71,7 +71,7 @@ _CLIP_TURNS = {"playground": 5, "middle": 2}
 @click.option("--judge", "num_judged", type=click.IntRange(min=0), default=32, show_default=True)
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, not the tables.")
-@click.option("--write", is_flag=True, help="Write docs/performance.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/performance.md and its record.")
 @click.option("--cache", "cache_dir", type=click.Path(path_type=Path), default=CACHE_DIR)
 def engines(
     sizes: Sequence[str],

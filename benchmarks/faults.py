@@ -167,7 +167,7 @@ class Service:
 @click.option("--clients", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--deadline", "deadline_s", type=float, default=30.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/reliability.md and its record.")
 def main(repository_dir: Path, clients: int, deadline_s: float, as_json: bool, write: bool) -> None:
     """Kill what can be killed under load, and say how long the service was down."""
     policies = sorted(pointer.read(repository_dir).policies)

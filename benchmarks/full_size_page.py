@@ -1,4 +1,4 @@
-"""The table of `docs/real_models.md` and the JSON beside it; knows records and Markdown only."""
+"""The table of `docs/measured/real_models.md` and the JSON beside it."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Level:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The page; JSON and plot go beside it.  [default: docs/load.md]",
+    help="The page; JSON and plot go beside it.  [default: docs/measured/load.md]",
 )
 def load(
     repository_dir: Path, turns: int | None, steps: int | None, quick: bool, output: Path | None
@@ -141,7 +141,7 @@ def load(
         raise click.ClickException(str(error)) from error
     click.echo(json.dumps(record, indent=1))
     if output is not None or not quick:
-        write_page(record, output or Path("docs/load.md"))
+        write_page(record, output or Path("docs/measured/load.md"))
 
 
 def measured_with_places(

@@ -64,7 +64,7 @@ Outcome = tuple[str, str]
     "--triton", default="127.0.0.1:1", help="A Triton for the good ones.  [default: none]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/reliability.md and its record.")
 def main(count: int, seed: int, triton: str, as_json: bool, write: bool) -> None:
     """Send malformed requests to a gateway and count what comes back."""
     with gateway(triton) as (process, token, grpc_address, http_address):

@@ -1,7 +1,7 @@
-"""Writes docs/performance.md out of what the benchmarks recorded, with its plots.
+"""Writes docs/measured/performance.md out of what the benchmarks recorded, with its plots.
 
-Every command keeps its record as JSON in docs/performance/; the page is made of those that are
-there. Knows records, words and plots; measures nothing.
+Every command keeps its record as JSON in docs/measured/performance/; the page is made of those that
+are there. Knows records, words and plots; measures nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving_section import image_part, overhead_part
 
 from unsee.export.atomic_write import write_file
 
-DOCS_DIR = Path(__file__).parents[1] / "docs"
+DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"
 PAGE = "performance.md"
 RECORDS = (*SIZES, "overhead", "scaling", "image")
 

@@ -124,7 +124,7 @@ WAYS: dict[str, type[Fleet]] = {
 
 @click.command()
 @click.option("--encoder", "encoders", multiple=True, type=click.Choice(ENCODERS), default=ENCODERS)
-@click.option("--write", is_flag=True, help="Also write docs/memory.md and its record.")
+@click.option("--write", is_flag=True, help="Also write docs/measured/memory.md and its record.")
 def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
     """Measure the memory of 1 to 8 policies' encoders, served in four ways."""
     from policy_memory_page import write_memory_page

@@ -1,4 +1,4 @@
-"""Writes docs/memory.md out of what `policy_memory.py` measured; measures nothing itself."""
+"""Writes docs/measured/memory.md out of what `policy_memory.py` measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markdown_cells import FOLDER, MEGA, MIB, Record, machine, table
 
 from unsee.export.atomic_write import write_file
 
-DOCS_DIR = Path(__file__).parents[1] / "docs"
+DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"
 PAGE, RECORD = "memory.md", "memory.json"
 
 _INTRODUCTION = """\
@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 `python benchmarks/policy_memory.py --write`
 
 What one more policy costs a server. The policies are the base's encoder with the appended layer of
-the anchored mode ([method.md](method.md)), served in ONNX Runtime on one thread by processes as
-Triton's stubs are:
+the anchored mode ([method.md](../reference/method.md)), served in ONNX Runtime on one thread by
+processes as Triton's stubs are:
 
 - **whole**: a process and a complete `model.onnx` each;
 - **linked**: as `unsee publish` writes and `unsee serve` loads them. The base's encoder has its

@@ -1,7 +1,7 @@
-"""Writes docs/reliability.md out of what the benchmarks of swaps, faults and bad requests recorded.
+"""Writes docs/measured/reliability.md out of the records of swaps, faults and bad requests.
 
-Every command keeps its record as JSON in docs/reliability/; the page is made of those that are
-there. Knows records and words; measures nothing.
+Every command keeps its record as JSON in docs/measured/reliability/; the page is made of those that
+are there. Knows records and words; measures nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from markdown_cells import table
 from unsee.export.atomic_write import write_file
 
 Record = Mapping[str, Any]
-DOCS_DIR = Path(__file__).parents[1] / "docs"
+DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"
 FOLDER = "reliability"
 PAGE = "reliability.md"
 MEMORY_PLOT = "swap_memory.svg"

@@ -94,7 +94,7 @@ class PolicyPoint:
 @click.option("--turns", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="[default: as many as there are cores]")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
-@click.option("--write", is_flag=True, help="Write docs/performance.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/performance.md and its record.")
 def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, write: bool) -> None:
     """Measure how the cost of a clip, and of a server, grows."""
     threads = threads or all_cores()

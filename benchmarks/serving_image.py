@@ -51,7 +51,7 @@ class Served:
 
 @click.command()
 @click.option("--clips", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--write", is_flag=True, help="Write docs/performance.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/performance.md and its record.")
 def serving_image(clips: int, write: bool) -> None:
     """Say what a server needs on disk and in memory, and what more threads give."""
     exported = in_own_process(export_base, "playground", CACHE_DIR)

@@ -112,7 +112,7 @@ def in_turn(ways: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, list
     multiple=True,
     help="Repeat it for several.  [default: as many as there are cores, and one fewer]",
 )
-@click.option("--write", is_flag=True, help="Write docs/performance.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/performance.md and its record.")
 def serving_overhead(
     repository_dir: Path | None, pairs: int, thread_counts: tuple[int, ...], write: bool
 ) -> None:

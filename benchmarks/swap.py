@@ -369,7 +369,7 @@ def served_copy(repository_dir: Path, policy: str, threads: int | None) -> Itera
 @click.option("--repeats", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--cycles", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads per graph.")
-@click.option("--write", is_flag=True, help="Write docs/reliability.md and what belongs to it.")
+@click.option("--write", is_flag=True, help="Write docs/measured/reliability.md and its record.")
 def swap(
     repository_dir: Path,
     policy: str,

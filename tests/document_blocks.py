@@ -45,7 +45,7 @@ def pages() -> list[Path]:
     return [
         REPOSITORY / "README.md",
         REPOSITORY / "bases/playground/README.md",
-        *sorted(DOCS.glob("*.md")),
+        *sorted(DOCS.rglob("*.md")),
     ]
 
 

@@ -1,6 +1,6 @@
 """What each part of the default mode is worth: one setting changed at a time.
 
-Writes ``docs/ablation.md`` and ``docs/ablation.json``. Deltas and reports lie in
+Writes ``docs/measured/ablation.md`` and ``docs/measured/ablation.json``. Deltas and reports lie in
 ``build/evaluation/ablation`` and are found again.
 """
 
@@ -91,7 +91,7 @@ def subjects() -> list[WorldConcept]:
 @click.option(
     "--output-dir",
     type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs",
+    default=REPOSITORY / "docs" / "measured",
     help="[default: docs]",
 )
 def ablation(threads: int, build_dir: Path, output_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""``docs/ablation.md`` and its record, from reports by variant and concept.
+"""``docs/measured/ablation.md`` and its record, from reports by variant and concept.
 
 Knows reports and Markdown; does not know what a variant changes.
 """
@@ -51,7 +51,7 @@ def page(trials: Sequence[Trial]) -> str:
         "",
         "Written by `python -m playground.ablation`; do not edit. One setting is changed at a "
         f"time, on {', '.join(concepts)}, seed {seed}; the others are the default's. "
-        "[evaluation.md](evaluation.md) defines every figure.",
+        "[evaluation.md](../reference/evaluation.md) defines every figure.",
         "",
         *_table(trials),
         "",

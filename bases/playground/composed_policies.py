@@ -1,9 +1,9 @@
 """Policies of several concepts, composed from the deltas of `make evaluation`.
 
-Writes ``docs/composition.md``, ``docs/composition.json`` and ``docs/interference.svg``: how well a
-policy forgets and keeps by every way of composing it, beside a joint solution of the same concepts,
-and how much the edit of one concept moves another. Reports lie in ``build/evaluation/composed`` and
-are found again.
+Writes ``composition.md``, ``composition.json`` and ``interference.svg`` in ``docs/measured``: how
+well a policy forgets and keeps by every way of composing it, beside a joint solution of the same
+concepts, and how much the edit of one concept moves another. Reports lie in
+``build/evaluation/composed`` and are found again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class ConceptSet:
 @click.option(
     "--output-dir",
     type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs",
+    default=REPOSITORY / "docs" / "measured",
     help="[default: docs]",
 )
 def composed_policies(

@@ -1,4 +1,4 @@
-"""``docs/composition.md``, its record and its heat map, from reports on composed policies.
+"""``docs/measured/composition.md``, its record and its heat map, from reports on composed policies.
 
 Knows reports, the matrix of interference and Markdown; does not know how an encoder is composed.
 """
@@ -67,7 +67,7 @@ def page(composition: Composition) -> str:
         "Written by `make evaluation`; do not edit. The deltas are those of the default mode, made "
         f"one concept at a time with seed {some.seed}; the same prompts and seeds are asked with "
         "the base's text encoder and with the composed one. "
-        "[evaluation.md](evaluation.md) defines every figure.",
+        "[evaluation.md](../reference/evaluation.md) defines every figure.",
         "",
         *_ways(composition),
         "",

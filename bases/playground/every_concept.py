@@ -1,8 +1,8 @@
 """Unlearns and evaluates every concept of the world, one by one: ``make evaluation``.
 
-Writes ``docs/results.md``, ``docs/results.json`` and the plots. Deltas, frames and reports lie in
-``build/evaluation`` and are found again, so an interrupted run goes on where it was. Runs with
-different concepts may share that folder; the pages show all that is finished in it.
+Writes ``results.md``, ``results.json`` and the plots in ``docs/measured``. Deltas, frames and
+reports lie in ``build/evaluation`` and are found again, so an interrupted run goes on where it was.
+Runs with different concepts may share that folder; the pages show all that is finished in it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Run:
 @click.option(
     "--output-dir",
     type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs",
+    default=REPOSITORY / "docs" / "measured",
     help="[default: docs]",
 )
 def every_concept(

@@ -1,4 +1,4 @@
-"""``docs/results.md`` and its plots, from what was found about every concept.
+"""``docs/measured/results.md`` and its plots, from what was found about every concept.
 
 Knows findings and Markdown; does not know how anything was measured.
 """
@@ -134,7 +134,7 @@ def _what_this_is(results: Results) -> list[str]:
         "evaluated: the same prompts and seeds, with the base's text encoder and with the tuned "
         "one. Recognised means: by the judge, in any frame (what is to be forgotten) or by the "
         "mean over frames (what is to be kept). "
-        "[evaluation.md](evaluation.md) defines every figure.",
+        "[evaluation.md](../reference/evaluation.md) defines every figure.",
         "",
         *(f"- {_how(results, mode)}" for mode in results.modes),
         "",

@@ -1,4 +1,4 @@
-"""The tables of docs/contract.md, made of the contract; the prose around them is the page's own."""
+"""The tables of docs/reference/contract.md, made of the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes every generated file of `clients/`, and the tables of docs/contract.md: `make stubs`.
+"""`make stubs`: every generated file of `clients/` and the tables of docs/reference/contract.md.
 
 From `clients/contract/text_to_video.json` come its JSON Schema, the types of each language and the
 tables; from tritonclient's descriptors comes the `.proto` file. Equal sources give equal bytes.
@@ -24,7 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SOURCE = "clients/contract/text_to_video.json"
 SCHEMA = "clients/contract/text_to_video.schema.json"
 PROTO = "clients/proto/grpc_service.proto"
-PAGE = "docs/contract.md"
+PAGE = "docs/reference/contract.md"
 TYPES = {
     "text_to_video.ts": "clients/typescript/src/text_to_video.ts",
     "TextToVideo.java": "clients/java/src/main/java/unsee/TextToVideo.java",

@@ -1,4 +1,4 @@
-"""docs/client.md: its Python runs, and its test passes."""
+"""docs/guide/client.md: its Python runs, and its test passes."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from unsee.client.options import Options
 from unsee.client.shared_memory import LEAST_BYTES
 from unsee.client.testing import FakeServer
 
-PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "client.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

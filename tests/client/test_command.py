@@ -184,9 +184,9 @@ def test_every_option_says_what_it_is_for():
 
 
 def test_the_page_in_the_documents_is_the_help():
-    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "command_line.md").read_text()
     assert filled(page) == page, (
-        "rewrite it with: python -m unsee.client.command_page docs/command_line.md"
+        "rewrite it with: python -m unsee.client.command_page docs/reference/command_line.md"
     )
 
 

@@ -21,7 +21,7 @@ def load(monkeypatch):
 @pytest.fixture
 def sources(tmp_path):
     """A tree of nothing but what is generated from."""
-    for name in ("clients/contract/text_to_video.json", "docs/contract.md"):
+    for name in ("clients/contract/text_to_video.json", "docs/reference/contract.md"):
         (tmp_path / name).parent.mkdir(parents=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
@@ -47,7 +47,7 @@ def test_a_change_of_the_contract_reaches_every_file_that_is_made_of_it(load, so
 
 
 def test_a_table_without_a_place_is_an_error(load, sources):
-    page = sources / "docs/contract.md"
+    page = sources / "docs/reference/contract.md"
     page.write_text(page.read_text().replace("<!-- table: limits -->", ""))
     with pytest.raises(ValueError, match="no place for the tables limits"):
         load("make_stubs").generated(sources)

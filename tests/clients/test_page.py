@@ -1,4 +1,4 @@
-"""What docs/clients.md says is run as it is written, but for the address."""
+"""What docs/guide/clients.md says is run as it is written, but for the address."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from gateway_fakes import FRAMES, TOKENS
 
-PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "clients.md"
 TOKEN = {"UNSEE_TOKEN": TOKENS["kids"]}
 
 

@@ -139,10 +139,10 @@ def test_every_metric_of_the_gateway_is_shown(metrics):
 def test_every_alert_says_what_to_do():
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
-    headings = anchors(DOCS / "runbook.md")
+    headings = anchors(DOCS / "operate" / "runbook.md")
     for rule in RULES:
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
-        assert page == "docs/runbook.md"
+        assert page == "docs/operate/runbook.md"
         assert anchor == rule["alert"].lower()
         assert anchor in headings
         assert rule["labels"]["severity"] in ("page", "ticket")

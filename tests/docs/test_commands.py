@@ -25,10 +25,10 @@ from unsee.serving.ports import free_ports
 
 ELSEWHERE = {
     "README.md": "takes minutes; quick_start.md runs the same commands",
-    "docs/client.md": "tests/client",
-    "docs/clients.md": "tests/clients",
-    "docs/command_line.md": "tests/client",
-    "docs/page.md": "tests/gateway",
+    "docs/guide/client.md": "tests/client",
+    "docs/guide/clients.md": "tests/clients",
+    "docs/reference/command_line.md": "tests/client",
+    "docs/guide/page.md": "tests/gateway",
 }
 """Pages whose blocks are run by other tests."""
 
@@ -189,7 +189,7 @@ def after_quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_base(folder / "bases/playground")
     if EXPORTED.exists():
         shutil.copytree(EXPORTED, folder / "model_repository")
-    (folder / "output.txt").write_text(run_page(DOCS / "quick_start.md", folder))
+    (folder / "output.txt").write_text(run_page(DOCS / "guide" / "quick_start.md", folder))
     return folder
 
 
@@ -241,7 +241,7 @@ def check_evidence(case):
 
 def test_the_pages_that_are_run_are_those_that_are_meant():
     assert {page.name for page in STARTED} == {"takedown.md", "your_own_base.md"}
-    assert runs_in(DOCS / "quick_start.md") == {"an empty folder"}
+    assert runs_in(DOCS / "guide" / "quick_start.md") == {"an empty folder"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))

@@ -10,7 +10,7 @@ from publish_fakes import write_next_revision
 from unsee.client.command import run
 from unsee.serving import publish
 
-PAGE = Path(__file__).parents[2] / "docs" / "command_line.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command_line.md"
 
 
 def documented(command):

@@ -23,7 +23,7 @@ from unsee.client.transport import CallFailed
 
 FOLDER = Path("/dev/shm")
 LEAST_BYTES = 4 * 1024 * 1024
-"""Smaller clips arrive sooner without it; docs/client.md has the measurement."""
+"""Smaller clips arrive sooner without it; docs/guide/client.md has the measurement."""
 ASK_TIMEOUT_S = 5.0
 PREFIX = "unsee-clip"
 IN_USE = "currently in use"

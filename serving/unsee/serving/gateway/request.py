@@ -33,7 +33,7 @@ Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class ClipRequest(BaseModel):
-    """The inputs of `text_to_video` (docs/contract.md); None is the server's choice.
+    """The inputs of `text_to_video` (docs/reference/contract.md); None is the server's choice.
 
     Values are checked for their type here and for the base's limits by the model. Sizes in pixels.
     """
