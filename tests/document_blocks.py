@@ -43,7 +43,7 @@ class Block:
 def pages() -> list[Path]:
     """All documents, those outside `docs/` that the navigation names included."""
     return [
-        REPOSITORY / "README.md",
+        *sorted(REPOSITORY.glob("*.md")),
         REPOSITORY / "bases/playground/README.md",
         *sorted(DOCS.rglob("*.md")),
     ]

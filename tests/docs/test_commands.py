@@ -24,6 +24,7 @@ from unsee.evaluation.judge import Judge, JudgeConfig
 from unsee.serving.ports import free_ports
 
 ELSEWHERE = {
+    "CONTRIBUTING.md": "installs the packages",
     "README.md": "takes minutes; quick_start.md runs the same commands",
     "docs/guide/client.md": "tests/client",
     "docs/guide/clients.md": "tests/clients",

@@ -1,0 +1,45 @@
+"""README, CONTRIBUTING and the pre-commit hooks: short enough, and true."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from document_blocks import REPOSITORY, blocks
+
+HOOKS = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+SUFFIXES = {"python": "*.py", "pyi": "*.pyi", "yaml": "*.yaml"}
+MOST_WORDS = 1000
+
+
+def test_the_readme_is_one_page():
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) <= MOST_WORDS
+
+
+def test_every_make_target_that_a_newcomer_is_told_of_exists():
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for name in ("README.md", "CONTRIBUTING.md"):
+        page = REPOSITORY / name
+        code = [block.text for block in blocks(page)]
+        code += re.findall(r"`(make [a-z-]+)`", page.read_text(encoding="utf-8"))
+        named = set(re.findall(r"^make ([a-z-]+)", "\n".join(code), re.MULTILINE))
+        assert named, f"{name} names no target"
+        assert named <= targets, f"{name}: make has no {named - targets}"
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
+def test_a_hook_finds_nothing_in_what_is_committed(hook):
+    patterns = [SUFFIXES[kind] for kind in hook.get("types_or", hook.get("types"))]
+    listed = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    files = [f for f in listed if not re.search(hook.get("exclude", r"^\b$"), f)]
+    assert files
+    command = [*shlex.split(hook["entry"]), *files]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
