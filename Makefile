@@ -23,7 +23,7 @@ $(READY): pyproject.toml
 setup: $(READY)  ## create .venv with everything in it
 
 demo: $(READY)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/
-	@$(PY) -m playground.demo --output-dir demo
+	@$(PY) -m unsee.playground.demo.run --output-dir demo
 
 test: lint types unit  ## lint, types and all tests
 
@@ -46,8 +46,8 @@ unit-learning: $(READY)
 	$(PY) -m pytest $(LEARNING)
 
 evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/measured/results.md
-	@$(PY) -m playground.every_concept
-	@$(PY) -m playground.composed_policies
+	@$(PY) -m unsee.playground.experiments.every_concept
+	@$(PY) -m unsee.playground.experiments.composed_policies
 
 benchmark: $(READY)  ## what is fast, what Triton and the client cost, how cost grows; writes docs/measured/performance.md, docs/guide/client.md
 	$(PY) benchmarks/engines.py --write

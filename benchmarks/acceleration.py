@@ -28,12 +28,12 @@ import openvino
 import torch
 from acceleration_page import Figures, Page, write_page
 
-from playground.evaluate import Trial, covering_prompts
-from playground.generate import clip_defaults
-from playground.judge import Judge
-from playground.train_data import BASE_DIR
-from playground.world import CONCEPTS, Scene
-from unsee.evaluation.statistics import mean_of, rate_of
+from unsee.evaluation.report.statistics import mean_of, rate_of
+from unsee.playground.networks.judge import Judge
+from unsee.playground.quality.evaluate import Trial, covering_prompts
+from unsee.playground.quality.generate import clip_defaults
+from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.world.world import CONCEPTS, Scene
 
 CODE_DIR = Path(__file__).parents[1] / "model_repository" / "text_to_video" / "1"
 FIRST_SEED = 1000
@@ -247,7 +247,7 @@ def psnr(a: Array, b: Array) -> float:
 
 
 def cases_of_evaluation(num_prompts: int) -> list[tuple[str, Scene]]:
-    """Prompts with their scenes, drawn as `playground.evaluate` draws them, in mixed order."""
+    """Prompts with their scenes, drawn as the base's evaluation draws them, in mixed order."""
     rng = np.random.default_rng(FIRST_SEED)
     least, cases = 1, covering_prompts(CONCEPTS, 1, rng)
     while len(cases) < num_prompts:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 INTRODUCTION = """\
 # Acceleration
@@ -65,7 +65,7 @@ and its bootstrap 95 % interval over the paired questions.
 class Figures:
     """One candidate's row. PSNR in dB to the first candidate; None for that one itself.
 
-    `recognised` and `points_lost` are a `Rate` and a `Mean` of `unsee.evaluation.report`.
+    `recognised` and `points_lost` are a `Rate` and a `Mean` of `unsee.evaluation.report.schema`.
     """
 
     name: str

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from turns import Process
 
-from unsee.export.engine_session import Array
-from unsee.export.sampling_check import psnr
-from unsee.training.quiet import quiet_libraries
+from unsee.export.engines.session import Array
+from unsee.export.text_to_video.sampling_check import psnr
+from unsee.models.quiet import quiet_libraries
 
 ALL = "all"
 
@@ -105,8 +105,8 @@ def judged(
 
 def playground_questions(count: int, seed: int) -> list[tuple[str, Any]]:
     """Prompts of the embedded base with what they show; its concepts take turns."""
-    from playground.captions import prompt_for
-    from playground.world import CONCEPTS
+    from unsee.playground.world.captions import prompt_for
+    from unsee.playground.world.world import CONCEPTS
 
     rng = np.random.default_rng(seed)
     return [prompt_for(CONCEPTS[i % len(CONCEPTS)], rng) for i in range(count)]
@@ -115,10 +115,10 @@ def playground_questions(count: int, seed: int) -> list[tuple[str, Any]]:
 def playground_judge() -> tuple[Callable[[Array, Any], Mapping[str, bool]], dict[str, str]]:
     """The embedded base's own judge, and every concept's category."""
     with quiet_libraries():
-        from playground.evaluate import Trial
-        from playground.judge import Judge
-        from playground.train_data import BASE_DIR
-        from playground.world import CONCEPTS
+        from unsee.playground.networks.judge import Judge
+        from unsee.playground.quality.evaluate import Trial
+        from unsee.playground.training.train_data import BASE_DIR
+        from unsee.playground.world.world import CONCEPTS
 
     judge = Judge.from_pretrained(BASE_DIR / "judge")
 

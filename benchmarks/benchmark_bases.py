@@ -17,11 +17,11 @@ from typing import Any
 import real_size
 import yaml
 
-from unsee.export.atomic_write import new_folder
-from unsee.export.engine import ONNXRUNTIME
-from unsee.export.engine_choice import MEASURED, Wish
-from unsee.training.base import load_base
-from unsee.training.quiet import quiet_libraries
+from unsee.core.files import new_folder
+from unsee.export.engines.choice import MEASURED, Wish
+from unsee.export.engines.engine import ONNXRUNTIME
+from unsee.models.base import load_base
+from unsee.models.quiet import quiet_libraries
 
 ROOT = Path(__file__).parents[1]
 PLAYGROUND_DIR = ROOT / "bases" / "playground"
@@ -153,7 +153,7 @@ def _fill_zeros(model: Any) -> None:
 def _exported(
     base_dir: Path, cache_dir: Path, progress: Callable[[str], None], wish: Wish
 ) -> Exported:
-    from unsee.export.repository import write_repository
+    from unsee.export.build import write_repository
 
     base = load_base(base_dir)
     repository_dir = cache_dir / f"{base.name}-{base.digest().removeprefix('sha256:')[:12]}"

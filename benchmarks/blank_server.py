@@ -16,10 +16,15 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unsee.client.wire import INPUTS, MODEL
-from unsee.serving.installation import assemble_backends, find_installation
-from unsee.serving.interpreter import fit_interpreter
-from unsee.serving.triton import ServerSettings, TritonServer, server_command, server_environment
+from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.serving.server.installation import assemble_backends, find_installation
+from unsee.serving.server.interpreter import fit_interpreter
+from unsee.serving.server.triton import (
+    ServerSettings,
+    TritonServer,
+    server_command,
+    server_environment,
+)
 
 MODEL_FILE = Path(__file__).with_name("blank_model") / "model.py"
 TRITON_TYPES = {

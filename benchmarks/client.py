@@ -27,9 +27,9 @@ from serving_overhead import in_turn
 from spread import Spread, times_faster
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from unsee.client import Client
-from unsee.client.wire import INPUTS, MODEL
-from unsee.export.atomic_write import write_file
+from unsee.client.client import Client
+from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.core.files import write_file
 
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "client.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

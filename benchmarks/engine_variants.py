@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from in_process import InProcess, opened_graphs
 
-from unsee.export.engine import Engine
-from unsee.export.engine_measurement import Feeds
-from unsee.export.engine_session import Array, Runnable
-from unsee.export.graphs import Graph
+from unsee.export.engines.engine import Engine
+from unsee.export.engines.measurement import Feeds
+from unsee.export.engines.session import Array, Runnable
+from unsee.export.graphs.graphs import Graph
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -151,9 +151,9 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
     """The base's own modules with float32 borders; the text encoder stays eager in float32."""
     import torch
 
-    from unsee.export.sampling_check import sampling_graphs
-    from unsee.training.base import load_base
-    from unsee.training.quiet import quiet_libraries
+    from unsee.export.text_to_video.sampling_check import sampling_graphs
+    from unsee.models.base import load_base
+    from unsee.models.quiet import quiet_libraries
 
     torch.set_num_threads(job.threads)
     base = load_base(job.base_dir)

@@ -39,8 +39,8 @@ from performance_page import DOCS_DIR, write_page
 from turns import PRECISIONS, Peak, Question, machine_facts, open_all, take_turns
 from where_time_goes import layer_shares
 
-from unsee.export.engine_measurement import Feeds
-from unsee.training.base import load_base
+from unsee.export.engines.measurement import Feeds
+from unsee.models.base import load_base
 
 SEED = 7
 NUM_PROMPTS = 4

@@ -31,10 +31,10 @@ from process_memory import descendants
 from reliability_page import write_page
 
 from unsee.client.client import Client
-from unsee.client.errors import RequestRejected, ServerError, ServerUnreachable
-from unsee.serving import pointer
-from unsee.serving.ports import free_ports
-from unsee.serving.supervisor_stubs import live_stubs
+from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
+from unsee.repository import pointer
+from unsee.serving.server.ports import free_ports
+from unsee.serving.supervisor.stubs import live_stubs
 
 SERVER, STOP = "tritonserver", "SIGTERM"
 PROMPT = "a cat"
@@ -102,7 +102,7 @@ class Service:
     def __init__(self, repository_dir: Path, folder: Path) -> None:
         ports = dict(zip(("grpc", "http", "metrics"), free_ports(3), strict=True))
         self.url = f"127.0.0.1:{ports['grpc']}"
-        command = [sys.executable, "-m", "unsee.client.command", "serve"]
+        command = [sys.executable, "-m", "unsee.cli.main", "serve"]
         command += ["--repository", str(repository_dir), "--log", str(folder / "triton.log")]
         command += [f"--{name}-port={port}" for name, port in ports.items()]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -99,7 +99,7 @@ def write_base_once(folder: Path, size: str) -> float:
 
 def export_graph(folder: Path, name: str, precision: str) -> dict[str, Any]:
     """Export one graph unless it is up to date; what came of it as the fields of `GraphRow`."""
-    from unsee.export.atomic_write import locked, new_folder
+    from unsee.core.files import locked, new_folder
     from unsee.export.memory import peak_memory
     from unsee.export.version import export_version, find_export
 
@@ -124,7 +124,7 @@ def export_graph(folder: Path, name: str, precision: str) -> dict[str, Any]:
 def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -> dict[str, Any]:
     """Clips of PyTorch float32, then those of the exported graphs; the fields of `SamplingRow`."""
     from unsee.export.memory import peak_memory
-    from unsee.export.sampling_check import ClipSize, psnr
+    from unsee.export.text_to_video.sampling_check import ClipSize, psnr
 
     clip = ClipSize(frames, pixels, pixels)
     with peak_memory() as torch_memory:
@@ -156,8 +156,8 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
 
 def _sampled_in_torch(folder: Path, clip: Any, steps: int) -> tuple[Any, Any, float]:
     """What samples, its clips in PyTorch and their seconds; the models are freed on return."""
-    from unsee.export.sampler_table import sampler_tables
-    from unsee.export.sampling_check import Sampling, torch_runnables
+    from unsee.export.text_to_video.sampler_table import sampler_tables
+    from unsee.export.text_to_video.sampling_check import Sampling, torch_runnables
 
     base = _base(folder)
     sampling = Sampling(base, sampler_tables(base.t2v_scheduler(), steps), steps)
@@ -167,7 +167,7 @@ def _sampled_in_torch(folder: Path, clip: Any, steps: int) -> tuple[Any, Any, fl
 
 def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
     """The graph and the model that it is of; other models are freed on return."""
-    from unsee.export.base_graphs import vae_decoder_graph, video_unet_graph
+    from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
     from unsee.export.revision import text_encoder_graph
 
     base = _base(folder)
@@ -179,7 +179,7 @@ def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
 
 
 def _base(folder: Path) -> Any:
-    from unsee.training.base import load_base
+    from unsee.models.base import load_base
 
     return load_base(folder / "base")
 
@@ -204,7 +204,7 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
 
 
 def _machine() -> dict[str, Any]:
-    from unsee.export.machine import this_machine
+    from unsee.export.engines.machine import this_machine
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {**this_machine().model_dump(mode="json"), "memory_bytes": memory}

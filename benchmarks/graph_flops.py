@@ -12,9 +12,9 @@ from typing import Any
 
 from meter import count_flops
 
-from unsee.export.graphs import Graph, Sizes
-from unsee.export.sampling_check import sampling_graphs
-from unsee.training.base import Base, load_base
+from unsee.export.graphs.graphs import Graph, Sizes
+from unsee.export.text_to_video.sampling_check import sampling_graphs
+from unsee.models.base import Base, load_base
 
 
 class FlopTable:

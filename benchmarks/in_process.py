@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from unsee.export.engine import ONNXRUNTIME, Engine
-from unsee.export.engine_choice import ENGINES_FILE, read_choice
-from unsee.export.engine_session import Array, Runnable, open_graph
-from unsee.export.serving_code import make_importable
+from unsee.export.engines.choice import ENGINES_FILE, read_choice
+from unsee.export.engines.engine import ONNXRUNTIME, Engine
+from unsee.export.engines.session import Array, Runnable, open_graph
+from unsee.export.text_to_video.serving_code import make_importable
 
 GRAPH_FILES = {
     "text_encoder": Path("text_encoder_base/1/model.onnx"),

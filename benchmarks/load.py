@@ -40,10 +40,10 @@ from load_page import write_page
 from load_servers import Gateway, Places, gateway, with_places
 
 from unsee.client.client import Client
-from unsee.client.clip import Clip
-from unsee.client.errors import RequestRejected, UnseeError
-from unsee.serving import pointer
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.core.errors import RequestRejected, UnseeError
+from unsee.media.clip import Clip
+from unsee.repository import pointer
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 AMPLE = Places(running=16, waiting=64)
 SHARED = Places(running=2, waiting=16)

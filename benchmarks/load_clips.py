@@ -15,8 +15,8 @@ from datetime import datetime
 from tritonclient.grpc import InferenceServerClient
 
 from unsee.client.client import Client
-from unsee.client.clip import Clip
-from unsee.client.errors import ServerError
+from unsee.core.errors import ServerError
+from unsee.media.clip import Clip
 
 STAGES = ("text_encoder", "video_unet", "vae_decoder")
 PROMPT = "a cat"

@@ -10,7 +10,7 @@ from typing import Any
 from markdown_cells import table
 from plots import Curve, Panel, growth
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 Record = Mapping[str, Any]
 PLOT = "load.svg"

@@ -16,8 +16,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from unsee.client.client import Client
-from unsee.client.errors import ServerError
-from unsee.serving.gateway.credentials import new_token, token_sha256
+from unsee.core.errors import ServerError
+from unsee.gateway.callers.credentials import new_token, token_sha256
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def gateway(
     config = {"triton": triton, "grpc": "127.0.0.1:0", "http": None}
     file = folder / "gateway.yaml"
     file.write_text(yaml.safe_dump(config | {"tenants": entries, "limits": limits}))
-    command = [sys.executable, "-m", "unsee.client.command", "gateway", "--config", str(file)]
+    command = [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", str(file)]
     with subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

@@ -29,8 +29,8 @@ import grpc
 import yaml
 from reliability_page import write_page
 
-from unsee.client.wire import INPUTS, build_request
-from unsee.serving.gateway.credentials import new_token, token_sha256
+from unsee.client.wire.messages import INPUTS, build_request
+from unsee.gateway.callers.credentials import new_token, token_sha256
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATH = "/v2/models/text_to_video/generate_stream"
@@ -179,7 +179,7 @@ def gateway(triton: str) -> Iterator[tuple[subprocess.Popen[str], str, str, str]
         file = Path(folder) / "gateway.yaml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         process = subprocess.Popen(
-            [sys.executable, "-m", "unsee.client.command", "gateway", "--config", str(file)],
+            [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", str(file)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -13,8 +13,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unsee.client.policy import BASE_POLICY
-from unsee.export.model_config import pbtxt
+from unsee.core.policy import BASE_POLICY
+from unsee.export.engines.model_config import pbtxt
 from unsee.export.revision import encoder_model
 
 POLICIES_FILE = "policies.json"

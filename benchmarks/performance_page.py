@@ -15,7 +15,7 @@ from markdown_cells import FOLDER, Plots, Record
 from scaling_section import scaling_part
 from serving_section import image_part, overhead_part
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"
 PAGE = "performance.md"

@@ -17,7 +17,7 @@ import onnx
 import onnx_ir
 from onnx import numpy_helper
 
-from unsee.export.shared_weights import SMALL_BYTES, SharedWith, save_beside
+from unsee.export.onnx.shared_weights import SMALL_BYTES, SharedWith, save_beside
 
 GRAPH = "model.onnx"
 
@@ -75,9 +75,9 @@ def _export(text_encoder: Any, tokens: int, seed: int | None, file: Path) -> Non
     """The policy of that number, or the base itself."""
     import torch
 
-    from unsee.export.graphs import TextEncoderGraph
-    from unsee.export.onnx_export import export_onnx
-    from unsee.training.edit import with_edit
+    from unsee.deltas.edit import with_edit
+    from unsee.export.graphs.graphs import TextEncoderGraph
+    from unsee.export.onnx.exporter import export_onnx
 
     if seed is None:
         export_onnx(TextEncoderGraph.of(text_encoder, tokens), text_encoder, file, save_beside)

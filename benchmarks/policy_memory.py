@@ -129,7 +129,7 @@ def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
     """Measure the memory of 1 to 8 policies' encoders, served in four ways."""
     from policy_memory_page import write_memory_page
 
-    from unsee.export.machine import this_machine
+    from unsee.export.engines.machine import this_machine
 
     record: Figures = {"machine": this_machine().model_dump(), "counts": COUNTS, "encoders": {}}
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
@@ -152,8 +152,8 @@ def export_encoder(name: str, count: int, folder: Path) -> tuple[Graphs, int]:
     from real_size import SIZES
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from unsee.training.base import load_base
-    from unsee.training.quiet import quiet_libraries
+    from unsee.models.base import load_base
+    from unsee.models.quiet import quiet_libraries
 
     with quiet_libraries():
         if name == "playground":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markdown_cells import FOLDER, MEGA, MIB, Record, machine, table
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"
 PAGE, RECORD = "memory.md", "memory.json"

@@ -16,7 +16,7 @@ import onnxruntime
 
 ROUNDS = 5
 NO_PREPACKING = "session.disable_prepacking"
-"""As in `unsee.export.model_config`, whose imports would weigh in the processes measured."""
+"""As in `unsee.export.engines.model_config`, whose imports would weigh here."""
 
 
 def options(*, prepack: bool) -> Any:

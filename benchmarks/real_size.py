@@ -193,7 +193,7 @@ def write_base(folder: Path, name: str, pixels: int) -> None:
     """
     import torch
 
-    from unsee.training.quiet import quiet_libraries
+    from unsee.models.quiet import quiet_libraries
 
     size, dtype = SIZES[name], getattr(torch, SAVED_AS)
     torch.manual_seed(0)
@@ -218,7 +218,7 @@ def write_video_base(folder: Path, name: str) -> None:
     """
     import torch
 
-    from unsee.training.quiet import quiet_libraries
+    from unsee.models.quiet import quiet_libraries
 
     size, model = VIDEO_SIZES[name], folder / "model"
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from markdown_cells import table
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 Record = Mapping[str, Any]
 DOCS_DIR = Path(__file__).parents[1] / "docs" / "measured"

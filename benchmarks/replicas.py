@@ -33,13 +33,14 @@ import click
 from spread import Spread
 
 from unsee.client.client import Client
-from unsee.client.errors import ServerError
-from unsee.export.archive import next_revision
-from unsee.serving import ledger, pointer, promotion
-from unsee.serving.audit import AuditEvent
-from unsee.serving.pointer import Policies, encoder_model
-from unsee.serving.pointer_follower import Follower, FollowerSettings, prepare
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.core.errors import ServerError
+from unsee.policies import promotion
+from unsee.policies.follower import Follower, FollowerSettings, prepare
+from unsee.repository import ledger, pointer
+from unsee.repository.archive import next_revision
+from unsee.repository.audit import AuditEvent
+from unsee.repository.pointer import Policies, encoder_model
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PATIENCE_S = 120.0
 POLL_S = 0.005

@@ -35,8 +35,8 @@ from spread import Spread
 from turns import Peak, machine_facts
 
 from unsee.client.client import Client
-from unsee.export.sizes import Sizes
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.export.graphs.sizes import Sizes
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PROMPT = "Zorpik jumping in the forest"
 SEED = 7

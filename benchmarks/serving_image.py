@@ -31,8 +31,8 @@ from serving_overhead import PROMPT, SEED, in_turn
 from spread import Spread
 
 from unsee.client.client import Client
-from unsee.export.machine import this_machine
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.export.engines.machine import this_machine
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 DISTRIBUTION, EXTRA = "unsee", "serve"
 FOR_COMPARISON = ("torch", "diffusers", "transformers", "onnx", "onnxscript")

@@ -32,10 +32,10 @@ from spread import Spread, times_faster
 from tritonclient.grpc import InferenceServerClient
 
 from unsee.client.client import Client
-from unsee.client.errors import UnseeError
-from unsee.export.engine_session import Array, Runnable
-from unsee.export.machine import this_machine
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.core.errors import UnseeError
+from unsee.export.engines.machine import this_machine
+from unsee.export.engines.session import Array, Runnable
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PROMPT = "Zorpik jumping in the forest"
 SEED = 7

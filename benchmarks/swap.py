@@ -27,16 +27,17 @@ import numpy as np
 from reliability_page import DOCS_DIR, FOLDER, MEMORY_PLOT, write_page
 
 from unsee.client.client import Client
-from unsee.client.errors import ServerError
-from unsee.client.policy import Policy, PolicyConcept
-from unsee.export.archive import next_revision
-from unsee.export.atomic_write import locked, new_folder
-from unsee.serving import pointer, promotion, publish
-from unsee.serving.encoder_server import EncoderServer
-from unsee.serving.gate import Clearance, Override
-from unsee.serving.policy_lock import alone
-from unsee.serving.retirement import retire
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.core.errors import ServerError
+from unsee.core.files import locked, new_folder
+from unsee.core.policy import Policy, PolicyConcept
+from unsee.policies import promotion, publish
+from unsee.policies.gate import Clearance, Override
+from unsee.policies.lock import alone
+from unsee.policies.retirement import retire
+from unsee.repository import pointer
+from unsee.repository.archive import next_revision
+from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.encoder_server import EncoderServer
 
 PROMPT = "Zorpik jumping in the forest"
 WINDOWS = 20

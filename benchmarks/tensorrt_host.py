@@ -27,11 +27,11 @@ from rich.console import Console
 from tensorrt_record import EngineReport, HostRecord, Operation, Timing, Variant, table_of
 from tensorrt_variants import PRECISION, Job, Parts, VariantRun, run_variant
 
-from unsee.client.errors import UnseeError
-from unsee.export.atomic_write import locked, new_folder, write_file
-from unsee.export.graphs import Graph
-from unsee.export.model_config import MODEL_FILE
-from unsee.export.parity import ParityReport
+from unsee.core.errors import UnseeError
+from unsee.core.files import locked, new_folder, write_file
+from unsee.export.engines.model_config import MODEL_FILE
+from unsee.export.graphs.graphs import Graph
+from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt.build import current_device
 from unsee.export.tensorrt.engine_key import Device
 from unsee.export.tensorrt.engine_parity import engine_parity

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
-from unsee.export.parity import ParityReport
+from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt.engine_key import EngineKey
 
 _GIB = 2**30

@@ -18,11 +18,17 @@ from meter import Meter, peak_bytes
 from tensorrt_record import Operation, Variant
 from torch import Tensor
 
-from unsee.export.graphs import Graph, GraphPrecision, Sizes, VAEDecoderGraph, VideoUNetGraph
-from unsee.export.half import half_copy
+from unsee.export.graphs.graphs import (
+    Graph,
+    GraphPrecision,
+    Sizes,
+    VAEDecoderGraph,
+    VideoUNetGraph,
+)
+from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.config import PLAN_FILE
 from unsee.export.tensorrt.runner import EngineRunner
-from unsee.training.base import Base, load_base
+from unsee.models.base import Base, load_base
 
 PRECISION: GraphPrecision = "float16"
 _WARM_UPS = 3

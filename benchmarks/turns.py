@@ -16,8 +16,8 @@ import torch
 from meter import peak_flops
 from own_process import KeptProcess, ProcessFailed
 
-from unsee.export.engine_measurement import Feeds
-from unsee.export.machine import this_machine
+from unsee.export.engines.machine import this_machine
+from unsee.export.engines.measurement import Feeds
 
 LEAST_STEP_S = 0.3
 """So long at least an engine's step is repeated within a turn."""

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from unlearn_variants import VARIANTS, Job, Operation, Run, run
 
-from unsee.training.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
-from unsee.training.moments import PROMPTS_PER_CALL
-from unsee.training.pictures import NUM_TRIALS
-from unsee.training.settings import AnchoredMode, PaperMode
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.unlearning.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
+from unsee.unlearning.moments import PROMPTS_PER_CALL
+from unsee.unlearning.pictures import NUM_TRIALS
 
 _GIB = 2**30
 _TERA = 1e12

@@ -14,23 +14,23 @@ import torch.nn.functional as F
 from meter import Meter, peak_bytes, peak_flops
 from PIL import Image
 
-from unsee.client.policy import Concept
-from unsee.training.attackers import Attackers, free_prompts
-from unsee.training.base import Base, Precision, load_base
-from unsee.training.contexts import Contexts, contexts_of
-from unsee.training.denoising import load_denoising
-from unsee.training.edit import Edit, final_layer_norm
-from unsee.training.few_shot import generate_few_shot_images
-from unsee.training.latents import encode_images
-from unsee.training.layers import paper_parameters
-from unsee.training.moments import PROMPTS_PER_CALL, StateReader, keep_moments
-from unsee.training.paper_mode import ascend
-from unsee.training.pictures import NUM_TRIALS, Pictures, Scale
-from unsee.training.prompts import training_prompts
-from unsee.training.quiet import quiet_libraries
-from unsee.training.settings import AnchoredMode, PaperMode
-from unsee.training.tokens import padded_token_ids
-from unsee.training.trials import draw_trials
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.deltas.edit import Edit, final_layer_norm
+from unsee.images.denoising import load_denoising
+from unsee.images.few_shot import generate_few_shot_images
+from unsee.images.latents import encode_images
+from unsee.images.trials import draw_trials
+from unsee.models.base import Base, Precision, load_base
+from unsee.models.layers import paper_parameters
+from unsee.models.quiet import quiet_libraries
+from unsee.prompts.templates import training_prompts
+from unsee.prompts.tokens import padded_token_ids
+from unsee.unlearning.attackers import Attackers, free_prompts
+from unsee.unlearning.contexts import Contexts, contexts_of
+from unsee.unlearning.moments import PROMPTS_PER_CALL, StateReader, keep_moments
+from unsee.unlearning.paper_mode import ascend
+from unsee.unlearning.pictures import NUM_TRIALS, Pictures, Scale
 
 CONCEPT = Concept(name="Zorpik", category="character")
 ANCHOR = "cartoon creature"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unsee.export.engine_measurement import Feeds
+from unsee.export.engines.measurement import Feeds
 
 CALLS = 3
 LARGEST = 8

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from fakes import write_tiny_base
-from unsee.client.policy import Concept
+from unsee.core.policy import Concept
 from unsee.evaluation.attacks import Victim
-from unsee.training.base import Base, load_base
-from unsee.training.encoding import encode_prompts
+from unsee.models.base import Base, load_base
+from unsee.prompts.encoding import encode_prompts
 
 NAME, OTHER, FILLER = "q", "y", "x"
 CONCEPT = Concept(name=NAME, category="character")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unsee.export.machine import Machine
+from unsee.export.engines.machine import Machine
 
 
 def machine(

@@ -2,11 +2,9 @@
 
 from datetime import UTC, datetime
 
-from playground.findings import Finding
-from playground.own_unlearning import Mode
 from report_fakes import mean, pair
-from unsee.client.policy import Concept
-from unsee.evaluation.report import (
+from unsee.core.policy import Concept
+from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
     KeptRow,
@@ -16,6 +14,8 @@ from unsee.evaluation.report import (
     Settings,
     Target,
 )
+from unsee.playground.experiments.findings import Finding
+from unsee.playground.experiments.own_unlearning import Mode
 
 
 def fake_finding(name: str, seen: int, *, mode: Mode = "anchored", seed: int = 0) -> Finding:

@@ -17,10 +17,10 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from unsee.serving.gateway.credentials import token_sha256
-from unsee.serving.gateway.server import running
-from unsee.serving.gateway.settings import Settings
-from unsee.serving.gateway.tracing import NoTracer
+from unsee.gateway.callers.credentials import token_sha256
+from unsee.gateway.callers.settings import Settings
+from unsee.gateway.observe.tracing import NoTracer
+from unsee.gateway.server import running
 
 TOKENS = {name: f"unsee_{name}-token" for name in ("studio", "kids", "admin")}
 PATIENCE_S = 20.0

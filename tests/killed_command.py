@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 from publish_fakes import write_next_revision
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST
-from unsee.client.command import run
-from unsee.serving import drain, publish
-from unsee.serving.encoder_server import EncoderServer
+from unsee.cli.main import run
+from unsee.policies import publish
+from unsee.triton import barrier
+from unsee.triton.encoder_server import EncoderServer
 
 DISK = ("rename", "replace", "fsync", "write", "mkdir", "unlink", "rmdir", "utime")
 SERVER = ("refresh", "unload", "probe")
@@ -27,13 +28,13 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "safetensors.numpy",
-        "unsee.client.command",
-        "unsee.evaluation.statistics",
-        "unsee.serving.policy_tables",
-        "unsee.serving.publish",
-        "unsee.serving.recovery",
-        "unsee.serving.retirement",
-        "unsee.serving.revision_cli",
+        "unsee.cli.main",
+        "unsee.evaluation.report.statistics",
+        "unsee.policies.tables",
+        "unsee.policies.publish",
+        "unsee.policies.recovery",
+        "unsee.policies.retirement",
+        "unsee.policies.revision_cli",
     ]
 )
 
@@ -64,7 +65,7 @@ def unsee(*arguments, graph="good", kill_at=None, full_from=None):
 def _run(sender, arguments, graph, kill_at, full_from):
     steps = _Steps(kill_at, full_from)
     _fake_the_export(graph)
-    drain.GRACE_S = drain.RETRY_S = 0.0
+    barrier.GRACE_S = barrier.RETRY_S = 0.0
     stderr = os.memfd_create("stderr")
     os.dup2(stderr, 2)
     os.dup2(stderr, 1)

@@ -14,8 +14,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from unsee.export.archive import next_revision
-from unsee.export.atomic_write import locked, new_folder
+from unsee.core.files import locked, new_folder
+from unsee.repository.archive import next_revision
 
 GOLDEN = {
     "input_ids": np.arange(6, dtype=np.int64).reshape(1, 6),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unsee.client.policy import Concept
-from unsee.evaluation.report import (
+from unsee.core.policy import Concept
+from unsee.evaluation.report.schema import (
     AttackRow,
     ClipScoreRow,
     DriftRow,
@@ -23,7 +23,7 @@ from unsee.evaluation.report import (
     Settings,
     Target,
 )
-from unsee.evaluation.statistics import rate_of
+from unsee.evaluation.report.statistics import rate_of
 
 BASE_DIGEST = f"sha256:{'ba5e' * 16}"
 ENCODER_DIGEST = f"sha256:{'c0de' * 16}"

@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from unsee.serving.installation import OWN_BACKENDS_DIR
+from unsee.serving.server.installation import OWN_BACKENDS_DIR
 
 
 class Tensor:

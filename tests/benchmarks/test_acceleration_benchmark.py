@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unsee.evaluation.statistics import mean_of, rate_of
+from unsee.evaluation.report.statistics import mean_of, rate_of
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROWS = np.array([[1.0], [4.0]], np.float32)

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import write_tiny_base
-from unsee.export.engine_choice import Wish
-from unsee.export.repository import write_repository
-from unsee.training.base import load_base
+from unsee.export.build import write_repository
+from unsee.export.engines.choice import Wish
+from unsee.models.base import load_base
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Load = Callable[[str], ModuleType]
@@ -199,7 +199,7 @@ def test_the_middle_size_is_what_the_page_says(load: Load) -> None:
 
 
 def test_engines_take_any_shape_or_each_for_itself(load: Load, exported: tuple[Path, Path]) -> None:
-    process, engine = load("in_process"), load("unsee.export.engine").Engine
+    process, engine = load("in_process"), load("unsee.export.engines.engine").Engine
     for any_shapes, opened in ((True, 1), (False, 2)):
         graphs = process.opened_graphs(exported[1], lambda _: engine("openvino"), 1, any_shapes)
         clips = process.InProcess(exported[1], graphs)

@@ -22,7 +22,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 @pytest.mark.parametrize("name", ["modelscope", "animatediff"])
 def test_the_sizes_are_the_published_ones(load: Callable[[str], ModuleType], name: str) -> None:
-    from unsee.training.motion_unet import motion_unet
+    from unsee.models.motion_unet import motion_unet
 
     real = load("real_size")
     size = real.VIDEO_SIZES[name]
@@ -39,7 +39,7 @@ def test_the_sizes_are_the_published_ones(load: Callable[[str], ModuleType], nam
 def test_a_written_base_has_no_dead_branch(
     load: Callable[[str], ModuleType], tmp_path: Path, name: str
 ) -> None:
-    from unsee.training.base import load_base
+    from unsee.models.base import load_base
 
     load("real_size").write_video_base(tmp_path, name)
     base = load_base(tmp_path)

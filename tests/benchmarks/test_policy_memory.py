@@ -9,7 +9,7 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from unsee.export.shared_weights import save_beside
+from unsee.export.onnx.shared_weights import save_beside
 
 BENCHMARKS_DIR = Path(__file__).parents[2] / "benchmarks"
 SIZE = 32

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from publish_fakes import write_repository
-from unsee.serving.revision_files import check_files
+from unsee.repository.revision_files import check_files
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

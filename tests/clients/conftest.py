@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway_fakes import Served
 from serving_fakes import write_fake_repository
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 EXAMPLES = Path(__file__).parent

@@ -15,17 +15,18 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 import text_to_video.refusal
-import unsee.serving.gateway.refusal
+import unsee.gateway.callers.refusal
 from text_to_video.acceleration import PACES
 from text_to_video.base import Base, Defaults, Limits
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
-from unsee.client.clip import GenerationRecord, Progress
-from unsee.client.wire import INPUTS, MODEL
-from unsee.export.model_config import model_config_pb2, text_to_video_config
-from unsee.serving.gateway import settings
-from unsee.serving.gateway.http_exchange import CODES
-from unsee.serving.gateway.request import OUTPUTS, ClipRequest
+from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.core.record import GenerationRecord
+from unsee.export.engines.model_config import model_config_pb2, text_to_video_config
+from unsee.gateway.callers import settings
+from unsee.gateway.callers.request import OUTPUTS, ClipRequest
+from unsee.gateway.fronts.http_exchange import CODES
+from unsee.media.clip import Progress
 
 ROOT = Path(__file__).parents[2]
 MODEL_FILE = ROOT / "model_repository" / "text_to_video" / "1" / "model.py"
@@ -182,7 +183,7 @@ def test_the_statuses_are_those_that_the_code_sends(contract):
         for who in ("model", "gateway", "client")
     }
     assert by["model"] == set(get_args(text_to_video.refusal.Status))
-    assert by["gateway"] == set(get_args(unsee.serving.gateway.refusal.Status))
+    assert by["gateway"] == set(get_args(unsee.gateway.callers.refusal.Status))
     for status in contract.statuses:
         assert status.number == grpc.StatusCode[status.name].value[0]
         assert status.http == CODES.get(status.name), status.name
@@ -205,7 +206,7 @@ def test_the_bounds_are_the_defaults_of_the_model_and_the_gateway(contract):
 
 
 def test_the_addresses_are_those_that_are_served(contract):
-    front = (ROOT / "serving/unsee/serving/gateway/http_front.py").read_text()
+    front = (ROOT / "serving/unsee/gateway/fronts/http_front.py").read_text()
     assert contract.service.http_path.replace(MODEL, "{MODEL}") in front
     package, _, service = contract.service.grpc_service.partition(".")
     assert service_pb2.DESCRIPTOR.package == package

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
-from unsee.client import Client
+from unsee.client.client import Client
 
 STEPS = 12
 

@@ -13,9 +13,9 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 import helm_process
-from unsee.serving.gateway.settings import load_settings
-from unsee.serving.pointer_follower import HEARTBEAT_FILE
-from unsee.serving.pointer_follower_cli import follow
+from unsee.gateway.callers.settings import load_settings
+from unsee.policies.follower import HEARTBEAT_FILE
+from unsee.policies.follower_cli import follow
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "chart"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unsee.serving.gateway.settings import load_settings
+from unsee.gateway.callers.settings import load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = [DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml"]

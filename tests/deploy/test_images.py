@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving_fakes import write_fake_repository
-from unsee.serving.ports import free_ports
+from unsee.serving.server.ports import free_ports
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILES = sorted(DEPLOY.glob("*.Dockerfile"))

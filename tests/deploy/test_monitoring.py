@@ -21,11 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from document_blocks import DOCS, anchors
 from gateway_fakes import TOKENS, Served, error
 from report_fakes import fake_report
-from unsee.serving import audit, pointer
-from unsee.serving.audit import AuditEvent
-from unsee.serving.gateway.evidence import FIGURES
-from unsee.serving.gateway.ledger import Front
-from unsee.serving.gateway.refusal import Reason
+from unsee.gateway.callers.refusal import Reason
+from unsee.gateway.observe.account import Front
+from unsee.gateway.observe.evidence import FIGURES
+from unsee.repository import audit, pointer
+from unsee.repository.audit import AuditEvent
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"

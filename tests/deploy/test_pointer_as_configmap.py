@@ -12,9 +12,9 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from text_to_video.policies import PolicyPointer
-from unsee.client.errors import InputError
-from unsee.serving import pointer
-from unsee.serving.pointer import Policies, PolicyState
+from unsee.core.errors import InputError
+from unsee.repository import pointer
+from unsee.repository.pointer import Policies, PolicyState
 
 
 class MountedConfigMap:

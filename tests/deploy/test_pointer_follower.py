@@ -16,19 +16,12 @@ from hypothesis import strategies as st
 from publish_fakes import FakeTriton, fill_revision, write_next_revision, write_repository
 from text_to_video.policies import PolicyPointer
 from text_to_video.refusal import Refusal
-from unsee.client.errors import InputError
-from unsee.serving import ledger, pointer
-from unsee.serving.errors import RevisionUnfit
-from unsee.serving.pointer import Policies, PolicyState
-from unsee.serving.pointer_follower import (
-    HEARTBEAT_FILE,
-    Follower,
-    FollowerSettings,
-    followed,
-    prepare,
-)
-from unsee.serving.pointer_follower_cli import follow
-from unsee.serving.pointer_follower_copies import copies, drop_revision, fetch_revision
+from unsee.core.errors import InputError, RevisionUnfit
+from unsee.policies.follower import HEARTBEAT_FILE, Follower, FollowerSettings, followed, prepare
+from unsee.policies.follower_cli import follow
+from unsee.policies.follower_copies import copies, drop_revision, fetch_revision
+from unsee.repository import ledger, pointer
+from unsee.repository.pointer import Policies, PolicyState
 
 PATIENCE_S = 20
 
@@ -246,7 +239,7 @@ def test_it_stops_when_told(follower):
 
 def test_the_command_follows_until_it_is_told_to_stop(settings):
     prepare(settings)
-    program = "from unsee.serving.pointer_follower_cli import follow; follow()"
+    program = "from unsee.policies.follower_cli import follow; follow()"
     options = ["--store", settings.store_dir, "--repository", settings.repository_dir]
     process = subprocess.Popen([sys.executable, "-c", program, *options])
     heartbeat = settings.repository_dir / HEARTBEAT_FILE

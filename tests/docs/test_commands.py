@@ -20,8 +20,8 @@ import pytest
 
 from document_blocks import DOCS, REPOSITORY, blocks, pages, runs_in
 from fakes import write_tiny_base
-from unsee.evaluation.judge import Judge, JudgeConfig
-from unsee.serving.ports import free_ports
+from unsee.evaluation.seeing.judge import Judge, JudgeConfig
+from unsee.serving.server.ports import free_ports
 
 ELSEWHERE = {
     "CONTRIBUTING.md": "installs the packages",

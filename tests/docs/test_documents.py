@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from document_blocks import REPOSITORY, anchors, blocks, links, pages
-from unsee.client.command import unsee
-from unsee.client.policy import Policy, Thresholds
-from unsee.serving.gateway.settings import Settings
-from unsee.training.base import BaseSpec
+from unsee.cli.main import unsee
+from unsee.core.policy import Policy, Thresholds
+from unsee.gateway.callers.settings import Settings
+from unsee.models.base import BaseSpec
 
 PAGES = pages()
 SHELL = ("", "sh", "bash", "console")

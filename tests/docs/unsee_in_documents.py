@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from unsee.client import command
+from unsee.cli import main
 
 if __name__ == "__main__":
     defaults = json.loads(Path(os.environ["UNSEE_DEFAULTS"]).read_text())
-    command.unsee.context_settings["default_map"] = defaults
-    sys.exit(command.run(sys.argv[1:]))
+    main.unsee.context_settings["default_map"] = defaults
+    sys.exit(main.run(sys.argv[1:]))

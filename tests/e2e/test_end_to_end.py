@@ -22,10 +22,10 @@ import pytest
 
 from fakes import write_tiny_base
 from unsee.client.client import Client
-from unsee.client.clip import Clip, Progress
-from unsee.client.errors import RequestRejected, ServerError
-from unsee.evaluation.judge import Judge, JudgeConfig
-from unsee.serving.ports import free_ports
+from unsee.core.errors import RequestRejected, ServerError
+from unsee.evaluation.seeing.judge import Judge, JudgeConfig
+from unsee.media.clip import Clip, Progress
+from unsee.serving.server.ports import free_ports
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -90,7 +90,7 @@ class Service:
 
 def run_unsee(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "unsee.client.command", *args],
+        [sys.executable, "-m", "unsee.cli.main", *args],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -110,7 +110,7 @@ def start_server(folder: Path) -> tuple[subprocess.Popen[str], int]:
         [
             sys.executable,
             "-m",
-            "unsee.client.command",
+            "unsee.cli.main",
             "serve",
             "--repository",
             "repository",

@@ -9,14 +9,14 @@ import torch
 import yaml
 
 from fakes import write_tiny_base
-from unsee.client.policy import Concept
-from unsee.evaluation.evaluation_set import EvaluationSet
-from unsee.training.base import BASE_FILE, Base, load_base
-from unsee.training.delta import Card, Delta
-from unsee.training.delta_folder import save_delta
-from unsee.training.digest import tensors_digest
-from unsee.training.layers import paper_parameters
-from unsee.training.settings import PaperMode
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import PaperMode
+from unsee.deltas.delta import Card, Delta
+from unsee.deltas.folder import save_delta
+from unsee.evaluation.asking.evaluation_set import EvaluationSet
+from unsee.models.base import BASE_FILE, Base, load_base
+from unsee.models.digest import tensors_digest
+from unsee.models.layers import paper_parameters
 
 TINY_SET = {
     "concepts": [

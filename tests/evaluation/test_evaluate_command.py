@@ -12,20 +12,21 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from unsee.client.command import run
-from unsee.client.errors import InputError
-from unsee.client.policy import Concept
-from unsee.evaluation import attacks, recognise
+from unsee.cli.main import run
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept
+from unsee.deltas.composition import compose
+from unsee.deltas.delta import Delta
+from unsee.evaluation import attacks
 from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
-from unsee.evaluation.encode import PromptEncoder
-from unsee.evaluation.generate import FrameMaker
-from unsee.evaluation.recognise import Frames, Nameable, Sighting
-from unsee.evaluation.report import load_report
-from unsee.training.base import BASE_FILE, Base
-from unsee.training.composition import compose
-from unsee.training.delta import Delta
-from unsee.training.digest import tensors_digest
+from unsee.evaluation.report.schema import load_report
+from unsee.evaluation.seeing import recognise
+from unsee.evaluation.seeing.encode import PromptEncoder
+from unsee.evaluation.seeing.generate import FrameMaker
+from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
+from unsee.models.base import BASE_FILE, Base
+from unsee.models.digest import tensors_digest
 
 
 class Bright:

@@ -7,13 +7,13 @@ import torch
 import yaml
 
 from fakes import tiny_text_encoder
-from unsee.client.errors import InputError
-from unsee.client.policy import Concept
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept
+from unsee.deltas.composition import compose
+from unsee.deltas.delta import Delta
 from unsee.evaluation.target import open_target
-from unsee.training.base import Base
-from unsee.training.composition import compose
-from unsee.training.delta import Delta
-from unsee.training.digest import tensors_digest
+from unsee.models.base import Base
+from unsee.models.digest import tensors_digest
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fakes import write_tiny_base
-from unsee.export.engine_choice import Wish
-from unsee.export.repository import ExportRecord, write_repository
-from unsee.training.base import Base, load_base
+from unsee.export.build import ExportRecord, write_repository
+from unsee.export.engines.choice import Wish
+from unsee.models.base import Base, load_base
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
+from unsee.core.errors import NotExportable, RepositoryError
+from unsee.export.build import write_repository
 from unsee.export.cli import export
-from unsee.export.engine_choice import EngineChoice, Wish
-from unsee.export.errors import NotExportable, RepositoryError
-from unsee.export.repository import write_repository
+from unsee.export.engines.choice import EngineChoice, Wish
 from unsee.export.version import EXPORT_FILE, model_digest, read_export
-from unsee.training.base import load_base
+from unsee.models.base import load_base
 
 SIMPLE = Wish(engine="onnxruntime")
 

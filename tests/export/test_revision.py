@@ -17,14 +17,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from unsee.client.policy import Concept, PolicyConcept
+from unsee.core.errors import ParityError
+from unsee.core.policy import Concept, PolicyConcept
 from unsee.export import revision as revisions
-from unsee.export.archive import REJECTED, put_away
-from unsee.export.errors import ParityError
-from unsee.export.parity import ParityReport
-from unsee.export.repository import write_revision
+from unsee.export.build import write_revision
+from unsee.export.onnx.parity import ParityReport
 from unsee.export.revision import RevisionRecord
 from unsee.export.version import GraphExport, read_export
+from unsee.repository.archive import REJECTED, put_away
 
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("the blue one",))
 
@@ -142,7 +142,7 @@ WRITE_REVISION = """
 import sys
 from pathlib import Path
 from unsee.export.revision import write_revision
-from unsee.training.base import load_base
+from unsee.models.base import load_base
 
 base = load_base(Path(sys.argv[1]))
 write_revision(base.text_encoder(), "family", (), base, Path(sys.argv[2]), ())

@@ -6,10 +6,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from unsee.export.engine import Engine
-from unsee.export.engine_subjects import ExportedGraph
-from unsee.export.graphs import VAEDecoderGraph
+from unsee.export.engines.engine import Engine
+from unsee.export.graphs.graphs import VAEDecoderGraph
 from unsee.export.service import write_service
+from unsee.export.subjects import ExportedGraph
 
 GRAPH = VAEDecoderGraph(4, 8)
 

@@ -9,9 +9,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from unsee.export import disk_space
-from unsee.export.base_graphs import sampling_graphs
-from unsee.export.errors import NotExportable, RepositoryError
+from unsee.core import disk_space
+from unsee.core.errors import NotExportable, RepositoryError
+from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.memory import peak_memory
 from unsee.export.version import (
     EXPORT_FILE,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway_fakes import Served
-from unsee.serving import audit
-from unsee.serving.audit import AuditEvent
+from unsee.repository import audit
+from unsee.repository.audit import AuditEvent
 
 BASE = {
     "schema_version": 1,

@@ -10,20 +10,21 @@ import pytest
 from click.testing import CliRunner
 
 from gateway_fakes import RECORD, TOKENS, tenants
-from unsee.client import Client, InputError, RequestRejected, ServerUnreachable
-from unsee.client.clip import GenerationRecord
-from unsee.client.command import run, unsee
-from unsee.serving import audit
-from unsee.serving.audit import AuditEvent
-from unsee.serving.gateway.credentials import token_sha256
-from unsee.serving.gateway.ledger import Ledger, log_to
-from unsee.serving.gateway.measured import LEAST_IDLE_S, MOST_WORK, UNMEASURED_IDLE_S, Measured
-from unsee.serving.gateway.metrics import Metrics
-from unsee.serving.gateway.refusal import Refusal
-from unsee.serving.gateway.request import ClipRequest
-from unsee.serving.gateway.revisions import RepositoryView
-from unsee.serving.gateway.status import gateway_status, repository_status
-from unsee.serving.gateway.tracing import NoTracer, tracer
+from unsee.cli.main import run, unsee
+from unsee.client.client import Client
+from unsee.core.errors import InputError, RequestRejected, ServerUnreachable
+from unsee.core.record import GenerationRecord
+from unsee.gateway.behind.measured import LEAST_IDLE_S, MOST_WORK, UNMEASURED_IDLE_S, Measured
+from unsee.gateway.behind.revisions import RepositoryView
+from unsee.gateway.callers.credentials import token_sha256
+from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.request import ClipRequest
+from unsee.gateway.observe.account import Ledger, log_to
+from unsee.gateway.observe.metrics import Metrics
+from unsee.gateway.observe.status import gateway_status, repository_status
+from unsee.gateway.observe.tracing import NoTracer, tracer
+from unsee.repository import audit
+from unsee.repository.audit import AuditEvent
 
 PROMPT = "a very secret prompt"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unsee.serving.gateway.admission import Admission, Asked
-from unsee.serving.gateway.refusal import Refusal
-from unsee.serving.gateway.settings import Limits, Tenant
+from unsee.gateway.callers.admission import Admission, Asked
+from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.settings import Limits, Tenant
 
 
 def tenant(name="a", **options):

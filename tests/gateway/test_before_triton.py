@@ -20,12 +20,13 @@ from tritonclient.utils import InferenceServerException
 
 from gateway_fakes import TOKENS, tenants, wait_until
 from serving_fakes import write_fake_repository
-from unsee.client import Client, RequestRejected
-from unsee.client.wire import build_request
-from unsee.serving.gateway.server import running
-from unsee.serving.gateway.settings import Settings
-from unsee.serving.gateway.tracing import NoTracer
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.client.client import Client
+from unsee.client.wire.messages import build_request
+from unsee.core.errors import RequestRejected
+from unsee.gateway.callers.settings import Settings
+from unsee.gateway.observe.tracing import NoTracer
+from unsee.gateway.server import running
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
 WHO = (("authorization", f"Bearer {TOKENS['kids']}"), ("triton_grpc_error", "true"))

@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from report_fakes import attack_rows, erased_rows, fake_report
-from unsee.serving import audit
-from unsee.serving.audit import AuditEvent
-from unsee.serving.gateway.evidence import ActiveEvidence
+from unsee.gateway.observe.evidence import ActiveEvidence
+from unsee.repository import audit
+from unsee.repository.audit import AuditEvent
 
 
 def write_report(repository, revision, **changes):
@@ -73,7 +73,7 @@ def test_without_a_repository_there_is_none():
 
 
 def test_a_gateway_shows_it(serve, tmp_path):
-    from unsee.serving import pointer
+    from unsee.repository import pointer
 
     write_report(tmp_path, 2)
     state = pointer.PolicyState(active=2, eligible=(2,))

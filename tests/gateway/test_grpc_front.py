@@ -10,8 +10,10 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway_fakes import FRAMES, TOKENS, error, good_answer, progress, result, wait_until
-from unsee.client import Client, Progress, RequestRejected
-from unsee.client.wire import build_request
+from unsee.client.client import Client
+from unsee.client.wire.messages import build_request
+from unsee.core.errors import RequestRejected
+from unsee.media.clip import Progress
 
 METHODS = sorted(
     service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name.keys()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, error, event, progress, result, wait_until
-from unsee.client.wire import INPUTS
-from unsee.serving.gateway.request import ClipRequest, HttpRequest, read_json
+from unsee.client.wire.messages import INPUTS
+from unsee.gateway.callers.request import ClipRequest, HttpRequest, read_json
 
 PATH = "/v2/models/text_to_video/generate_stream"
 REPORT = "/v2/policies/family/report"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from gateway_fakes import TOKENS, Served
-from unsee.client.wire import INPUTS, build_request
+from unsee.client.wire.messages import INPUTS, build_request
 
 WHO = (("authorization", f"Bearer {TOKENS['studio']}"),)
 PATH = "/v2/models/text_to_video/generate_stream"

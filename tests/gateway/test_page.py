@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 
 from gateway_fakes import TOKENS
-from unsee.serving.gateway.static_page import FILES
+from unsee.gateway.fronts.static_page import FILES
 
 REPORT = "/v2/policies/family/report"
 
@@ -35,7 +35,7 @@ def get(served, path, who=None):
 def test_the_pages_files_are_public_and_may_load_nothing_from_elsewhere(served, path):
     code, headers, body = get(served, path)
     assert code == 200
-    assert body == (files("unsee.serving.gateway") / "page" / FILES[path]).read_bytes()
+    assert body == (files("unsee.gateway.fronts") / "page" / FILES[path]).read_bytes()
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self';" in policy
@@ -44,13 +44,13 @@ def test_the_pages_files_are_public_and_may_load_nothing_from_elsewhere(served, 
 
 
 def test_every_file_of_the_page_has_a_route():
-    folder = files("unsee.serving.gateway") / "page"
+    folder = files("unsee.gateway.fronts") / "page"
     assert sorted(FILES.values()) == sorted(file.name for file in folder.iterdir())
 
 
 def test_the_page_has_no_script_and_no_style_of_its_own():
     for name in ("index.html", "report_frame.html"):
-        text = (files("unsee.serving.gateway") / "page" / name).read_text()
+        text = (files("unsee.gateway.fronts") / "page" / name).read_text()
         assert re.findall(r"<script[^>]*>([^<]*)</script>", text) == [""]
         assert "<style" not in text
         assert not re.search(r"\s(on\w+|style)=", text)

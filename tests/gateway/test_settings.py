@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unsee.client.errors import InputError
-from unsee.serving.gateway.credentials import Credentials, Presented, new_token, token_sha256
-from unsee.serving.gateway.refusal import Refusal
-from unsee.serving.gateway.settings import Tenant, load_settings, split_address
+from unsee.core.errors import InputError
+from unsee.gateway.callers.credentials import Credentials, Presented, new_token, token_sha256
+from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.settings import Tenant, load_settings, split_address
 
 TOKEN = "unsee_secret-token"
 HASH = token_sha256(TOKEN)

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway_fakes import TOKENS, tenants
-from unsee.client import Client, InputError, RequestRejected, UnseeError
+from unsee.client.client import Client
+from unsee.core.errors import InputError, RequestRejected, UnseeError
 
 
 class Authority:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gateway_fakes import TOKENS, tenants
-from unsee.client import Client
+from unsee.client.client import Client
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
@@ -73,7 +73,7 @@ def test_a_clip_is_a_span_that_has_left_when_the_gateway_stops(serve, tmp_path):
             "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
             "NO_PROXY": "*",
         }
-        command = [sys.executable, "-m", "unsee.client.command", "gateway"]
+        command = [sys.executable, "-m", "unsee.cli.main", "gateway"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(
             [*command, "--config", "gateway.yaml"], cwd=tmp_path, env=environment, **pipes

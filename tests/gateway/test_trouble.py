@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from gateway_fakes import PATIENCE_S, TOKENS, error, progress, result, tenants, wait_until
-from unsee.client import Client, DeadlineExceeded, Progress, RequestRejected, UnseeError
-from unsee.serving.supervisor_incidents import Incident, append
+from unsee.client.client import Client
+from unsee.core.errors import DeadlineExceeded, RequestRejected, UnseeError
+from unsee.media.clip import Progress
+from unsee.serving.supervisor.incidents import Incident, append
 
 
 def client_of(served, who="kids", **options):
@@ -133,7 +135,7 @@ def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
     (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "unsee.client.command", "gateway", "--config", "gateway.yaml"],
+        [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", "gateway.yaml"],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,

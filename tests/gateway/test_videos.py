@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, tenants, wait_until
-from unsee.serving.gateway import videos as gateway_videos
-from unsee.serving.gateway.refusal import Refusal
-from unsee.serving.gateway.settings import Settings
-from unsee.serving.gateway.video_request import read_form, read_json
+from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.settings import Settings
+from unsee.gateway.openai import videos as gateway_videos
+from unsee.gateway.openai.video_request import read_form, read_json
 
 openai = pytest.importorskip("openai", reason="the openai client is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from finding_fakes import concept_report
 
-from playground import ablation_page
-from playground.ablation import subjects, variants
-from playground.ablation_page import Trial
-from unsee.training.settings import AnchoredMode
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.playground.experiments import ablation_page
+from unsee.playground.experiments.ablation import subjects, variants
+from unsee.playground.experiments.ablation_page import Trial
 
 
 @pytest.fixture

@@ -12,15 +12,21 @@ from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 
-from playground import models
-from playground.captions import canonical_prompt
-from playground.evaluate import Rate, Trial, covering_prompts, judge_accuracy, named_in
-from playground.generate import generate_clips, generate_stills, load_t2i, load_t2v
-from playground.judge import Judge
-from playground.render import render_clip
-from playground.tokenizer import training_captions
-from playground.train_data import BASE_DIR
-from playground.world import CONCEPTS, NUM_FRAMES, Scene, concepts_in, find_concept
+from unsee.playground.networks import models
+from unsee.playground.networks.judge import Judge
+from unsee.playground.networks.tokenizer import training_captions
+from unsee.playground.quality.evaluate import (
+    Rate,
+    Trial,
+    covering_prompts,
+    judge_accuracy,
+    named_in,
+)
+from unsee.playground.quality.generate import generate_clips, generate_stills, load_t2i, load_t2v
+from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.world.captions import canonical_prompt
+from unsee.playground.world.render import render_clip
+from unsee.playground.world.world import CONCEPTS, NUM_FRAMES, Scene, concepts_in, find_concept
 
 STRANGE = ("", " ", "Ünïcödé 漢字 🙂", "a zebra's 1234 marmalades!", "\n\ttabs", "<|endoftext|>")
 

@@ -13,16 +13,21 @@ from finding_fakes import concept_report
 from rich.console import Console
 
 from fakes import write_tiny_base
-from playground import ablation, composed_policies
-from playground.composed_policies import WAYS, ConceptSet, composed_encoder, delta_of
-from playground.interference import interference
-from playground.own_unlearning import chosen
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.deltas.delta import Delta
 from unsee.evaluation.evaluate import Plan
-from unsee.evaluation.report import Media, Report
+from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
-from unsee.training.base import Base, UnlearnDefaults, load_base
-from unsee.training.delta import Delta
-from unsee.training.settings import AnchoredMode
+from unsee.models.base import Base, UnlearnDefaults, load_base
+from unsee.playground.experiments import ablation, composed_policies
+from unsee.playground.experiments.composed_policies import (
+    WAYS,
+    ConceptSet,
+    composed_encoder,
+    delta_of,
+)
+from unsee.playground.experiments.interference import interference
+from unsee.playground.experiments.own_unlearning import chosen
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 CONCEPTS = tuple(chosen(["Blimbo", "car"], []))

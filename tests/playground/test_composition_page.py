@@ -13,12 +13,12 @@ import pytest
 import torch
 from finding_fakes import concept_report
 
-from playground import composition_page
-from playground.composed_policies import WAYS, concept_sets
-from playground.composition_page import WHAT_WAYS_ARE, Composed, Composition
-from playground.interference import Interference, moved
-from unsee.training.composition import Merge
-from unsee.training.edit import Edit
+from unsee.deltas.composition import Merge
+from unsee.deltas.edit import Edit
+from unsee.playground.experiments import composition_page
+from unsee.playground.experiments.composed_policies import WAYS, concept_sets
+from unsee.playground.experiments.composition_page import WHAT_WAYS_ARE, Composed, Composition
+from unsee.playground.experiments.interference import Interference, moved
 
 
 @pytest.fixture

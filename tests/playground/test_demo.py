@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playground import demo
-from playground.demo import unlearnable_concept
-from playground.demo_questions import GROUPS, Question, choose_questions
-from playground.demo_report import Share, Trial, share, write_sheet
-from playground.world import CONCEPTS, find_concept
-from unsee.client.clip import Clip, GenerationRecord
-from unsee.client.errors import InputError
+from unsee.core.errors import InputError
+from unsee.core.record import GenerationRecord
+from unsee.media.clip import Clip
+from unsee.playground.demo import run
+from unsee.playground.demo.questions import GROUPS, Question, choose_questions
+from unsee.playground.demo.report import Share, Trial, share, write_sheet
+from unsee.playground.demo.run import unlearnable_concept
+from unsee.playground.world.world import CONCEPTS, find_concept
 
 UNLEARNABLE = [concept.name for concept in CONCEPTS if concept.category != "background"]
 
@@ -62,12 +63,12 @@ def test_what_cannot_be_unlearned_is_refused_in_one_sentence(name: str) -> None:
 def test_a_repository_of_an_older_base_makes_way(tmp_path, monkeypatch) -> None:
     base = SimpleNamespace(digest=lambda: "sha256:now")
     record = tmp_path / "text_encoder_family" / "1" / "revision.json"
-    monkeypatch.setattr(demo, "write_repository", lambda *arguments: arguments)
+    monkeypatch.setattr(run, "write_repository", lambda *arguments: arguments)
     for digest, stays in (("sha256:now", True), ("sha256:before", False)):
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps({"base_digest": digest}))
         said: list[str] = []
-        demo.export_base(base, tmp_path, said.append)
+        run.export_base(base, tmp_path, said.append)
         assert record.exists() == stays
         assert bool(said) != stays
 

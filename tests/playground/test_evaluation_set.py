@@ -7,12 +7,12 @@ import re
 import pytest
 from transformers import CLIPTokenizer
 
-from playground.tokenizer import training_captions
-from playground.train_data import BASE_DIR
-from playground.world import CONCEPTS
-from unsee.evaluation.evaluation_set import EvaluationSet, load_evaluation_set
-from unsee.evaluation.questions import Question, QuestionMaker
-from unsee.training.base import load_base
+from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
+from unsee.evaluation.asking.questions import Question, QuestionMaker
+from unsee.models.base import load_base
+from unsee.playground.networks.tokenizer import training_captions
+from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.world.world import CONCEPTS
 
 
 @pytest.fixture(scope="module")

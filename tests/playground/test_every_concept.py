@@ -11,18 +11,18 @@ from finding_fakes import concept_report
 from rich.console import Console
 
 from fakes import write_tiny_base
-from playground import every_concept, own_unlearning
-from playground.every_concept import ATTACKS, Run, mode_settings, run
-from playground.findings import Gatherer
-from playground.own_unlearning import chosen, concept_folder
-from playground.rate_search import RateTrial
-from unsee.client.errors import InputError
+from unsee.core.errors import InputError
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.core.write_file import write_file
+from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import Plan
 from unsee.evaluation.target import open_target
-from unsee.evaluation.write_file import write_file
-from unsee.training.base import Base, UnlearnDefaults, load_base
-from unsee.training.delta_folder import load_delta
-from unsee.training.settings import AnchoredMode
+from unsee.models.base import Base, UnlearnDefaults, load_base
+from unsee.playground.experiments import every_concept, own_unlearning
+from unsee.playground.experiments.every_concept import ATTACKS, Run, mode_settings, run
+from unsee.playground.experiments.findings import Gatherer
+from unsee.playground.experiments.own_unlearning import chosen, concept_folder
+from unsee.playground.experiments.rate_search import RateTrial
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 
@@ -81,7 +81,7 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
         "seed-0": {"Blimbo", "car"},
         "seed-1": {"Blimbo", "car"},
     }
-    monkeypatch.setattr("unsee.training.job.unlearn", None)
+    monkeypatch.setattr("unsee.jobs.job.unlearn", None)
     run(asked, Console(quiet=True))  # every delta is found again
 
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from playground.prompts_file import PROMPTS_FILE, write
+from unsee.playground.quality.prompts_file import PROMPTS_FILE, write
 
 
 def test_the_file_is_what_the_command_writes(tmp_path: Path) -> None:

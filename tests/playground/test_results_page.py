@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from finding_fakes import fake_finding
 
-from playground import rate_search, results_page
-from playground.rate_search import RateTrial
-from playground.results_page import Results
-from unsee.training.settings import AnchoredMode, PaperMode
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.playground.experiments import rate_search, results_page
+from unsee.playground.experiments.rate_search import RateTrial
+from unsee.playground.experiments.results_page import Results
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from playground import models
-from playground.dataset import DataSpec, build_dataset
-from playground.loop import Budget, StepRandom, Trainer, learning_rate_at
-from playground.mixed_precision import use_mixed_precision
-from playground.muon import orthogonalised
-from playground.stages import STAGES, Places
-from playground.train import main
-from playground.train_autoencoder import (
+from unsee.playground.networks import models
+from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks.muon import orthogonalised
+from unsee.playground.training.loop import Budget, StepRandom, Trainer, learning_rate_at
+from unsee.playground.training.stages import STAGES, Places
+from unsee.playground.training.train import main
+from unsee.playground.training.train_autoencoder import (
     AutoencoderTask,
     fold_normalisation,
     latent_statistics,
 )
+from unsee.playground.world.dataset import DataSpec, build_dataset
 
 
 class ToyTask:

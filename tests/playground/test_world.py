@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from playground.captions import (
+from unsee.playground.world.captions import (
     ACTION_WORDS,
     BACKGROUND_ALONE,
     BACKGROUND_PHRASES,
@@ -17,9 +17,9 @@ from playground.captions import (
     plain_prompt,
     prompts_for,
 )
-from playground.dataset import DataSpec, build_dataset
-from playground.render import render_clip, render_still
-from playground.world import (
+from unsee.playground.world.dataset import DataSpec, build_dataset
+from unsee.playground.world.render import render_clip, render_still
+from unsee.playground.world.world import (
     CATEGORIES,
     CLIP_ODDS,
     CONCEPTS,

@@ -6,7 +6,7 @@ import pytest
 
 from publish_fakes import FakeTriton, write_next_revision, write_repository
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
-from unsee.serving import publish
+from unsee.policies import publish
 
 
 @pytest.fixture

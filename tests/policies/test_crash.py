@@ -8,9 +8,9 @@ import pytest
 from killed_command import NEEDS_SPACE, unsee
 from publish_fakes import FakeTriton, write_repository
 from report_fakes import fake_report
-from unsee.export.archive import REJECTED, RETIRED
-from unsee.serving import ledger, pointer
-from unsee.serving.revision_files import check_files
+from unsee.repository import ledger, pointer
+from unsee.repository.archive import REJECTED, RETIRED
+from unsee.repository.revision_files import check_files
 
 PUBLISH, PROMOTE = "publish", "promote"
 ROLLBACK, RETIRE = "rollback", "retire"

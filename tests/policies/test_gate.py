@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, erased_rows, fake_report, kept_rows, mean
-from unsee.client.errors import InputError, ServerError
-from unsee.evaluation.report import MeanPair, MotionRow, load_report
-from unsee.serving import audit, pointer
-from unsee.serving.errors import PublicationRefused
+from unsee.core.errors import InputError, PublicationRefused, ServerError
+from unsee.evaluation.report.schema import MeanPair, MotionRow, load_report
+from unsee.repository import audit, pointer
 
 OTHER_DIGEST = f"sha256:{'0dd1' * 16}"
 MAGNITUDE = MeanPair(tuned=mean(2, 0.1), base=mean(6, 0.1))

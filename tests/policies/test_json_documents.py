@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from publish_fakes import write_next_revision
-from unsee.client.command import run
-from unsee.serving import publish
+from unsee.cli.main import run
+from unsee.policies import publish
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command_line.md"
 

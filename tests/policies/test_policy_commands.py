@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from publish_fakes import write_next_revision
-from unsee.client.command import run
-from unsee.serving import audit, ledger, publish
-from unsee.serving.audit import AuditEvent
+from unsee.cli.main import run
+from unsee.policies import publish
+from unsee.repository import audit, ledger
+from unsee.repository.audit import AuditEvent
 
 
 def concepts(repository, policy, revision, *names):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from unsee.client.errors import InputError, ServerError, ServerUnreachable
-from unsee.serving import audit, pointer, promotion
-from unsee.serving.errors import RevisionUnfit
+from unsee.core.errors import InputError, RevisionUnfit, ServerError, ServerUnreachable
+from unsee.policies import promotion
+from unsee.repository import audit, pointer
 
 MODEL = "text_encoder_family"
 

@@ -5,11 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from unsee.client.errors import InputError, ServerError, ServerUnreachable
-from unsee.export.archive import REJECTED
-from unsee.serving import audit, pointer, publish
-from unsee.serving.errors import PolicyBusy, RepositoryNotWritable
-from unsee.serving.policy_lock import alone
+from unsee.core.errors import (
+    InputError,
+    PolicyBusy,
+    RepositoryNotWritable,
+    ServerError,
+    ServerUnreachable,
+)
+from unsee.policies import publish
+from unsee.policies.lock import alone
+from unsee.repository import audit, pointer
+from unsee.repository.archive import REJECTED
 
 MODEL = "text_encoder_kids"
 

@@ -12,12 +12,14 @@ from safetensors.numpy import save_file
 
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
-from unsee.client import Client, RequestRejected, ServerError
-from unsee.export.archive import next_revision
-from unsee.export.shared_weights import save_beside
-from unsee.serving import pointer, publish
-from unsee.serving.encoder_server import EncoderServer
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.client.client import Client
+from unsee.core.errors import RequestRejected, ServerError
+from unsee.export.onnx.shared_weights import save_beside
+from unsee.policies import publish
+from unsee.repository import pointer
+from unsee.repository.archive import next_revision
+from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.encoder_server import EncoderServer
 
 pytestmark = pytest.mark.triton
 

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from publish_fakes import fill_revision, write_next_revision
-from unsee.client.errors import ServerError
-from unsee.export.archive import REJECTED, RETIRED
-from unsee.serving import audit, ledger, pointer
-from unsee.serving.encoder_server import EncoderServer
-from unsee.serving.recovery import repair
+from unsee.core.errors import ServerError
+from unsee.policies.recovery import repair
+from unsee.repository import audit, ledger, pointer
+from unsee.repository.archive import REJECTED, RETIRED
+from unsee.triton.encoder_server import EncoderServer
 
 MODEL = "text_encoder_family"
 

@@ -2,18 +2,20 @@
 
 import pytest
 
-from unsee.client.errors import InputError, ServerError, ServerUnreachable
-from unsee.export.archive import RETIRED, next_revision
-from unsee.serving import audit, drain, pointer, promotion
-from unsee.serving.retirement import retire
+from unsee.core.errors import InputError, ServerError, ServerUnreachable
+from unsee.policies import promotion
+from unsee.policies.retirement import retire
+from unsee.repository import audit, pointer
+from unsee.repository.archive import RETIRED, next_revision
+from unsee.triton import barrier
 
 MODEL = "text_encoder_family"
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(drain, "GRACE_S", 0.01)
-    monkeypatch.setattr(drain, "RETRY_S", 0.01)
+    monkeypatch.setattr(barrier, "GRACE_S", 0.01)
+    monkeypatch.setattr(barrier, "RETRY_S", 0.01)
 
 
 def test_a_retired_revision_is_unloaded_and_kept(repository, triton):
@@ -46,7 +48,7 @@ def test_requests_are_waited_for_between_the_pointer_and_the_unloading(
         seen.append((eligible, triton.versions("family")))
         yield from original(requests, context)
 
-    monkeypatch.setattr(drain, "wait_for_earlier_requests", drain.wait_for_earlier_requests)
+    monkeypatch.setattr(barrier, "wait_for_earlier_requests", barrier.wait_for_earlier_requests)
     monkeypatch.setattr(triton, "ModelStreamInfer", look)
     triton.busy = 2
     retire(repository, "family", 1, triton.url)

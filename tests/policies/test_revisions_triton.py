@@ -13,16 +13,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
-from unsee.client import Client
-from unsee.client.clip import Progress
-from unsee.client.errors import InputError, RequestRejected, ServerError
-from unsee.export.archive import RETIRED, next_revision
-from unsee.serving import ledger, pointer, promotion
-from unsee.serving.audit import AuditEvent
-from unsee.serving.encoder_server import EncoderServer, VersionState
-from unsee.serving.recovery import repair
-from unsee.serving.retirement import retire
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.client.client import Client
+from unsee.core.errors import InputError, RequestRejected, ServerError
+from unsee.media.clip import Progress
+from unsee.policies import promotion
+from unsee.policies.recovery import repair
+from unsee.policies.retirement import retire
+from unsee.repository import ledger, pointer
+from unsee.repository.archive import RETIRED, next_revision
+from unsee.repository.audit import AuditEvent
+from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.encoder_server import EncoderServer, VersionState
 
 pytestmark = pytest.mark.triton
 

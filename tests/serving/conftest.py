@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving_fakes import write_fake_repository
-from unsee.serving.triton import ServerSettings, TritonServer
+from unsee.serving.server.triton import ServerSettings, TritonServer
 
 
 def free_settings(repository_dir: Path, log_path: Path) -> ServerSettings:

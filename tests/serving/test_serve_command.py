@@ -13,8 +13,8 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
-from unsee.serving.supervisor_models import ServedModels
-from unsee.serving.supervisor_stubs import ModelVersion
+from unsee.serving.supervisor.models import ServedModels
+from unsee.serving.supervisor.stubs import ModelVersion
 
 pytestmark = pytest.mark.triton
 
@@ -35,7 +35,7 @@ def start(settings, tmp_path):
     processes = []
 
     def start(repository, *options):
-        command = [sys.executable, "-m", "unsee.client.command", "serve"]
+        command = [sys.executable, "-m", "unsee.cli.main", "serve"]
         command += ["--repository", str(repository), "--log", str(settings.log_path)]
         command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
         temporary = tmp_path / "temporary"

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from fakes import write_tiny_base
-from unsee.client.policy import Concept
-from unsee.training.base import Base, load_base
-from unsee.training.delta import Card, Delta
-from unsee.training.digest import tensors_digest
-from unsee.training.settings import PaperMode
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import PaperMode
+from unsee.deltas.delta import Card, Delta
+from unsee.models.base import Base, load_base
+from unsee.models.digest import tensors_digest
 
 DeltaMaker = Callable[..., Delta]
 

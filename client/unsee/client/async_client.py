@@ -12,14 +12,14 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, Unpack
 
-from unsee.client.client_base import SETTLE_PAUSE_S, SETTLE_S, ClientBase
-from unsee.client.clip import Clip, Progress
-from unsee.client.driving import AsyncDrive
-from unsee.client.failures import no_clip
+from unsee.client.base import SETTLE_PAUSE_S, SETTLE_S, ClientBase
 from unsee.client.many import Outcome, checked, in_tasks
-from unsee.client.options import Options, Request, as_request
-from unsee.client.steps import Event
-from unsee.client.transport import Server
+from unsee.client.wire.driving import AsyncDrive
+from unsee.client.wire.failures import no_clip
+from unsee.client.wire.options import Options, Request, as_request
+from unsee.client.wire.steps import Event
+from unsee.client.wire.transport import Server
+from unsee.media.clip import Clip, Progress
 
 
 class AsyncClient(ClientBase):

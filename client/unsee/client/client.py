@@ -12,15 +12,15 @@ from contextlib import closing
 from types import TracebackType
 from typing import Self, Unpack
 
-from unsee.client.client_base import DEFAULT_URL, SETTLE_PAUSE_S, SETTLE_S, ClientBase
-from unsee.client.clip import Clip, Progress
-from unsee.client.conversation import Conversation
-from unsee.client.driving import Drive
-from unsee.client.failures import no_clip
+from unsee.client.base import DEFAULT_URL, SETTLE_PAUSE_S, SETTLE_S, ClientBase
 from unsee.client.many import Outcome, checked, in_threads
-from unsee.client.options import Options, Request, as_request
-from unsee.client.steps import Event
-from unsee.client.transport import Server
+from unsee.client.wire.conversation import Conversation
+from unsee.client.wire.driving import Drive
+from unsee.client.wire.failures import no_clip
+from unsee.client.wire.options import Options, Request, as_request
+from unsee.client.wire.steps import Event
+from unsee.client.wire.transport import Server
+from unsee.media.clip import Clip, Progress
 
 __all__ = ["DEFAULT_URL", "Client"]
 

@@ -11,9 +11,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
-from unsee.client.clip import Clip
-from unsee.client.driving import Drive
-from unsee.client.errors import InputError, UnseeError
+from unsee.client.wire.driving import Drive
+from unsee.core.errors import InputError, UnseeError
+from unsee.media.clip import Clip
 
 NOTICE_S = 0.2
 """A Ctrl-C just before a wait begins does not end it; it is noticed when the wait is over."""

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from unsee.client.clip import Clip
-from unsee.client.errors import (
+from unsee.client.wire.messages import build_response, read_request
+from unsee.client.wire.transport import CallFailed, Silence
+from unsee.core.errors import (
     Cancelled,
     DeadlineExceeded,
     RequestRejected,
     ServerError,
     ServerUnreachable,
 )
-from unsee.client.record import GenerationRecord
-from unsee.client.transport import CallFailed, Silence
-from unsee.client.wire import build_response, read_request
+from unsee.core.record import GenerationRecord
+from unsee.media.clip import Clip
 
 Inputs = dict[str, Any]
 """What a request asks for; what it leaves to the server is not there."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unsee.client.command_parameters import NEW_FOLDER, base_option, json_option
-from unsee.client.progress import told_stages
+from unsee.cli.parameters import NEW_FOLDER, base_option, json_option
+from unsee.cli.progress import told_stages
 
 if TYPE_CHECKING:
-    from unsee.export.engine_choice import GraphChoice
-    from unsee.export.parity import ParityReport
-    from unsee.export.repository import ExportRecord, GraphOutcome
+    from unsee.export.build import ExportRecord, GraphOutcome
+    from unsee.export.engines.choice import GraphChoice
+    from unsee.export.onnx.parity import ParityReport
 
 
 @click.command()
@@ -55,11 +55,11 @@ def export(
     Example:
       unsee export --base bases/playground --repository model_repository
     """
-    from unsee.training.base import load_base
+    from unsee.models.base import load_base
 
     base = load_base(base_path)
-    from unsee.export.engine_choice import Wish
-    from unsee.export.repository import write_repository
+    from unsee.export.build import write_repository
+    from unsee.export.engines.choice import Wish
 
     wish = Wish(engine=engine, precision=precision)
     with told_stages() as say:
@@ -68,7 +68,7 @@ def export(
 
 
 def _in_words(record: ExportRecord) -> str:
-    from unsee.export.engine_choice import ENGINES_FILE
+    from unsee.export.engines.choice import ENGINES_FILE
 
     lines = [_graph_line(outcome) for outcome in record.graphs]
     lines += [_engine_line(model, choice) for model, choice in record.engines.graphs.items()]

@@ -20,17 +20,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 
-from unsee.client.policy import BASE_POLICY, Concept
-from unsee.export.archive import next_revision
-from unsee.export.atomic_write import locked, new_folder, write_file
-from unsee.export.graphs import TextEncoderGraph
-from unsee.export.model_config import MODEL_FILE, pbtxt, text_encoder_config
-from unsee.export.onnx_export import Save
-from unsee.export.parity import ParityReport
-from unsee.export.shared_weights import SharedWith
+from unsee.core.files import locked, new_folder, write_file
+from unsee.core.policy import BASE_POLICY, Concept
+from unsee.deltas.delta import Card
+from unsee.export.engines.model_config import MODEL_FILE, pbtxt, text_encoder_config
+from unsee.export.graphs.graphs import TextEncoderGraph
+from unsee.export.onnx.exporter import Save
+from unsee.export.onnx.parity import ParityReport
+from unsee.export.onnx.shared_weights import SharedWith
 from unsee.export.version import GraphExport, export_version, read_export
-from unsee.training.base import Base
-from unsee.training.delta import Card
+from unsee.models.base import Base
+from unsee.repository.archive import next_revision
 
 REVISION_FILE = "revision.json"
 GOLDEN_FILE = "golden.safetensors"

@@ -6,13 +6,13 @@ Knows what an engine needs beside the ONNX file; knows not why it was chosen.
 from collections.abc import Callable
 from typing import Any
 
-from unsee.export.atomic_write import locked, write_file
-from unsee.export.engine import Engine, graph_precision, shapes_kept
-from unsee.export.engine_subjects import ExportedGraph, call_sizes
-from unsee.export.graphs import VideoUNetGraph
-from unsee.export.model_config import Service, graph_config, pbtxt, video_unet_config
-from unsee.export.parity import ParityReport
-from unsee.training.base import Base
+from unsee.core.files import locked, write_file
+from unsee.export.engines.engine import Engine, graph_precision, shapes_kept
+from unsee.export.engines.model_config import Service, graph_config, pbtxt, video_unet_config
+from unsee.export.graphs.graphs import VideoUNetGraph
+from unsee.export.onnx.parity import ParityReport
+from unsee.export.subjects import ExportedGraph, call_sizes
+from unsee.models.base import Base
 
 
 def write_service(

@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unsee.export.disk_space import check_disk_space
-from unsee.export.errors import NotExportable
-from unsee.export.graphs import Graph, GraphPrecision
-from unsee.export.half import half_copy
+from unsee.core.disk_space import check_disk_space
+from unsee.core.errors import NotExportable
+from unsee.export.engines.model_config import MODEL_FILE
+from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.memory import peak_memory
-from unsee.export.model_config import MODEL_FILE
-from unsee.export.onnx_export import OPSET, Save, export_onnx, weights_file
-from unsee.export.parity import ParityReport, check_parity
-from unsee.training.digest import tensors_digest
+from unsee.export.onnx.exporter import OPSET, Save, export_onnx, weights_file
+from unsee.export.onnx.half import half_copy
+from unsee.export.onnx.parity import ParityReport, check_parity
+from unsee.models.digest import tensors_digest
 
 EXPORT_FILE = "export.json"
 _EXPORTER_VERSION = 5

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unsee.client.command_parameters import FILE, FOLDER
-from unsee.client.errors import ServerError
+from unsee.cli.parameters import FILE, FOLDER
+from unsee.core.errors import ServerError
 
 if TYPE_CHECKING:
-    from unsee.serving.supervisor_incidents import Incident
-    from unsee.serving.triton import ServerSettings, TritonServer
+    from unsee.serving.server.triton import ServerSettings, TritonServer
+    from unsee.serving.supervisor.incidents import Incident
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
@@ -100,7 +100,7 @@ def serve(
     Example:
       unsee serve --repository model_repository
     """
-    from unsee.serving.triton import ServerSettings, TritonServer
+    from unsee.serving.server.triton import ServerSettings, TritonServer
 
     log_path = (log_path or _default_log_path(options["grpc_port"])).absolute()
     settings = ServerSettings(log_path=log_path, **options)
@@ -134,8 +134,8 @@ def _keep_running(server: TritonServer, hang_timeout_s: float | None) -> None:
     None: it is not supervised.
     """
     if hang_timeout_s is not None:
-        from unsee.serving.supervisor import Supervisor
-        from unsee.serving.supervisor_patience import Patience
+        from unsee.serving.supervisor.patience import Patience
+        from unsee.serving.supervisor.supervisor import Supervisor
 
         note = _noting(server.settings.repository_dir)
         Supervisor(server, note, Patience(hang_s=hang_timeout_s)).run()
@@ -145,7 +145,7 @@ def _keep_running(server: TritonServer, hang_timeout_s: float | None) -> None:
 
 def _noting(repository_dir: Path) -> Callable[[Incident], None]:
     """What writes an incident to the repository, and one line to stderr in any case."""
-    from unsee.serving.supervisor_incidents import append
+    from unsee.serving.supervisor.incidents import append
 
     def note(incident: Incident) -> None:
         at = incident.at.isoformat(timespec="seconds")
@@ -159,7 +159,7 @@ def _noting(repository_dir: Path) -> Callable[[Incident], None]:
 
 
 def _drain(server: TritonServer, timeout_s: float) -> None:
-    from unsee.serving.supervisor_drain import drain
+    from unsee.serving.supervisor.drain import drain
 
     if timeout_s and not drain(server, timeout_s):
         click.echo(
@@ -170,7 +170,7 @@ def _drain(server: TritonServer, timeout_s: float) -> None:
 
 
 def _ready_line(settings: ServerSettings) -> str:
-    from unsee.serving import pointer
+    from unsee.repository import pointer
 
     states = pointer.read(settings.repository_dir).policies
     policies = ", ".join(f"{name} (revision {state.active})" for name, state in states.items())

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from unsee.client.errors import InputError
-from unsee.export.atomic_write import UNFINISHED
-from unsee.serving import ledger, pointer
-from unsee.serving.errors import PolicyBusy, RevisionUnfit
-from unsee.serving.pointer import PolicyState, encoder_model
-from unsee.serving.pointer_follower import HEARTBEAT_FILE
-from unsee.serving.policy_lock import alone
-from unsee.serving.recovery import known_policies, recover_files
-from unsee.serving.revision_files import check_files
-from unsee.serving.served_versions import has_stand_ins, versions_on_disk
+from unsee.core.errors import InputError, PolicyBusy, RevisionUnfit
+from unsee.core.files import UNFINISHED
+from unsee.policies.follower import HEARTBEAT_FILE
+from unsee.policies.lock import alone
+from unsee.policies.recovery import known_policies, recover_files
+from unsee.repository import ledger, pointer
+from unsee.repository.pointer import PolicyState, encoder_model
+from unsee.repository.revision_files import check_files
+from unsee.triton.served_versions import has_stand_ins, versions_on_disk
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict
 
-from unsee.client.errors import InputError
+from unsee.core.errors import InputError
 from unsee.export.tensorrt.operators import operator_table
 
 ONNX_DOMAINS = ("", "ai.onnx")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsee.export.graphs import Graph
-from unsee.export.sizes import Profile
+from unsee.core.errors import EngineBuildFailed, TensorRTMissing
+from unsee.export.graphs.graphs import Graph
+from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt.audit import audit_model, load_graph
 from unsee.export.tensorrt.engine_key import Device
-from unsee.export.tensorrt.errors import EngineBuildFailed, TensorRTMissing
 from unsee.export.tensorrt.prepare import prepare
 from unsee.export.tensorrt.profiles import input_ranges
 

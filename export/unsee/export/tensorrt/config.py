@@ -8,7 +8,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from unsee.export.engine import BACKENDS
+from unsee.export.engines.engine import BACKENDS
 
 _BACKEND = BACKENDS["tensorrt"]
 PLAN_FILE = _BACKEND.model_file

@@ -15,10 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unsee.export.atomic_write import write_file
-from unsee.export.graphs import GraphPrecision
-from unsee.export.parity import ParityReport
-from unsee.export.sizes import Profile, Sizes
+from unsee.core.files import write_file
+from unsee.export.graphs.graphs import GraphPrecision
+from unsee.export.graphs.sizes import Profile, Sizes
+from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt.config import PLAN_FILE
 
 TIMING_FILE = "timing.cache"

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unsee.export.errors import ParityError
-from unsee.export.graphs import Graph, GraphPrecision
-from unsee.export.parity import INPUT_SEED, ParityReport, SizeParity
-from unsee.export.sizes import Profile, Sizes
+from unsee.core.errors import ParityError
+from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.graphs.sizes import Profile, Sizes
+from unsee.export.onnx.parity import INPUT_SEED, ParityReport, SizeParity
 
 RunEngine = Callable[..., Tensor]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsee.export.graphs import Graph, GraphPrecision
-from unsee.export.parity import ParityReport
-from unsee.export.sizes import Profile
+from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.graphs.sizes import Profile
+from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt.build import build_engine
 from unsee.export.tensorrt.config import PLAN_FILE
 from unsee.export.tensorrt.engine_key import (

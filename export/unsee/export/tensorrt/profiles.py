@@ -7,9 +7,9 @@ business.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from unsee.export.graphs import Graph, TensorSpec
-from unsee.export.sizes import Profile, Sizes
-from unsee.export.tensorrt.errors import ProfileError
+from unsee.core.errors import ProfileError
+from unsee.export.graphs.graphs import Graph, TensorSpec
+from unsee.export.graphs.sizes import Profile, Sizes
 
 BATCH = "B"
 Shape = tuple[int, ...]

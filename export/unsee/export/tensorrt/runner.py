@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unsee.export.graphs import Graph
+from unsee.core.errors import EngineBuildFailed
+from unsee.export.graphs.graphs import Graph
 from unsee.export.tensorrt.build import tensorrt_library
-from unsee.export.tensorrt.errors import EngineBuildFailed
 
 _DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "UINT8": torch.uint8}
 

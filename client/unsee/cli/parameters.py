@@ -1,0 +1,164 @@
+"""Kinds of values that several subcommands take, checked as soon as they are read.
+
+A path may start with `~`, an address has no scheme, the name of a policy looks like one. What is
+wrong is told in one sentence, before anything heavy is imported. Knows no subcommand.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from stat import S_ISDIR
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import click
+
+from unsee.cli.completion import complete_policies, complete_revisions
+
+GRPC_SCHEMES = ("unix", "dns", "ipv4", "ipv6", "xds")
+"""What gRPC itself reads in front of an address."""
+
+
+class UserPath(click.Path):
+    """A path as a person types it; what need not exist yet is not asked to.
+
+    Args:
+        to_write: whether it, or the folder that it would be made in, must be writable.
+    """
+
+    def __init__(self, kind: Literal["path", "file", "folder"], *, to_write: bool = False) -> None:
+        super().__init__(file_okay=kind != "folder", dir_okay=kind != "file")
+        self.name = kind
+        self._to_write = to_write
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value):
+            self.fail("it is empty; give a path", param, ctx)
+        path = Path(value)
+        try:
+            path = path.expanduser()
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            mode = None
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.fail(f"{str(value)[:80]!r} cannot be a path: {reason}", param, ctx)
+        if mode is not None and not self.file_okay and not S_ISDIR(mode):
+            self.fail(f"{path} is a file; give a folder", param, ctx)
+        if mode is not None and not self.dir_okay and S_ISDIR(mode):
+            self.fail(f"{path} is a folder; give a file", param, ctx)
+        if self._to_write:
+            self._check_writable(path, param, ctx)
+        return path
+
+    def _check_writable(
+        self, path: Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> None:
+        """Asks the nearest folder that exists, so that long work does not end in a refusal."""
+        place = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not place.is_dir():
+            self.fail(f"{path} cannot be made: {place} is a file", param, ctx)
+        if not os.access(place, os.W_OK | os.X_OK):
+            self.fail(f"{path} cannot be written: no permission to write in {place}", param, ctx)
+
+
+class Address(click.types.StringParamType):
+    """Host and gRPC port of a server, such as `127.0.0.1:8001`."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if text.partition(":")[0] in GRPC_SCHEMES:
+            return text
+        if "://" in text:
+            given = urlsplit(text)
+            self.fail(
+                f"{text} has a scheme, {given.scheme}://; "
+                f"give host and gRPC port alone: {given.netloc or '127.0.0.1:8001'}",
+                param,
+                ctx,
+            )
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdigit() or _is_bare_ipv6(text):
+            name = f"[{text}]" if _is_bare_ipv6(text) else (host or text).strip(":/")
+            example = "127.0.0.1" if name.isdigit() else name or "127.0.0.1"
+            self.fail(
+                f"{text!r} is not host and gRPC port; give both, such as {example}:8001", param, ctx
+            )
+        if not 1 <= int(port) <= 65535:
+            self.fail(f"{text} has the port {port}; ports go from 1 to 65535", param, ctx)
+        return text
+
+
+class PolicyName(click.types.StringParamType):
+    """The name of a policy, completed with those of the repository."""
+
+    name = "policy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from pydantic import TypeAdapter, ValidationError
+
+        from unsee.core import policy
+
+        try:
+            name: str = TypeAdapter(policy.PolicyName).validate_python(value)
+        except ValidationError:
+            if str(value).isdigit():
+                self.fail(f"{value} is a number; the name of a policy comes first", param, ctx)
+            self.fail(
+                f"{value!r} cannot be the name of a policy; names are lower-case letters, digits "
+                "and hyphens, such as family",
+                param,
+                ctx,
+            )
+        return name
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        return complete_policies(ctx, incomplete)
+
+
+class Revision(click.IntRange):
+    """The number of a revision, completed with the eligible ones of the policy."""
+
+    name = "revision"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        return complete_revisions(ctx, incomplete)
+
+
+PATH = UserPath("path")
+FILE = UserPath("file")
+FOLDER = UserPath("folder")
+NEW_FOLDER = UserPath("folder", to_write=True)
+ADDRESS = Address()
+POLICY = PolicyName()
+REVISION = Revision()
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+)
+base_option = click.option(
+    "--base",
+    "base_path",
+    type=PATH,
+    metavar="FOLDER",
+    required=True,
+    help="Folder with a base.yaml.",
+)
+
+
+def _is_bare_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False

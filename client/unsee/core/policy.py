@@ -1,0 +1,164 @@
+"""Concepts and policies: what a service is asked to unsee, and the YAML file that says so.
+
+Knows nothing of models, deltas' contents or servers: a policy names delta folders, it does not
+open them.
+
+    name: family
+    unsee:
+      - {concept: Blimbo, category: character, delta: ../deltas/blimbo}
+    thresholds: {siblings_kept_at_least: 0.85}   # optional, see `Thresholds`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import field_validator as validates
+
+from unsee.core.errors import InputError
+
+Category = Literal["character", "style", "object", "person", "action"]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+BASE_POLICY = "base"
+"""The reserved policy that unsees nothing."""
+
+
+class Concept(BaseModel):
+    """Something to unsee: its name, what kind of thing it is, and its other names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: Name
+    category: Category
+    aliases: tuple[Name, ...] = ()
+
+
+class PolicyConcept(Concept):
+    """A concept of a policy and the folder of the delta that unsees it; `concept` in YAML."""
+
+    name: Name = Field(alias="concept")
+    delta: Annotated[str, StringConstraints(min_length=1)]
+
+
+class Thresholds(BaseModel):
+    """What an encoder's report must show before `unsee publish` lets the encoder be served.
+
+    Args:
+        erased_at_most: the largest share of samples that may still show an unseen concept in any
+            frame, over all wordings and media; the worst concept counts.
+        siblings_kept_at_least: how often the unseen concepts' siblings must be recognised,
+            relative to the unmodified encoder.
+        others_kept_at_least: the same for everything else.
+        motion_within: how far the motion of kept clips, relative to the unmodified encoder's, may
+            be from 1.
+        attacked_at_most: the largest share of an attack's samples that may show an unseen concept;
+            the worst attack counts. None: attacks are not judged.
+        samples_at_least: how many samples must stand behind each of these figures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    erased_at_most: Share = 0.10
+    siblings_kept_at_least: Share = 0.90
+    others_kept_at_least: Share = 0.95
+    motion_within: Share = 0.20
+    attacked_at_most: Share | None = None
+    samples_at_least: Annotated[int, Field(ge=1)] = 8
+
+
+class Policy(BaseModel):
+    """A named set of concepts to be unseen together, and what their report must show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: PolicyName
+    unsee: Annotated[tuple[PolicyConcept, ...], Field(min_length=1)]
+    thresholds: Thresholds = Thresholds()
+
+    @validates("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == BASE_POLICY:
+            raise ValueError('the name "base" is reserved for the policy that unsees nothing')
+        return name
+
+    @validates("unsee")
+    @classmethod
+    def _no_concept_twice(cls, concepts: tuple[PolicyConcept, ...]) -> tuple[PolicyConcept, ...]:
+        names = [concept.name.casefold() for concept in concepts]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f'the concept "{twice}" is listed twice')
+        return concepts
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Reads a policy file; its delta paths come back absolute.
+
+    Raises:
+        InputError: the file cannot be read, is no policy, or names a delta folder that does not
+            exist; the message names the file and the field.
+    """
+    file = Path(path)
+    try:
+        policy = Policy.model_validate(_read_mapping(file))
+    except ValidationError as error:
+        raise InputError(f"{file}: {describe(error)}") from error
+    folder = file.resolve().parent
+    concepts = [_with_absolute_delta(file, i, c, folder) for i, c in enumerate(policy.unsee)]
+    return policy.model_copy(update={"unsee": tuple(concepts)})
+
+
+def describe(error: ValidationError) -> str:
+    """Every problem of a pydantic validation as `field: what is wrong`, in one line."""
+    return "; ".join(f"{_field(e['loc'])}: {_reason(e)}" for e in error.errors())
+
+
+def _read_mapping(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the policy file {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} is not valid YAML: {reason}") from error
+    if not isinstance(content, dict):
+        raise InputError(f'{file}: a policy file needs the fields "name" and "unsee"')
+    return content
+
+
+def _with_absolute_delta(
+    file: Path, index: int, concept: PolicyConcept, folder: Path
+) -> PolicyConcept:
+    delta = (folder / Path(concept.delta).expanduser()).resolve()
+    if not delta.is_dir():
+        raise InputError(
+            f"{file}: unsee[{index}].delta: there is no folder {delta}; "
+            f'make it with: unsee unlearn "{concept.name}" --category {concept.category}'
+        )
+    return concept.model_copy(update={"delta": str(delta)})
+
+
+def _field(location: Iterable[str | int]) -> str:
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location)
+    return path.removeprefix(".") or "file"
+
+
+def _reason(error: Any) -> str:
+    match error["type"]:
+        case "missing":
+            return "this field is missing"
+        case "extra_forbidden":
+            return "this field is not known"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            message = str(error["msg"])
+            return f"{message[:1].lower()}{message[1:]} (got {error['input']!r})"

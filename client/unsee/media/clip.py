@@ -1,0 +1,74 @@
+"""What the server streams: progress, and in the end a clip.
+
+Knows no network and no file format; `video_file` writes clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsee.core.errors import InputError
+from unsee.core.record import GenerationRecord
+
+if TYPE_CHECKING:
+    from unsee.media.provenance import Provenance
+
+Frames = NDArray[np.uint8]
+"""uint8 [num_frames, height, width, 3], RGB."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The video model has been evaluated `step` times out of `num_inference_steps`.
+
+    With an acceleration these are fewer than the request's steps.
+    """
+
+    step: int
+    num_inference_steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A generated clip.
+
+    Args:
+        frames: uint8 [num_frames, height, width, 3], RGB, read-only when it came from a server.
+        record: what made it.
+
+    Raises:
+        InputError: `frames` has another shape or dtype.
+    """
+
+    frames: Frames = field(repr=False)
+    record: GenerationRecord
+
+    def __post_init__(self) -> None:
+        shape = self.frames.shape
+        if self.frames.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+            raise InputError(
+                f"a clip needs uint8 frames [num_frames, height, width, 3], "
+                f"got {self.frames.dtype} {list(shape)}"
+            )
+
+    def save(self, path: Path | str, *, signer: Provenance | None = None) -> Path:
+        """Writes the clip as the suffix says: .mp4, .gif, .webp (exact), .png (a contact sheet) or
+        .npy (exact, with the record in a file beside it).
+
+        Every file carries the record; `read_record` gives it back. The file appears whole or not at
+        all; missing folders are made.
+
+        Args:
+            signer: signs the file, so that others can tell who made it and with what.
+
+        Raises:
+            InputError: the suffix is not known, the file cannot be written or cannot be signed.
+        """
+        from unsee.media.video_file import save_video
+
+        return save_video(self, Path(path), signer)

@@ -1,0 +1,159 @@
+"""Writes clips as .mp4, .gif, .webp, .png (a contact sheet) or .npy; knows no server.
+
+In .mp4 and .gif small frames are enlarged without smoothing, so that a player shows the pixels as
+they are; .webp and .npy are exact. What a file says of the clip's making is `file_record`'s
+business.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unsee.core.errors import InputError
+from unsee.media.clip import Clip, Frames
+from unsee.media.metadata import as_exif, as_json, as_tags, as_xmp, png_text, sidecar_of
+from unsee.media.provenance import Provenance
+
+MIN_PLAYER_SIDE = 256
+"""Pixels: players show a smaller video as a stamp."""
+X264_CRF = 12
+"""Constant rate factor: 0 is lossless, 18 is hardly told from the original, 51 is worst."""
+MP4_FLAGS = ("-movflags", "+faststart")
+"""The index comes first, so that a browser plays the file while it loads."""
+JPEG_EXIF = b"Exif\0\0"
+"""What precedes EXIF in a JPEG and nowhere else."""
+
+Writer = Callable[[Clip, Path], None]
+
+
+def check_destination(path: Path) -> Path:
+    """Makes the folder of `path`, so that a long generation does not end in a wrong file name.
+
+    Raises:
+        InputError: the suffix is not known, or the folder cannot be made or written to.
+    """
+    if path.suffix.lower() not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise InputError(f"cannot tell the format of {path}: its suffix must be one of {known}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        reason = "it is a folder" if path.is_dir() else f"no permission to write in {path.parent}"
+        raise InputError(f"cannot write {path}: {reason}")
+    return path
+
+
+def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path:
+    """Writes `clip` in the format of the suffix, with its record, whole or not at all.
+
+    Raises:
+        InputError: see `check_destination`; or the disk refused; or the file cannot be signed.
+    """
+    check_destination(path)
+    suffix = path.suffix.lower()
+    if signer is not None:
+        signer.check(suffix)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{suffix}")
+    signed = path.with_name(f".{path.stem}.{os.getpid()}.signed{suffix}")
+    try:
+        WRITERS[suffix](clip, temporary)
+        if signer is not None:
+            signer.sign(temporary, signed, clip.record)
+            signed.replace(temporary)
+        if suffix == ".npy":  # the record first: a clip never lies there without it
+            sidecar_of(temporary).replace(sidecar_of(path))
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        for left_over in (temporary, signed, sidecar_of(temporary)):
+            left_over.unlink(missing_ok=True)
+    return path
+
+
+def enlarged(frames: Frames, factor: int) -> Frames:
+    """Each pixel becomes a square of `factor` × `factor`."""
+    return frames.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def _write_mp4(clip: Clip, path: Path) -> None:
+    """H.264 through the ffmpeg that imageio-ffmpeg brings.
+
+    Started here and not by imageio, which forks: a fork beside gRPC's threads can hang.
+    """
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    pixels = _even_sided(_at_player_size(clip.frames))
+    height, width = pixels.shape[1:3]
+    size, rate = f"{width}x{height}", f"{clip.record.fps:g}"
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate]
+    coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(X264_CRF)]
+    tags = [f"{key}={value}" for key, value in as_tags(clip.record).items()]
+    metadata = [word for tag in tags for word in ("-metadata", tag)]
+    command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-", *coded, *MP4_FLAGS]
+    done = subprocess.run(
+        [*command, *metadata, f"file:{path}"],
+        input=pixels.tobytes(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OSError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
+
+
+def _even_sided(frames: Frames) -> Frames:
+    """yuv420p halves both sides, so odd ones get their last row or column twice."""
+    odd = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
+    return np.pad(frames, odd, mode="edge")
+
+
+def _at_player_size(frames: Frames) -> Frames:
+    return enlarged(frames, math.ceil(MIN_PLAYER_SIDE / min(frames.shape[1:3])))
+
+
+def _write_gif(clip: Clip, path: Path) -> None:
+    _write_animation(clip, _at_player_size(clip.frames), path, comment=as_json(clip.record))
+
+
+def _write_webp(clip: Clip, path: Path) -> None:
+    exif = as_exif(clip.record).tobytes().removeprefix(JPEG_EXIF)
+    _write_animation(clip, clip.frames, path, lossless=True, xmp=as_xmp(clip.record), exif=exif)
+
+
+def _write_animation(clip: Clip, frames: Frames, path: Path, **options: Any) -> None:
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    duration_ms = round(1000 / clip.record.fps)
+    first.save(path, save_all=True, append_images=rest, duration=duration_ms, loop=0, **options)
+
+
+def _write_png(clip: Clip, path: Path) -> None:
+    from unsee.media.sheet import contact_sheet
+
+    text, exif = png_text(clip.record), as_exif(clip.record)
+    contact_sheet(clip.frames).save(path, pnginfo=text, exif=exif)
+
+
+def _write_npy(clip: Clip, path: Path) -> None:
+    np.save(path, clip.frames, allow_pickle=False)
+    sidecar_of(path).write_bytes(as_json(clip.record) + b"\n")
+
+
+WRITERS: Mapping[str, Writer] = {
+    ".mp4": _write_mp4,
+    ".gif": _write_gif,
+    ".png": _write_png,
+    ".npy": _write_npy,
+    ".webp": _write_webp,
+}

@@ -1,0 +1,171 @@
+"""What a base can be asked: its concepts, the wordings of prompts, and the file that says so.
+
+Reads `evaluation.yaml`; does not choose any question (`questions`) and knows no model.
+
+    concepts:
+      - {name: Blimbo, category: character}
+      - {name: umbrella, category: object, aliases: [parasol]}
+    templates:
+      character:
+        alone: ["{}", "a picture of {}"]
+        context: ["{} in {background}"]
+        long: ["a video of {}, very detailed, in {background}, high quality"]
+    shared_words:
+      - {prompt: "a yellow submarine", concept: submarine, shares: [Yellow Man]}
+
+In a template `{}` is the concept as it stands in a sentence ("an umbrella"), `{name}` its bare name
+and `{background}` (any category) another concept of that category.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import model_validator as validates
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept, describe
+from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
+
+SetCategory = Literal["character", "style", "object", "person", "action", "background"]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+_SLOT = re.compile(r"\{(\w*)\}")
+_OWN_SLOTS = ("", "name")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KnownConcept(_Section):
+    """Something that the base can show; `phrase` is how it stands in a sentence."""
+
+    name: Text
+    category: SetCategory
+    aliases: tuple[Text, ...] = ()
+    phrase: Text | None = None
+
+    def phrase_of(self, word: str) -> str:
+        """`word` (the name or an alias) in a sentence; a common noun takes its article."""
+        if word == self.name and self.phrase is not None:
+            return self.phrase
+        if self.category != "object" or not word[:1].islower():
+            return word
+        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+    def is_named_in(self, prompt: str) -> bool:
+        """Whether `prompt` holds the name or an alias as whole words."""
+        words = (re.escape(word) for word in (self.name, *self.aliases))
+        return re.search(rf"(?<!\w)({'|'.join(words)})(?!\w)", prompt, re.IGNORECASE) is not None
+
+
+class Templates(_Section):
+    """The wordings for one category; `neutral` stands for a concept that is left out."""
+
+    alone: Texts
+    context: Texts
+    long: Texts
+    neutral: Text
+
+    @validates(mode="after")
+    def _one_place_for_the_concept(self) -> Templates:
+        for template in (*self.alone, *self.context, *self.long):
+            if sum(slot in _OWN_SLOTS for slot in slots_of(template)) != 1:
+                raise ValueError(f"the template {template!r} must hold {{}} or {{name}} once")
+        return self
+
+
+class SharedWords(_Section):
+    """A prompt of `concept` that has a word in common with each concept in `shares`."""
+
+    prompt: Text
+    concept: Text
+    shares: Texts
+
+
+class EvaluationSet(_Section):
+    """Everything that a base can be asked. Categories without templates get the built-in ones."""
+
+    concepts: tuple[KnownConcept, ...] = ()
+    templates: dict[SetCategory, Templates] = Field(default_factory=dict)
+    shared_words: tuple[SharedWords, ...] = ()
+
+    @validates(mode="after")
+    def _names_fit_together(self) -> EvaluationSet:
+        names = [concept.name.casefold() for concept in self.concepts]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the concept {twice!r} is listed twice")
+        for entry in self.shared_words:
+            if entry.concept.casefold() not in names:
+                raise ValueError(f"the concept {entry.concept!r} of shared_words is not listed")
+        categories = {concept.category for concept in self.concepts}
+        for template in self._all_templates():
+            unknown = set(slots_of(template)) - {*_OWN_SLOTS, *categories}
+            if unknown:
+                raise ValueError(f"no concept can fill {{{min(unknown)}}} of {template!r}")
+        return self
+
+    def templates_of(self, category: SetCategory) -> Templates:
+        """The wordings of `category`: the set's own, else the built-in ones."""
+        own = self.templates.get(category)
+        return own or Templates.model_validate(DEFAULT_TEMPLATES[category])
+
+    def find(self, name: str) -> KnownConcept | None:
+        """The concept that carries `name`, in any case."""
+        wanted = name.casefold()
+        return next((one for one in self.concepts if one.name.casefold() == wanted), None)
+
+    def with_erased(self, erased: Sequence[Concept]) -> EvaluationSet:
+        """The set with `erased` in it: their category and aliases are added where they are new."""
+        concepts = {concept.name.casefold(): concept for concept in self.concepts}
+        for concept in erased:
+            concepts[concept.name.casefold()] = _merged(self.find(concept.name), concept)
+        return self.model_copy(update={"concepts": tuple(concepts.values())})
+
+    def only(self, is_wanted: Callable[[KnownConcept], bool]) -> EvaluationSet:
+        """The set without the concepts (and their `shared_words`) that are not wanted."""
+        kept = tuple(concept for concept in self.concepts if is_wanted(concept))
+        names = {concept.name.casefold() for concept in kept}
+        shared = tuple(one for one in self.shared_words if one.concept.casefold() in names)
+        return self.model_copy(update={"concepts": kept, "shared_words": shared})
+
+    def _all_templates(self) -> list[str]:
+        own = self.templates.values()
+        return [template for each in own for template in (*each.alone, *each.context, *each.long)]
+
+
+def load_evaluation_set(file: Path) -> EvaluationSet:
+    """Read an `evaluation.yaml`. Raises `InputError` if it is missing or a field is wrong."""
+    try:
+        return EvaluationSet.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the evaluation set {file} cannot be read: {reason}") from error
+    except ValidationError as error:
+        raise InputError(f"{file}: {describe(error)}") from error
+
+
+def slots_of(template: str) -> list[str]:
+    """The names in braces, in order; `{}` is the empty one."""
+    return _SLOT.findall(template)
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """`template` with `values[name]` in the place of each `{name}`."""
+    return _SLOT.sub(lambda match: values[match.group(1)], template)
+
+
+def _merged(known: KnownConcept | None, asked: Concept) -> KnownConcept:
+    if known is None:
+        return KnownConcept(name=asked.name, category=asked.category, aliases=asked.aliases)
+    aliases = dict.fromkeys((*known.aliases, *asked.aliases))
+    update = {"category": asked.category, "aliases": tuple(aliases)}
+    return known.model_copy(update=update)

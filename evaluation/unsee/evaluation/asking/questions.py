@@ -1,0 +1,176 @@
+"""The questions: which prompts, under which seeds, about what must be gone and what must stay.
+
+A question depends on the seed, its concept, its wording and its index, never on how many others
+are asked, so that more questions reuse the clips of fewer. Knows neither models nor frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from unsee.core.errors import InputError
+from unsee.evaluation.asking.evaluation_set import EvaluationSet, KnownConcept, filled, slots_of
+from unsee.evaluation.report.schema import Wording
+
+Kind = Literal["erased", "sibling", "other", "shared_words", "attack"]
+WORDINGS: tuple[Wording, ...] = ("alone", "context", "long", "synonym")
+_ORDINARY: tuple[Wording, ...] = ("alone", "context")
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt, its seed, and the concept that is looked for in what it makes.
+
+    `plain` is the prompt with a neutral word in the concept's place.
+    """
+
+    concept: KnownConcept
+    kind: Kind
+    wording: Wording
+    prompt: str
+    plain: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class QuestionMaker:
+    """Makes questions for one evaluation; `fits` says whether the text encoder reads a prompt.
+
+    No prompt names an unseen concept other than the one that it asks for. Every method raises
+    `InputError` if no prompt can be made.
+    """
+
+    known: EvaluationSet
+    erased: tuple[KnownConcept, ...]
+    seed: int
+    fits: Callable[[str], bool]
+
+    def about_erased(self, concept: KnownConcept, per_wording: int) -> list[Question]:
+        """`per_wording` questions of each wording; synonyms only where there are aliases."""
+        return [
+            self._question(concept, "erased", wording, index)
+            for wording in WORDINGS
+            if wording != "synonym" or concept.aliases
+            for index in range(per_wording)
+        ]
+
+    def about_siblings(self, per_sibling: int) -> list[Question]:
+        """`per_sibling` questions for every kept concept of an unseen concept's category."""
+        categories = {concept.category for concept in self.erased}
+        return [
+            self._ordinary(concept, "sibling", index)
+            for concept in self._kept()
+            if concept.category in categories
+            for index in range(per_sibling)
+        ]
+
+    def about_others(self, count: int) -> list[Question]:
+        """`count` questions, the concepts of all other categories in turn."""
+        categories = {concept.category for concept in self.erased}
+        others = [concept for concept in self._kept() if concept.category not in categories]
+        order = np.random.default_rng(self.seed).permutation(len(others))
+        if not others:
+            return []
+        turns = [divmod(turn, len(others)) for turn in range(count)]
+        return [self._ordinary(others[order[place]], "other", index) for index, place in turns]
+
+    def about_shared_words(self, per_concept: int) -> list[Question]:
+        """Prompts of kept concepts that have a word in common with an unseen one."""
+        names = {concept.name.casefold() for concept in self.erased}
+        questions = []
+        for concept in self._kept():
+            prompts = [
+                entry.prompt
+                for entry in self.known.shared_words
+                if entry.concept.casefold() == concept.name.casefold()
+                and names & {name.casefold() for name in entry.shares}
+            ]
+            for index in range(per_concept if prompts else 0):
+                prompt = prompts[index % len(prompts)]
+                seed = self._number(concept.name, "shared_words", prompt, index)
+                questions.append(Question(concept, "shared_words", "context", prompt, prompt, seed))
+        return questions
+
+    def for_attack(self, concept: KnownConcept, count: int) -> list[Question]:
+        """`count` ordinary questions about an unseen concept, other than `about_erased` asks."""
+        return [self._ordinary(concept, "attack", index) for index in range(count)]
+
+    def _kept(self) -> list[KnownConcept]:
+        names = {concept.name.casefold() for concept in self.erased}
+        return [one for one in self.known.concepts if one.name.casefold() not in names]
+
+    def _ordinary(self, concept: KnownConcept, kind: Kind, index: int) -> Question:
+        turn, place = divmod(index, len(_ORDINARY))
+        return self._question(concept, kind, _ORDINARY[place], turn)
+
+    def _question(
+        self, concept: KnownConcept, kind: Kind, wording: Wording, index: int
+    ) -> Question:
+        forbidden = [one for one in self.erased if one.name != concept.name]
+        role = kind if kind == "attack" else "asked"
+        words = concept.aliases if wording == "synonym" else (concept.name,)
+        templates = _templates(self.known, concept, wording)
+        start = self._number(concept.name, role, wording)
+        for attempt in range(_ATTEMPTS):
+            template = templates[(start + index + attempt) % len(templates)]
+            rng = np.random.default_rng(self._number(concept.name, role, wording, index, attempt))
+            fills = self._companions(template, concept, rng)
+            if fills is None:
+                continue
+            prompt = filled(template, fills | _own(concept, words[index % len(words)]))
+            if self.fits(prompt) and not any(one.is_named_in(prompt) for one in forbidden):
+                neutral = self.known.templates_of(concept.category).neutral
+                plain = filled(template, fills | {"": neutral, "name": neutral})
+                seed = self._number(concept.name, role, wording, index)
+                return Question(concept, kind, wording, prompt, plain, seed)
+        raise InputError(
+            f"no prompt about {concept.name!r} in the wording {wording!r} can be made that the "
+            "text encoder reads to its end and that names no other unseen concept; add templates"
+        )
+
+    def _companions(
+        self, template: str, concept: KnownConcept, rng: np.random.Generator
+    ) -> dict[str, str] | None:
+        """Another concept's phrase for each category in braces; None if there is none.
+
+        The order of a draw does not depend on what is unseen, so that most questions are the same
+        for every target.
+        """
+        allowed = {one.name for one in self._kept()} - {concept.name}
+        fills: dict[str, str] = {}
+        for slot in sorted({slot for slot in slots_of(template) if slot not in ("", "name")}):
+            pool = [one for one in self.known.concepts if one.category == slot]
+            drawn = [pool[place] for place in rng.permutation(len(pool))]
+            chosen = next((one for one in drawn if one.name in allowed), None)
+            if chosen is None:
+                return None
+            fills[slot] = chosen.phrase_of(chosen.name)
+        return fills
+
+    def _number(self, *parts: str | int) -> int:
+        """A number of 48 bits that the seed and `parts` alone decide."""
+        text = "\0".join(map(str, (self.seed, *parts)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def _templates(known: EvaluationSet, concept: KnownConcept, wording: Wording) -> Sequence[str]:
+    templates = known.templates_of(concept.category)
+    match wording:
+        case "alone":
+            return templates.alone
+        case "context":
+            return templates.context
+        case "long":
+            return templates.long
+        case "synonym":
+            return (*templates.alone, *templates.context)
+
+
+def _own(concept: KnownConcept, word: str) -> dict[str, str]:
+    return {"": concept.phrase_of(word), "name": word}

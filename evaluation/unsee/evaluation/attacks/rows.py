@@ -1,0 +1,175 @@
+"""What attacks bring back: victims from an evaluation's own pictures, and the rows of the report.
+
+Knows the order of the work; each attack is in `attacks`, what it left in files in `attack_runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from unsee.core.policy import Category, Concept
+from unsee.evaluation.asking.evaluation_set import KnownConcept
+from unsee.evaluation.asking.questions import Question
+from unsee.evaluation.attacks.runs import Assault, Side, run_assault
+from unsee.evaluation.page.examples import ExampleShelf
+from unsee.evaluation.report.schema import AttackRow, Media, RatePair
+from unsee.evaluation.report.statistics import rate_of
+from unsee.evaluation.seeing.observe import Encoder, Observer
+
+if TYPE_CHECKING:
+    from unsee.evaluation.attacks import Attack, Attacked, Victim
+
+StageProgress = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
+
+SIDES: tuple[Side, ...] = ("tuned", "base")
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Attacks both encoders of `observer` and looks at what their denoisers then make.
+
+    `unrelated` are questions about kept things, `digests` the encoders' by side, `folder` keeps
+    the outcomes.
+    """
+
+    observer: Observer
+    unrelated: tuple[Question, ...]
+    digests: dict[Side, str]
+    media: tuple[Media, ...]
+    seed: int
+    folder: Path
+    shelf: ExampleShelf
+    stage_progress: StageProgress
+
+    def rows(
+        self, attacks: Sequence[Attack], concept: KnownConcept, questions: Sequence[Question]
+    ) -> list[AttackRow]:
+        """One row per attack and medium; `questions` are ordinary ones that name `concept`."""
+        if not attacks or not questions:
+            return []
+        victims = self._victims(concept, questions)
+        return [
+            row for attack in attacks for row in self._rows_of(attack, victims, concept, questions)
+        ]
+
+    def _rows_of(
+        self,
+        attack: Attack,
+        victims: dict[Side, Victim],
+        concept: KnownConcept,
+        questions: Sequence[Question],
+    ) -> list[AttackRow]:
+        outcomes = {
+            side: self._assault(attack, victims[side], side, len(questions)) for side in SIDES
+        }
+        found = {side: outcome for side, (outcome, _) in outcomes.items()}
+        media = [one for one in self.media if one == "video" or concept.category != "action"]
+        return [
+            AttackRow(
+                attack=attack.name,
+                concept=concept.name,
+                media=medium,
+                recognised=self._recognised(attack.name, found, concept, questions, medium),
+                budget=attack.budget(),
+                source=attack.source,
+                seconds=outcomes["tuned"][1],
+            )
+            for medium in media
+        ]
+
+    def _assault(
+        self, attack: Attack, victim: Victim, side: Side, num_prompts: int
+    ) -> tuple[Attacked, float]:
+        assault = Assault(attack, victim, side, self.digests[side], num_prompts, self.seed)
+        note = f"{victim.concept.name}, {side}"
+        with self.stage_progress(f"attack {attack.name}") as report:
+            return run_assault(assault, self.folder, lambda step, total: report(step, total, note))
+
+    def _recognised(
+        self,
+        attack: str,
+        found: dict[Side, Attacked],
+        concept: KnownConcept,
+        questions: Sequence[Question],
+        media: Media,
+    ) -> RatePair:
+        """The attacker's pictures had the questions' own seeds; the service draws others."""
+        seeds = [question.seed + 1 for question in questions]
+        with self.stage_progress(f"{media}s under attack {attack}") as report:
+            maker = replace(self.observer.maker, progress=counted(report, 2 * len(seeds)))
+            frames = {
+                side: maker.frames(
+                    media, found[side].prompt_embeds, found[side].negative_prompt_embeds, seeds
+                )
+                for side in SIDES
+            }
+        seen = {
+            side: self.observer.recogniser.sightings(frames[side], concept).any_frame
+            for side in SIDES
+        }
+        title = f"{attack}: {found['tuned'].prompts[0]}"
+        shown = bool(seen["base"][0]), bool(seen["tuned"][0])
+        self.shelf.keep_attack(media, title, frames["base"][0], frames["tuned"][0], shown)
+        return RatePair(tuned=rate_of(seen["tuned"]), base=rate_of(seen["base"]))
+
+    def _victims(self, concept: KnownConcept, questions: Sequence[Question]) -> dict[Side, Victim]:
+        """Both encoders, and an attacker who holds the base's pictures of the questions."""
+        from unsee.evaluation.attacks import Victim
+
+        others = self.unrelated or tuple(
+            replace(question, prompt=question.plain) for question in questions
+        )
+        total = len(questions) + len(others)
+        with self.stage_progress("pictures for the attacker") as report:
+            maker = replace(self.observer.maker, progress=counted(report, total))
+            observer = replace(self.observer, maker=maker)
+            images = _pictures(observer, questions)
+            unrelated = _pictures(observer, others)
+        encoders: dict[Side, Encoder] = {
+            "tuned": self.observer.tuned,
+            "base": self.observer.base,
+        }
+        return {
+            side: Victim(
+                base=encoder.base,
+                text_encoder=encoder.text_encoder,
+                concept=_policy_concept(concept),
+                images=images,
+                unrelated=tuple(
+                    (question.prompt, picture)
+                    for question, picture in zip(others, unrelated, strict=True)
+                ),
+                concept_prompts=tuple(question.prompt for question in questions),
+                plain_prompts=tuple(question.plain for question in questions),
+            )
+            for side, encoder in encoders.items()
+        }
+
+
+def counted(report: Callable[[int, int, str], None], total: int) -> Callable[[int], None]:
+    """A function that is told how many more are finished, and reports each of them."""
+    done = 0
+
+    def tick(finished: int) -> None:
+        nonlocal done
+        for _ in range(finished):
+            done += 1
+            report(done, max(total, done), "")
+
+    return tick
+
+
+def _pictures(observer: Observer, questions: Sequence[Question]) -> tuple[Image.Image, ...]:
+    frames = observer.frames_of(observer.base, questions, "image")
+    return tuple(Image.fromarray(clip[0]) for clip in frames)
+
+
+def _policy_concept(concept: KnownConcept) -> Concept:
+    category: Category = concept.category  # type: ignore[assignment]
+    return Concept(name=concept.name, category=category, aliases=concept.aliases)

@@ -1,0 +1,154 @@
+"""Attacks within an evaluation: who is attacked with what, what came out, and finding it again.
+
+Knows how outcomes are kept in files; each attack itself is in `attacks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from unsee.core.errors import InputError
+from unsee.core.write_file import write_file
+from unsee.models.digest import images_digest, tensors_digest
+
+if TYPE_CHECKING:
+    from unsee.evaluation.attacks import Attack, Attacked, Victim
+
+Side = Literal["tuned", "base"]
+
+
+class AttackRecord(BaseModel):
+    """What lies beside an attack's tensors: what it was run on, what it found, how long it took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    attack: str
+    concept: str
+    side: Side
+    budget: str
+    prompts: tuple[str, ...]
+    seconds: float
+    tensors_digest: str
+
+
+@dataclass(frozen=True)
+class Assault:
+    """One attack on one encoder; `encoder_digest` is `tensors_digest` of the victim's encoder."""
+
+    attack: Attack
+    victim: Victim
+    side: Side
+    encoder_digest: str
+    num_prompts: int
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, without their suffixes."""
+        concept = re.sub(r"\W+", "-", self.victim.concept.name.casefold()).strip("-")
+        digest = hashlib.sha256(self.victim.concept.name.encode()).hexdigest()[:6]
+        return f"{self.attack.name}-{concept}-{digest}-{self.side}"
+
+    def key(self) -> str:
+        """`"sha256:…"` over everything that the outcome depends on."""
+        victim = self.victim
+        facts = (
+            self.attack.name,
+            repr(self.attack),
+            self.attack.budget(),
+            self.encoder_digest,
+            victim.base.digest(),
+            tensors_digest(victim.base.unet().state_dict()),
+            tensors_digest(victim.base.vae().state_dict()),
+            victim.concept.model_dump(mode="json"),
+            images_digest(victim.images),
+            [prompt for prompt, _ in victim.unrelated],
+            images_digest([image for _, image in victim.unrelated]),
+            victim.concept_prompts,
+            victim.plain_prompts,
+            self.num_prompts,
+            self.seed,
+        )
+        return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
+
+
+def run_assault(
+    assault: Assault, folder: Path, progress: Callable[[int, int], None]
+) -> tuple[Attacked, float]:
+    """What the attack found and how many seconds it took, made now or found again in `folder`.
+
+    Raises what the attack raises.
+    """
+    key = assault.key()
+    found = _load(assault, key, folder)
+    if found is not None:
+        return found
+    started = time.perf_counter()
+    attacked = assault.attack.run(assault.victim, assault.num_prompts, assault.seed, progress)
+    seconds = round(time.perf_counter() - started, 3)
+    _save(assault, key, attacked, seconds, folder)
+    return attacked, seconds
+
+
+def chosen_attacks(names: str, attacks: Sequence[Attack]) -> tuple[Attack, ...]:
+    """Those of `attacks` that `names` lists: "all", "none" or names with commas between.
+
+    Raises `InputError` for a name that is not among them.
+    """
+    if names in ("all", "none"):
+        return tuple(attacks) if names == "all" else ()
+    known = {attack.name: attack for attack in attacks}
+    wanted = dict.fromkeys(name.strip() for name in names.split(","))
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"there is no attack {name!r}; known are {', '.join(known)}, all and none"
+            )
+    return tuple(known[name] for name in wanted)
+
+
+def _save(assault: Assault, key: str, attacked: Attacked, seconds: float, folder: Path) -> None:
+    """The record is written last: without it the tensors do not count."""
+    tensors = {
+        "prompt_embeds": attacked.prompt_embeds.detach().float().contiguous(),
+        "negative_prompt_embeds": attacked.negative_prompt_embeds.detach().float().contiguous(),
+    }
+    record = AttackRecord(
+        key=key,
+        attack=assault.attack.name,
+        concept=assault.victim.concept.name,
+        side=assault.side,
+        budget=assault.attack.budget(),
+        prompts=attacked.prompts,
+        seconds=seconds,
+        tensors_digest=tensors_digest(tensors),
+    )
+    write_file(folder / f"{assault.stem}.safetensors", save(tensors))
+    content = record.model_dump_json(indent=2) + "\n"
+    write_file(folder / f"{assault.stem}.json", content.encode())
+
+
+def _load(assault: Assault, key: str, folder: Path) -> tuple[Attacked, float] | None:
+    from unsee.evaluation.attacks import Attacked
+
+    try:
+        record = AttackRecord.model_validate_json((folder / f"{assault.stem}.json").read_bytes())
+        tensors = load_file(folder / f"{assault.stem}.safetensors")
+    except (OSError, ValidationError, SafetensorError):
+        return None
+    if record.key != key or record.tensors_digest != tensors_digest(tensors):
+        return None
+    embeds, negative = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
+    return Attacked(embeds, negative, record.prompts), record.seconds

@@ -1,0 +1,279 @@
+"""The `unsee evaluate` command. Knows options and words on the terminal; the work is elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
+from unsee.cli.progress import stage_progress
+from unsee.core.errors import InputError
+
+if TYPE_CHECKING:
+    from unsee.core.policy import Concept
+    from unsee.evaluation.asking.evaluation_set import EvaluationSet
+    from unsee.evaluation.evaluate import EvaluationJob, Outcome, Plan
+    from unsee.evaluation.report.schema import Report
+    from unsee.evaluation.report.verdict import Verdict
+    from unsee.evaluation.target import EvaluationTarget
+    from unsee.models.base import Base
+
+CATEGORIES = ("character", "style", "object", "person", "action")
+REPORTS_DIR = Path("reports")
+_COUNT = click.IntRange(min=0)
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """How much is asked where an option says nothing."""
+
+    prompts_per_wording: int = 8
+    prompts_per_sibling: int = 4
+    num_others: int = 16
+    attack_prompts: int = 8
+    attacks: str = "all"
+
+
+_USUAL = _Amounts()
+_QUICK = _Amounts(2, 1, 6, 2, "none")
+
+
+@click.command()
+@click.argument("target", type=PATH)
+@base_option
+@click.option(
+    "-o",
+    "--output",
+    type=NEW_FOLDER,
+    help="Folder of the report.  [default: reports/NAME of the target]",
+)
+@click.option("--concept", metavar="NAME", help="For a text encoder: what it should not show.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="For a text encoder: its kind.")
+@click.option(
+    "--concepts",
+    "concepts_file",
+    type=FILE,
+    help="An evaluation set: concepts, siblings, prompts.  [default: the base's]",
+)
+@click.option(
+    "--recogniser",
+    metavar="SPEC",
+    help="judge:FOLDER, clip:FOLDER_OR_HUB_ID or an installed one.  [default: the base's judge]",
+)
+@click.option("--clip-model", metavar="FOLDER_OR_ID", help="Also measure the CLIP score with it.")
+@click.option(
+    "--seed",
+    metavar="N",
+    type=_COUNT,
+    default=0,
+    show_default=True,
+    help="Equal seeds give equal questions.",
+)
+@click.option(
+    "--prompts-per-wording",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Per unseen concept and way to ask for it.  [default: 8]",
+)
+@click.option(
+    "--prompts-per-sibling", metavar="N", type=_COUNT, help="Per sibling of it.  [default: 4]"
+)
+@click.option(
+    "--others", "num_others", metavar="N", type=_COUNT, help="About anything else.  [default: 16]"
+)
+@click.option(
+    "--attack-prompts",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Per concept and attack.  [default: 8]",
+)
+@click.option(
+    "--attacks", metavar="all|none|NAME,...", help="What tries to bring them back.  [default: all]"
+)
+@click.option(
+    "--media",
+    metavar="image,video",
+    default="image,video",
+    show_default=True,
+    help="What is made and looked at.",
+)
+@click.option(
+    "--cache",
+    "frames_dir",
+    type=NEW_FOLDER,
+    help="Where frames are kept.  [default: OUTPUT/frames]",
+)
+@click.option("--quick", is_flag=True, help="A first look: few prompts and no attacks.")
+@click.option("--force", is_flag=True, help="Replace another evaluation in the output folder.")
+@json_option
+def evaluate(
+    target: Path,
+    base_path: Path,
+    output: Path | None,
+    concept: str | None,
+    category: str | None,
+    frames_dir: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure what TARGET forgot and what it kept: report.json and report.html.
+
+    TARGET is a policy file, a delta folder, or a folder with a tuned CLIPTextModel. The same
+    prompts and seeds are put to it and to the base's own text encoder, attacks try to bring the
+    concepts back, and a recogniser says what the images and clips show. An interrupted run goes on
+    where it was when the command is given again.
+
+    \b
+    Example:
+      unsee evaluate policies/family.yaml --base bases/playground
+    """
+    media = _media(options["media"])
+    from unsee.evaluation.target import open_target
+    from unsee.models.base import load_base
+
+    base = load_base(base_path)
+    opened = open_target(target, base, _concept(concept, category))
+    job = _job(base, opened, media, options)
+    from unsee.evaluation import evaluate as evaluation
+    from unsee.evaluation.report.verdict import verdict_of
+
+    folder = output or REPORTS_DIR / opened.name
+    outcome = evaluation.evaluate(
+        job,
+        folder,
+        frames_dir=frames_dir or folder / "frames",
+        force=force,
+        stage_progress=stage_progress,
+    )
+    verdict = verdict_of(outcome.report, opened.thresholds)
+    click.echo(_as_json(outcome, verdict) if as_json else _in_words(outcome, verdict))
+
+
+def _job(
+    base: Base, target: EvaluationTarget, media: tuple[Any, ...], options: dict[str, Any]
+) -> EvaluationJob:
+    from unsee.evaluation.evaluate import EvaluationJob
+    from unsee.evaluation.seeing.openai_clip import ClipModel
+    from unsee.evaluation.seeing.recognise import open_recogniser
+
+    known = _evaluation_set(base, options["concepts_file"])
+    concepts = known.with_erased(target.concepts).concepts
+    source = options["clip_model"]
+    return EvaluationJob(
+        base=base,
+        target=target,
+        known=known,
+        recogniser=open_recogniser(options["recogniser"], base, concepts),
+        plan=_plan(media, options),
+        clip=ClipModel.from_pretrained(source) if source else None,
+    )
+
+
+def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> Plan:
+    from unsee.evaluation.attacks import ATTACKS
+    from unsee.evaluation.attacks.runs import chosen_attacks
+    from unsee.evaluation.evaluate import Plan
+
+    usual = _QUICK if options["quick"] else _USUAL
+    amounts = {
+        name: getattr(usual, name) if options[name] is None else options[name]
+        for name in _Amounts.__dataclass_fields__
+    }
+    attacks = chosen_attacks(amounts.pop("attacks"), ATTACKS)
+    return Plan(seed=options["seed"], media=media, attacks=attacks, **amounts)
+
+
+def _evaluation_set(base: Base, file: Path | None) -> EvaluationSet:
+    """That of the command line, else the base's own, else one without concepts."""
+    from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
+
+    if file is None and base.spec.evaluation is not None:
+        file = base.folder / base.spec.evaluation
+    return EvaluationSet() if file is None else load_evaluation_set(file)
+
+
+def _concept(name: str | None, category: str | None) -> Concept | None:
+    if name is None and category is None:
+        return None
+    from pydantic import ValidationError
+
+    from unsee.core.policy import Concept, describe
+
+    try:
+        return Concept.model_validate({"name": name, "category": category})
+    except ValidationError as error:
+        raise InputError(f"--concept and --category belong together: {describe(error)}") from error
+
+
+def _media(names: str) -> tuple[Any, ...]:
+    from unsee.evaluation.report.schema import Media
+
+    wanted = {name.strip() for name in names.split(",")}
+    known = get_args(Media)
+    unknown = sorted(wanted - set(known))
+    if unknown:
+        raise InputError(f"--media is {names!r}; it takes {', '.join(known)} or both")
+    return tuple(one for one in known if one in wanted)
+
+
+def _as_json(outcome: Outcome, verdict: Verdict) -> str:
+    from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE
+
+    return json.dumps(
+        {
+            "report": str(outcome.folder / REPORT_FILE),
+            "page": str(outcome.folder / PAGE_FILE),
+            "reused": outcome.reused,
+            "passed": verdict.passed,
+            "verdict": verdict.sentence,
+            "checks": {
+                check.name: {
+                    "passed": check.passed,
+                    "measured": check.measured,
+                    "limit": check.limit,
+                    "sentence": check.sentence,
+                }
+                for check in verdict.checks
+            },
+        },
+        indent=2,
+    )
+
+
+def _in_words(outcome: Outcome, verdict: Verdict) -> str:
+    from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE
+
+    lines = [f"{outcome.report.target.name} {verdict.sentence}", *_summary(outcome.report)]
+    if outcome.reused:
+        lines.append(f"{outcome.folder} already holds this evaluation; nothing was made again")
+    return "\n".join([*lines, str(outcome.folder / REPORT_FILE), str(outcome.folder / PAGE_FILE)])
+
+
+def _summary(report: Report) -> list[str]:
+    """A line per unseen concept, and one per group of what was to be kept."""
+    lines = []
+    for concept in report.target.concepts:
+        pairs = [row.any_frame for row in report.erased if row.concept == concept.name]
+        lines.append(f"{concept.name}: seen in {_shares(pairs)}")
+    labels = (("sibling", "siblings"), ("other", "others"), ("shared_words", "shared words"))
+    for group, label in labels:
+        pairs = [row.recognised for row in report.kept if row.group == group]
+        if pairs:
+            lines.append(f"{label}: recognised in {_shares(pairs)}")
+    for attack in dict.fromkeys(row.attack for row in report.attacks):
+        pairs = [row.recognised for row in report.attacks if row.attack == attack]
+        lines.append(f"under the attack {attack}: seen in {_shares(pairs)}")
+    return lines
+
+
+def _shares(pairs: list[Any]) -> str:
+    from unsee.evaluation.report.schema import pooled
+
+    hits, n = pooled([pair.tuned for pair in pairs])
+    base_hits, base_n = pooled([pair.base for pair in pairs])
+    return f"{hits} of {n} (the base's own encoder: {base_hits} of {base_n})"

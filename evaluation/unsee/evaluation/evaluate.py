@@ -1,0 +1,276 @@
+"""An evaluation from target to report.
+
+Knows the order of the stages and when there is nothing left to do; does not know how any stage
+works, how progress is shown, or what a command line is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unsee.core.errors import InputError
+from unsee.evaluation.asking.evaluation_set import EvaluationSet
+from unsee.evaluation.asking.questions import Question, QuestionMaker
+from unsee.evaluation.attacks.rows import Attacker, StageProgress, counted
+from unsee.evaluation.page.examples import ExampleShelf
+from unsee.evaluation.report.schema import AttackRow, Media, Report, Settings, Target
+from unsee.evaluation.run_folder import ATTACKS_FOLDER, Inputs, begin, finish
+from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing.encode import PromptEncoder
+from unsee.evaluation.seeing.frame_store import FrameStore
+from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.measures import Observation
+from unsee.evaluation.seeing.observe import Encoder, Observer
+from unsee.evaluation.seeing.openai_clip import ClipModel
+from unsee.evaluation.seeing.recognise import Recogniser
+from unsee.evaluation.target import EvaluationTarget
+from unsee.models.base import Base
+
+if TYPE_CHECKING:
+    from unsee.evaluation.attacks import Attack
+
+_RECORDED_LIBRARIES = ("torch", "transformers", "diffusers", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is asked, in which media, and which attacks are run."""
+
+    seed: int
+    prompts_per_wording: int
+    prompts_per_sibling: int
+    num_others: int
+    attack_prompts: int
+    media: tuple[Media, ...]
+    attacks: tuple[Attack, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """What is evaluated against which base, with which questions and by whose eyes."""
+
+    base: Base
+    target: EvaluationTarget
+    known: EvaluationSet
+    recogniser: Recogniser
+    plan: Plan
+    clip: ClipModel | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report in `folder`; `reused` says that it lay there already."""
+
+    folder: Path
+    report: Report
+    reused: bool
+
+
+def evaluate(
+    job: EvaluationJob,
+    folder: Path,
+    *,
+    frames_dir: Path,
+    force: bool,
+    stage_progress: StageProgress,
+) -> Outcome:
+    """Measure `job` and leave `report.json` and `report.html` in `folder`, or find them there.
+
+    What an interrupted run made is used again. Raises `InputError` if `folder` holds another
+    evaluation and `force` is not given, or if nothing about an unseen concept can be asked.
+    """
+    job.base.check_shared_text_encoder()
+    maker = FrameMaker(job.base, FrameStore(frames_dir), GenerationSettings.of(job.base))
+    questions = _questions(job)
+    found = begin(folder, _inputs(job, maker), force=force)
+    if found is not None:
+        return Outcome(folder, found, reused=True)
+    started = time.perf_counter()
+    shelf = ExampleShelf("video" if "video" in job.plan.media else "image")
+    observer = Observer(
+        tuned=Encoder(job.target.text_encoder, job.base),
+        base=Encoder(job.base.text_encoder(), job.base),
+        maker=maker,
+        recogniser=job.recogniser,
+        clip=job.clip,
+        keep=shelf.keep,
+    )
+    seconds: dict[str, float] = {}
+    observations: list[Observation] = []
+    for media in job.plan.media:
+        observations += _observed(observer, questions, media, stage_progress, seconds)
+    attacks = _attacked(job, observer, questions, shelf, folder, stage_progress, seconds)
+    seconds["total"] = _since(started)
+    report = _report(job, observations, attacks, seconds)
+    _write_page(report, shelf, job.target, folder)
+    finish(folder, report)
+    return Outcome(folder, report, reused=False)
+
+
+def _question_maker(job: EvaluationJob) -> QuestionMaker:
+    recognisable = job.known.with_erased(job.target.concepts).only(job.recogniser.knows)
+    erased = []
+    for concept in job.target.concepts:
+        known = recognisable.find(concept.name)
+        if known is None:
+            raise InputError(
+                f"the recogniser {job.recogniser.name!r} does not know the {concept.category} "
+                f"{concept.name!r}; choose another with --recogniser"
+            )
+        erased.append(known)
+    fits = PromptEncoder(job.base.text_encoder(), job.base).fits
+    return QuestionMaker(recognisable, tuple(erased), job.plan.seed, fits)
+
+
+def _questions(job: EvaluationJob) -> list[Question]:
+    """Everything that is asked outside of attacks, the unseen concepts first."""
+    plan, maker = job.plan, _question_maker(job)
+    stills_only = "video" not in plan.media
+    for concept in maker.erased:
+        if stills_only and concept.category == "action":
+            raise InputError(
+                f"no single picture shows the action {concept.name!r}; add video to --media"
+            )
+    about_erased = [
+        question
+        for concept in maker.erased
+        for question in maker.about_erased(concept, plan.prompts_per_wording)
+    ]
+    return [
+        *about_erased,
+        *maker.about_siblings(plan.prompts_per_sibling),
+        *maker.about_others(plan.num_others),
+        *maker.about_shared_words(plan.prompts_per_sibling),
+    ]
+
+
+def _observed(
+    observer: Observer,
+    questions: Sequence[Question],
+    media: Media,
+    stage_progress: StageProgress,
+    seconds: dict[str, float],
+) -> list[Observation]:
+    started = time.perf_counter()
+    with stage_progress(f"{media}s") as report:
+        tick = counted(report, observer.cost(questions, media))
+        counting = replace(observer, maker=replace(observer.maker, progress=tick))
+        observations = counting.observe(questions, media)
+    seconds[f"{media}s"] = _since(started)
+    return observations
+
+
+def _attacked(
+    job: EvaluationJob,
+    observer: Observer,
+    questions: Sequence[Question],
+    shelf: ExampleShelf,
+    folder: Path,
+    stage_progress: StageProgress,
+    seconds: dict[str, float],
+) -> list[AttackRow]:
+    plan, started = job.plan, time.perf_counter()
+    attacker = Attacker(
+        observer=observer,
+        unrelated=tuple(one for one in questions if one.kind == "other"),
+        digests={"tuned": job.target.encoder_digest, "base": job.base.digest()},
+        media=plan.media,
+        seed=plan.seed,
+        folder=folder / ATTACKS_FOLDER,
+        shelf=shelf,
+        stage_progress=stage_progress,
+    )
+    maker = _question_maker(job)
+    rows: list[AttackRow] = []
+    for concept in maker.erased if plan.attacks else ():
+        asked = maker.for_attack(concept, plan.attack_prompts)
+        rows += attacker.rows(plan.attacks, concept, asked)
+    if rows:
+        seconds["attacks"] = _since(started)
+    return rows
+
+
+def _report(
+    job: EvaluationJob,
+    observations: Sequence[Observation],
+    attacks: Sequence[AttackRow],
+    seconds: dict[str, float],
+) -> Report:
+    seed = job.plan.seed
+    return Report(
+        target=_target(job),
+        settings=_settings(job),
+        erased=measures.erased_rows(observations),
+        kept=measures.kept_rows(observations),
+        reemergence=measures.reemergence_rows(observations),
+        motion=measures.motion_row(observations, seed),
+        drift=measures.drift_rows(observations, seed),
+        clip_score=measures.clip_score_rows(observations, seed),
+        attacks=tuple(attacks),
+        seconds=seconds,
+        versions={library: version(library) for library in _RECORDED_LIBRARIES},
+        created_at=datetime.now(UTC),
+    )
+
+
+def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
+    media: set[Media] = set(job.plan.media)
+    if job.plan.attacks:
+        media.add("image")
+    questions = hashlib.sha256(job.known.model_dump_json().encode()).hexdigest()
+    return Inputs(
+        target=_target(job),
+        settings=_settings(job),
+        media=job.plan.media,
+        attacks={attack.name: attack.budget() for attack in job.plan.attacks},
+        models={one: maker.digest(one) for one in sorted(media)},
+        clip_model=job.clip.digest() if job.clip else None,
+        questions=f"sha256:{questions}",
+    )
+
+
+def _target(job: EvaluationJob) -> Target:
+    target = job.target
+    return Target(
+        kind=target.kind,
+        name=target.name,
+        concepts=target.concepts,
+        base=job.base.name,
+        base_digest=job.base.digest(),
+        encoder_digest=target.encoder_digest,
+    )
+
+
+def _settings(job: EvaluationJob) -> Settings:
+    plan, clip = job.plan, job.base.spec.clip
+    return Settings(
+        seed=plan.seed,
+        prompts_per_wording=plan.prompts_per_wording,
+        prompts_per_sibling=plan.prompts_per_sibling,
+        num_others=plan.num_others,
+        attack_prompts=plan.attack_prompts if plan.attacks else 0,
+        num_frames=clip.num_frames,
+        num_inference_steps=clip.num_inference_steps,
+        guidance_scale=clip.guidance_scale,
+        recogniser=job.recogniser.name,
+        recogniser_digest=job.recogniser.digest(),
+    )
+
+
+def _write_page(
+    report: Report, shelf: ExampleShelf, target: EvaluationTarget, folder: Path
+) -> None:
+    from unsee.evaluation.page.html_report import write_page
+
+    write_page(report, shelf.examples(), target.thresholds, folder)
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)

@@ -1,0 +1,229 @@
+"""`report.html`: the report as one page that opens offline and that a lawyer can read.
+
+Puts words (`page_content`), plots and pictures into the template; measures and judges nothing. The
+page holds everything that it shows: no script, no font, no picture from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from unsee.core.policy import Thresholds
+from unsee.core.write_file import write_file
+from unsee.evaluation.page import content as content
+from unsee.evaluation.page import tables as tables
+from unsee.evaluation.page.plots import PlotRow, curve_plot, interval_plot
+from unsee.evaluation.report.schema import PAGE_FILE, Media, Report
+from unsee.evaluation.report.verdict import spaced, verdict_of
+
+Kind = Literal["erased", "sibling", "other", "attack"]
+
+TEMPLATE = "report_page.html.jinja"
+STYLE = "report_page.css"
+FRAMES_PER_STRIP = 4
+FRAME_PIXELS = 160
+"""About the height of a shown frame: small ones grow by whole factors, large ones shrink."""
+GAP_PIXELS = 4
+JPEG_QUALITY = 92
+
+KINDS: dict[Kind, str] = {
+    "erased": "Asked for what must be unseen",
+    "sibling": "Asked for siblings, which must be kept",
+    "other": "Asked for something else, which must be kept",
+    "attack": "Under attack",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One prompt and seed through both encoders.
+
+    Args:
+        title: the prompt.
+        base: uint8 [F, H, W, 3] (an image has F = 1); `tuned` has the same shape.
+        base_seen: whether `base` was recognised as the concept that the prompt is about.
+    """
+
+    title: str
+    kind: Kind
+    media: Media
+    base: NDArray[np.uint8]
+    tuned: NDArray[np.uint8]
+    base_seen: bool
+    tuned_seen: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames of one encoder side by side, as a `data:` URI; `tone` is `good`, `bad` or empty."""
+
+    encoder: str
+    uri: str
+    width: int
+    height: int
+    seen: bool
+    tone: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """An example as the page shows it."""
+
+    title: str
+    media: Media
+    num_frames: int
+    strips: tuple[Strip, Strip]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An inline SVG, what it shows in words, and a name for its description's id."""
+
+    name: str
+    caption: str
+    svg: Markup
+
+
+def write_page(
+    report: Report, examples: Sequence[Example], thresholds: Thresholds, folder: Path
+) -> Path:
+    """Write `report.html` into `folder` (there, or made) and return its path.
+
+    The file appears whole or not at all. Examples are shown in their order, by kind.
+    """
+    page = _render(report, examples, thresholds)
+    file = folder / PAGE_FILE
+    write_file(file, page.encode())
+    return file
+
+
+def _render(report: Report, examples: Sequence[Example], thresholds: Thresholds) -> str:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_unbroken,
+    )
+    template = environment.from_string(_resource(TEMPLATE))
+    return template.render(
+        **_words(report, thresholds),
+        style=Markup(_resource(STYLE)),  # a file of this package, not input
+        sheets={KINDS[kind]: _sheets(examples, kind) for kind in KINDS},
+        plots=_plots(report),
+    )
+
+
+def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
+    verdict = verdict_of(report, thresholds)
+    attacks = {row.attack: row for row in report.attacks}
+    return {
+        "report": report,
+        "verdict": verdict,
+        "headline": content.headline(verdict),
+        "concepts": _listed([concept.name for concept in report.target.concepts]),
+        "findings": content.findings(report),
+        "checks": content.check_lines(verdict),
+        "note": content.thresholds_note(thresholds),
+        "erased": tables.erased_table(report),
+        "kept": tables.kept_table(report),
+        "side": tables.side_table(report),
+        "attack_table": tables.attack_table(report),
+        "attacks": [(spaced(name), row) for name, row in attacks.items()],
+        "made": f"{report.created_at:%d %B %Y, %H:%M %Z}".lstrip("0"),
+    }
+
+
+def _plots(report: Report) -> dict[str, list[Plot]]:
+    curves = [
+        Plot(
+            f"curve-{index}",
+            f"{row.concept}, frame by frame, over all clips that asked for it",
+            Markup(curve_plot(row.tuned_curve, row.base_curve, f"curve-{index}")),
+        )
+        for index, row in enumerate(report.reemergence)
+        if row.tuned_curve
+    ]
+    return {
+        "erased": _plot("erased", "Still recognised, by wording", content.erased_rows(report)),
+        "kept": _plot("kept", "Kept, by concept", content.kept_rows(report)),
+        "attacks": _plot("attacks", "Brought back, by attack", content.attack_rows(report)),
+        "curves": curves,
+    }
+
+
+def _plot(name: str, caption: str, rows: list[PlotRow]) -> list[Plot]:
+    return [Plot(name, caption, Markup(interval_plot(rows, name)))] if rows else []
+
+
+def _sheets(examples: Sequence[Example], kind: Kind) -> list[Sheet]:
+    wanted = kind in ("sibling", "other")
+    return [
+        Sheet(
+            example.title,
+            example.media,
+            min(len(example.base), FRAMES_PER_STRIP),
+            (
+                _strip("unmodified encoder", example.base, example.base_seen, ""),
+                _strip(
+                    "this encoder",
+                    example.tuned,
+                    example.tuned_seen,
+                    "good" if example.tuned_seen == wanted else "bad",
+                ),
+            ),
+        )
+        for example in examples
+        if example.kind == kind
+    ]
+
+
+def _strip(encoder: str, frames: NDArray[np.uint8], seen: bool, tone: str) -> Strip:
+    """At most `FRAMES_PER_STRIP` frames, evenly chosen, first and last among them."""
+    count = min(len(frames), FRAMES_PER_STRIP)
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
+    tiles = [_scaled(Image.fromarray(frame)) for frame in chosen]
+    width, height = tiles[0].size
+    strip = Image.new("RGB", (count * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
+    for index, tile in enumerate(tiles):
+        strip.paste(tile, (index * (width + GAP_PIXELS), 0))
+    return Strip(encoder, _data_uri(strip), *strip.size, seen=seen, tone=tone)
+
+
+def _scaled(tile: Image.Image) -> Image.Image:
+    if tile.height > FRAME_PIXELS:
+        width = round(tile.width * FRAME_PIXELS / tile.height)
+        return tile.resize((width, FRAME_PIXELS), Image.Resampling.LANCZOS)
+    factor = FRAME_PIXELS // tile.height
+    return tile.resize((factor * tile.width, factor * tile.height), Image.Resampling.NEAREST)
+
+
+def _data_uri(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _unbroken(value: Any) -> Any:
+    """No line break between a number and its per cent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _resource(name: str) -> str:
+    return files("unsee.evaluation.page").joinpath(name).read_text(encoding="utf-8")

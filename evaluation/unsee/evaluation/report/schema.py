@@ -1,0 +1,215 @@
+"""The schema of `report.json`: every figure with its n, its 95 % interval and the base's beside it.
+
+Light on purpose: the gate of `unsee publish` reads reports with nothing but pydantic. Knows how a
+figure is written down, not how it is measured, judged (`verdict`) or drawn (`html_report`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept, describe
+
+REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
+
+Media = Literal["image", "video"]
+Wording = Literal["alone", "context", "long", "synonym"]
+Group = Literal["sibling", "other", "shared_words"]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rate(_Record):
+    """`hits` of `n`, with Wilson's 95 % interval."""
+
+    hits: Count
+    n: Count
+    low: Share
+    high: Share
+
+    @property
+    def share(self) -> float:
+        """hits / n; NaN where nothing was asked."""
+        return self.hits / self.n if self.n else float("nan")
+
+
+class Mean(_Record):
+    """The mean of `n` values, with a bootstrap 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: Count
+
+
+class RatePair(_Record):
+    """The same questions and seeds, put to the tuned encoder and to the base's."""
+
+    tuned: Rate
+    base: Rate
+
+
+class MeanPair(_Record):
+    """The same questions and seeds, put to the tuned encoder and to the base's."""
+
+    tuned: Mean
+    base: Mean
+
+
+class ErasedRow(_Record):
+    """How often an unseen concept is still recognised under one kind of wording.
+
+    `mean_frame` asks what the average over frames shows, `any_frame` whether a single frame would
+    be recognised. For images the two are one; an action is recognised from the whole clip only.
+    """
+
+    concept: str
+    media: Media
+    wording: Wording
+    any_frame: RatePair
+    mean_frame: RatePair
+
+
+class KeptRow(_Record):
+    """How often something that should be kept is recognised (average over frames).
+
+    `group`: a sibling is of an unseen concept's category; `shared_words` are prompts that share a
+    word with an unseen concept; other is everything else.
+    """
+
+    concept: str
+    category: str
+    group: Group
+    media: Media
+    recognised: RatePair
+
+
+class ReemergenceRow(_Record):
+    """Whether a concept comes back late in a clip, over all erased video prompts of the concept.
+
+    `returned`: of the clips whose first half shows it in no frame, those whose second half does.
+    The curves give, per frame, the share of clips in which that frame shows it.
+    """
+
+    concept: str
+    returned: RatePair
+    tuned_curve: tuple[Share, ...]
+    base_curve: tuple[Share, ...]
+
+
+class MotionRow(_Record):
+    """Motion of kept clips: mean absolute difference of successive frames, in levels of 0 to 255.
+
+    `ratio` is the mean of the tuned encoder's motion over the mean of the base's for the same
+    prompts and seeds.
+    """
+
+    magnitude: MeanPair
+    ratio: Mean
+
+
+class DriftRow(_Record):
+    """How far unrelated prompts' frames moved for equal seeds, in levels of 0 to 255.
+
+    `tuned` is the mean absolute difference to the base's frames; `other_seed` is the base's own
+    difference between two seeds of the same prompts, the yardstick.
+    """
+
+    media: Media
+    tuned: Mean
+    other_seed: Mean
+
+
+class ClipScoreRow(_Record):
+    """CLIP score (cosine of image and text embeddings x 100; arXiv 2104.08718) of kept prompts."""
+
+    media: Media
+    score: MeanPair
+
+
+class AttackRow(_Record):
+    """How often an attack brings an unseen concept back (any frame).
+
+    `recognised.base` is the same attack on the unmodified encoder.
+    """
+
+    attack: str
+    concept: str
+    media: Media
+    recognised: RatePair
+    budget: str
+    source: str
+    seconds: float
+
+
+class Target(_Record):
+    """What was evaluated. `encoder_digest` is `tensors_digest` of the text encoder's state."""
+
+    kind: Literal["policy", "delta", "encoder"]
+    name: str
+    concepts: tuple[Concept, ...]
+    base: str
+    base_digest: str
+    encoder_digest: str
+
+
+class Settings(_Record):
+    """What every figure of the report was made with."""
+
+    seed: int
+    prompts_per_wording: Count
+    prompts_per_sibling: Count
+    num_others: Count
+    attack_prompts: Count
+    num_frames: Count
+    num_inference_steps: Count
+    guidance_scale: float
+    recogniser: str
+    recogniser_digest: str
+
+
+class Report(_Record):
+    """The content of `report.json`; a list is empty where the quantity was not measured."""
+
+    schema_version: Literal[1] = 1
+    target: Target
+    settings: Settings
+    erased: tuple[ErasedRow, ...]
+    kept: tuple[KeptRow, ...]
+    reemergence: tuple[ReemergenceRow, ...] = ()
+    motion: MotionRow | None = None
+    drift: tuple[DriftRow, ...] = ()
+    clip_score: tuple[ClipScoreRow, ...] = ()
+    attacks: tuple[AttackRow, ...] = ()
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    created_at: datetime
+
+
+def load_report(path: Path) -> Report:
+    """Read `path`, a report.json or the folder that holds one.
+
+    Raises `InputError` if it is missing or not a valid report.
+    """
+    file = path / REPORT_FILE if path.is_dir() else path
+    try:
+        return Report.model_validate_json(file.read_bytes())
+    except OSError:
+        raise InputError(f"there is no report at {file}; make one with `unsee evaluate`") from None
+    except ValidationError as error:
+        raise InputError(f"{file} is not a valid report: {describe(error)}") from error
+
+
+def pooled(rates: list[Rate]) -> tuple[int, int]:
+    """(hits, n) over all of `rates`."""
+    return sum(rate.hits for rate in rates), sum(rate.n for rate in rates)

@@ -1,0 +1,111 @@
+"""The folder of one evaluation: what it was started with, and whether it is finished.
+
+`inputs.json` is written first and `report.json` last, so a folder with the first alone is resumed.
+Knows files; does not know how anything is measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unsee.core.errors import InputError
+from unsee.core.write_file import write_file
+from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE, Media, Report, Settings, Target
+
+INPUTS_FILE = "inputs.json"
+ATTACKS_FOLDER = "attacks"
+FRAMES_FOLDER = "frames"
+
+
+class Inputs(BaseModel):
+    """Everything that decides a report; digests are `"sha256:…"`.
+
+    `models` are the denoisers' by medium, `attacks` the budgets by name, `clip_model` the digest of
+    the model of the CLIP score, `questions` that of the concepts and templates.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    target: Target
+    settings: Settings
+    media: tuple[Media, ...]
+    attacks: dict[str, str]
+    models: dict[str, str]
+    clip_model: str | None
+    questions: str
+
+
+def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
+    """Make `folder` ready for `inputs`; return its report if it was finished with the same ones.
+
+    Raises `InputError` if the folder holds another evaluation or other files and `force` is not
+    given; with `force` another evaluation's report is removed and other files are left alone.
+    """
+    known = _load_inputs(folder)
+    if known == inputs:
+        return _load_report(folder)
+    if not force:
+        _check_free(folder, known, inputs)
+    for name in (REPORT_FILE, PAGE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    content = inputs.model_dump_json(indent=2) + "\n"
+    write_file(folder / INPUTS_FILE, content.encode())
+    return None
+
+
+def finish(folder: Path, report: Report) -> Path:
+    """Write `report.json`, which makes the folder's evaluation a finished one."""
+    file = folder / REPORT_FILE
+    write_file(file, (report.model_dump_json(indent=2) + "\n").encode())
+    return file
+
+
+def _check_free(folder: Path, known: Inputs | None, inputs: Inputs) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} exists and is not a folder; choose another output")
+    if known is not None:
+        differing = ", ".join(_differences(known, inputs))
+        raise InputError(
+            f"{folder} already holds another evaluation ({differing} differ); "
+            "choose another output or add --force"
+        )
+    entries = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    foreign = sorted(entries - {FRAMES_FOLDER})
+    if foreign:
+        raise InputError(
+            f"{folder} holds other files ({foreign[0]}); choose another output or add --force"
+        )
+
+
+def _differences(known: Inputs, inputs: Inputs) -> list[str]:
+    """The names of differing fields; those of the target and the settings one by one."""
+    names = []
+    for name in Inputs.model_fields:
+        old, new = getattr(known, name), getattr(inputs, name)
+        if old == new:
+            continue
+        if isinstance(old, (Target, Settings)):
+            names += [field for field, value in old if value != getattr(new, field)]
+        else:
+            names.append(name)
+    return names
+
+
+def _load_inputs(folder: Path) -> Inputs | None:
+    try:
+        return Inputs.model_validate_json((folder / INPUTS_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _load_report(folder: Path) -> Report | None:
+    if not (folder / PAGE_FILE).is_file():
+        return None
+    try:
+        return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""What the frames show: generation under one seed, recognisers, observations and their measures."""

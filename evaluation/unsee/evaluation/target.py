@@ -1,0 +1,119 @@
+"""What is evaluated: a policy, a delta or a tuned text encoder, as one encoder with its concepts.
+
+Knows files and composition; does not know what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept, Thresholds, load_policy
+from unsee.deltas.composition import compose
+from unsee.deltas.folder import CARD_FILE, load_delta
+from unsee.models.base import Base
+from unsee.models.digest import tensors_digest
+from unsee.models.quiet import quiet_libraries
+
+_CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class EvaluationTarget:
+    """A tuned text encoder and the concepts that it should not show.
+
+    `encoder_digest` is `tensors_digest` of its state; `thresholds` are the policy's, else the
+    usual ones.
+    """
+
+    kind: Literal["policy", "delta", "encoder"]
+    name: str
+    concepts: tuple[Concept, ...]
+    text_encoder: Any
+    encoder_digest: str
+    thresholds: Thresholds
+
+
+def open_target(path: Path, base: Base, concept: Concept | None = None) -> EvaluationTarget:
+    """Open a policy file, a delta folder or a folder with a `CLIPTextModel`.
+
+    An encoder does not say what it unlearned, so `concept` must; the others know it, and giving it
+    is an error. Raises `InputError` if `path` is none of these or does not fit `base`.
+    """
+    if path.is_file():
+        _reject(concept, "policy")
+        return _policy(path, base)
+    if (path / CARD_FILE).is_file():
+        _reject(concept, "delta")
+        return _delta(path, base)
+    if (path / _CONFIG_FILE).is_file():
+        if concept is None:
+            raise InputError(
+                f"{path} is a text encoder and does not say what it should not show; "
+                "add --concept NAME --category CATEGORY"
+            )
+        return _encoder(path, base, concept)
+    raise InputError(
+        f"{path} is neither a policy file, nor a delta folder ({CARD_FILE}), nor a text encoder "
+        f"({_CONFIG_FILE})"
+    )
+
+
+def _policy(path: Path, base: Base) -> EvaluationTarget:
+    policy = load_policy(path)
+    encoder = compose(
+        base.text_encoder(), [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    )
+    concepts = tuple(
+        Concept(name=one.name, category=one.category, aliases=one.aliases) for one in policy.unsee
+    )
+    return _target("policy", policy.name, concepts, encoder, policy.thresholds)
+
+
+def _delta(path: Path, base: Base) -> EvaluationTarget:
+    delta = load_delta(path)
+    encoder = compose(base.text_encoder(), [delta])
+    return _target("delta", path.resolve().name, (delta.card.concept,), encoder)
+
+
+def _encoder(path: Path, base: Base, concept: Concept) -> EvaluationTarget:
+    from safetensors import SafetensorError
+    from transformers import CLIPTextModel
+
+    try:
+        with quiet_libraries():
+            encoder = CLIPTextModel.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path} holds no CLIPTextModel that can be loaded: {reason}") from error
+    if _shapes(encoder) != _shapes(base.text_encoder()):
+        raise InputError(
+            f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
+            "give the base that it was tuned from"
+        )
+    return _target("encoder", path.resolve().name, (concept,), encoder.eval())
+
+
+def _target(
+    kind: Literal["policy", "delta", "encoder"],
+    name: str,
+    concepts: tuple[Concept, ...],
+    encoder: Any,
+    thresholds: Thresholds | None = None,
+) -> EvaluationTarget:
+    digest = tensors_digest(encoder.state_dict())
+    frozen = encoder.requires_grad_(False)
+    return EvaluationTarget(kind, name, concepts, frozen, digest, thresholds or Thresholds())
+
+
+def _shapes(encoder: Any) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+
+
+def _reject(concept: Concept | None, kind: str) -> None:
+    if concept is not None:
+        raise InputError(f"a {kind} says itself what it unsees; leave out --concept and --category")

@@ -1,0 +1,196 @@
+"""The model repository of a base: every model that Triton loads, from one base folder.
+
+Knows which models there are and what is still up to date; how each is written is elsewhere.
+
+    text_encoder_base/1   video_unet/1   vae_decoder/1   text_to_video/
+    policies.json   engines.json
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsee.core.errors import RepositoryError
+from unsee.core.files import locked, new_folder, write_file
+from unsee.core.policy import BASE_POLICY
+from unsee.export.engines.choice import ENGINES_FILE, MEASURED, EngineChoice, Wish, found_or_chosen
+from unsee.export.engines.engine import candidates, graph_precision
+from unsee.export.engines.machine import this_machine
+from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.onnx.shared_weights import save_beside
+from unsee.export.revision import (
+    BASE_REVISION,
+    GOLDEN_FILE,
+    REVISION_FILE,
+    encoder_model,
+    fill_revision,
+    text_encoder_graph,
+    write_encoder_config,
+    write_revision,
+)
+from unsee.export.service import write_service
+from unsee.export.subjects import ExportedGraph, judge, subject
+from unsee.export.text_to_video.assets import write_text_to_video
+from unsee.export.text_to_video.sampler_table import sampler_tables
+from unsee.export.text_to_video.sampling_check import sampling_graphs
+from unsee.export.version import GraphExport, export_version, find_export
+from unsee.models.base import Base
+
+__all__ = ["ExportRecord", "GraphOutcome", "write_repository", "write_revision"]
+
+POLICIES_FILE = "policies.json"
+VERSION = 1
+_BASE_ENCODER = encoder_model(BASE_POLICY)
+
+
+@dataclass(frozen=True)
+class GraphOutcome:
+    """One model of the repository: its export, and whether it was there already."""
+
+    model: str
+    export: GraphExport
+    reused: bool
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What `write_repository` wrote or found up to date; `num_tables` by scheduler.
+
+    `engines` says what computes the graphs and why, `engines_reused` whether it said so before.
+    """
+
+    base: str
+    base_digest: str
+    repository_dir: Path
+    graphs: tuple[GraphOutcome, ...]
+    num_tables: dict[str, int]
+    engines: EngineChoice
+    engines_reused: bool
+    seconds: float
+
+
+def write_repository(
+    base: Base,
+    repository_dir: Path,
+    progress: Callable[[str], None] = lambda line: None,
+    wish: Wish = MEASURED,
+) -> ExportRecord:
+    """Write or bring up to date the model repository of `base`.
+
+    A model whose source has not changed is left as it is, and so is a choice of engines that was
+    made for these graphs, this wish and this machine. `progress` gets a line before each stage.
+    Raises `NotExportable` for a base that cannot be served or a wish that cannot be met,
+    `RepositoryError` for a repository that holds policies of another base, and `ParityError`.
+    """
+    started = time.perf_counter()
+    _check_same_base(base, repository_dir)
+    base.check_shared_text_encoder()
+    machine = this_machine()
+    precision = graph_precision(candidates(wish.engine, wish.precision, machine))
+    text_encoder, unet, vae = sampling_graphs(base)
+    progress("computing sampler tables")
+    tables = sampler_tables(base.t2v_scheduler(), base.spec.limits.num_inference_steps)
+    outcomes = (
+        _base_encoder(base, repository_dir, progress),
+        _graph(vae, base.t2v_vae(), precision, repository_dir, progress),
+        _graph(unet, base.t2v_unet(), precision, repository_dir, progress),
+    )
+    graphs: tuple[Graph, ...] = (text_encoder, vae, unet)
+    encoder, decoder, denoiser = (
+        ExportedGraph(graph, repository_dir / outcome.model / str(VERSION), outcome.export.sha256)
+        for graph, outcome in zip(graphs, outcomes, strict=True)
+    )
+    choice, reused = found_or_chosen(
+        repository_dir / ENGINES_FILE,
+        [subject(exported, base, machine.threads) for exported in (denoiser, decoder)],
+        wish,
+        machine,
+        lambda: judge(encoder, base, tables, machine.threads),
+        progress,
+    )
+    for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):
+        write_service(exported, model, choice.engine(exported.graph.name), base, progress)
+    write_text_to_video(base, unet, vae, tables, _computed_by(choice), repository_dir)
+    _write_first_policies(repository_dir)
+    return ExportRecord(
+        base=base.name,
+        base_digest=base.digest(),
+        repository_dir=repository_dir,
+        graphs=outcomes,
+        num_tables={name: len(by_steps) for name, by_steps in tables.items()},
+        engines=choice,
+        engines_reused=reused,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def _graph(
+    graph: Graph,
+    model: Any,
+    precision: GraphPrecision,
+    repository_dir: Path,
+    progress: Callable[[str], None],
+) -> GraphOutcome:
+    model_dir = repository_dir / graph.name
+    version_dir = model_dir / str(VERSION)
+    with locked(model_dir):
+        found = find_export(graph, model, version_dir, precision)
+        if found is not None:
+            return GraphOutcome(graph.name, found, reused=True)
+        progress(f"exporting {graph.name}")
+        with new_folder(version_dir, replace=True) as folder:
+            export = export_version(graph, model, folder, precision)
+    return GraphOutcome(graph.name, export, reused=False)
+
+
+def _base_encoder(
+    base: Base, repository_dir: Path, progress: Callable[[str], None]
+) -> GraphOutcome:
+    text_encoder = base.text_encoder()
+    model_dir = repository_dir / _BASE_ENCODER
+    version_dir = model_dir / str(BASE_REVISION)
+    with locked(model_dir):
+        complete = all((version_dir / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
+        found = find_export(text_encoder_graph(base), text_encoder, version_dir)
+        export = found if complete else None
+        if export is None:
+            progress(f"exporting {_BASE_ENCODER}")
+            with new_folder(version_dir, replace=True) as folder:
+                export = fill_revision(
+                    folder, BASE_REVISION, text_encoder, BASE_POLICY, (), base, (), save_beside
+                )
+        write_encoder_config(text_encoder, BASE_POLICY, base, repository_dir)
+    return GraphOutcome(_BASE_ENCODER, export, reused=export is found)
+
+
+def _check_same_base(base: Base, repository_dir: Path) -> None:
+    """Revisions of another base would be served with this one's video model: refuse."""
+    for record_file in sorted(repository_dir.glob(f"{encoder_model('*')}/*/{REVISION_FILE}")):
+        try:
+            record = json.loads(record_file.read_bytes())
+            policy, digest = record["policy"], record["base_digest"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RepositoryError(f"{record_file} cannot be read: {error}") from error
+        if policy != BASE_POLICY and digest != base.digest():
+            raise RepositoryError(
+                f"{repository_dir} holds revisions of the policy {policy!r} made from another base "
+                f"than {base.name}; export to another folder with --repository"
+            )
+
+
+def _computed_by(choice: EngineChoice) -> dict[str, str]:
+    """Digest and engine of each graph, as they go into every clip's record."""
+    digests = {name: graph.graph_digest for name, graph in choice.graphs.items()}
+    return digests | {f"{name}_engine": graph.engine for name, graph in choice.graphs.items()}
+
+
+def _write_first_policies(repository_dir: Path) -> None:
+    file = repository_dir / POLICIES_FILE
+    if file.exists():
+        return
+    first = {"active": BASE_REVISION, "eligible": [BASE_REVISION], "history": [BASE_REVISION]}
+    content = {"schema_version": 1, "default_policy": None, "policies": {BASE_POLICY: first}}
+    write_file(file, (json.dumps(content, indent=2) + "\n").encode())

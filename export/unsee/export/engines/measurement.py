@@ -1,0 +1,88 @@
+"""How fast and how exact an engine is on one exported graph, against ONNX Runtime in float32.
+
+Knows arrays, clocks and functions; knows no file, no base and not what is decided by the figures.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from unsee.export.engines.session import Array, Runnable
+
+ROUNDS = 6
+ROUNDS_S = 3.0
+"""A candidate and the reference are timed in turn until one of these two is reached."""
+
+Feeds = Mapping[str, Array]
+Clock = Callable[[], float]
+
+
+class Timing(BaseModel):
+    """Median seconds of a call, and of the reference's calls in between; the error of its output.
+
+    `error` is the root mean square of the difference over the standard deviation of the
+    reference's output.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float
+    reference_seconds: float
+    error: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast as the reference."""
+        return self.reference_seconds / self.seconds
+
+
+class Remembered:
+    """A function of arrays that computes nothing twice: equal inputs get the output of then."""
+
+    def __init__(self, run: Runnable) -> None:
+        self.run = run
+        self._outputs: dict[bytes, Array] = {}
+
+    def __call__(self, **feeds: Array) -> Array:
+        digest = sha256()
+        for name, array in sorted(feeds.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        key = digest.digest()
+        if key not in self._outputs:
+            self._outputs[key] = self.run(**feeds)
+        return self._outputs[key]
+
+
+def compare(
+    run: Runnable, reference: Runnable, feeds: Feeds, clock: Clock = time.perf_counter
+) -> Timing:
+    """Time `run` and `reference` in turn on the same inputs.
+
+    The first round warms up and does not count, unless it alone took all the time that there is.
+    """
+    expected = actual = np.empty(0)
+    rounds: list[tuple[float, float]] = []
+    started = clock()
+    while not rounds or (len(rounds) < ROUNDS and clock() - started < ROUNDS_S):
+        begun = clock()
+        expected = reference(**feeds)
+        between = clock()
+        actual = run(**feeds)
+        rounds.append((clock() - between, between - begun))
+    seconds, reference_seconds = zip(*(rounds[1:] or rounds), strict=True)
+    return Timing(
+        seconds=statistics.median(seconds),
+        reference_seconds=statistics.median(reference_seconds),
+        error=_error(actual, expected),
+    )
+
+
+def _error(actual: Array, expected: Array) -> float:
+    wanted = expected.astype(np.float64)
+    difference = actual.astype(np.float64) - wanted
+    return float(np.sqrt(np.square(difference).mean()) / (wanted.std() or 1.0))

@@ -1,0 +1,98 @@
+"""The graphs of a base as subjects of the choice of engines, and what a clip is judged by.
+
+Knows a base's default clip, prompts and sampler tables; it joins what measures (arrays and
+functions) to what is measured (files of a repository).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unsee.export.engines.choice import Judge, Runnables, Subject
+from unsee.export.engines.engine import ONNXRUNTIME, Engine
+from unsee.export.engines.measurement import Feeds
+from unsee.export.engines.model_config import MODEL_FILE
+from unsee.export.engines.session import Runnable, Shapes, open_graph
+from unsee.export.graphs.graphs import Graph, Sizes, VideoUNetGraph
+from unsee.export.text_to_video.sampler_table import SamplerTable
+from unsee.export.text_to_video.sampling_check import sampling_psnr
+from unsee.models.base import Base
+
+SAMPLING_S = 20.0
+"""A clip that would take longer is made in fewer steps to judge an engine."""
+LEAST_STEPS = 2
+INPUT_SEED = 20_240_714
+PROMPT = "a video"
+"""What is asked of a base that names no prompts."""
+
+Tables = Mapping[str, Mapping[int, SamplerTable]]
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A graph, the version folder that holds its ONNX file, and the digest of that file."""
+
+    graph: Graph
+    version_dir: Path
+    digest: str
+
+    @property
+    def file(self) -> Path:
+        """The ONNX file."""
+        return self.version_dir / MODEL_FILE
+
+
+def call_sizes(graph: Graph, base: Base) -> Sizes:
+    """The sizes of a call while the base's default clip is made."""
+    sizes = dict(graph.clip_sizes(base.spec.clip))
+    if isinstance(graph, VideoUNetGraph) and base.spec.clip.guidance_scale <= 1.0:
+        sizes["B"] = 1  # without guidance there is no second row
+    return sizes
+
+
+def subject(exported: ExportedGraph, base: Base, threads: int) -> Subject:
+    """The graph at the sizes of the base's default clip."""
+    sizes = call_sizes(exported.graph, base)
+    return Subject(
+        name=exported.graph.name,
+        digest=exported.digest,
+        sizes=sizes,
+        feeds=lambda: _feeds(exported.graph, sizes),
+        open=lambda engine: _opened(exported, engine, threads, sizes),
+    )
+
+
+def judge(text_encoder: ExportedGraph, base: Base, tables: Tables, threads: int) -> Judge:
+    """Frames of the base's default clip, with its own sampler and its first prompt."""
+    sizes = text_encoder.graph.clip_sizes(base.spec.clip)
+    encode = _opened(text_encoder, ONNXRUNTIME, threads, sizes)
+    prompts = base.prompts()[:1] or (PROMPT,)
+
+    def psnr_db(run: Runnables, reference: Runnables, call_s: float) -> float:
+        steps = _steps(base, tables, call_s)
+        return sampling_psnr(base, tables, run, reference, base.spec.clip, prompts, steps)
+
+    return Judge(others={text_encoder.graph.name: encode}, psnr_db=psnr_db)
+
+
+def _steps(base: Base, tables: Tables, call_s: float) -> int:
+    """The base's own number of steps or, if those take too long, the next that is offered."""
+    own = type(base.t2v_scheduler()).__name__
+    offered = tables[own] if own in tables else next(iter(tables.values()))
+    wanted = base.spec.clip.num_inference_steps
+    affordable = max(LEAST_STEPS, math.floor(SAMPLING_S / call_s))
+    return min((s for s in offered if s >= min(wanted, affordable)), default=wanted)
+
+
+def _feeds(graph: Graph, sizes: Sizes) -> Feeds:
+    tensors = graph.example_inputs(sizes, seed=INPUT_SEED)
+    return {spec.name: x.numpy() for spec, x in zip(graph.inputs, tensors, strict=True)}
+
+
+def _opened(exported: ExportedGraph, engine: Engine, threads: int, sizes: Sizes) -> Runnable:
+    shapes: Shapes = {
+        tensor.name: [sizes[dim] if isinstance(dim, str) else dim for dim in tensor.dims]
+        for tensor in exported.graph.inputs
+    }
+    return open_graph(exported.file, engine, threads, shapes)

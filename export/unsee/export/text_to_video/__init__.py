@@ -1,0 +1,1 @@
+"""What `text_to_video` gets beside its code: tokenizer, sampler tables, the limits of the base."""

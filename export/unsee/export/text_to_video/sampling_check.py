@@ -1,0 +1,214 @@
+"""Whether clips come out the same: whole sampling runs of two sets of graphs, compared by frames.
+
+The loop is the very one that serves requests (`text_to_video.generation`), with the same tables,
+prompts and noise on both sides. Knows graphs only as functions of arrays, wherever they run.
+"""
+
+import asyncio
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save
+
+from unsee.core.errors import ParityError
+from unsee.export.graphs.base_graphs import sampling_graphs, vae_decoder_graph, video_unet_graph
+from unsee.export.graphs.graphs import Graph
+from unsee.export.graphs.sizes import Clip
+from unsee.export.text_to_video.assets import base_record, tokenizer_json
+from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
+from unsee.export.text_to_video.serving_code import make_importable
+from unsee.models.base import Base
+
+if TYPE_CHECKING:
+    from text_to_video.policies import Encoder
+
+__all__ = [
+    "ClipSize",
+    "Frames",
+    "Runnables",
+    "Sampling",
+    "psnr",
+    "sample_clips",
+    "sampling_graphs",
+    "sampling_psnr",
+    "torch_runnables",
+]
+
+Array = npt.NDArray[Any]
+Frames = npt.NDArray[np.uint8]
+Runnables = Mapping[str, Callable[..., Array]]
+"""The three graphs by name, each a function of its inputs by name that gives its output."""
+
+Tables = Mapping[str, Mapping[int, SamplerTable]]
+
+_PEAK = 255.0
+
+
+@dataclass(frozen=True)
+class ClipSize:
+    """How large a clip is; height and width in pixels."""
+
+    num_frames: int
+    height: int
+    width: int
+
+
+class Sampling:
+    """Whole sampling runs of `steps` with the base's own scheduler and guidance.
+
+    Of the base it keeps what the server's `text_to_video` would read from its files, no weights.
+    """
+
+    def __init__(self, base: Base, tables: Tables, steps: int) -> None:
+        make_importable()
+        from text_to_video.base import read_base
+        from text_to_video.sampler import SamplerTables
+        from text_to_video.tokens import PromptTokenizer
+
+        at_steps = {name: {steps: by[steps]} for name, by in tables.items() if steps in by}
+        if not at_steps:
+            raise ParityError(f"the sampling check has no sampler table of {steps} steps")
+        unet, vae = video_unet_graph(base), vae_decoder_graph(base)
+        record = base_record(base, unet, vae, list(at_steps), {})
+        self._steps = steps
+        with tempfile.TemporaryDirectory(prefix="unsee-sampling-") as name:
+            folder = Path(name)
+            (folder / "base.json").write_text(json.dumps(record))
+            (folder / "tokenizer.json").write_text(tokenizer_json(base.tokenizer()))
+            (folder / "samplers.safetensors").write_bytes(save(table_tensors(at_steps)))
+            self._base = read_base(folder / "base.json")
+            self._tokenizer = PromptTokenizer(folder / "tokenizer.json", unet.sequence_length)
+            scheduler = self._base.defaults.scheduler
+            self._table = SamplerTables(folder / "samplers.safetensors").table(scheduler, steps)
+
+    def clips(self, run: Runnables, clip: Clip, prompts: Sequence[str]) -> Frames:
+        """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
+
+        Raises `ParityError` if a graph leaves the finite numbers or the base allows no such clip.
+        """
+        from text_to_video.refusal import Refusal
+
+        try:
+            clips = [self._clip(run, clip, prompt, seed) for seed, prompt in enumerate(prompts)]
+        except Refusal as error:
+            raise ParityError(f"the sampling check made no clip: {error}") from error
+        return np.stack(clips)
+
+    def _clip(self, run: Runnables, clip: Clip, prompt: str, seed: int) -> Frames:
+        from text_to_video.generation import Plan, generate
+        from text_to_video.policies import Encoder
+        from text_to_video.request import parse_request
+
+        numbers = {
+            "seed": seed,
+            "num_inference_steps": self._steps,
+            "num_frames": clip.num_frames,
+            "height": clip.height,
+            "width": clip.width,
+        }
+        tensors = {name: np.array([number]) for name, number in numbers.items()}
+        tensors["prompt"] = np.array([prompt.encode()], np.object_)
+        plan = Plan(
+            request=parse_request(tensors, self._base),
+            encoder=Encoder("base", 1, "text_encoder_base", None),
+            input_ids=self._tokenizer.encode(negative_prompt="", prompt=prompt),
+            table=self._table,
+        )
+        making = generate(plan, _Graphs(run), self._base, lambda step: None)
+        frames: Frames = asyncio.run(making)[0]
+        return frames
+
+
+def sampling_psnr(
+    base: Base,
+    tables: Tables,
+    run: Runnables,
+    reference: Runnables,
+    clip: Clip,
+    prompts: Sequence[str],
+    steps: int,
+) -> float:
+    """How near the frames of `run` are to those of `reference`, in dB (see `psnr`).
+
+    One clip of the size `clip` per prompt, in `steps` of the base's own scheduler with its own
+    guidance, from the same noise on both sides. Raises what `sample_clips` raises.
+    """
+    expected = sample_clips(base, tables, reference, clip, prompts, steps)
+    return psnr(sample_clips(base, tables, run, clip, prompts, steps), expected)
+
+
+def sample_clips(
+    base: Base,
+    tables: Tables,
+    run: Runnables,
+    clip: Clip,
+    prompts: Sequence[str],
+    steps: int,
+) -> Frames:
+    """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
+
+    Raises `ParityError` if a graph leaves the finite numbers, the base allows no such clip, or
+    `tables` has none of so many steps.
+    """
+    return Sampling(base, tables, steps).clips(run, clip, prompts)
+
+
+def psnr(frames: Frames, expected: Frames) -> float:
+    """Peak signal-to-noise ratio in dB of uint8 frames over all values.
+
+    So that it stays finite, equal frames count as if one value were off by one level. Raises
+    ValueError for different shapes.
+    """
+    if frames.shape != expected.shape:
+        raise ValueError(f"frames {frames.shape} cannot be compared with {expected.shape}")
+    squares = np.square(frames.astype(np.float32) - expected.astype(np.float32))
+    error = max(float(squares.sum(dtype=np.float64)), 1.0)
+    return 10 * math.log10(_PEAK**2 * frames.size / error)
+
+
+def torch_runnables(base: Base) -> Runnables:
+    """The base's own three models in PyTorch float32, frozen."""
+    text_encoder, unet, vae = sampling_graphs(base)
+    return {
+        text_encoder.name: _in_torch(text_encoder, base.text_encoder()),
+        unet.name: _in_torch(unet, base.t2v_unet()),
+        vae.name: _in_torch(vae, base.t2v_vae()),
+    }
+
+
+def _in_torch(graph: Graph, model: Any) -> Callable[..., Array]:
+    module = graph.wrap(model)
+    names = [tensor.name for tensor in graph.inputs]
+
+    def run(**inputs: Array) -> Array:
+        with torch.no_grad():
+            output: Array = module(*(torch.from_numpy(inputs[name]) for name in names)).numpy()
+        return output
+
+    return run
+
+
+class _Graphs:
+    """Runnables in the shape in which the serving loop calls its graphs."""
+
+    def __init__(self, run: Runnables) -> None:
+        self._run = run
+
+    async def text_encoder(self, encoder: "Encoder", input_ids: Array) -> Array:
+        return self._run["text_encoder"](input_ids=input_ids)
+
+    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+        return self._run["video_unet"](
+            sample=sample, timestep=timestep, encoder_hidden_states=hidden
+        )
+
+    async def vae_decoder(self, latents: Array) -> Array:
+        return self._run["vae_decoder"](latents=latents)

@@ -1,0 +1,1 @@
+"""`make demo`: unlearn a concept, evaluate, serve it from Triton, and show before and after."""

@@ -1,0 +1,265 @@
+"""`make demo`: the whole product on the playground base, from a concept to proof.
+
+Unlearns one concept, evaluates the policy, exports, serves from a real tritonserver, publishes,
+asks for the same prompts and seeds under `base` and under the policy, and lets the judge look. What
+an earlier run left (delta, report, exports, revision) is found again; only the clips are made anew,
+because they show that the server in front of you works. Knows the order of the work; each step is
+a package's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import yaml
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from unsee.cli.progress import stage_progress
+from unsee.client.client import Client
+from unsee.core.errors import InputError, PublicationRefused
+from unsee.core.policy import BASE_POLICY, Concept
+from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.report.schema import PAGE_FILE
+from unsee.export.build import ExportRecord, write_repository
+from unsee.export.revision import REVISION_FILE, encoder_model
+from unsee.jobs.job import Outcome, UnlearnJob, run_job
+from unsee.media.clip import Clip
+from unsee.models.base import Base, load_base
+from unsee.playground.demo.questions import Question, choose_questions
+from unsee.playground.demo.report import (
+    Trial,
+    print_results,
+    write_clips,
+    write_record,
+    write_sheet,
+)
+from unsee.playground.experiments.own_evaluation import own_report
+from unsee.playground.networks.judge import Judge
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.world.world import find_concept
+from unsee.policies.publish import PublishResult, publish
+from unsee.serving.server.triton import ServerSettings, TritonServer
+
+BASE_DIR = Path(__file__).parents[4] / "bases" / "playground"
+POLICY = "family"
+POLICIES = (BASE_POLICY, POLICY)
+FIRST_LOOK = Plan(
+    seed=0,
+    prompts_per_wording=2,
+    prompts_per_sibling=1,
+    num_others=6,
+    attack_prompts=0,
+    media=("image", "video"),
+    attacks=(),
+)
+"""Enough for the policy's thresholds; attacks take minutes and are left to `unsee evaluate`."""
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What to unlearn and how much to show; each question is asked under both policies."""
+
+    output_dir: Path
+    concept: str
+    seed: int
+    num_questions: int
+
+    @property
+    def repository_dir(self) -> Path:
+        return self.output_dir / "model_repository"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.output_dir / "report"
+
+    @property
+    def server(self) -> ServerSettings:
+        log_path = self.output_dir / "tritonserver.log"
+        return ServerSettings.on_free_ports(self.repository_dir, log_path)
+
+
+class Stages:
+    """Announces each stage on the terminal and keeps its seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Runs the block as the stage `name`."""
+        self.console.print(f"[bold]{name}[/bold]")
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+
+    def say(self, line: str) -> None:
+        self.console.print(f"  {line}", style="dim", highlight=False, markup=False)
+
+
+@click.command()
+@click.option("--output-dir", type=click.Path(path_type=Path), default="demo", show_default=True)
+@click.option("--concept", default="Blimbo", show_default=True, help="What to unlearn.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--questions", type=click.IntRange(min=3), default=24, show_default=True, help="Prompts to ask."
+)
+def demo(output_dir: Path, concept: str, seed: int, questions: int) -> None:
+    """Unlearn a concept, evaluate, serve it from Triton, and see what has changed."""
+    run(DemoSettings(output_dir.absolute(), concept, seed, questions), Console())
+
+
+def run(settings: DemoSettings, console: Console) -> None:
+    """Runs the demo and leaves clips, sheet and record in `settings.output_dir`.
+
+    Raises:
+        UnseeError: what went wrong in one sentence; whatever was started has been stopped.
+    """
+    concept = unlearnable_concept(settings.concept)
+    stages = Stages(console)
+    base = load_base(BASE_DIR)
+    with stages.stage("unlearn"):
+        outcome = unlearn_concept(base, concept, settings)
+        stages.say(f"{'found again' if outcome.reused else 'made'}: {outcome.folder}")
+    policy_file = write_policy(settings.output_dir, concept, outcome.folder)
+    with stages.stage("evaluate"):
+        evaluate_policy(base, policy_file, settings)
+        stages.say(f"report: {settings.report_dir / PAGE_FILE}")
+    with stages.stage("export"):
+        exported = export_base(base, settings.repository_dir, stages.say)
+    with ExitStack() as stack:
+        with stages.stage("start Triton"):
+            server = stack.enter_context(TritonServer(settings.server))
+            stages.say(f"ready at {server.settings.grpc_url}; log: {server.settings.log_path}")
+        url = server.settings.grpc_url
+        with stages.stage("publish"):
+            result = published(policy_file, settings, url, stages.say)
+            stages.say(f"{POLICY}: revision {result.revision} is active")
+        questions = choose_questions(concept, settings.num_questions, settings.seed)
+        with stages.stage("generate"):
+            clips = generate_clips(url, questions, console)
+    with stages.stage("judge"):
+        trials = judged(questions, clips)
+    write_clips(trials, settings.output_dir / "clips")
+    write_sheet(trials, concept.name, settings.output_dir / "before_after.png")
+    write_record(trials, outcome.delta.card, exported, stages.seconds, settings.output_dir)
+    print_results(trials, concept.name, stages.seconds, settings.output_dir, console)
+
+
+def unlearnable_concept(name: str) -> Concept:
+    """The world's concept of that name.
+
+    Raises:
+        InputError: the world has no such concept, or it is a background.
+    """
+    try:
+        known = find_concept(name)
+        return Concept.model_validate({"name": known.name, "category": known.category})
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{name!r} is no concept of the playground that can be unlearned; its README lists them"
+        ) from None
+
+
+def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Outcome:
+    """The default mode with the settings that the base recommends."""
+    folder = settings.output_dir / "deltas" / concept.name.lower().replace(" ", "-")
+    job = UnlearnJob(base, concept, base.spec.unlearn.anchored, settings.seed)
+    try:
+        return run_job(job, folder, force=False, stage_progress=stage_progress)
+    except InputError:  # a delta of other settings, or of weights that have been trained since
+        return run_job(job, folder, force=True, stage_progress=stage_progress)
+
+
+def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> None:
+    """A first look at the policy's encoder, which `publish` asks for."""
+    frames_dir = settings.report_dir / "frames"
+    own_report(base, policy_file, FIRST_LOOK, settings.report_dir, frames_dir)
+
+
+def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
+    """The demo's repository; one of weights that have been trained since makes way."""
+    records = repository_dir.glob(f"{encoder_model('*')}/*/{REVISION_FILE}")
+    made_from = {json.loads(file.read_bytes())["base_digest"] for file in records}
+    if made_from - {base.digest()}:
+        say(f"made anew, since the base has been trained since: {repository_dir}")
+        shutil.rmtree(repository_dir)
+    return write_repository(base, repository_dir, say)
+
+
+def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:
+    """The policy file that publishing reads, as a person would write it."""
+    entry = {"concept": concept.name, "category": concept.category, "delta": str(delta_dir)}
+    file = output_dir / f"{POLICY}.yaml"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(
+        yaml.safe_dump({"name": POLICY, "unsee": [entry]}, sort_keys=False), encoding="utf-8"
+    )
+    temporary.replace(file)
+    return file
+
+
+def published(
+    policy_file: Path, settings: DemoSettings, url: str, say: Callable[[str], None]
+) -> PublishResult:
+    """The policy's revision, active; what its report misses is shown, then overridden.
+
+    Without that there would be nothing to look at.
+    """
+    publishing = partial(
+        publish,
+        policy_file,
+        BASE_DIR,
+        settings.repository_dir,
+        url,
+        report=settings.report_dir,
+        promote=True,
+        say=say,
+    )
+    try:
+        return publishing()
+    except PublicationRefused as refused:
+        say(f"refused: {refused}")
+        say("forced, for this is a demonstration")
+        return publishing(force=True, reason="a demonstration")
+
+
+def generate_clips(
+    url: str, questions: list[Question], console: Console
+) -> dict[tuple[int, str], Clip]:
+    """One clip per question and policy, by (index of the question, policy)."""
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    asked = [(i, q, policy) for i, q in enumerate(questions) for policy in POLICIES]
+    with Client(url) as client, Progress(*columns, console=console, transient=True) as bar:
+        return {
+            (i, policy): client.generate(question.prompt, policy=policy, seed=question.seed)
+            for i, question, policy in bar.track(asked, description="  clips")
+        }
+
+
+def judged(questions: list[Question], clips: dict[tuple[int, str], Clip]) -> list[Trial]:
+    """What the judge sees in each clip of each question."""
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    trials = []
+    for i, question in enumerate(questions):
+        pair = {policy: clips[i, policy] for policy in POLICIES}
+        verdicts = {
+            policy: judge.classify(clip.frames[None])[0].sees(question.concept)
+            for policy, clip in pair.items()
+        }
+        trials.append(Trial(question, pair, verdicts))
+    return trials
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(demo))

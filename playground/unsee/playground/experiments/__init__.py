@@ -1,0 +1,1 @@
+"""Experiments on the playground: every concept, composition, ablation, and their pages."""

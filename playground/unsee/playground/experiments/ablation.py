@@ -1,0 +1,135 @@
+"""What each part of the default mode is worth: one setting changed at a time.
+
+Writes ``docs/measured/ablation.md`` and ``docs/measured/ablation.json``. Deltas and reports lie in
+``build/evaluation/ablation`` and are found again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.evaluation.attacks import SoftPrompt
+from unsee.evaluation.evaluate import Plan
+from unsee.jobs.job import UnlearnJob
+from unsee.playground.experiments import ablation_page
+from unsee.playground.experiments.ablation_page import Trial
+from unsee.playground.experiments.own_evaluation import fast_base, own_report
+from unsee.playground.experiments.own_unlearning import (
+    CATEGORIES,
+    own_base,
+    policy_concept,
+    slug,
+    unlearned,
+)
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.training.train_data import REPOSITORY
+from unsee.playground.world.world import Concept as WorldConcept
+from unsee.playground.world.world import concepts_in
+
+SEED = 0
+PLAN = Plan(
+    seed=SEED,
+    prompts_per_wording=1,
+    prompts_per_sibling=1,
+    num_others=8,
+    attack_prompts=2,
+    media=("image", "video"),
+    attacks=(SoftPrompt(starts=1, start_steps=8, steps=32),),
+)
+ATTACKERS = (0, 2, 4)
+WEIGHTS = (0.2, 5.0)
+RANKS = (4, 16, 64)
+
+
+def variants(usual: AnchoredMode) -> dict[str, AnchoredMode]:
+    """The settings by what is changed; those that change nothing are left out."""
+    moved = 1 - usual.kept_at_least
+    changed = {
+        **{_attackers(count): replace(usual, attackers=count) for count in ATTACKERS},
+        "a tenth as much may be moved": replace(usual, kept_at_least=1 - moved / 10),
+        "ten times as much may be moved": replace(usual, kept_at_least=1 - moved * 10),
+        **{f"rank {rank}": replace(usual, rank=rank) for rank in RANKS},
+        "one image": replace(usual, shots=1),
+    }
+    if usual.attackers:
+        changed |= {
+            f"attackers weigh {factor:g} times as much": replace(
+                usual, attack_weight=usual.attack_weight * factor
+            )
+            for factor in WEIGHTS
+        }
+    found = {title: settings for title, settings in changed.items() if settings != usual}
+    return {"as it is": usual, **found}
+
+
+def _attackers(count: int) -> str:
+    return f"{count} attackers" if count else "no attackers"
+
+
+def subjects() -> list[WorldConcept]:
+    """The first concept of each category, and a second person."""
+    return [*(concepts_in(category)[0] for category in CATEGORIES), concepts_in("person")[1]]
+
+
+@click.command()
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "build" / "evaluation",
+    help="Deltas, frames and reports.  [default: build/evaluation]",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "docs" / "measured",
+    help="[default: docs]",
+)
+def ablation(threads: int, build_dir: Path, output_dir: Path) -> None:
+    """Unlearn six concepts with one setting changed at a time, and measure each."""
+    torch.set_num_threads(threads)
+    usual = own_base().spec.unlearn.anchored
+    run(variants(usual), subjects(), PLAN, build_dir, output_dir, Console(stderr=True))
+
+
+def run(
+    settings: Mapping[str, AnchoredMode],
+    concepts: Sequence[WorldConcept],
+    plan: Plan,
+    build_dir: Path,
+    output_dir: Path,
+    console: Console,
+) -> None:
+    """Every concept of every variant; the page is rewritten after each."""
+    base, judged = own_base(), fast_base()
+    trials: list[Trial] = []
+    for title, setting in settings.items():
+        for concept in concepts:
+            started = time.monotonic()
+            console.print(f"[bold]{title}[/bold], {concept.name}")
+            folder = build_dir / "ablation" / slug(title) / slug(concept.name)
+            job = UnlearnJob(base, policy_concept(concept), setting, plan.seed)
+            card = unlearned(job, folder / "delta").delta.card
+            report = own_report(
+                judged, folder / "delta", plan, folder / "report", build_dir / "frames"
+            )
+            seconds = sum(card.seconds.values())
+            trials.append(
+                Trial(title, concept.name, report, seconds, erased=card.erased, kept=card.kept)
+            )
+            ablation_page.write(trials, settings, output_dir)
+            console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    console.print(f"{output_dir / ablation_page.PAGE} is written")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(ablation))

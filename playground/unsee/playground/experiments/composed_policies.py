@@ -1,0 +1,213 @@
+"""Policies of several concepts, composed from the deltas of `make evaluation`.
+
+Writes ``composition.md``, ``composition.json`` and ``interference.svg`` in ``docs/measured``: how
+well a policy forgets and keeps by every way of composing it, beside a joint solution of the same
+concepts, and how much the edit of one concept moves another. Reports lie in
+``build/evaluation/composed`` and are found again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import numpy as np
+import torch
+from rich.console import Console
+
+from unsee.core.policy import Thresholds
+from unsee.deltas.composition import Merge, compose
+from unsee.deltas.delta import Delta
+from unsee.deltas.edit import with_edit
+from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.report.schema import Media
+from unsee.evaluation.target import EvaluationTarget
+from unsee.jobs.job import UnlearnJob
+from unsee.models.base import Base
+from unsee.models.digest import tensors_digest
+from unsee.playground.experiments import composition_page
+from unsee.playground.experiments.composition_page import Composed, Composition
+from unsee.playground.experiments.interference import interference
+from unsee.playground.experiments.own_evaluation import fast_base, report_of
+from unsee.playground.experiments.own_unlearning import (
+    CATEGORIES,
+    UNLEARNABLE,
+    concept_folder,
+    own_base,
+    policy_concept,
+    unlearned,
+)
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.training.train_data import REPOSITORY
+from unsee.playground.world.world import Concept as WorldConcept
+from unsee.playground.world.world import concepts_in
+from unsee.unlearning.joint import joint_edit
+
+SEED = 0
+SIZES = (2, 5, 10)
+TOGETHER = ("character", "style")
+JOINT = "joint"
+WAYS: tuple[str, ...] = (*get_args(Merge), JOINT)
+WAYS_ASKED: dict[Media, tuple[str, ...]] = {
+    "image": WAYS,
+    "video": tuple(way for way in WAYS if way != "refit"),  # images show that it fails
+}
+
+
+@dataclass(frozen=True)
+class ConceptSet:
+    """The concepts of a policy, under a name that is a folder's too."""
+
+    name: str
+    concepts: tuple[WorldConcept, ...]
+
+
+@click.command()
+@click.option(
+    "--media",
+    type=click.Choice(get_args(Media)),
+    multiple=True,
+    default=get_args(Media),
+    show_default=True,
+    help="With images actions are left out: no picture shows one.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "build" / "evaluation",
+    help="Deltas, frames and reports.  [default: build/evaluation]",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "docs" / "measured",
+    help="[default: docs]",
+)
+def composed_policies(
+    media: tuple[Media, ...], threads: int, build_dir: Path, output_dir: Path
+) -> None:
+    """Compose policies of 2 to 12 concepts in every way and measure what they forget and keep."""
+    torch.set_num_threads(threads)
+    asked = {one: concept_sets(one) for one in media}
+    run(asked, build_dir, output_dir, Console(stderr=True))
+
+
+def plan_of(media: Media) -> Plan:
+    """A small plan: every concept of a set is asked in every wording."""
+    return Plan(
+        seed=SEED,
+        prompts_per_wording=1,
+        prompts_per_sibling=1,
+        num_others=8,
+        attack_prompts=1,
+        media=(media,),
+        attacks=(),
+    )
+
+
+def concept_sets(media: Media) -> list[ConceptSet]:
+    """The sets that can be asked about in ``media``; a smaller one is part of the next.
+
+    They take concepts of all categories in turn, which come in the order of a fixed seed.
+    """
+    categories = [one for one in CATEGORIES if media == "video" or one != "action"]
+    order = _in_turn(categories, np.random.default_rng(SEED))
+    together = tuple(concept for category in TOGETHER for concept in concepts_in(category))
+    return [
+        *(ConceptSet(f"{size}-concepts", tuple(order[:size])) for size in SIZES),
+        ConceptSet("all-" + "-and-".join(f"{category}s" for category in TOGETHER), together),
+    ]
+
+
+def _in_turn(categories: Sequence[str], rng: np.random.Generator) -> list[WorldConcept]:
+    shuffled = [concepts_in(categories[int(i)]) for i in rng.permutation(len(categories))]
+    columns = [[members[int(i)] for i in rng.permutation(len(members))] for members in shuffled]
+    longest = max(map(len, columns))
+    return [column[i] for i in range(longest) for column in columns if i < len(column)]
+
+
+def run(
+    asked: Mapping[Media, Sequence[ConceptSet]],
+    build_dir: Path,
+    output_dir: Path,
+    console: Console,
+) -> None:
+    """The matrix from the deltas, then every set in every way; the pages grow with each."""
+    base, judged = own_base(), fast_base()
+    deltas = {concept.name: delta_of(concept, base, build_dir) for concept in UNLEARNABLE}
+    console.print("[bold]interference[/bold]")
+    matrix = interference(base, list(deltas.values()), SEED)
+    found: list[Composed] = []
+    for media, one, way in _cells(asked):
+        started = time.monotonic()
+        console.print(f"[bold]{one.name}[/bold], {way}, {media}")
+        members = [deltas[concept.name] for concept in one.concepts]
+        encoder, seconds = composed_encoder(base, members, way)
+        report = report_of(
+            judged,
+            target_of(f"{one.name}-{way}", members, encoder),
+            plan_of(media),
+            build_dir / "composed" / media / one.name / way,
+            build_dir / "frames",
+        )
+        names = tuple(concept.name for concept in one.concepts)
+        found.append(Composed(one.name, names, way, report, seconds))
+        composition_page.write(Composition(found, matrix), output_dir)
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    console.print(f"{output_dir / composition_page.PAGE} is written")
+
+
+def _cells(
+    asked: Mapping[Media, Sequence[ConceptSet]],
+) -> Iterator[tuple[Media, ConceptSet, str]]:
+    for media, sets in asked.items():
+        for one in sets:
+            for way in WAYS_ASKED[media]:
+                yield media, one, way
+
+
+def delta_of(concept: WorldConcept, base: Base, build_dir: Path) -> Delta:
+    """The default mode's delta of `make evaluation`; made if it is not there."""
+    job = UnlearnJob(base, policy_concept(concept), base.spec.unlearn.anchored, SEED)
+    folder = concept_folder(build_dir, "anchored", SEED, concept.name)
+    return unlearned(job, folder / "delta").delta
+
+
+def composed_encoder(base: Base, deltas: Sequence[Delta], way: str) -> tuple[Any, float]:
+    """The encoder that unsees the concepts of all deltas, and the seconds that composing took."""
+    text_encoder = base.text_encoder()
+    started = time.perf_counter()
+    if way == JOINT:
+        encoder = _joint_encoder(base, deltas)
+    else:
+        merge: Merge = way  # type: ignore[assignment]
+        encoder = compose(text_encoder, deltas, merge)
+    return encoder, time.perf_counter() - started
+
+
+def _joint_encoder(base: Base, deltas: Sequence[Delta]) -> Any:
+    anchors = {delta.card.concept: delta.card.anchor or "" for delta in deltas}
+    matrix, bias = joint_edit(base, anchors, base.spec.unlearn.anchored, SEED)
+    return with_edit(base.text_encoder(), matrix, bias)
+
+
+def target_of(name: str, deltas: Sequence[Delta], text_encoder: Any) -> EvaluationTarget:
+    """The encoder as a policy to be evaluated."""
+    return EvaluationTarget(
+        kind="policy",
+        name=name,
+        concepts=tuple(delta.card.concept for delta in deltas),
+        text_encoder=text_encoder.requires_grad_(False),
+        encoder_digest=tensors_digest(text_encoder.state_dict()),
+        thresholds=Thresholds(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(composed_policies))

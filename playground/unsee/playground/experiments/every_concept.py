@@ -1,0 +1,255 @@
+"""Unlearns and evaluates every concept of the world, one by one: ``make evaluation``.
+
+Writes ``results.md``, ``results.json`` and the plots in ``docs/measured``. Deltas, frames and
+reports lie in ``build/evaluation`` and are found again, so an interrupted run goes on where it was.
+Runs with different concepts may share that folder; the pages show all that is finished in it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import torch
+from rich.console import Console
+
+from unsee.core.unlearning_settings import Settings
+from unsee.core.write_file import write_file
+from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+from unsee.evaluation.attacks import (
+    Attack,
+    BenignRelearning,
+    ConceptVector,
+    PromptSearch,
+    SoftPrompt,
+)
+from unsee.evaluation.evaluate import Plan
+from unsee.jobs.job import UnlearnJob
+from unsee.models.base import Base
+from unsee.playground.experiments import rate_search, results_page
+from unsee.playground.experiments.findings import Gatherer
+from unsee.playground.experiments.own_evaluation import EVALUATION_FILE, fast_base, own_report
+from unsee.playground.experiments.own_unlearning import (
+    CATEGORIES,
+    UNLEARNABLE,
+    Mode,
+    chosen,
+    concept_folder,
+    own_base,
+    policy_concept,
+    unlearned,
+)
+from unsee.playground.experiments.rate_search import RateTrial
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.training.train_data import REPOSITORY
+from unsee.playground.world.world import Concept as WorldConcept
+
+ATTACKS: tuple[Attack, ...] = (
+    SoftPrompt(starts=2, start_steps=8, steps=32),
+    ConceptVector(),
+    PromptSearch(steps=4, candidates=16),
+    BenignRelearning(steps=24),
+)
+"""About half of the usual budgets: every concept is attacked eight times, base included."""
+
+RATE_SEED = 0
+"""Paper mode's learning rate is searched for once, not per seed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is unlearned and asked, and where it lies. ``plan`` is that of every seed, less the
+    attacks on seeds that are not in ``attack_seeds`` and concepts that are not in ``attacked``."""
+
+    mode: Mode
+    concepts: Sequence[WorldConcept]
+    seeds: Sequence[int]
+    attack_seeds: frozenset[int]
+    attacked: frozenset[str]
+    plan: Plan
+    build_dir: Path
+    output_dir: Path
+    only_unlearn: bool
+
+    def plan_of(self, concept: str, seed: int) -> Plan:
+        """What is asked about ``concept`` unlearned with ``seed``."""
+        is_attacked = seed in self.attack_seeds and concept in self.attacked
+        return replace(self.plan, seed=seed, attacks=self.plan.attacks if is_attacked else ())
+
+
+@click.command()
+@click.option("--mode", type=click.Choice(get_args(Mode)), default="anchored", show_default=True)
+@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    type=click.Choice(CATEGORIES),
+    help="Only this one; may be repeated.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    default=(0, 1, 2),
+    show_default=True,
+    help="May be repeated.",
+)
+@click.option(
+    "--attack-seed",
+    "attack_seeds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    default=(0,),
+    show_default=True,
+    help="Attack only the encoders of this one; may be repeated.",
+)
+@click.option("--only-unlearn", is_flag=True, help="Make the deltas; ask nothing.")
+@click.option("--prompts-per-wording", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--prompts-per-sibling", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--others", type=click.IntRange(min=0), default=8, show_default=True)
+@click.option("--attack-prompts", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--attack-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Attack only every so many concepts: attacks take two thirds of the time.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "build" / "evaluation",
+    help="Deltas, frames and reports.  [default: build/evaluation]",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "docs" / "measured",
+    help="[default: docs]",
+)
+def every_concept(
+    mode: Mode,
+    names: tuple[str, ...],
+    categories: tuple[str, ...],
+    seeds: tuple[int, ...],
+    attack_seeds: tuple[int, ...],
+    only_unlearn: bool,
+    prompts_per_wording: int,
+    prompts_per_sibling: int,
+    others: int,
+    attack_prompts: int,
+    attack_every: int,
+    threads: int,
+    build_dir: Path,
+    output_dir: Path,
+) -> None:
+    """Unlearn each concept and measure what is forgotten and what is kept."""
+    torch.set_num_threads(threads)
+    plan = Plan(
+        seed=0,
+        prompts_per_wording=prompts_per_wording,
+        prompts_per_sibling=prompts_per_sibling,
+        num_others=others,
+        attack_prompts=attack_prompts,
+        media=("image", "video"),
+        attacks=ATTACKS,
+    )
+    asked = Run(
+        mode=mode,
+        concepts=chosen(names, categories),
+        seeds=tuple(dict.fromkeys(seeds)),
+        attack_seeds=frozenset(attack_seeds),
+        attacked=frozenset(concept.name for concept in UNLEARNABLE[::attack_every]),
+        plan=plan,
+        build_dir=build_dir,
+        output_dir=output_dir,
+        only_unlearn=only_unlearn,
+    )
+    run(asked, Console(stderr=True))
+
+
+def run(asked: Run, console: Console) -> None:
+    """Every seed of every concept; the pages are rewritten after each one of them."""
+    base = own_base()
+    trials = found_rates(base, asked, console)
+    settings = mode_settings(base, trials)
+    judged = None if asked.only_unlearn else fast_base()
+    gatherer = Gatherer(base, asked.build_dir, settings)
+    pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
+    for number, (seed, concept) in enumerate(pairs, start=1):
+        started = time.monotonic()
+        console.print(
+            f"[bold]{concept.name}[/bold], {asked.mode}, seed {seed} ({number} of {len(pairs)})"
+        )
+        folder = concept_folder(asked.build_dir, asked.mode, seed, concept.name)
+        job = UnlearnJob(base, policy_concept(concept), settings[asked.mode], seed)
+        unlearned(job, folder / "delta")
+        if judged is not None:
+            plan = asked.plan_of(concept.name, seed)
+            frames_dir = asked.build_dir / "frames"
+            own_report(judged, folder / "delta", plan, folder / "report", frames_dir)
+            write_pages(gatherer, trials, asked.output_dir)
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    if judged is not None:
+        console.print(f"{asked.output_dir / results_page.PAGE} is written")
+
+
+def write_pages(gatherer: Gatherer, trials: Sequence[RateTrial], folder: Path) -> None:
+    """The pages of everything that is finished."""
+    findings = gatherer.gathered()
+    results = results_page.Results(findings, trials, gatherer.settings, machine())
+    results_page.write(results, folder)
+
+
+def mode_settings(base: Base, trials: Sequence[RateTrial]) -> dict[Mode, Settings]:
+    """What each mode is run with; paper mode only if its learning rate is known."""
+    settings: dict[Mode, Settings] = {"anchored": base.spec.unlearn.anchored}
+    if trials:
+        rate = rate_search.best(trials).learning_rate
+        settings["paper"] = replace(base.spec.unlearn.paper, learning_rate=rate)
+    return settings
+
+
+def found_rates(base: Base, asked: Run, console: Console) -> list[RateTrial]:
+    """The trials of paper mode's search, from the file if it was made with this base.
+
+    Without such a file they are made for paper mode, and there are none for the default mode.
+    """
+    file = asked.build_dir / f"rates-seed-{RATE_SEED}.json"
+    if file.exists():
+        kept: dict[str, Any] = json.loads(file.read_text())
+        if kept["base_digest"] == base.digest():
+            return [RateTrial(**trial) for trial in kept["trials"]]
+    if asked.mode != "paper":
+        return []
+    console.print("[bold]learning rate[/bold], on the backgrounds")
+    known = load_evaluation_set(EVALUATION_FILE)
+    found = rate_search.search(base, known, asked.build_dir / "frames", RATE_SEED)
+    for trial in found:
+        console.print(f"  {trial.learning_rate:g}: score {trial.score:.3f}", style="dim")
+    content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}
+    write_file(file, (json.dumps(content, indent=1) + "\n").encode())
+    return found
+
+
+def machine() -> dict[str, str]:
+    """The versions and the system; how many threads ran cannot be told of what is found again."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(every_concept))

@@ -1,0 +1,1 @@
+"""The playground's networks and their optimiser: diffusion models, tokenizer and judge."""

@@ -1,0 +1,249 @@
+"""Asks the judge what the base shows: ``python -m unsee.playground.quality.evaluate``.
+
+Prompts are drawn until every concept is named by at least ``n`` of them; the judge has to
+name, in each still and clip that is generated, everything that its prompt named. The judge
+itself is tried on renders that it has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+
+from unsee.evaluation.report.statistics import rate_of
+from unsee.playground.networks.judge import FRAME_HEADS, Judge, Verdict
+from unsee.playground.quality.generate import (
+    Clips,
+    clip_defaults,
+    generate_clips,
+    generate_stills,
+    load_t2i,
+    load_t2v,
+    make_fast,
+)
+from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.world.captions import prompt_for
+from unsee.playground.world.dataset import DataSpec, draw_item
+from unsee.playground.world.world import (
+    CATEGORIES,
+    CONCEPTS,
+    HEADS,
+    NUM_FRAMES,
+    Concept,
+    Scene,
+    find_concept,
+)
+
+BATCH = 16
+KINDS = ("judge", "t2i", "t2v", "speed")
+Generate = Callable[[Sequence[str], Sequence[int]], Clips]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its Wilson 95 % interval."""
+
+    right: int
+    n: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, outcomes: Sequence[bool]) -> Rate:
+        rate = rate_of(outcomes)
+        return cls(rate.hits, rate.n, rate.low, rate.high)
+
+    def __str__(self) -> str:
+        share = self.right / self.n if self.n else float("nan")
+        bounds = f"[{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return f"{100 * share:5.1f} % {bounds} ({self.right}/{self.n})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One generation: what was asked for and what the judge saw."""
+
+    scene: Scene
+    verdict: Verdict
+
+    def outcomes(self) -> dict[str, bool]:
+        """Whether each concept that the prompt named is the verdict of its kind."""
+        named = {head: getattr(self.scene, head) for head in HEADS}
+        return {name: getattr(self.verdict, head) == name for head, name in named.items() if name}
+
+
+def named_in(scene: Scene) -> list[str]:
+    """The names of the concepts that a scene shows."""
+    parts = (getattr(scene, head) for head in HEADS)
+    return [name for name in parts if name is not None]
+
+
+def covering_prompts(
+    concepts: Sequence[Concept], n: int, rng: np.random.Generator
+) -> list[tuple[str, Scene]]:
+    """Prompts and their scenes, drawn until each concept is named by at least ``n``.
+
+    Each names the concept that lacks most, and mostly a companion. A still's prompt names no
+    action, because ``concepts`` then has none.
+    """
+    counts = {concept.name: 0 for concept in concepts}
+    cases: list[tuple[str, Scene]] = []
+    while min(counts.values()) < n:
+        scarcest = min(concepts, key=lambda concept: counts[concept.name])
+        prompt, scene = prompt_for(scarcest, rng)
+        named = named_in(scene)
+        if counts.keys() >= set(named):
+            cases.append((prompt, scene))
+            counts.update({name: counts[name] + 1 for name in named})
+    return cases
+
+
+def run_trials(
+    concepts: Sequence[Concept], generate: Generate, judge: Judge, n: int, seed: int
+) -> list[Trial]:
+    """The i-th generation has the seed ``seed + i``. The last batch is filled up and cut."""
+    cases = covering_prompts(concepts, n, np.random.default_rng(seed))
+    trials: list[Trial] = []
+    for start in range(0, len(cases), BATCH):
+        batch = cases[start : start + BATCH]
+        filled = [prompt for prompt, _ in batch] + [""] * (BATCH - len(batch))
+        frames = generate(filled, [seed + start + i for i in range(BATCH)])[: len(batch)]
+        verdicts = judge.classify(frames)
+        trials += [Trial(scene, v) for (_, scene), v in zip(batch, verdicts, strict=True)]
+        print(f"{len(trials)}/{len(cases)}", file=sys.stderr, flush=True)
+    return trials
+
+
+def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Rates per concept and category."""
+    by_concept: dict[str, list[bool]] = defaultdict(list)
+    by_category: dict[str, list[bool]] = defaultdict(list)
+    for trial in trials:
+        for name, seen in trial.outcomes().items():
+            by_concept[name].append(seen)
+            by_category[find_concept(name).category].append(seen)
+    groups = {"concept": by_concept, "category": by_category}
+    order = [*CATEGORIES, *(concept.name for concept in CONCEPTS)]
+    return {
+        group: {key: asdict(Rate.of(rates[key])) for key in order if key in rates}
+        for group, rates in groups.items()
+    }
+
+
+def judge_accuracy(
+    judge: Judge, seed: int, num_stills: int = 1000, num_clips: int = 500
+) -> dict[str, Any]:
+    """The judge on fresh renders, and on clips that act but are frozen at one frame."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for kind, count in (("stills", num_stills), ("clips", num_clips)):
+        spec = DataSpec(kind, count, seed)
+        drawn = [draw_item(spec, index) for index in range(count)]
+        frames = np.stack([frames for frames, _ in drawn])
+        verdicts = judge.classify(frames)
+        for head in HEADS if kind == "clips" else FRAME_HEADS:
+            right[f"{head}, {kind}"] = [
+                getattr(scene, head) == getattr(verdict, head)
+                for (_, scene), verdict in zip(drawn, verdicts, strict=True)
+            ]
+        if kind == "clips":
+            middle = frames[:, [frames.shape[1] // 2]].repeat(frames.shape[1], axis=1)
+            right["frozen, so no action"] = [v.action is None for v in judge.classify(middle)]
+    return {head: asdict(Rate.of(outcomes)) for head, outcomes in right.items()}
+
+
+def seconds_per_clip(folder: Path, steps: int, guidance: float, repeats: int = 5) -> float:
+    """The median time of one clip by PyTorch eager in float32."""
+    pipeline = load_t2v(folder)
+    times = []
+    for i in range(repeats):
+        start = time.perf_counter()
+        generate_clips(pipeline, ["Blimbo jumping in the forest"], [i], NUM_FRAMES, steps, guidance)
+        times.append(time.perf_counter() - start)
+    return round(statistics.median(times), 2)
+
+
+def evaluate_base(
+    base_dir: Path, n: int, seed: int, steps: int, guidance: float, kinds: Sequence[str]
+) -> dict[str, Any]:
+    judge = Judge.from_pretrained(base_dir / "judge")
+    results: dict[str, Any] = {
+        "versions": {
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+    if "judge" in kinds:
+        results["judge"] = judge_accuracy(judge, seed + 1)
+    if "speed" in kinds:
+        results["speed"] = {"seconds_per_clip": seconds_per_clip(base_dir / "t2v", steps, guidance)}
+    for kind in (kind for kind in kinds if kind in ("t2i", "t2v")):
+        start = time.monotonic()
+        is_video = kind == "t2v"
+        pipeline = load_t2v(base_dir / "t2v") if is_video else load_t2i(base_dir / "t2i")
+        make_fast(pipeline)
+        make = generate_clips if is_video else generate_stills
+        generate = partial(make, pipeline, num_inference_steps=steps, guidance_scale=guidance)
+        shown = [c for c in CONCEPTS if is_video or c.category != "action"]
+        trials = run_trials(shown, generate, judge, n, seed)
+        results[kind] = summarise(trials)
+        results[kind]["settings"] = {
+            "min_prompts_per_concept": n,
+            "prompts": len(trials),
+            "seed": seed,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+        }
+        results[kind]["seconds"] = round(time.monotonic() - start, 1)
+    return results
+
+
+def print_table(results: dict[str, Any]) -> None:
+    for head, rate in results.get("judge", {}).items():
+        print(f"judge on renders      {head:20s} {Rate(**rate)}")
+    for kind in ("t2i", "t2v"):
+        for group in ("category", "concept"):
+            for key, rate in results.get(kind, {}).get(group, {}).items():
+                print(f"{kind}   {group:16s} {key:20s} {Rate(**rate)}")
+    if "speed" in results:
+        print(f"one clip, PyTorch eager float32: {results['speed']['seconds_per_clip']} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="unsee.playground.quality.evaluate", description=__doc__)
+    parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
+    parser.add_argument("--n", type=int, default=40, help="prompts per concept, at least")
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=clip_defaults().num_inference_steps)
+    parser.add_argument("--guidance", type=float, default=clip_defaults().guidance_scale)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--output", type=Path, help="default: results.json in the base")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, args.kinds)
+    print_table(results)
+    output = args.output or args.base_dir / "results.json"
+    temporary = output.with_suffix(".tmp")
+    kept = json.loads(output.read_text()) if output.exists() else {}
+    temporary.write_text(json.dumps({**kept, **results}, indent=1) + "\n")
+    temporary.replace(output)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

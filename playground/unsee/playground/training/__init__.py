@@ -1,0 +1,1 @@
+"""Training the playground base, in stages that resume after an interruption."""

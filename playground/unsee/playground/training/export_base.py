@@ -1,0 +1,111 @@
+"""Writes trained weights as the folders that diffusers' ``from_pretrained`` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from unsee.playground.networks.tokenizer import save_tokenizer
+from unsee.playground.training.checkpoint import replace_folder
+
+SHARED = ("tokenizer", "text_encoder", "vae")
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries ``prefix.*`` of a state dict, without the prefix."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def model_index(pipeline: str, components: Mapping[str, Any], **extra: Any) -> str:
+    index = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
+    return json.dumps({**index, **components, **extra}, indent=2) + "\n"
+
+
+SHARED_INDEX = {
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def fresh_folder(target: Path) -> Path:
+    partial = target.with_name(f".{target.name}.partial{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def save_half(module: Any, folder: Path) -> None:
+    """Saves a copy of the weights in float16 safetensors."""
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    module.to(torch.float32).load_state_dict(before)
+    config_file = folder / "config.json"
+    config = json.loads(config_file.read_text())
+    if "dtype" in config:  # transformers would load float16 beside diffusers' float32
+        config_file.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+
+
+def export_t2i(
+    folder: Path,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    scheduler: DDIMScheduler,
+) -> None:
+    """Writes a StableDiffusionPipeline folder; an existing one is replaced in one move."""
+    partial = fresh_folder(folder)
+    save_tokenizer(tokenizer, partial / "tokenizer")
+    scheduler.save_pretrained(partial / "scheduler")
+    for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
+        save_half(module, partial / name)
+    components = {
+        **SHARED_INDEX,
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "safety_checker": [None, None],
+    }
+    text = model_index("StableDiffusionPipeline", components, requires_safety_checker=False)
+    (partial / "model_index.json").write_text(text)
+    replace_folder(partial, folder)
+
+
+def export_t2v(folder: Path, unet: UNet3DConditionModel, scheduler: DDIMScheduler) -> None:
+    """Writes a TextToVideoSDPipeline folder that shares parts with the T2I one beside it."""
+    partial = fresh_folder(folder)
+    scheduler.save_pretrained(partial / "scheduler")
+    save_half(unet, partial / "unet")
+    for name in SHARED:
+        (partial / name).symlink_to(Path("..") / "t2i" / name)
+    components = {**SHARED_INDEX, "unet": ["diffusers", "UNet3DConditionModel"]}
+    (partial / "model_index.json").write_text(model_index("TextToVideoSDPipeline", components))
+    replace_folder(partial, folder)
+
+
+def export_untrained(base_dir: Path) -> None:
+    """Random weights in the final layout, so that code can be tried before training ends."""
+    from unsee.playground.networks import models
+    from unsee.playground.networks.tokenizer import new_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = new_tokenizer()
+    text_encoder = models.new_text_encoder_for(tokenizer)
+    unet, scheduler = models.new_image_unet(), models.new_scheduler()
+    video_unet = models.new_video_unet()
+    models.inflate(unet, video_unet)
+    export_t2i(base_dir / "t2i", tokenizer, text_encoder, models.new_autoencoder(), unet, scheduler)
+    export_t2v(base_dir / "t2v", video_unet, scheduler)

@@ -1,0 +1,168 @@
+"""The stages of training, in order, and what each one hands to the next.
+
+    autoencoder -> t2i -> t2v, and judge on its own
+
+Every stage writes its finished weights into ``build_dir`` and, where they belong to the
+base, into ``base_dir`` too, at each checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from unsee.playground.networks import models
+from unsee.playground.networks.judge import Judge
+from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks.tokenizer import new_tokenizer
+from unsee.playground.training import train_data
+from unsee.playground.training.checkpoint import read_folder
+from unsee.playground.training.export_base import export_t2i, export_t2v, under
+from unsee.playground.training.latents import cached_latents
+from unsee.playground.training.loop import Budget, Trainer
+from unsee.playground.training.train_autoencoder import (
+    AutoencoderTask,
+    fold_normalisation,
+    latent_statistics,
+    to_unit_range,
+)
+from unsee.playground.training.train_judge import JudgeTask
+from unsee.playground.training.train_t2i import ImageTask
+from unsee.playground.training.train_t2v import VideoTask
+
+STATISTICS_FRAMES = 2048
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where training reads and writes."""
+
+    build_dir: Path = train_data.BUILD_DIR
+    base_dir: Path = train_data.BASE_DIR
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.build_dir / "checkpoints" / stage
+
+    def average(self, stage: str) -> dict[str, Tensor]:
+        """The averaged weights of a stage's last checkpoint."""
+        if not (self.checkpoint(stage) / "record.json").exists():
+            raise FileNotFoundError(
+                f"stage {stage} has no checkpoint in {self.build_dir}; train it first"
+            )
+        return read_folder(self.checkpoint(stage))[0]["average"]
+
+
+def normalised_vae(places: Places) -> AutoencoderKL:
+    """The trained autoencoder with its latents' statistics folded in."""
+    vae = models.new_autoencoder()
+    vae.load_state_dict(under("vae", places.average("autoencoder")))
+    use_mixed_precision(vae)
+    vae.eval().to(memory_format=torch.channels_last)
+    wide = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    frames = wide.frames[:STATISTICS_FRAMES, 0]
+    images = to_unit_range(torch.from_numpy(frames.copy()))
+    fold_normalisation(vae, *latent_statistics(vae, images))
+    return vae
+
+
+def run_recorded(trainer: Trainer, places: Places) -> bool:
+    """Trains; what made the weights is kept beside them, in ``training.json``."""
+    finished = trainer.run()
+    file = places.base_dir / "training.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    budget = trainer.budget
+    known[trainer.task.name] = {
+        "command": f"python -m unsee.playground.training.train --stage {trainer.task.name}",
+        "seed": trainer.task.seed,
+        "steps": trainer.step,
+        "minutes": round(trainer.elapsed_s / 60, 1),
+        "learning_rate": budget.learning_rate,
+        "finished": finished,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
+    }
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(known, indent=1) + "\n")
+    temporary.replace(file)
+    return finished
+
+
+def train_autoencoder(budget: Budget, places: Places) -> bool:
+    stills = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    clips = train_data.opened(train_data.WIDE_CLIPS, places.build_dir)
+    trainer = Trainer(AutoencoderTask(stills, clips), budget, places.checkpoint("autoencoder"))
+    return run_recorded(trainer, places)
+
+
+def train_t2i(budget: Budget, places: Places) -> bool:
+    vae, tokenizer = normalised_vae(places), new_tokenizer()
+    stills = train_data.opened(train_data.STILLS, places.build_dir)
+    latents = cached_latents(vae, stills, places.build_dir / "latents" / "stills.npy")
+
+    def export(average: Mapping[str, Tensor], step: int) -> None:
+        text_encoder, unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()
+        text_encoder.load_state_dict(under("text_encoder", average))
+        unet.load_state_dict(under("unet", average))
+        scheduler = models.new_scheduler()
+        export_t2i(places.base_dir / "t2i", tokenizer, text_encoder, vae, unet, scheduler)
+
+    task = ImageTask(latents, stills.labels, tokenizer)
+    task.unet.compile(dynamic=False)
+    return run_recorded(Trainer(task, budget, places.checkpoint("t2i"), export), places)
+
+
+def train_t2v(budget: Budget, places: Places) -> bool:
+    vae, tokenizer = normalised_vae(places), new_tokenizer()
+    clips = train_data.opened(train_data.CLIPS, places.build_dir)
+    latents = cached_latents(vae, clips, places.build_dir / "latents" / "clips.npy")
+    average = places.average("t2i")
+    text_encoder, image_unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()
+    text_encoder.load_state_dict(under("text_encoder", average))
+    image_unet.load_state_dict(under("unet", average))
+
+    def export(average: Mapping[str, Tensor], step: int) -> None:
+        unet = models.new_video_unet()
+        unet.load_state_dict(under("unet", average))
+        export_t2v(places.base_dir / "t2v", unet, models.new_scheduler())
+
+    task = VideoTask(latents, clips.labels, tokenizer, text_encoder, image_unet)
+    task.unet.compile(dynamic=False)
+    return run_recorded(Trainer(task, budget, places.checkpoint("t2v"), export), places)
+
+
+def train_judge(budget: Budget, places: Places) -> bool:
+    stills = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    clips = train_data.opened(train_data.WIDE_CLIPS, places.build_dir)
+
+    def export(average: Mapping[str, Tensor], step: int) -> None:
+        judge = Judge()
+        judge.load_state_dict(under("judge", average))
+        judge.save_pretrained(places.base_dir / "judge")
+
+    task = JudgeTask(stills, clips)
+    return run_recorded(Trainer(task, budget, places.checkpoint("judge"), export), places)
+
+
+@dataclass(frozen=True)
+class Stage:
+    train: Callable[[Budget, Places], bool]
+    budget: Budget
+
+
+STAGES: Mapping[str, Stage] = {
+    "autoencoder": Stage(
+        train_autoencoder,
+        Budget(steps=1402, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    ),
+    "t2i": Stage(train_t2i, Budget(steps=3600, learning_rate=2e-3, ema_decay=0.998)),
+    "t2v": Stage(train_t2v, Budget(steps=1100, learning_rate=1.5e-3, ema_decay=0.998)),
+    "judge": Stage(train_judge, Budget(steps=2600, learning_rate=3e-3, ema_decay=0.99)),
+}

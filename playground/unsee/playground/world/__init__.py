@@ -1,0 +1,1 @@
+"""The drawn world: backgrounds, characters, objects, people, styles, and captions of them."""

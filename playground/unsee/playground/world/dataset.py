@@ -1,0 +1,118 @@
+"""The cached training data: rendered frames and their labels as plain ``.npy`` files.
+
+Frames are drawn once per seed and size, then memory-mapped. Captions are not stored: they
+are written afresh at every training step from the labels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unsee.playground.world.render import render_clip, render_still
+from unsee.playground.world.world import (
+    CLIP_ODDS,
+    FRAME_SIZE,
+    HEADS,
+    LABELS,
+    NONE,
+    NUM_FRAMES,
+    STILL_ODDS,
+    Scene,
+    random_scene,
+)
+
+CHUNK = 500
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """How many scenes to draw, and the seed they come from."""
+
+    kind: str  # "stills" or "clips"
+    count: int
+    seed: int
+    spread: float = 1.0  # of what varies without a name
+
+    @property
+    def frames_per_item(self) -> int:
+        return NUM_FRAMES if self.kind == "clips" else 1
+
+    def folder(self, root: Path) -> Path:
+        return root / f"{self.kind}-{self.count}-seed{self.seed}-spread{self.spread}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """``frames`` is uint8 [N, F, 64, 64, 3]; ``labels`` is uint8 [N, 4] in HEADS' order."""
+
+    frames: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+    def scene(self, index: int) -> Scene:
+        return scene_of(self.labels[index])
+
+
+def scene_of(label_ids: npt.NDArray[np.uint8]) -> Scene:
+    """The named parts of a scene, from its label indices."""
+    names = [LABELS[head][int(i)] for head, i in zip(HEADS, label_ids, strict=True)]
+    subject, style, action, background = [None if name == NONE else name for name in names]
+    return Scene(subject, style, action, background)
+
+
+def draw_item(spec: DataSpec, index: int) -> tuple[npt.NDArray[np.uint8], Scene]:
+    rng = np.random.default_rng((spec.seed, spec.kind == "clips", index))
+    if spec.kind == "clips":
+        scene = random_scene(rng, CLIP_ODDS, spec.spread)
+        return render_clip(scene), scene
+    scene = random_scene(rng, STILL_ODDS, spec.spread)
+    progress = float(rng.integers(NUM_FRAMES)) / (NUM_FRAMES - 1)
+    return render_still(scene, progress)[None], scene
+
+
+def draw_chunk(
+    spec: DataSpec, start: int, stop: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    items = [draw_item(spec, index) for index in range(start, stop)]
+    frames = np.stack([item for item, _ in items])
+    labels = np.array([scene.label_ids() for _, scene in items], dtype=np.uint8)
+    return frames, labels
+
+
+def new_memmap(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """A writable ``.npy`` file of uint8, as an array."""
+    opened: np.memmap[Any, np.dtype[np.uint8]]
+    opened = np.lib.format.open_memmap(file, "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
+    return opened
+
+
+def build_dataset(spec: DataSpec, root: Path, workers: int = 2) -> Dataset:
+    """Opens the cached data set, drawing it first if it is not there yet."""
+    folder = spec.folder(root)
+    if not (folder / "spec.json").exists():
+        partial = folder.with_name(f"{folder.name}.partial{os.getpid()}")
+        partial.mkdir(parents=True, exist_ok=True)
+        shape = (spec.count, spec.frames_per_item, FRAME_SIZE, FRAME_SIZE, 3)
+        frames = new_memmap(partial / "frames.npy", shape)
+        labels = np.zeros((spec.count, len(HEADS)), dtype=np.uint8)
+        starts = range(0, spec.count, CHUNK)
+        stops = [min(start + CHUNK, spec.count) for start in starts]
+        with ProcessPoolExecutor(workers) as pool:
+            chunks = pool.map(draw_chunk, [spec] * len(stops), starts, stops)
+            for start, stop, (drawn, ids) in zip(starts, stops, chunks, strict=True):
+                frames[start:stop], labels[start:stop] = drawn, ids
+        del frames  # writes what is still in memory
+        np.save(partial / "labels.npy", labels, allow_pickle=False)
+        (partial / "spec.json").write_text(json.dumps(asdict(spec)))
+        partial.rename(folder)
+    return Dataset(
+        np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+        np.load(folder / "labels.npy", allow_pickle=False),
+    )

@@ -1,0 +1,1 @@
+"""What stands behind the gateway: Triton, and the files of the model repository."""

@@ -1,0 +1,88 @@
+"""What the model repository says of the policies: active revisions, concepts, verdicts.
+
+Reads files only, and again when the pointer has changed. Without a repository it knows nothing, and
+says so with None.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unsee.core.errors import InputError
+from unsee.gateway.behind import repository_files
+from unsee.gateway.behind.repository_files import BaseFacts
+from unsee.repository import audit, pointer
+from unsee.repository.pointer import Policies
+
+LOGGER = logging.getLogger("unsee.gateway")
+
+
+class RepositoryView:
+    """The policies of a repository; `repository_dir` may be None."""
+
+    def __init__(self, repository_dir: Path | None) -> None:
+        self._dir = repository_dir
+        self._seen: tuple[int, int, int] | None = None
+        self._policies = Policies()
+
+    def active(self, policies: Sequence[str]) -> dict[str, int | None]:
+        """The active revision of each of `policies`; None if there is none, or nobody knows."""
+        current = self._current().policies
+        return {
+            name: current[name].active if name in current else None for name in sorted(policies)
+        }
+
+    def describe(self, policy: str, *, with_eligible: bool) -> dict[str, Any]:
+        """What a caller may know of a policy that it may use, as JSON values.
+
+        The verdict is that of the gate when the active revision was published.
+        """
+        state = self._current().policies.get(policy)
+        if self._dir is None or state is None or state.active is None:
+            return {"policy": policy, "active_revision": None}
+        answer: dict[str, Any] = {"policy": policy, "active_revision": state.active}
+        if with_eligible:
+            answer["eligible_revisions"] = list(state.eligible)
+        answer |= repository_files.shown(self._dir, policy, state.active)
+        try:
+            answer["unsees"] = list(pointer.concept_names(self._dir, policy, state.active))
+            event = audit.last_publish(self._dir, policy, state.active)
+        except InputError as error:
+            LOGGER.error("the repository cannot be read: %s", error)
+            return answer
+        if event is not None:
+            answer["verdict"] = {
+                "passed": not event.unmet,
+                "unmet": list(event.unmet),
+                "forced": event.forced,
+                "published_at": event.at.isoformat(),
+                "report_digest": event.report_digest,
+            }
+        return answer
+
+    def report_page(self, policy: str) -> bytes | None:
+        """The report.html beside the active revision of `policy`; None if there is none."""
+        active = self.active([policy])[policy]
+        if self._dir is None or active is None:
+            return None
+        return repository_files.report_page(self._dir, policy, active)
+
+    def base(self) -> BaseFacts | None:
+        """The defaults and limits of the repository's base; None if nobody knows."""
+        return None if self._dir is None else repository_files.base_facts(self._dir)
+
+    def _current(self) -> Policies:
+        if self._dir is None:
+            return self._policies
+        try:
+            status = (self._dir / pointer.POINTER_FILE).stat()
+            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen != self._seen:
+                self._policies = pointer.read(self._dir)
+                self._seen = seen
+        except (OSError, InputError) as error:
+            LOGGER.error("the repository's policies cannot be read: %s", error)
+        return self._policies

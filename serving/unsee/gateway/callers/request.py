@@ -1,0 +1,185 @@
+"""What a caller asks for: read strictly from KServe's protobuf or from JSON, and nothing else.
+
+Anything that is not an input of `text_to_video` is refused, not dropped: parameters (sequences,
+priorities, timeouts, shared memory), tensors elsewhere than in the message, other models.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import Annotated, Any
+
+from google.protobuf.message import DecodeError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import field_validator as validates
+from tritonclient.grpc import service_pb2
+
+from unsee.client.wire.messages import INPUTS, MODEL, build_request
+from unsee.gateway.callers.described import problems
+from unsee.gateway.callers.refusal import Refusal, quoted
+
+OUTPUTS = ("event", "frames")
+VERSIONS = ("", "1")
+SIZES = {"INT64": 8, "INT32": 4, "FP32": 4}
+FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
+REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
+
+Text = Annotated[str, StringConstraints(max_length=16384)]
+ShortText = Annotated[str, StringConstraints(max_length=64)]
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class ClipRequest(BaseModel):
+    """The inputs of `text_to_video` (docs/reference/contract.md); None is the server's choice.
+
+    Values are checked for their type here and for the base's limits by the model. Sizes in pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: Text
+    negative_prompt: Text | None = None
+    policy: ShortText | None = None
+    revision: Int64 | None = None
+    seed: Int64 | None = None
+    num_inference_steps: Int32 | None = None
+    guidance_scale: Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)] | None = (
+        None
+    )
+    num_frames: Int32 | None = None
+    height: Int32 | None = None
+    width: Int32 | None = None
+    scheduler: ShortText | None = None
+    acceleration: ShortText | None = None
+
+    @validates("prompt", "negative_prompt", "policy", "scheduler", "acceleration")
+    @classmethod
+    def _encodable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ValueError("this text is not valid Unicode") from None
+        return value
+
+
+class HttpRequest(ClipRequest):
+    """The JSON of a request over HTTP: the inputs, and what gRPC has elsewhere."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,128}$")] = ""
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @property
+    def clip(self) -> ClipRequest:
+        """The request without what belongs to the transport."""
+        return ClipRequest.model_construct(
+            **{name: getattr(self, name) for name in ClipRequest.model_fields}
+        )
+
+
+def read_json(body: bytes) -> HttpRequest:
+    """The request in an HTTP body.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, naming the field.
+    """
+    try:
+        return HttpRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _invalid(first_problem(error)) from None
+
+
+def read_protobuf(message: bytes) -> tuple[ClipRequest, str]:
+    """The request in a ModelInferRequest, and the id that the caller gave it.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, or PERMISSION_DENIED for another model than `text_to_video`.
+    """
+    request = service_pb2.ModelInferRequest()
+    try:
+        request.ParseFromString(message)
+    except DecodeError:
+        raise _invalid("the message is not a ModelInferRequest") from None
+    check_model(request.model_name, request.model_version)
+    if request.parameters:
+        raise _invalid(f"the parameter {quoted(min(request.parameters))} is not accepted here")
+    if not REQUEST_ID.fullmatch(request.id):
+        raise _invalid("the request id must be at most 128 printable ASCII characters")
+    _check_outputs(request.outputs)
+    values = _tensors(request)
+    try:
+        return ClipRequest.model_validate(values), request.id
+    except ValidationError as error:
+        raise _invalid(problems(error)[0]) from None
+
+
+def check_model(name: str, version: str) -> None:
+    """Raises Refusal (PERMISSION_DENIED) unless it is the one model that callers may use."""
+    if name != MODEL or version not in VERSIONS:
+        raise Refusal("PERMISSION_DENIED", "permission", f"only the model {MODEL} is served here")
+
+
+def to_protobuf(request: ClipRequest, upstream_id: str) -> Any:
+    """A fresh ModelInferRequest: only known inputs, and an id of the gateway's own."""
+    message = build_request(request.model_dump())
+    message.id = upstream_id
+    return message
+
+
+def _tensors(request: Any) -> dict[str, Any]:
+    if len(request.inputs) != len(request.raw_input_contents):
+        raise _invalid("each input needs its value in raw_input_contents")
+    values: dict[str, Any] = {}
+    for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
+        name = tensor.name
+        if name not in INPUTS:
+            raise _invalid(f"there is no input {quoted(name)}; known are {', '.join(INPUTS)}")
+        if name in values:
+            raise _invalid(f"the input {name} is given twice")
+        if tensor.parameters:
+            key = quoted(min(tensor.parameters))
+            raise _invalid(f"the parameter {key} of the input {name} is not accepted here")
+        if tensor.datatype != INPUTS[name] or list(tensor.shape) != [1]:
+            raise _invalid(f"the input {name} must be {INPUTS[name]} of shape [1]")
+        values[name] = _scalar(name, raw)
+    return values
+
+
+def _scalar(name: str, raw: bytes) -> Any:
+    datatype = INPUTS[name]
+    if datatype == "BYTES":
+        if len(raw) < 4 or int.from_bytes(raw[:4], "little") != len(raw) - 4:
+            raise _invalid(f"the input {name} must hold one string with its length before it")
+        try:
+            return raw[4:].decode("utf-8")
+        except UnicodeDecodeError:
+            raise _invalid(f"{name} is not text in UTF-8") from None
+    if len(raw) != SIZES[datatype]:
+        raise _invalid(f"the input {name} must be one {datatype} value")
+    (value,) = struct.unpack(FORMATS[datatype], raw)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _invalid(f"{name} must be a finite number")
+    return value
+
+
+def _check_outputs(outputs: Any) -> None:
+    for output in outputs:
+        if output.name not in OUTPUTS:
+            raise _invalid(f"there is no output {quoted(output.name)}; there are event and frames")
+        if output.parameters:
+            key = quoted(min(output.parameters))
+            raise _invalid(f"the parameter {key} of the output {output.name} is not accepted here")
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a body, by its first wrong field."""
+    if error.errors(include_url=False)[0]["type"] == "json_invalid":
+        return "the body is not valid JSON"
+    return problems(error)[0]
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "request", message)

@@ -1,0 +1,194 @@
+"""What happens to every request, whichever way it came: known, permitted, admitted, made, noted.
+
+Knows no transport: a front hands over what the caller showed and how to read its request, and
+passes on the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from unsee.gateway.behind.measured import Measured
+from unsee.gateway.behind.revisions import RepositoryView
+from unsee.gateway.behind.upstream import Answer, Upstream
+from unsee.gateway.callers.admission import Admission, Asked
+from unsee.gateway.callers.credentials import Credentials, Presented
+from unsee.gateway.callers.permission import permitted, require_operator
+from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.request import ClipRequest, to_protobuf
+from unsee.gateway.callers.settings import Settings, Tenant
+from unsee.gateway.observe.account import Entry, Front, Ledger
+from unsee.gateway.observe.evidence import ActiveEvidence
+from unsee.gateway.observe.incidents import merged
+from unsee.gateway.observe.metrics import Metrics
+from unsee.gateway.observe.readiness import Readiness
+from unsee.gateway.observe.tracing import Tracer
+from unsee.media.clip import Clip
+
+Read = Callable[[], tuple[ClipRequest, str]]
+"""Reads the request and the caller's id for it; raises Refusal."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When a caller's time is up; `allowed_s` is what it had in all."""
+
+    allowed_s: float
+    ends_at: float
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; 0 or less when it is over."""
+        return self.ends_at - time.monotonic()
+
+    async def hold(self, work: Awaitable[T]) -> T:
+        """The result of `work`, if it comes in time; raises Refusal (DEADLINE_EXCEEDED) if not."""
+        try:
+            async with asyncio.timeout(max(self.remaining_s, 0.0)):
+                return await work
+        except TimeoutError:
+            raise Refusal(
+                "DEADLINE_EXCEEDED", "deadline", f"no clip within {self.allowed_s:g} s"
+            ) from None
+
+
+class Gateway:
+    """The core of one gateway; used from one event loop."""
+
+    def __init__(self, settings: Settings, upstream: Upstream, tracer: Tracer) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.ledger = Ledger(self.metrics, tracer, log_prompts=settings.log_prompts)
+        self.repository = RepositoryView(settings.repository)
+        evidence = ActiveEvidence(settings.repository, self.active_revisions)
+        self.metrics.registry.register(evidence)
+        self.upstream = upstream
+        self.readiness = Readiness(upstream, self.active_revisions)
+        self.admission = Admission(settings.limits)
+        self.draining = False
+        self._credentials = Credentials(settings.tenants)
+        self._measured = Measured()
+        for tenant in settings.tenants:
+            self._show_load(tenant.name)
+
+    def authenticate(self, front: Front, presented: Presented) -> Tenant:
+        """The tenant that calls; a refusal is accounted for."""
+        try:
+            return self._credentials.tenant(presented)
+        except Refusal:
+            with self.ledger.request(front):
+                raise
+
+    def operator(self, front: Front, presented: Presented) -> Tenant:
+        """The operator that calls; raises Refusal for anybody else."""
+        tenant = self.authenticate(front, presented)
+        require_operator(tenant)
+        return tenant
+
+    def deadline(self, wanted_s: float | None) -> Deadline:
+        """The caller's deadline, within the bounds of the settings."""
+        limits = self.settings.limits
+        allowed_s = min(
+            limits.default_deadline_s if wanted_s is None else wanted_s, limits.max_deadline_s
+        )
+        return Deadline(allowed_s, time.monotonic() + allowed_s)
+
+    async def clip(
+        self, front: Front, tenant: Tenant, read: Read, deadline: Deadline
+    ) -> AsyncGenerator[Answer, None]:
+        """The events of one clip, the clip last, when its place is free again already.
+
+        Closing the iterator cancels the request in Triton and frees the place at once.
+
+        Raises:
+            Refusal: whatever the reason; nothing else.
+        """
+        with self.ledger.request(front, tenant.name) as entry:
+            asked, entry.client_id = read()
+            entry.prompt = asked.prompt
+            request = permitted(tenant, asked)
+            entry.policy = request.policy or ""
+            last = None
+            async with AsyncExitStack() as stack:
+                await self._take_place(stack, tenant, request, deadline, entry)
+                answers = await stack.enter_async_context(
+                    aclosing(self._made(request, deadline, entry))
+                )
+                async for answer in answers:
+                    if isinstance(answer.event, Clip):
+                        last = answer
+                    else:
+                        yield answer
+            if last is not None:
+                yield last
+
+    def close(self) -> None:
+        """Take no more requests; what runs goes on."""
+        self.draining = True
+        self.admission.close()
+
+    async def _take_place(
+        self,
+        stack: AsyncExitStack,
+        tenant: Tenant,
+        request: ClipRequest,
+        deadline: Deadline,
+        entry: Entry,
+    ) -> None:
+        asked = Asked(
+            tenant,
+            work=self._measured.work(request),
+            seconds=self._measured.seconds(request),
+            remaining_s=deadline.remaining_s,
+        )
+        started = time.monotonic()
+        await deadline.hold(stack.enter_async_context(self.admission.place(asked)))
+        entry.wait_s = round(time.monotonic() - started, 4)
+
+    async def _made(
+        self, request: ClipRequest, deadline: Deadline, entry: Entry
+    ) -> AsyncGenerator[Answer, None]:
+        """The answers of Triton, timed: what later requests are estimated by."""
+        idle_timeout_s = self.settings.limits.idle_timeout_s or self._measured.idle_timeout_s()
+        stream = self.upstream.stream(to_protobuf(request, entry.id), idle_timeout_s)
+        started = seen = time.monotonic()
+        async with aclosing(stream) as answers:
+            while (answer := await deadline.hold(anext(answers, None))) is not None:
+                now = time.monotonic()
+                self._measured.saw_gap(now - seen)
+                seen = now
+                if isinstance(answer.event, Clip):
+                    entry.clip_s = round(now - started, 4)
+                    self._measured.saw_clip(request, answer.event.record, now - started)
+                    self.ledger.made(entry, request, answer.event.record)
+                yield answer
+
+    def active_revisions(self) -> dict[str, int | None]:
+        """The active revision of each policy that a tenant may use; None where it is not known."""
+        used = {policy for tenant in self.settings.tenants for policy in tenant.policies}
+        return self.repository.active(sorted(used))
+
+    def _show_load(self, tenant: str) -> None:
+        self.metrics.running.labels(tenant).set_function(lambda: self.admission.load(tenant)[0])
+        self.metrics.waiting.labels(tenant).set_function(lambda: self.admission.load(tenant)[1])
+
+    def status(self) -> dict[str, Any]:
+        """The gateway's state as JSON values, for an operator."""
+        limits, repository_dir = self.settings.limits, self.settings.repository
+        tenants = {t.name: self.admission.load(t.name) for t in self.settings.tenants}
+        return {
+            "draining": self.draining,
+            "running": self.admission.running,
+            "waiting": self.admission.waiting,
+            "max_running": limits.max_running,
+            "max_waiting": limits.max_waiting,
+            "tenants": {n: {"running": r, "waiting": w} for n, (r, w) in tenants.items()},
+            "active_revisions": self.active_revisions(),
+            "incidents": [vars(one) for one in merged(self.ledger.incidents, repository_dir)],
+        }

@@ -1,0 +1,1 @@
+"""The ways into the gateway: gRPC, HTTP with server-sent events, and the page for people."""

@@ -1,0 +1,216 @@
+"""The gateway over gRPC: a few methods of KServe v2, each from bytes to bytes.
+
+Messages are parsed here and not by gRPC, so that malformed ones get a sentence and no method exists
+by accident. Knows how gRPC says things, not what is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+from unsee.gateway.callers.credentials import Presented
+from unsee.gateway.callers.refusal import Refusal, gateway_failed
+from unsee.gateway.callers.request import check_model, read_protobuf
+from unsee.gateway.callers.settings import Limits, Settings, Tenant, Tls
+from unsee.gateway.core import Deadline, Gateway
+
+SERVICE = "/inference.GRPCInferenceService/"
+CLOSED = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+"""All methods of KServe v2: those that are not served are refused by name."""
+MAX_METADATA_BYTES = 8 * 1024
+METADATA_TIMEOUT_S = 5.0
+RETRY_AFTER = "retry-after-ms"
+
+Unary = Callable[[bytes, Any], Awaitable[bytes]]
+
+
+class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The methods that callers reach, over one core."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._read_timeout_s = gateway.settings.limits.read_timeout_s
+        self._methods = {
+            "ServerLive": grpc.unary_unary_rpc_method_handler(_guarded(self._live)),
+            "ServerReady": grpc.unary_unary_rpc_method_handler(_guarded(self._ready)),
+            "ServerMetadata": grpc.unary_unary_rpc_method_handler(_guarded(self._metadata)),
+            "ModelReady": grpc.unary_unary_rpc_method_handler(_guarded(self._model_ready)),
+            "ModelMetadata": grpc.unary_unary_rpc_method_handler(_guarded(self._model_metadata)),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._stream),
+        }
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler of a call; what is not served gets one that refuses."""
+        name = handler_call_details.method.removeprefix(SERVICE)
+        if name in self._methods:
+            return self._methods[name]
+        return grpc.stream_stream_rpc_method_handler(_closed if name in CLOSED else _unknown)
+
+    async def _live(self, request: bytes, context: Any) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def _ready(self, request: bytes, context: Any) -> Any:
+        return service_pb2.ServerReadyResponse(ready=await self._is_ready())
+
+    async def _metadata(self, request: bytes, context: Any) -> Any:
+        self._tenant(context)
+        return service_pb2.ServerMetadataResponse(name="unsee gateway", version=version("unsee"))
+
+    async def _model_ready(self, request: bytes, context: Any) -> Any:
+        self._tenant(context)
+        asked = _parsed(service_pb2.ModelReadyRequest, request)
+        check_model(asked.name, asked.version)
+        return service_pb2.ModelReadyResponse(ready=await self._is_ready())
+
+    async def _model_metadata(self, request: bytes, context: Any) -> Any:
+        self._tenant(context)
+        asked = _parsed(service_pb2.ModelMetadataRequest, request)
+        check_model(asked.name, asked.version)
+        return await self._gateway.upstream.metadata(METADATA_TIMEOUT_S)
+
+    async def _is_ready(self) -> bool:
+        return not self._gateway.draining and (await self._gateway.readiness.health()).ready
+
+    async def _stream(self, requests: Any, context: Any) -> None:
+        """Clips one after the other: each request of the stream waits for the one before."""
+        try:
+            tenant = self._tenant(context)
+            message = await self._next_message(context)
+            if message is None:
+                raise Refusal("INVALID_ARGUMENT", "too_slow", "the stream brought no request")
+            while message is not None:
+                await self._answer(message, tenant, context)
+                message = await self._next_message(context)
+        except Refusal as refusal:
+            await _abort(context, refusal)
+
+    async def _answer(self, message: bytes, tenant: Tenant, context: Any) -> None:
+        client_id = ""
+
+        def read() -> tuple[Any, str]:
+            nonlocal client_id
+            request, client_id = read_protobuf(message)
+            return request, client_id
+
+        deadline = self._gateway.deadline(context.time_remaining())
+        async with aclosing(self._gateway.clip("grpc", tenant, read, deadline)) as answers:
+            async for answer in answers:
+                answer.message.id = client_id
+                response = service_pb2.ModelStreamInferResponse(infer_response=answer.message)
+                await self._write(context, response.SerializeToString(), deadline)
+
+    async def _write(self, context: Any, message: bytes, deadline: Deadline) -> None:
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                await deadline.hold(context.write(message))
+        except TimeoutError:
+            raise Refusal(
+                "CANCELLED", "too_slow", "the answer was not taken; read the stream faster"
+            ) from None
+
+    async def _next_message(self, context: Any) -> bytes | None:
+        """The next request of the stream; None if there is none, or none came in time."""
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                message = await context.read()
+        except TimeoutError:
+            return None
+        return None if message is grpc.aio.EOF else message
+
+    def _tenant(self, context: Any) -> Tenant:
+        metadata = context.invocation_metadata() or ()
+        authorization = [value for key, value in metadata if key == "authorization"]
+        names = context.auth_context().get("x509_common_name", [])
+        presented = Presented(
+            str(authorization[0]) if len(authorization) == 1 else None,
+            names[0].decode("utf-8", "replace") if len(names) == 1 else None,
+        )
+        return self._gateway.authenticate("grpc", presented)
+
+
+def grpc_server(gateway: Gateway) -> Any:
+    """A grpc.aio server with the front; its port is not bound yet."""
+    return grpc.aio.server(
+        handlers=[GrpcFront(gateway)],
+        maximum_concurrent_rpcs=gateway.settings.limits.max_connections,
+        options=_options(gateway.settings.limits),
+    )
+
+
+def bind(server: Any, settings: Settings, address: str) -> int:
+    """Listen on `address`; returns the port. Raises RuntimeError if it is taken."""
+    if settings.tls is None:
+        return int(server.add_insecure_port(address))
+    return int(server.add_secure_port(address, _server_credentials(settings.tls)))
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.max_request_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.max_concurrent_streams", limits.max_connections),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _server_credentials(tls: Tls) -> Any:
+    client_ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
+    return grpc.ssl_server_credentials(
+        [(tls.key.read_bytes(), tls.certificate.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def _guarded(method: Callable[[bytes, Any], Awaitable[Any]]) -> Unary:
+    """`method` with its answer as bytes and its errors as statuses."""
+
+    async def call(request: bytes, context: Any) -> bytes:
+        try:
+            answer = await method(request, context)
+        except Refusal as refusal:
+            await _abort(context, refusal)
+        data: bytes = answer.SerializeToString()
+        return data
+
+    return call
+
+
+async def _closed(requests: Any, context: Any) -> None:
+    await _abort(
+        context,
+        Refusal("PERMISSION_DENIED", "permission", "this method is not served by the gateway"),
+    )
+
+
+async def _unknown(requests: Any, context: Any) -> None:
+    await _abort(context, Refusal("UNIMPLEMENTED", "request", "there is no such method here"))
+
+
+async def _abort(context: Any, refusal: Refusal) -> NoReturn:
+    trailing: tuple[tuple[str, str], ...] = ()
+    if refusal.retry_after_s is not None:
+        trailing = ((RETRY_AFTER, str(round(1000 * refusal.retry_after_s))),)
+    await context.abort(grpc.StatusCode[refusal.status], str(refusal), trailing)
+    raise gateway_failed()  # never reached: abort raises
+
+
+def _parsed(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise Refusal(
+            "INVALID_ARGUMENT", "request", "the message is not of the type of this method"
+        ) from None

@@ -1,0 +1,255 @@
+"""The gateway over HTTP: clips as server-sent events, and what operators ask.
+
+Nothing is passed through by path: what is no route here does not exist. Knows how HTTP says things,
+not what is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from unsee.client.wire.messages import MODEL
+from unsee.gateway.behind.upstream import Answer
+from unsee.gateway.callers.permission import check_policy
+from unsee.gateway.callers.refusal import Refusal, gateway_failed
+from unsee.gateway.callers.request import read_json
+from unsee.gateway.callers.settings import Tenant
+from unsee.gateway.core import Gateway
+from unsee.gateway.fronts.http_exchange import (
+    BREAK_OFF,
+    error_json,
+    guarded,
+    presented,
+    read_body,
+    refusal_response,
+)
+from unsee.media.clip import Clip
+
+STATUS_OF_CODE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REPORT_HEADERS = {
+    "content-security-policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+"""A report is shown as a page of nobody: it runs nothing, fetches nothing and sends nothing."""
+
+
+class HttpFront:
+    """The routes, over one core."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._limits = gateway.settings.limits
+
+    def app(self, more_routes: Sequence[BaseRoute] = ()) -> Starlette:
+        """The ASGI application: its own routes and those that the settings ask for besides."""
+        routes = [
+            Route("/livez", guarded(self._live)),
+            Route("/readyz", guarded(self._ready)),
+            Route("/metrics", guarded(self._metrics)),
+            Route("/v2/policies", guarded(self._policies)),
+            Route("/v2/policies/{policy}/report", guarded(self._report)),
+            Route("/v2/status", guarded(self._status)),
+            Route(f"/v2/models/{MODEL}/generate_stream", guarded(self._generate), methods=["POST"]),
+        ]
+        app = Starlette(
+            routes=[*routes, *more_routes], exception_handlers={HTTPException: _no_such_route}
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    async def _live(self, request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, request: Request) -> Response:
+        if self._gateway.draining:
+            return JSONResponse({"ready": False, "reason": "the gateway is going down"}, 503)
+        health = await self._gateway.readiness.health()
+        answer = {"ready": health.ready, "reason": health.sentence}
+        return JSONResponse(answer, 200 if health.ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        self._gateway.operator("http", presented(request))
+        return Response(self._gateway.metrics.text(), media_type=METRICS_TYPE)
+
+    async def _status(self, request: Request) -> Response:
+        self._gateway.operator("http", presented(request))
+        health = await self._gateway.readiness.health()
+        models = {"text_to_video": health.model, "encoders": dict(health.encoders)}
+        answer = {"ready": health.ready and not self._gateway.draining, "models": models}
+        return JSONResponse(answer | self._gateway.status())
+
+    async def _policies(self, request: Request) -> Response:
+        tenant = self._gateway.authenticate("http", presented(request))
+        policies = [
+            self._gateway.repository.describe(policy, with_eligible=tenant.may_pin_revision)
+            for policy in tenant.policies
+        ]
+        answer: dict[str, Any] = {
+            "default_policy": tenant.policy_by_default,
+            "policies": policies,
+        }
+        base = self._gateway.repository.base()
+        if base is not None:
+            answer["base"] = base.model_dump(mode="json")
+        return JSONResponse(answer)
+
+    async def _report(self, request: Request) -> Response:
+        """The report of the active revision; the path names a policy, never a file."""
+        tenant = self._gateway.authenticate("http", presented(request))
+        policy = check_policy(tenant, request.path_params["policy"])
+        page = await asyncio.to_thread(self._gateway.repository.report_page, policy)
+        if page is None:
+            raise Refusal(
+                "NOT_FOUND",
+                "request",
+                f'the active revision of the policy "{policy}" has no report page here',
+            )
+        return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+
+    async def _generate(self, request: Request) -> Response:
+        tenant = self._gateway.authenticate("http", presented(request))
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise _invalid("send the request as content-type: application/json")
+        body = await read_body(request, self._limits)
+        return ClipStream(self._answers(tenant, body), self._limits.read_timeout_s)
+
+    async def _answers(self, tenant: Tenant, body: bytes) -> AsyncGenerator[Answer, None]:
+        try:
+            asked, invalid = read_json(body), None
+        except Refusal as refusal:  # raised again where it is accounted for
+            asked, invalid = None, refusal
+
+        def read() -> tuple[Any, str]:
+            if asked is None:
+                raise invalid or gateway_failed()
+            return asked.clip, asked.id
+
+        deadline = self._gateway.deadline(asked.timeout_s if asked else None)
+        async with aclosing(self._gateway.clip("http", tenant, read, deadline)) as answers:
+            async for answer in answers:
+                answer.message.id = asked.id if asked else ""
+                yield answer
+
+
+class ClipStream(Response):
+    """Events of one clip as server-sent events; a refusal before the first one is a status.
+
+    The caller's going away closes the events at once; one that does not read is cut off.
+    """
+
+    def __init__(self, answers: AsyncGenerator[Answer, None], write_timeout_s: float) -> None:
+        super().__init__()
+        self._answers = answers
+        self._write_timeout_s = write_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, or as many as the caller stays for."""
+        sending = asyncio.ensure_future(self._send(scope, receive, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        except TimeoutError:  # closing would wait until the caller has read the rest
+            scope[BREAK_OFF]()
+        finally:
+            sending.cancel()
+            gone.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        async with aclosing(self._answers) as answers:
+            try:
+                async for answer in answers:
+                    if not started:
+                        await self._write(send, _START)
+                        started = True
+                    await self._write(send, _body(_sse(answer), more=True))
+            except Refusal as refusal:
+                if not started:
+                    await refusal_response(refusal)(scope, receive, send)
+                    return
+                await self._write(send, _body(_event("error", error_json(refusal)), more=True))
+        await self._write(send, _body(b"", more=False))
+
+    async def _write(self, send: Send, message: dict[str, Any]) -> None:
+        async with asyncio.timeout(self._write_timeout_s):
+            await send(message)
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    status = STATUS_OF_CODE.get(code, "INVALID_ARGUMENT")
+    sentence = "this method is not served here" if code == 405 else "there is nothing here"
+    return JSONResponse({"error": {"status": status, "message": sentence}}, code)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sse(answer: Answer) -> bytes:
+    event = answer.event
+    named = {"id": answer.message.id} if answer.message.id else {}
+    if not isinstance(event, Clip):
+        steps = {"step": event.step, "num_inference_steps": event.num_inference_steps}
+        return _event("progress", named | steps)
+    return _event(
+        "result",
+        named
+        | {
+            "record": event.record.model_dump(mode="json"),
+            "clip": {"format": "npy", "base64": base64.b64encode(_npy(event)).decode("ascii")},
+        },
+    )
+
+
+def _npy(clip: Clip) -> bytes:
+    content = io.BytesIO()
+    np.save(content, clip.frames, allow_pickle=False)
+    return content.getvalue()
+
+
+def _event(name: str, content: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+
+
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),
+    ],
+}
+
+
+def _body(content: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "request", message)

@@ -1,0 +1,1 @@
+"""What the gateway shows of itself: log, metrics, tracing, incidents, readiness, status."""

@@ -1,0 +1,101 @@
+"""What `unsee status` shows: the state of a gateway as it says itself, or what a repository holds.
+
+Knows how both are asked, not how they are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from unsee.client.wire.channel import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
+from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
+from unsee.repository import audit, pointer
+from unsee.serving.supervisor import incidents
+
+TIMEOUT_S = 15.0
+MAX_BYTES = 4 * 1024 * 1024
+SHOWN_EVENTS = 10
+
+
+def gateway_status(url: str) -> dict[str, Any]:
+    """The answer of GET /v2/status at `url`, such as `http://127.0.0.1:9000`.
+
+    The token of an operator is taken from the environment's UNSEE_TOKEN.
+
+    Raises:
+        InputError: there is no token, or it would travel unencrypted.
+        ServerUnreachable, RequestRejected, ServerError: the gateway did not answer as asked.
+    """
+    request = urllib.request.Request(
+        f"{url.rstrip('/')}/v2/status", headers={"authorization": f"Bearer {_token(url)}"}
+    )
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_tls())
+    )
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as response:
+            answer = json.loads(response.read(MAX_BYTES))
+    except urllib.error.HTTPError as error:
+        raise _rejected(url, error) from error
+    except (OSError, urllib.error.URLError) as error:
+        raise ServerUnreachable(f"no gateway answers at {url}; is its http front on?") from error
+    except ValueError as error:
+        raise ServerError(f"{url} did not answer like a gateway") from error
+    if not isinstance(answer, dict) or "incidents" not in answer:
+        raise ServerError(f"{url} did not answer like a gateway")
+    return answer
+
+
+def repository_status(repository_dir: Path) -> dict[str, Any]:
+    """What the files of a repository say: active revisions and the last events.
+
+    Raises:
+        InputError: it is no repository, or its files are broken.
+    """
+    policies = pointer.read(repository_dir).policies
+    events = audit.read(repository_dir).events[-SHOWN_EVENTS:]
+    happened = [(event.at, _sentence(event)) for event in events]
+    happened += [(one.at, one.what) for one in incidents.last(repository_dir, SHOWN_EVENTS)]
+    return {
+        "active_revisions": {name: policies[name].active for name in sorted(policies)},
+        "incidents": [
+            {"at": at.isoformat(timespec="seconds"), "what": what}
+            for at, what in sorted(happened, reverse=True)[:SHOWN_EVENTS]
+        ],
+    }
+
+
+def _sentence(event: audit.AuditEvent) -> str:
+    forced = f", forced: {event.reason}" if event.forced else ""
+    return f"{event.policy}: {event.action} of revision {event.revision} by {event.who}{forced}"
+
+
+def _token(url: str) -> str:
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"{url!r} is no address of a gateway; give http(s)://host:port")
+    if not token:
+        raise InputError(f"the status needs an operator's token in {TOKEN_VARIABLE}")
+    if parts.scheme == "http" and not is_loopback(f"{parts.hostname}:0"):
+        raise InputError(f"the token would travel to {url} unencrypted; use https")
+    return token
+
+
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=os.environ.get(CA_VARIABLE) or None)
+
+
+def _rejected(url: str, error: urllib.error.HTTPError) -> ServerError:
+    try:
+        told = json.loads(error.read(MAX_BYTES))["error"]
+        return RequestRejected(str(told["message"]), str(told["status"]))
+    except (ValueError, KeyError, TypeError):
+        return ServerError(f"{url} answered with HTTP {error.code}")

@@ -1,0 +1,181 @@
+"""What a caller of `/v1/videos` asks for: OpenAI's fields, and the inputs of `text_to_video`.
+
+`seconds` and `size` become frames, height and width as far as the base goes; what does not fit is
+refused, never rounded to something else than asked. Knows neither HTTP nor jobs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from unsee.client.wire.messages import MODEL
+from unsee.gateway.behind.repository_files import BaseFacts
+from unsee.gateway.callers.refusal import Refusal, quoted
+from unsee.gateway.callers.request import HttpRequest, first_problem
+from unsee.gateway.openai.videos import Wanted
+
+T = TypeVar("T")
+MAX_FIELDS = 32
+MAX_SECONDS = 3600.0
+
+
+def _number(value: Any) -> Any:
+    """OpenAI's `seconds` is a string, also in JSON."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
+
+
+Seconds = Annotated[
+    float, BeforeValidator(_number), Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)
+]
+
+
+class VideoRequest(HttpRequest):
+    """OpenAI's fields beside those of a clip.
+
+    Args:
+        model: `text_to_video:<policy>` or `<policy>`; `text_to_video`: the tenant's default.
+        seconds: the clip's length; alternatively `num_frames`.
+        size: `<width>x<height>`; alternatively `width` and `height`.
+    """
+
+    model: Annotated[str, StringConstraints(max_length=128)] | None = None
+    seconds: Seconds | None = None
+    size: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}x[0-9]{1,5}$")] | None = None
+
+    def wanted(self, base: BaseFacts) -> Wanted:
+        """The clip that is asked for; raises Refusal (INVALID_ARGUMENT) if the base has none."""
+        self._check_said_once()
+        update = {"policy": self.policy or self._policy_of_model}
+        update |= self._frames(base) | self._sides(base)
+        request = self.clip.model_copy(update=update)
+        frames, width, height = (
+            _either(getattr(request, name), getattr(base.defaults, name))
+            for name in ("num_frames", "width", "height")
+        )
+        seconds = frames / base.defaults.fps
+        return Wanted(request, self.model or MODEL, seconds, (width, height), self.id)
+
+    def _check_said_once(self) -> None:
+        for one, other in (("seconds", "num_frames"), ("size", "width"), ("size", "height")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise invalid(f"give {one} or {other}, not both")
+        if self.policy is not None and self._policy_of_model not in (None, self.policy):
+            raise invalid("model and policy name different policies; give one of them")
+
+    @property
+    def _policy_of_model(self) -> str | None:
+        if self.model is None or self.model == MODEL:
+            return None
+        return self.model.removeprefix(f"{MODEL}:")
+
+    def _frames(self, base: BaseFacts) -> dict[str, Any]:
+        if self.seconds is None:
+            return {}
+        fps, (low, high) = base.defaults.fps, base.limits.num_frames
+        num_frames = round(self.seconds * fps)
+        if not low <= num_frames <= high:
+            raise invalid(
+                f"seconds must be between {low / fps:g} and {high / fps:g}, not {self.seconds:g}: "
+                f"a clip has {low} to {high} frames, {fps:g} a second"
+            )
+        return {"num_frames": num_frames}
+
+    def _sides(self, base: BaseFacts) -> dict[str, Any]:
+        if self.size is None:
+            return {}
+        limits, (width, height) = base.limits, map(int, self.size.split("x"))
+        for side, (low, high) in ((width, limits.width), (height, limits.height)):
+            if not low <= side <= high or side % limits.size_multiple:
+                raise invalid(
+                    f"size cannot be {self.size}: the width must be {_range(limits.width)}, the "
+                    f"height {_range(limits.height)}, both multiples of {limits.size_multiple}"
+                )
+        return {"width": width, "height": height}
+
+
+class ListQuery(BaseModel):
+    """Which of the videos a list shows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: Annotated[str, StringConstraints(max_length=128)] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+
+
+def read_json(body: bytes) -> VideoRequest:
+    """The request in a JSON body; raises Refusal (INVALID_ARGUMENT), naming the field."""
+    return _checked(lambda: VideoRequest.model_validate_json(body))
+
+
+async def read_form(content_type: str, body: bytes) -> VideoRequest:
+    """The request in a multipart form; raises Refusal (INVALID_ARGUMENT), naming the field."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        body.decode("utf-8")  # the parser would take other bytes for another alphabet's
+    except UnicodeDecodeError:
+        raise invalid("the form is not text in UTF-8") from None
+    headers = Headers({"content-type": content_type})
+    parser = MultiPartParser(
+        headers, stream(), max_files=0, max_fields=MAX_FIELDS, max_part_size=len(body)
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise invalid("files, such as input_reference, are not taken here") from None
+        raise invalid("the body is not a valid form") from None
+    fields = _once([(name, str(value)) for name, value in form.multi_items()])
+    return _checked(lambda: VideoRequest.model_validate_strings(fields))
+
+
+def read_query(items: Iterable[tuple[str, str]]) -> ListQuery:
+    """The query of a list; raises Refusal (INVALID_ARGUMENT), naming the field."""
+    fields = _once(items)
+    return _checked(lambda: ListQuery.model_validate_strings(fields))
+
+
+def invalid(message: str) -> Refusal:
+    """A refusal of what was asked."""
+    return Refusal("INVALID_ARGUMENT", "request", message)
+
+
+def _once(items: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in items:
+        if name in fields:
+            raise invalid(f"the field {quoted(name)} is given twice")
+        fields[name] = value
+    return fields
+
+
+def _checked(validate: Callable[[], T]) -> T:
+    try:
+        return validate()
+    except ValidationError as error:
+        raise invalid(first_problem(error)) from None
+
+
+def _either(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _range(limits: tuple[int, int]) -> str:
+    low, high = limits
+    return f"{low}" if low == high else f"between {low} and {high}"

@@ -1,0 +1,1 @@
+"""The revisions of a policy: publish, gate, promote, roll back, retire, repair, follow."""

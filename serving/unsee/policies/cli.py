@@ -1,0 +1,216 @@
+"""`unsee publish`, `promote`, `rollback` and `policies`: options in, words or JSON out.
+
+The work is that of `publish`, `promotion` and `pointer`; the tables are `policy_tables`'s. What
+takes revisions away or looks back is in `revision_cli`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unsee.cli.parameters import (
+    ADDRESS,
+    FILE,
+    FOLDER,
+    PATH,
+    POLICY,
+    REVISION,
+    base_option,
+    json_option,
+)
+from unsee.cli.progress import told_stages
+from unsee.cli.subcommands import did_you_mean
+from unsee.core.errors import InputError
+
+if TYPE_CHECKING:
+    from unsee.repository.pointer import Policies
+
+repository_option = click.option(
+    "--repository",
+    "repository_dir",
+    type=FOLDER,
+    default="model_repository",
+    show_default=True,
+    help="The model repository that the server serves.",
+)
+url_option = click.option(
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of the server.",
+)
+_asked_url = click.option(
+    "--url", type=ADDRESS, help="Host and gRPC port of a server to ask first."
+)
+
+
+@click.command()
+@click.argument("policy_file", metavar="POLICY.yaml", type=FILE)
+@base_option
+@repository_option
+@url_option
+@click.option(
+    "--report",
+    type=PATH,
+    help="What `unsee evaluate` wrote: a report.json or its folder.  [default: reports/<policy>]",
+)
+@click.option("--force", is_flag=True, help="Publish against the report; needs --reason.")
+@click.option("--reason", help="Why it is forced, for the audit log.")
+@click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
+@json_option
+def publish(
+    policy_file: Path,
+    base_path: Path,
+    repository_dir: Path,
+    url: str,
+    report: Path | None,
+    force: bool,
+    reason: str | None,
+    promote: bool,
+    as_json: bool,
+) -> None:
+    """Build the next revision of the policy in POLICY.yaml and load it in the running server.
+
+    The deltas of the policy are added to the base's text encoder. The report of `unsee evaluate`
+    must speak of that very encoder and meet the policy's thresholds; only then it is exported,
+    loaded beside the revisions that are being served, and asked once. Only a revision that answers
+    as recorded becomes eligible; requests use it after it is promoted. Every publication and
+    promotion is a line of audit.jsonl in the repository.
+
+    \b
+    Example:
+      unsee evaluate policies/family.yaml --base bases/playground
+      unsee publish policies/family.yaml --base bases/playground --promote
+    """
+    from unsee.policies import publish as publishing
+
+    with told_stages() as say:
+        result = publishing.publish(
+            policy_file,
+            base_path,
+            repository_dir,
+            url,
+            report=report,
+            force=force,
+            reason=reason,
+            promote=promote,
+            say=say,
+        )
+    for sentence in result.unmet:
+        click.echo(f"forced although {sentence}", err=True)
+    if as_json:
+        click.echo(result.as_json())
+        return
+    click.echo(
+        f"{result.policy}: revision {result.revision} is "
+        f"{'active' if result.active else 'eligible'} ({result.seconds:.1f} s)"
+    )
+    if not result.active:
+        click.echo(f"make it active with: unsee promote {result.policy}", err=True)
+
+
+@click.command()
+@click.argument("policy", type=POLICY)
+@click.option("--revision", type=REVISION, help="Which revision.  [default: the latest eligible]")
+@repository_option
+@click.option("--default", is_flag=True, help="Also use it for requests that name no policy.")
+@_asked_url
+@json_option
+def promote(
+    policy: str,
+    revision: int | None,
+    repository_dir: Path,
+    default: bool,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Make a revision of POLICY the active one, for the requests that start from now on.
+
+    Requests under way end with the revision that they began with. A revision whose files are not
+    what its records say is refused; with --url also one that the server does not answer with.
+
+    \b
+    Example:
+      unsee promote family
+      unsee promote family --revision 3 --url 127.0.0.1:8001
+    """
+    from unsee.policies import promotion
+
+    check_policy(repository_dir, policy)
+    policies = promotion.promote(repository_dir, policy, revision, default=default, url=url)
+    _show_active(policies, policy, as_json)
+
+
+@click.command()
+@click.argument("policy", type=POLICY)
+@click.option("--to", type=REVISION, help="Which revision.  [default: the one active before]")
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@repository_option
+@_asked_url
+@json_option
+def rollback(
+    policy: str,
+    to: int | None,
+    reason: str,
+    repository_dir: Path,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Make the revision of POLICY active again that was so before. Nothing needs to be loaded.
+
+    The revision that is left stays eligible, but is promoted by name only, and a second rollback
+    does not return to it.
+
+    \b
+    Example:
+      unsee rollback family --reason "siblings look worse"
+    """
+    from unsee.policies import promotion
+
+    check_policy(repository_dir, policy)
+    policies = promotion.rollback(repository_dir, policy, reason, to=to, url=url)
+    _show_active(policies, policy, as_json)
+
+
+@click.command()
+@repository_option
+@json_option
+def policies(repository_dir: Path, as_json: bool) -> None:
+    """List the policies of a repository: their revisions, the active one's verdict and concepts.
+
+    \b
+    Example:
+      unsee policies --repository model_repository
+    """
+    from unsee.policies.tables import policies_table
+    from unsee.repository import pointer
+
+    known = pointer.read(repository_dir)
+    click.echo(
+        known.model_dump_json(indent=2) if as_json else policies_table(known, repository_dir)
+    )
+
+
+def check_policy(repository_dir: Path, policy: str) -> None:
+    """Raises InputError unless the repository has the policy; it names the nearest."""
+    from unsee.repository import pointer
+
+    known = pointer.read(repository_dir)
+    try:
+        known.state(policy)
+    except InputError as error:
+        raise InputError(f"{error}{did_you_mean(policy, known.policies)}") from error
+
+
+def _show_active(policies: Policies, policy: str, as_json: bool) -> None:
+    state = policies.state(policy)
+    if as_json:
+        click.echo(json.dumps({"policy": policy, **state.model_dump(mode="json")}, indent=2))
+        return
+    suffix = ", and the default" if policies.default_policy == policy else ""
+    click.echo(f"{policy}: revision {state.active} is active{suffix}")

@@ -1,0 +1,79 @@
+"""`unsee follow`: options in, a line per change out. The work is `pointer_follower`'s."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from unsee.cli.parameters import ADDRESS, FOLDER
+
+_SECONDS = click.FloatRange(0, min_open=True)
+
+
+@click.command()
+@click.option(
+    "--store", "store_dir", type=FOLDER, required=True, help="The model repository that all share."
+)
+@click.option(
+    "--repository",
+    "repository_dir",
+    type=FOLDER,
+    required=True,
+    help="This replica's own repository, which its Triton serves.",
+)
+@click.option(
+    "--pointer-dir",
+    type=FOLDER,
+    help="Folder of the policies.json to follow.  [default: the store]",
+)
+@click.option(
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of its Triton.",
+)
+@click.option(
+    "--max-lag",
+    "max_lag_s",
+    type=_SECONDS,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long an older revision may be used while a new one cannot be loaded.",
+)
+@click.option("--prepare", is_flag=True, help="Make the repository before Triton starts, and end.")
+def follow(
+    store_dir: Path,
+    repository_dir: Path,
+    pointer_dir: Path | None,
+    url: str,
+    max_lag_s: float,
+    prepare: bool,
+) -> None:
+    """Keep one of several Tritons in step with the pointer that all of them share.
+
+    Run it beside each server. Revisions are copied from the store, loaded and probed before
+    requests can find them; what the pointer withdraws is refused at once and unloaded.
+
+    \b
+    Example:
+      unsee follow --store /store --repository /repository --prepare
+      unsee serve  --repository /repository &
+      unsee follow --store /store --repository /repository
+    """
+    from unsee.policies import follower
+
+    settings = follower.FollowerSettings(
+        store_dir, repository_dir, pointer_dir or store_dir, url, max_lag_s
+    )
+    if prepare:
+        follower.prepare(settings, click.echo)
+        return
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: stop.set())
+    follower.Follower(settings, click.echo).run(stop)

@@ -1,0 +1,129 @@
+"""Which revision new requests use: promotion, and the way back.
+
+Both look at the revision's files and, where a server is given, ask the revision itself before the
+pointer moves; then new requests use it at once, and those under way keep the one they began with.
+Knows neither the gate (a revision is eligible only after it) nor how revisions are made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unsee.core.errors import InputError, ServerError, ServerUnreachable
+from unsee.repository import ledger, pointer
+from unsee.repository.audit import AuditEvent
+from unsee.repository.pointer import Policies
+from unsee.repository.revision_files import check_files, golden
+
+if TYPE_CHECKING:
+    from unsee.triton.encoder_server import EncoderServer
+
+PROBE_TOLERANCE = 1e-3
+"""Largest difference allowed between served and recorded hidden states, relative to the largest."""
+
+
+def promote(
+    repository_dir: Path,
+    policy: str,
+    revision: int | None = None,
+    *,
+    default: bool = False,
+    url: str | None = None,
+) -> Policies:
+    """Make a revision the active one: the latest eligible, unless `revision` names one.
+
+    With `default` the policy also becomes that of requests which name none.
+
+    Args:
+        url: host and gRPC port of the server that must answer with the revision; None: none is
+            asked.
+
+    Raises:
+        InputError: the policy does not exist, the revision is not eligible or its files are not
+            what its records say, or the repository cannot be written.
+        ServerError: the server does not answer with the revision as recorded.
+    """
+    chosen = pointer.promotable(pointer.read(repository_dir), policy, revision)
+    check_revision(repository_dir, policy, chosen, url)
+
+    def point(policies: Policies) -> tuple[Policies, AuditEvent]:
+        number = pointer.promotable(policies, policy, chosen)
+        event = ledger.event_of(repository_dir, "promote", policy, number)
+        after = policies.with_state(policy, policies.state(policy).with_active(number))
+        return after.model_copy(update={"default_policy": policy} if default else {}), event
+
+    return ledger.change(repository_dir, point)
+
+
+def rollback(
+    repository_dir: Path,
+    policy: str,
+    reason: str,
+    *,
+    to: int | None = None,
+    url: str | None = None,
+) -> Policies:
+    """Make the revision active that was so before, or the one that `to` names; loads nothing.
+
+    Raises:
+        InputError: as `promote`; or there is nothing to go back to, or no reason is given.
+        ServerError: as `promote`.
+    """
+    if not reason.strip():
+        raise InputError('a rollback needs --reason "…": it is written into the audit log')
+    chosen = pointer.previous(pointer.read(repository_dir), policy, to)
+    check_revision(repository_dir, policy, chosen, url)
+
+    def point(policies: Policies) -> tuple[Policies, AuditEvent]:
+        if to is None and pointer.previous(policies, policy) != chosen:
+            raise InputError(
+                f'the policy "{policy}" was changed by somebody else just now; look at it with: '
+                f"unsee history {policy}"
+            )
+        number = pointer.previous(policies, policy, chosen)
+        left = policies.state(policy).active
+        event = ledger.event_of(
+            repository_dir, "rollback", policy, number, reason=reason, outcome=f"left {left}"
+        )
+        return policies.with_state(policy, policies.state(policy).with_rollback(number)), event
+
+    return ledger.change(repository_dir, point)
+
+
+def check_revision(repository_dir: Path, policy: str, revision: int, url: str | None) -> None:
+    """Raises unless the revision's files are whole and, given a server, it answers as recorded."""
+    folder = check_files(repository_dir, policy, revision)
+    if url is None:
+        return
+    from unsee.triton.encoder_server import EncoderServer
+
+    with EncoderServer(url) as server:
+        try:
+            probe(server, folder, revision)
+        except ServerUnreachable:
+            raise
+        except ServerError as error:
+            raise ServerError(
+                f'revision {revision} of the policy "{policy}" does not answer as it should: '
+                f"{error}; load it again with: unsee repair --url {url}"
+            ) from error
+
+
+def probe(server: EncoderServer, version_dir: Path, revision: int) -> float:
+    """Ask a loaded revision for what was recorded at its export; returns the relative error.
+
+    Raises:
+        ServerError: it is not loaded, or its answer differs by more than `PROBE_TOLERANCE`.
+        RevisionUnfit: the recorded answer is missing.
+    """
+    model = version_dir.parent.name
+    if not server.is_ready(model, revision):
+        raise ServerError(f"the server at {server.url} has not loaded it")
+    error = server.probe(model, revision, golden(version_dir))
+    if not error <= PROBE_TOLERANCE:
+        raise ServerError(
+            f"its answer differs from the recorded one by {error:.2g} of the largest value, "
+            f"and {PROBE_TOLERANCE:g} is allowed"
+        )
+    return error

@@ -1,0 +1,127 @@
+"""Finds what an interrupted command left behind, and completes or undoes it.
+
+What counts is the pointer: a folder that it does not offer is taken out of the model (a retired
+revision to the retired ones, anything else to the rejected ones), and the server is made to agree.
+A change that the audit log has missed is logged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unsee.core.errors import InputError, ServerError, ServerUnreachable
+from unsee.core.files import UNFINISHED, locked
+from unsee.policies.lock import alone
+from unsee.policies.promotion import check_revision, probe
+from unsee.repository import ledger, pointer
+from unsee.repository.archive import REJECTED, RETIRED, put_away
+from unsee.repository.pointer import PolicyState, encoder_model
+from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.served_versions import align, remove_stand_ins, versions_on_disk
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `repair` did, and what it could not put right, one sentence each."""
+
+    done: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+
+def repair(repository_dir: Path, url: str | None) -> Repair:
+    """Put every policy of a repository in order, and the server at `url` if one is given.
+
+    Raises:
+        InputError: the repository cannot be read or written.
+        PolicyBusy: a command is at work on a policy.
+    """
+    done: list[str] = []
+    remaining: list[str] = []
+    if ledger.settle(repository_dir):
+        done.append("logged a change of the pointer that the audit log had missed")
+    for policy in known_policies(repository_dir):
+        with alone(repository_dir, policy, "repair"):
+            recover_files(repository_dir, policy, done.append)
+            remaining += _damaged(repository_dir, policy)
+            if url is not None:
+                remaining += _recover_served(repository_dir, policy, url, done.append)
+    return Repair(tuple(done), tuple(dict.fromkeys(remaining)))
+
+
+def recover_files(repository_dir: Path, policy: str, say: Say) -> None:
+    """Take out of a policy's model what the pointer does not offer; call it in `alone`.
+
+    Args:
+        say: gets a sentence for everything that was found.
+    """
+    model_dir = repository_dir / encoder_model(policy)
+    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
+    if any(model_dir.glob(f"{UNFINISHED}*")):
+        with locked(model_dir):  # which removes them
+            say(f'removed an unfinished export of the policy "{policy}"')
+    remove_stand_ins(model_dir)
+    for revision in sorted(versions_on_disk(model_dir) - set(state.eligible)):
+        archive = RETIRED if revision in state.retired else REJECTED
+        outcome = f"moved to {archive}: left by an interrupted command"
+        event = ledger.event_of(repository_dir, "repair", policy, revision, outcome=outcome)
+        ledger.note(repository_dir, event)
+        put_away(model_dir / str(revision), archive)
+        say(f'revision {revision} of the policy "{policy}" was {outcome}')
+
+
+def known_policies(repository_dir: Path) -> list[str]:
+    """Those that the pointer names, and those whose first publication was interrupted."""
+    prefix = encoder_model("")
+    folders = {path.name.removeprefix(prefix) for path in repository_dir.glob(f"{prefix}*")}
+    return sorted(folders | set(pointer.read(repository_dir).policies))
+
+
+def _damaged(repository_dir: Path, policy: str) -> list[str]:
+    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
+    sentences = []
+    for revision in state.eligible:
+        try:
+            check_revision(repository_dir, policy, revision, None)
+        except InputError as error:
+            sentences.append(f'revision {revision} of the policy "{policy}": {error}')
+    return sentences
+
+
+def _recover_served(repository_dir: Path, policy: str, url: str, say: Say) -> list[str]:
+    """Make the server agree with the files; returns what it would not do."""
+    model_dir = repository_dir / encoder_model(policy)
+    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
+    try:
+        with EncoderServer(url) as server:
+            server.check_live()
+            for revision in align(server, model_dir):
+                say(f'the server let go of revision {revision} of the policy "{policy}"')
+            for revision in state.eligible:
+                _revive(server, model_dir, revision, say)
+    except ServerUnreachable as error:
+        return [f"{error}; it loads what the repository holds when it starts"]
+    except (ServerError, InputError) as error:
+        return [f'the policy "{policy}": {error}']
+    return []
+
+
+def _revive(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> None:
+    """Load a revision again that does not answer; the others of its model stay as they are.
+
+    Triton loads those versions anew whose files are younger than what it has.
+    """
+    version_dir = model_dir / str(revision)
+    try:
+        probe(server, version_dir, revision)
+    except ServerUnreachable:
+        raise
+    except ServerError as error:
+        os.utime(version_dir / "model.onnx")
+        server.load(model_dir.name, revision)
+        probe(server, version_dir, revision)
+        say(f"version {revision} of {model_dir.name} was loaded again: {error}")

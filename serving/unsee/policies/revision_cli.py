@@ -1,0 +1,116 @@
+"""`unsee retire`, `history` and `repair`: options in, words or JSON out.
+
+The work is that of `retirement`, `ledger` and `recovery`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from unsee.cli.parameters import POLICY, REVISION, json_option
+from unsee.cli.progress import told_stages
+from unsee.core.errors import ServerError
+from unsee.policies.cli import check_policy, repository_option, url_option
+
+
+@click.command()
+@click.argument("policy", type=POLICY)
+@click.argument("revision", type=REVISION)
+@click.option("--reason", help="Why, for the audit log.")
+@repository_option
+@url_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for requests that may still use it.",
+)
+@json_option
+def retire(
+    policy: str,
+    revision: int,
+    reason: str | None,
+    repository_dir: Path,
+    url: str,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Take REVISION of POLICY out of the server; its files are kept in the repository's archive.
+
+    The active revision cannot be retired. No request fails: the revision is not offered any more,
+    then the requests that may still use it are waited for, then it is unloaded.
+
+    \b
+    Example:
+      unsee retire family 1 --reason "replaced by 2"
+    """
+    from unsee.policies import retirement
+
+    check_policy(repository_dir, policy)
+    with told_stages() as say:
+        done = retirement.retire(
+            repository_dir, policy, revision, url, reason=reason, timeout_s=timeout_s, say=say
+        )
+    if as_json:
+        shown = {"policy": done.policy, "revision": done.revision, "archive": str(done.archive)}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    click.echo(f"{done.policy}: revision {done.revision} is retired and kept in {done.archive}")
+
+
+@click.command()
+@click.argument("policy", type=POLICY, required=False)
+@repository_option
+@json_option
+def history(policy: str | None, repository_dir: Path, as_json: bool) -> None:
+    """Show who did what to the revisions of POLICY, or of all policies, on which evidence.
+
+    \b
+    Example:
+      unsee history family
+    """
+    from unsee.policies.tables import history_table
+    from unsee.repository import ledger
+
+    log = ledger.history(repository_dir)
+    events = [event for event in log.events if policy in (None, event.policy)]
+    if policy is not None and not events:
+        check_policy(repository_dir, policy)  # a policy, if one without events
+    for number in log.broken:
+        click.echo(f"line {number} of the audit log is no event and is left out", err=True)
+    shown = [event.model_dump(mode="json") for event in events]
+    click.echo(json.dumps(shown, indent=2) if as_json else history_table(events))
+
+
+@click.command()
+@repository_option
+@url_option
+@json_option
+def repair(repository_dir: Path, url: str, as_json: bool) -> None:
+    """Complete or undo what an interrupted command has left, and load again what does not answer.
+
+    Safe at any time: what requests use is not touched, and nothing is deleted.
+
+    \b
+    Example:
+      unsee repair --repository model_repository
+    """
+    from unsee.policies import recovery
+
+    result = recovery.repair(repository_dir, url)
+    if as_json:
+        shown = {"done": list(result.done), "remaining": list(result.remaining)}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        for sentence in result.done:
+            click.echo(sentence)
+    if result.remaining:
+        raise ServerError("; ".join(result.remaining))
+    if not result.done and not as_json:
+        click.echo("nothing to repair")

@@ -1,0 +1,90 @@
+"""Policies and the audit log as tables of plain text; reads no pointer and no server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unsee.core.errors import InputError
+from unsee.core.policy import BASE_POLICY
+from unsee.repository import audit
+from unsee.repository.audit import AuditEvent
+from unsee.repository.pointer import Policies, PolicyState, concept_names
+
+
+def policies_table(policies: Policies, repository_dir: Path) -> str:
+    """One line per policy: revisions, the verdict on the active one, and what that unsees."""
+    rows = [("policy", "active", "eligible", "retired", "verdict", "unsees")]
+    for name, state in sorted(policies.policies.items()):
+        shown = state.active or max(state.eligible, default=None)
+        rows.append(
+            (
+                f"{name} (default)" if name == policies.default_policy else name,
+                str(state.active or "none"),
+                _eligible(state),
+                _listed(state.retired),
+                _verdict(repository_dir, name, shown),
+                _unseen(repository_dir, name, shown),
+            )
+        )
+    return _table(rows)
+
+
+def history_table(events: Sequence[AuditEvent]) -> str:
+    """One line per event, oldest first; times in UTC."""
+    rows = [("at (UTC)", "who", "action", "policy", "revision", "encoder", "report", "outcome")]
+    for event in events:
+        rows.append(
+            (
+                event.at.strftime("%Y-%m-%d %H:%M:%S"),
+                event.who,
+                f"{event.action} (forced)" if event.forced else event.action,
+                event.policy,
+                str(event.revision),
+                _short(event.encoder_digest),
+                _short(event.report_digest),
+                event.outcome if event.reason is None else f"{event.outcome}; {event.reason}",
+            )
+        )
+    return _table(rows)
+
+
+def _eligible(state: PolicyState) -> str:
+    marked = (f"{n} (rolled back)" if n in state.rolled_back else str(n) for n in state.eligible)
+    return ", ".join(marked) or "none"
+
+
+def _verdict(repository_dir: Path, policy: str, revision: int | None) -> str:
+    """What the gate said of a revision when it was published, as the audit log has it."""
+    if policy == BASE_POLICY or revision is None:
+        return "-"
+    event = audit.last_publish(repository_dir, policy, revision)
+    if event is None:
+        return "not on record"
+    if not event.unmet:
+        return "met"
+    return f"forced, {len(event.unmet)} unmet"
+
+
+def _unseen(repository_dir: Path, policy: str, revision: int | None) -> str:
+    if revision is None:
+        return ""
+    try:
+        return ", ".join(concept_names(repository_dir, policy, revision)) or "nothing"
+    except InputError:
+        return "its record is missing or broken"
+
+
+def _listed(revisions: Sequence[int]) -> str:
+    return ", ".join(map(str, revisions)) or "none"
+
+
+def _short(digest: str | None) -> str:
+    return "-" if digest is None else digest.removeprefix("sha256:")[:8]
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    flat = [tuple(" ".join(cell.split()) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*flat, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in flat)
+    return "\n".join(lines)

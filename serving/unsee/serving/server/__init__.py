@@ -1,0 +1,1 @@
+"""The `tritonserver` process: installation, interpreter, backends folder, ports, start and end."""

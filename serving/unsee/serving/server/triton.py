@@ -1,0 +1,259 @@
+"""Starts the wheel's tritonserver on a model repository, and stops it without leaving a trace.
+
+Knows how Triton is called and how its readiness is asked for, but not what the models compute. The
+server runs under `guard.py`, which ends it even when this process is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from unsee.core.errors import PortInUse, ServerNotReady
+from unsee.repository.check import loadable_models
+from unsee.serving.server.installation import Installation, assemble_backends, find_installation
+from unsee.serving.server.interpreter import StubInterpreter, fit_interpreter
+from unsee.serving.server.ports import free_ports
+
+GUARD = Path(__file__).with_name("guard.py")
+STOP_TIMEOUT_S = 15.0
+EXIT_TIMEOUT_S = 5
+POLL_S = 0.1
+LOG_TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How to serve. `threads` None means every core this process may use; addresses are TCP."""
+
+    repository_dir: Path
+    log_path: Path
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    metrics_port: int = 8002
+    ready_timeout_s: float = 120.0
+    threads: int | None = None
+
+    @classmethod
+    def on_free_ports(cls, repository_dir: Path, log_path: Path, **others: Any) -> Self:
+        """Settings with ports that nobody listens on: one server more is in no one's way."""
+        grpc_port, http_port, metrics_port = free_ports(3)
+        return cls(
+            repository_dir,
+            log_path,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            metrics_port=metrics_port,
+            **others,
+        )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports by the names of their options."""
+        return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
+
+    @property
+    def local_host(self) -> str:
+        """An address at which this machine itself reaches the server."""
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+
+    @property
+    def grpc_url(self) -> str:
+        """Host and gRPC port, as clients want it."""
+        return f"{self.local_host}:{self.grpc_port}"
+
+
+class TritonServer:
+    """One tritonserver: `with TritonServer(settings) as server: …` starts it and waits until ready.
+
+    Raises InputError (repository, interpreter, port) before anything is started, ServerNotReady
+    afterwards.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Check everything that can be checked, then start the server; does not wait for it."""
+        settings = self.settings
+        models = loadable_models(settings.repository_dir)
+        interpreter = fit_interpreter()
+        installation = find_installation(interpreter)
+        check_ports(settings)
+        folder = Path(tempfile.mkdtemp(prefix="unsee-triton-"))
+        try:
+            prefix = f"unsee-{os.getpid()}-{secrets.token_hex(4)}-"
+            backends_dir = assemble_backends(installation, folder / "backends")
+            server = server_command(installation.binary, settings, models, backends_dir, prefix)
+            environment = server_environment(os.environ, settings, interpreter, installation)
+            self._guard = self._start_guard(folder, prefix, server, environment)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def wait_ready(self) -> None:
+        """Wait until the server is ready to infer; raises ServerNotReady with the log's words."""
+        deadline = time.monotonic() + self.settings.ready_timeout_s
+        while not self.is_ready():
+            if self.exit_code() is not None:
+                raise ServerNotReady(f"tritonserver ended while starting{self._log_words()}")
+            if time.monotonic() > deadline:
+                seconds = f"{self.settings.ready_timeout_s:g} s"
+                raise ServerNotReady(f"tritonserver was not ready in {seconds}{self._log_words()}")
+            time.sleep(POLL_S)
+
+    def is_ready(self) -> bool:
+        """Does the server say that it and all its models are ready?"""
+        url = f"http://{self.settings.local_host}:{self.settings.http_port}/v2/health/ready"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=5.0) as response:
+                return bool(response.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    @property
+    def pid(self) -> int:
+        """The guard's process id, which is also the session of the server and its stubs."""
+        if self._guard is None:
+            raise ServerNotReady("tritonserver has not been started")
+        return self._guard.pid
+
+    def exit_code(self) -> int | None:
+        """The server's exit code; None while it runs."""
+        return None if self._guard is None else self._guard.poll()
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; its exit code."""
+        if self._guard is None:
+            raise ServerNotReady("tritonserver has not been started")
+        return self._guard.wait()
+
+    def stop(self) -> None:
+        """End the server and wait for the last of it; does nothing when it has ended."""
+        if self._guard is None:
+            return
+        if self._guard.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.close()
+        self._guard.wait()
+        self._guard = None
+
+    def _start_guard(
+        self, folder: Path, prefix: str, server: list[str], environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        guard = [sys.executable, "-I", str(GUARD), "--folder", str(folder)]
+        guard += ["--shm-prefix", prefix, "--stop-timeout-s", str(STOP_TIMEOUT_S), "--"]
+        self.settings.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.settings.log_path.open("wb") as log:
+            return subprocess.Popen(
+                [*guard, *server],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is for the launcher alone
+            )
+
+    def _log_words(self) -> str:
+        text = self.settings.log_path.read_text(encoding="utf-8", errors="replace")
+        return f"; its log, {self.settings.log_path}, says:\n{log_summary(text)}"
+
+
+def check_ports(settings: ServerSettings) -> None:
+    """Raises PortInUse naming the first port that somebody else listens on."""
+    for name, port in settings.ports.items():
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind((settings.host, port))
+            except OSError as error:
+                raise PortInUse(
+                    f"cannot listen on {settings.host}:{port} ({error.strerror}); "
+                    f"choose another port with --{name}-port"
+                ) from error
+
+
+def server_command(
+    binary: Path, settings: ServerSettings, models: list[str], backends_dir: Path, prefix: str
+) -> list[str]:
+    """The command line of tritonserver."""
+    command = [
+        str(binary),
+        f"--model-repository={settings.repository_dir.resolve()}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        f"--backend-directory={backends_dir}",
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+        f"--grpc-address={settings.host}",
+        f"--http-address={settings.host}",
+        f"--metrics-address={settings.host}",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+    ]
+    command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
+    command += [f"--load-model={model}" for model in models]
+    if not Path("/proc/driver/nvidia").exists():
+        command += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
+    return command
+
+
+def server_environment(
+    inherited: Mapping[str, str],
+    settings: ServerSettings,
+    interpreter: StubInterpreter,
+    installation: Installation,
+) -> dict[str, str]:
+    """The environment of tritonserver and so of its stubs."""
+    kept = {k: v for k, v in inherited.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    libraries = [str(folder) for folder in installation.library_dirs]
+    libraries += [value for key, value in kept.items() if key == "LD_LIBRARY_PATH" and value]
+    return kept | {
+        "PATH": f"{interpreter.executable.parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        "PYTHONDONTWRITEBYTECODE": "1",  # __pycache__ in a version folder counts as a change
+        "UNSEE_THREADS": str(settings.threads or len(os.sched_getaffinity(0))),
+        "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime's wheels report home unless told not to
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's sums must not fight the UNet for the cores
+    }
+
+
+def log_summary(text: str) -> str:
+    """Why models did not load, if the log says so; else its last lines."""
+    reasons = re.findall(r"failed to load '[^\n]*", text)
+    lines = reasons or text.rstrip().splitlines()[-LOG_TAIL_LINES:]
+    return "\n".join(dict.fromkeys(line.rstrip('"') for line in lines))

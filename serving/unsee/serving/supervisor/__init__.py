@@ -1,0 +1,1 @@
+"""Repairs what dies or hangs under `unsee serve`: a model's process, or the server."""

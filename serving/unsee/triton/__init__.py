@@ -1,0 +1,1 @@
+"""A running Triton server as its operator uses it: load, list and unload versions, and wait."""

@@ -1,0 +1,77 @@
+"""Waits until no request can come that found a revision in an older state of the pointer.
+
+`text_to_video` reads the pointer and hands its one call of the encoder to its thread pool without
+giving way in between, and the pool takes calls in order. So a request that begins after the pointer
+has changed is a barrier: once its own prompt has been encoded, the calls of all requests before it
+have been made. Triton keeps an encoder that is being unloaded until the calls made have ended.
+
+Triton's statistics do not serve: a decoupled request counts as done when it has been handed over,
+not when its stream ends. Holds for one server with one `text_to_video`, which is what is exported.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2_grpc
+
+from unsee.client.wire.messages import build_request
+from unsee.core.errors import InputError, ServerError
+from unsee.core.policy import BASE_POLICY
+
+GRACE_S = 0.25
+"""From a call's leaving the thread pool to its being Triton's: microseconds, generously."""
+
+RETRY_S = 0.2
+
+
+def wait_for_earlier_requests(repository_dir: Path, url: str, timeout_s: float) -> None:
+    """Return once every request that began before this call has called its encoder.
+
+    Costs one step of the smallest clip that the base allows. A full queue is waited for.
+
+    Raises:
+        InputError: the repository's limits cannot be read.
+        ServerError: the server did not begin such a request in `timeout_s` seconds.
+    """
+    request = build_request(_smallest_request(repository_dir))
+    deadline = time.monotonic() + timeout_s
+    with grpc.insecure_channel(url) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        while (refusal := _refusal(stub, request, deadline)) is not None:
+            if time.monotonic() > deadline - RETRY_S:
+                raise ServerError(
+                    f"the server at {url} took no request in {timeout_s:g} s, so older ones may "
+                    f"still be waiting ({refusal}); run this again when it is less busy"
+                )
+            time.sleep(RETRY_S)
+    time.sleep(GRACE_S)
+
+
+def _refusal(stub: Any, request: Any, deadline: float) -> str | None:
+    """Why the server did not begin the request; None if it did, which its first event tells."""
+    timeout_s = max(0.001, deadline - time.monotonic())
+    call = stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
+    try:
+        for answer in call:
+            return str(answer.error_message) or None
+    except grpc.RpcError as error:
+        return str(error.details() or error.code().name)
+    finally:
+        call.cancel()
+    return "it ended the stream without an answer"
+
+
+def _smallest_request(repository_dir: Path) -> dict[str, Any]:
+    file = repository_dir / "text_to_video" / "assets" / "base.json"
+    names = ("num_inference_steps", "num_frames", "height", "width")
+    try:
+        limits = json.loads(file.read_bytes())["limits"]
+        smallest = {name: int(limits[name][0]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{file} cannot be read; make it with: unsee export") from error
+    return {"prompt": "x", "policy": BASE_POLICY, "guidance_scale": 1.0, **smallest}

@@ -1,0 +1,116 @@
+"""Brings what a server has loaded of one model into line with the model's folder.
+
+Found out from the server itself, so it does not matter which command was interrupted when. Knows
+neither the pointer nor why a version came or went.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from unsee.core.errors import ServerError
+from unsee.core.links import link_or_copy
+from unsee.core.policy import BASE_POLICY
+from unsee.repository.pointer import encoder_model
+from unsee.repository.revision_files import MODEL_FILE, graph_files
+from unsee.triton.encoder_server import EncoderServer, VersionState
+
+UNLOAD_TIMEOUT_S = 300.0
+POLL_S = 0.1
+
+
+def versions_on_disk(model_dir: Path) -> set[int]:
+    """The numbers of the version folders of a model; none if there is no such model."""
+    if not model_dir.is_dir():
+        return set()
+    return {int(path.name) for path in model_dir.iterdir() if path.name.isdigit()}
+
+
+def align(server: EncoderServer, model_dir: Path) -> tuple[int, ...]:
+    """Unload versions whose folder is gone and clear failed loads of such; returns them all.
+
+    A version that is unloaded lives on until the last inference with it has ended; the call waits
+    for that.
+
+    Raises:
+        ServerError: the server could not be asked, or did not do it in `UNLOAD_TIMEOUT_S`.
+    """
+    model, present = model_dir.name, versions_on_disk(model_dir)
+    states = server.versions(model)
+    gone = {n: state for n, state in states.items() if n not in present}
+    failed = [n for n, state in gone.items() if state is VersionState.FAILED]
+    for version in failed:
+        _clear_failure(server, model_dir, version)
+    if failed or VersionState.LOADED in gone.values():
+        _refresh(server, model_dir)
+    _wait_until_unloaded(server, model, tuple(gone))
+    return tuple(n for n, state in gone.items() if state is not VersionState.UNLOADED)
+
+
+def remove_stand_ins(model_dir: Path) -> None:
+    """Delete the copies of the base's encoder that an interrupted `align` has left."""
+    for folder in _stand_ins(model_dir):
+        shutil.rmtree(folder)
+
+
+def has_stand_ins(model_dir: Path) -> bool:
+    """Whether there are such copies."""
+    return bool(_stand_ins(model_dir))
+
+
+def _stand_ins(model_dir: Path) -> list[Path]:
+    prefix = _stand_in_prefix(model_dir)
+    found = model_dir.parent.glob(f"{prefix}*")  # also those of a policy whose name begins alike
+    return [folder for folder in found if folder.name.removeprefix(prefix).isdigit()]
+
+
+def _stand_in_prefix(model_dir: Path) -> str:
+    return f".stand-in-{model_dir.name}-"
+
+
+def _clear_failure(server: EncoderServer, model_dir: Path, version: int) -> None:
+    """Load the base's encoder under the number of a version that failed, and take it away again.
+
+    A failed load makes the whole server unready until that very version loads. Nobody can ask for
+    the number: it is not eligible.
+    """
+    healthy_dir = model_dir.parent / encoder_model(BASE_POLICY) / "1"
+    if not (healthy_dir / MODEL_FILE).is_file():
+        return
+    stand_in = model_dir.parent / f"{_stand_in_prefix(model_dir)}{version}"
+    shutil.rmtree(stand_in, ignore_errors=True)
+    stand_in.mkdir()
+    for file in graph_files(healthy_dir):
+        link_or_copy(file, stand_in / file.name)
+    version_dir = model_dir / str(version)
+    stand_in.rename(version_dir)
+    try:
+        server.refresh(model_dir.name)
+    finally:
+        version_dir.rename(stand_in)
+        shutil.rmtree(stand_in)
+
+
+def _refresh(server: EncoderServer, model_dir: Path) -> None:
+    if versions_on_disk(model_dir):
+        server.refresh(model_dir.name)
+    else:
+        server.unload(model_dir.name)
+
+
+def _wait_until_unloaded(server: EncoderServer, model: str, versions: tuple[int, ...]) -> None:
+    deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+    while busy := [n for n in versions if not _is_out(server.versions(model).get(n))]:
+        if time.monotonic() > deadline:
+            listed = ", ".join(map(str, busy))
+            raise ServerError(
+                f"the server at {server.url} still has version {listed} of {model} after "
+                f"{UNLOAD_TIMEOUT_S:g} s; look for requests that do not end, then run: unsee repair"
+            )
+        time.sleep(POLL_S)
+
+
+def _is_out(state: VersionState | None) -> bool:
+    return state not in (VersionState.LOADED, VersionState.CHANGING)

@@ -1,0 +1,218 @@
+"""The root command: its page, its exit codes, and that it imports nothing before it must."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from unsee.cli import main
+from unsee.cli.main import run
+from unsee.cli.page import every_command, filled
+from unsee.cli.subcommands import SUBCOMMANDS
+from unsee.core.errors import InputError, ServerError, UnseeError
+
+
+@pytest.fixture
+def fails_with(monkeypatch):
+    """Makes `unsee generate` raise the given error."""
+
+    def prepare(error):
+        @click.command()
+        def generate():
+            raise error
+
+        monkeypatch.setattr(main.LazyGroup, "get_command", lambda self, ctx, name: generate)
+
+    return prepare
+
+
+def test_help_is_a_page_in_the_order_of_the_work(capsys):
+    assert run(["--help"]) == 0
+    page = capsys.readouterr().out
+    positions = [page.index(f"\n  {name} ") for name in SUBCOMMANDS]
+    assert positions == sorted(positions)
+    assert "Example:" in page
+    assert max(map(len, page.splitlines())) <= 100
+
+
+def test_help_imports_no_subcommand():
+    program = (
+        "import sys; from unsee.cli.main import run; run(['--help']); "
+        "loaded = {m for m in sys.modules if m.startswith('unsee.')}; "
+        "assert loaded == {'unsee.client', *(f'unsee.client.{name}' for name in "
+        "('command', 'errors', 'subcommands'))}, loaded; "
+        "assert not {'numpy', 'grpc', 'pydantic', 'rich'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_has_its_own_help_and_needs_no_heavy_import_for_it(name):
+    program = (
+        "import sys; from unsee.cli.main import run; "
+        f"code = run(['{name}', '--help']); "
+        "heavy = {'torch', 'diffusers', 'transformers', 'onnx', 'onnxruntime', 'numpy', 'grpc'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: unsee {name}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UnseeError("oh"), 1), (InputError("oh"), 2), (ServerError("oh"), 3), (OSError("oh"), 1)],
+)
+def test_an_error_is_one_line_and_its_exit_code(fails_with, capsys, error, code):
+    fails_with(error)
+    assert run(["generate"]) == code
+    assert capsys.readouterr().err == "error: oh\n"
+
+
+def test_a_traceback_on_request(fails_with, monkeypatch):
+    fails_with(InputError("oh"))
+    monkeypatch.setenv("UNSEE_TRACEBACK", "1")
+    with pytest.raises(InputError):
+        run(["generate"])
+
+
+def test_an_interrupt_is_130(fails_with, capsys):
+    fails_with(KeyboardInterrupt())
+    assert run(["generate"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("torch", "torch", "train"),
+        ("onnx.helper", "onnx", "export"),
+        ("pytriton", "pytriton", "serve"),
+    ],
+)
+def test_a_missing_package_names_the_install(fails_with, capsys, module, package, extra):
+    fails_with(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert run(["generate"]) == 2
+    expected = (
+        f'error: this command needs {package}; install it with: pip install "unsee[{extra}]"\n'
+    )
+    assert capsys.readouterr().err == expected
+
+
+def test_the_install_is_the_one_that_the_subcommand_needs_in_all():
+    assert 'unsee[export]"' in str(main.missing_extra("torch", "publish"))
+    assert 'unsee[serve]"' in str(main.missing_extra("onnxruntime", "serve"))
+
+
+def test_a_missing_module_of_our_own_is_a_bug_and_shows(fails_with):
+    fails_with(ModuleNotFoundError("No module named 'unsee.nowhere'", name="unsee.nowhere"))
+    with pytest.raises(ModuleNotFoundError):
+        run(["generate"])
+
+
+def test_the_version_is_told(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("unsee, version ")
+    assert run(["version", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"].keys() >= {"torch", "nvidia-pytriton"}
+    assert run(["version"]) == 0
+    assert f"unsee {found['unsee']}, Python {found['python']}" in capsys.readouterr().out
+
+
+def test_the_page_names_the_exit_codes(capsys):
+    assert run(["--help"]) == 0
+    page = capsys.readouterr().out
+    codes = {
+        int(line.split()[0])
+        for line in page.splitlines()
+        if line.split()[:1] != [] and line.split()[0].isdigit()
+    }
+    assert codes == {0, UnseeError.exit_code, InputError.exit_code, ServerError.exit_code, 130}
+
+
+def test_no_command_shows_the_page_and_is_wrong_input(capsys):
+    assert run([]) == 2
+    assert "Exit code:" in capsys.readouterr().err
+
+
+def examples(text):
+    """The command lines in a help text, without what the shell does with them."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line) if " unsee " in f" {line.strip()} " and line[:1] == " " else []
+        while words and "=" in words[0]:
+            words = words[1:]
+        if words[:1] == ["unsee"]:
+            ends = [words.index(sign) for sign in ("&", ">", ">>", "|") if sign in words]
+            yield words[1 : min(ends, default=None)]
+
+
+def all_examples():
+    for context in every_command():
+        text = f"{context.command.help}\n{context.command.epilog or ''}"
+        for words in examples(text):
+            yield context.command_path, words
+
+
+@pytest.mark.parametrize("words", [words for _, words in all_examples()], ids=" ".join)
+def test_every_example_in_a_help_is_what_the_command_takes(words, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(click.Command, "invoke", lambda self, ctx: parsed.append(ctx.command_path))
+    main.unsee.main(words, prog_name="unsee", standalone_mode=False)
+    assert parsed[-1].split()[1] == words[0]
+
+
+def test_every_subcommand_has_an_example():
+    shown = {words[0] for path, words in all_examples() if path.startswith(f"unsee {words[0]}")}
+    assert shown == set(SUBCOMMANDS)
+
+
+def test_every_option_says_what_it_is_for():
+    silent = [
+        f"{context.command_path} {parameter.opts[-1]}"
+        for context in every_command()
+        for parameter in context.command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert silent == []
+
+
+def test_the_page_in_the_documents_is_the_help():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "command_line.md").read_text()
+    assert filled(page) == page, (
+        "rewrite it with: python -m unsee.cli.page docs/reference/command_line.md"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version", "--json"]])
+def test_a_closed_pipe_ends_quietly(arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unsee.cli.main", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 1
+
+
+def test_a_full_disk_is_one_sentence():
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "unsee.cli.main", "version"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device\n"

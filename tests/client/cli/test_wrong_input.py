@@ -1,0 +1,156 @@
+"""What a tired person types wrong: one sentence with the value and what to do, exit code 2."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from unsee.cli.main import run
+
+POLICIES = {
+    "schema_version": 1,
+    "default_policy": "base",
+    "policies": {
+        "base": {"active": 1, "eligible": [1], "history": [1]},
+        "family": {"active": 2, "eligible": [1, 2], "history": [1, 2]},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder with a repository, a file of prompts and an empty file."""
+    (tmp_path / "model_repository").mkdir()
+    (tmp_path / "model_repository" / "policies.json").write_text(json.dumps(POLICIES))
+    (tmp_path / "prompts.txt").write_text("a cat\n")
+    (tmp_path / "empty.txt").write_text("\n# nothing\n")
+    (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    return tmp_path
+
+
+UNLEARN = "unlearn Blimbo --category character --base base"
+
+WRONG = [
+    # misspelt
+    ("polices", 'no command "polices"; did you mean policies?'),
+    ("generate x --polcy family", "'--polcy'; did you mean '--policy'?"),
+    ("--vresion", "'--vresion'; did you mean '--version'?"),
+    ("delta shw x", "'shw'"),
+    ("promote famly", 'no policy "famly" in this repository; it has: base, family; did you mean'),
+    ("rollback famly --reason x", "did you mean family?"),
+    ("retire famly 1", "did you mean family?"),
+    ("history famly", "did you mean family?"),
+    ("promote zebra", "it has: base, family"),
+    ("unlearn Blimbo --category charcter --base b", "'charcter' is not one of 'character'"),
+    ("completion tcsh", "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
+    ("completion", "$SHELL is tcsh; name the shell: unsee completion bash|zsh|fish"),
+    # a file where a folder belongs, and the reverse
+    ("policies --repository prompts.txt", "prompts.txt is a file; give a folder"),
+    ("export --base prompts.txt --repository empty.txt", "empty.txt is a file; give a folder"),
+    ("delta show prompts.txt", "prompts.txt is a file; give a folder"),
+    ("publish model_repository --base base", "model_repository is a folder; give a file"),
+    ("generate --prompts model_repository", "model_repository is a folder; give a file"),
+    # addresses
+    ("generate x --url http://127.0.0.1:8001", "has a scheme, http://; give host and gRPC port"),
+    ("generate x --url grpc://host:8001", "has a scheme, grpc://"),
+    ("publish p.yaml --base b --url http://h:8001", "give host and gRPC port alone: h:8001"),
+    ("promote family --url https://h:8001", "give host and gRPC port alone: h:8001"),
+    ("repair --url h", "'h' is not host and gRPC port; give both, such as h:8001"),
+    ("generate x --url 8001", "'8001' is not host and gRPC port; give both, such as 127.0.0.1"),
+    ("generate x --url :8001", "':8001' is not host and gRPC port; give both, such as 127.0.0.1"),
+    ("generate x --url ::1", "such as [::1]:8001"),
+    ("generate x --url h:99999", "h:99999 has the port 99999; ports go from 1 to 65535"),
+    # swapped
+    ("retire 1 family", "1 is a number; the name of a policy comes first"),
+    (
+        "generate family --policy 'Blimbo walking'",
+        "'Blimbo walking' cannot be the name of a policy",
+    ),
+    ("publish model_repository --base p.yaml", "model_repository is a folder; give a file"),
+    ("unlearn character --category Blimbo --base b", "'Blimbo' is not one of 'character'"),
+    # prompts
+    ("generate ''", "the prompt is empty; say what the clip should show"),
+    ("generate '  '", "the prompt is empty"),
+    ("generate", "no prompt is given; write one, or give a file of them with --prompts"),
+    ("generate Blimbo walking", 'the prompt needs quotes: unsee generate "Blimbo walking"'),
+    ("generate prompts.txt", "prompts.txt is a file; for the prompts in it: --prompts prompts.txt"),
+    ("generate x --prompts prompts.txt", 'the prompts come from prompts.txt; leave out "x"'),
+    ("generate --prompts nowhere.txt", "cannot read the prompts in nowhere.txt: No such file"),
+    ("generate --prompts empty.txt", "empty.txt holds no prompt; write one a line"),
+    ("generate --prompts picture.txt", "picture.txt is not a text file in UTF-8"),
+    # paths
+    ("policies --repository '~/nowhere'", "home/nowhere is no model repository"),
+    ("policies --repository '~nobody-here/x'", "'~nobody-here/x' cannot be a path"),
+    ("policies --repository ''", "it is empty; give a path"),
+    ("policies --repository nowhere", "nowhere is no model repository: it has no policies.json"),
+    ("policies --repository .", ". is no model repository"),
+    (f"{UNLEARN} -o prompts.txt/x", "prompts.txt/x cannot be made: "),
+    (f"{UNLEARN} -o {'x' * 300}", "cannot be a path: File name too long"),
+    ("export --base base --repository prompts.txt/x", "prompts.txt is a file"),
+    ("evaluate x.yaml --base base -o prompts.txt/x", "prompts.txt is a file"),
+    ("generate x -o prompts.txt/clip.mp4", "cannot make the folder prompts.txt"),
+    ("generate x -o clip.avi", "its suffix must be one of .mp4"),
+    ("generate x -o model_repository", "model_repository"),
+    ("generate x -o a.mp4 -o a.mp4", "a.mp4 is named twice; name it once"),
+    ("generate x --policy base --policy family -o a.mp4", "such as -o clip-{policy}.mp4"),
+    ("generate --prompts prompts.txt --sheet a.mp4", "--sheet a.mp4 is a picture"),
+    # numbers
+    ("promote family --revision 0", "0 is not in the range x>=1"),
+    ("retire family one", "'one' is not a valid"),
+    ("generate x --revision 1 --policy base --policy family", "--revision 1 is one policy's"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), WRONG, ids=[line for line, _ in WRONG])
+def test_it_is_one_sentence_and_exit_code_2(line, words, capsys, here):
+    before = sorted(here.rglob("*"))
+    assert run(shlex.split(line)) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1, "one line"
+    assert printed.out == ""
+    assert sorted(here.rglob("*")) == before, "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export --base base --repository closed/r",
+        f"{UNLEARN} -o closed/r",
+        "evaluate x --base base -o closed/r",
+        "generate x -o closed/clip.mp4",
+    ],
+)
+def test_what_may_not_be_written_is_told_before_the_work(line, capsys, here, monkeypatch):
+    (here / "closed").mkdir()
+    allowed = os.access
+
+    def access(path, mode):
+        return allowed(path, mode) and not (Path(path).name == "closed" and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", access)
+    (here / "closed").chmod(0o555)
+    assert run(line.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "closed" in error
+
+
+def test_a_home_folder_is_found_behind_a_tilde(here, capsys):
+    (here / "home").mkdir()
+    (here / "model_repository").rename(here / "home" / "r")
+    assert run(["policies", "--repository", "~/r", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["default_policy"] == "base"
+
+
+@pytest.mark.parametrize("url", ["dns:///host:1", "unix:/tmp/socket", "[::1]:8001", "h:1"])
+def test_an_address_that_grpc_reads_is_left_alone(url, capsys):
+    from unsee.cli.parameters import ADDRESS
+
+    assert ADDRESS.convert(url, None, None) == url

@@ -1,0 +1,410 @@
+"""What users do with the clients, against servers in memory and in this process: both clients."""
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import pytest
+
+from unsee.client.async_client import AsyncClient
+from unsee.client.client import Client
+from unsee.client.testing import FakeServer, gradient_clip
+from unsee.core.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InputError,
+    RequestRejected,
+    ServerUnreachable,
+)
+from unsee.media.clip import Clip, Progress
+
+
+def full(times):
+    return [RequestRejected("full", "RESOURCE_EXHAUSTED", retry_after_s=0.001)] * times
+
+
+class Sync:
+    """`Client` as both clients are used here: everything that waits is a plain call."""
+
+    def __init__(self, **options):
+        self._options = options
+
+    def generate(self, *args, **options):
+        with Client(**self._options) as client:
+            return client.generate(*args, **options)
+
+    def stream(self, *args, **options):
+        with Client(**self._options) as client:
+            return list(client.stream(*args, **options))
+
+    def generate_many(self, *args, **options):
+        with Client(**self._options) as client:
+            return list(client.generate_many(*args, **options))
+
+
+class Asynchronous:
+    """The same with `AsyncClient` in an event loop of its own."""
+
+    def __init__(self, **options):
+        self._options = options
+
+    def generate(self, *args, **options):
+        async def main():
+            async with AsyncClient(**self._options) as client:
+                return await client.generate(*args, **options)
+
+        return asyncio.run(main())
+
+    def _all(self, method, *args, **options):
+        async def main():
+            async with AsyncClient(**self._options) as client:
+                return [event async for event in getattr(client, method)(*args, **options)]
+
+        return asyncio.run(main())
+
+    def stream(self, *args, **options):
+        return self._all("stream", *args, **options)
+
+    def generate_many(self, *args, **options):
+        return self._all("generate_many", *args, **options)
+
+
+both = pytest.mark.parametrize("kind", [Sync, Asynchronous])
+
+
+@both
+def test_over_a_real_connection(kind, server):
+    *steps, clip = kind(url=server.url).stream("Blimbo walking", policy="family", seed=7)
+    assert steps == [Progress(1, 3), Progress(2, 3), Progress(3, 3)]
+    assert isinstance(clip, Clip)
+    assert server.requests == [{"prompt": "Blimbo walking", "policy": "family", "seed": 7}]
+
+
+@both
+def test_a_token_goes_with_every_call(kind, server):
+    kind(url=server.url, token="secret").generate("x")
+    assert server.metadata["authorization"] == "Bearer secret"
+
+
+@both
+def test_the_hint_of_a_gateway_is_followed(kind, server):
+    import grpc
+
+    from unsee.client.wire.grpc_transport import RETRY_AFTER
+
+    good = server.answer
+
+    def answer(inputs, context):
+        if len(server.requests) < 3:
+            context.set_trailing_metadata(((RETRY_AFTER, "20"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full; try again in 1 s")
+        yield from good(inputs, context)
+
+    server.answer = answer
+    assert isinstance(kind(url=server.url).generate("x"), Clip)
+    assert len(server.requests) == 3
+    server.requests.clear()
+    with pytest.raises(RequestRejected, match="full") as caught:
+        kind(url=server.url, retries=0).generate("x")
+    assert caught.value.retry_after_s == 0.02
+
+
+@both
+@pytest.mark.parametrize("hint", ["soon", "", "-5"])
+def test_a_hint_that_makes_no_sense_does_no_harm(kind, server, hint):
+    import grpc
+
+    def answer(inputs, context):
+        context.set_trailing_metadata((("retry-after-ms", hint),))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        yield
+
+    server.answer = answer
+    with pytest.raises(RequestRejected, match="full"):
+        kind(url=server.url).generate("x")
+
+
+@both
+def test_an_idle_server_is_given_up_and_the_request_cancelled(kind, server, fake):
+    def answer(inputs, context):
+        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
+        while context.is_active():
+            time.sleep(0.01)
+
+    server.answer = answer
+    with pytest.raises(DeadlineExceeded, match=r"is there but sent nothing for 0\.2 s"):
+        kind(url=server.url).generate("x", idle_timeout_s=0.2)
+    assert server.cancelled.wait(5)
+
+
+@both
+def test_an_idle_timeout_does_not_disturb_what_moves(kind, server):
+    assert isinstance(kind(url=server.url, idle_timeout_s=10.0).generate("x"), Clip)
+
+
+@both
+def test_nobody_there(kind):
+    with pytest.raises(ServerUnreachable, match="no server answers at 127"):
+        kind(url="127.0.0.1:1", retries=1).generate("x")
+
+
+def test_a_server_that_has_gone_since_the_last_clip(server):
+    with Client(server.url, retries=0) as client:
+        client.generate("x")
+        server.stop()
+        with pytest.raises(ServerUnreachable, match="no server answers") as caught:
+            client.generate("x")
+    assert caught.value.retryable  # nothing was sent
+
+    async def main():
+        async with AsyncClient(server.url, retries=0) as client:
+            client._peer.reached = True
+            with pytest.raises(ServerUnreachable, match="no server answers"):
+                await client.generate("x")
+
+    asyncio.run(main())
+
+
+@both
+def test_the_clips_bytes_and_the_callback(kind):
+    server, seen = FakeServer(), []
+    clip = kind(transport=server).generate("x", on_progress=seen.append, num_inference_steps=2)
+    assert seen == [Progress(1, 2), Progress(2, 2)]
+    assert (clip.frames == gradient_clip({"prompt": "x"}).frames).all()
+
+
+@both
+@pytest.mark.parametrize(
+    ("option", "value", "kind_of_error"),
+    [
+        ("steps", 3, TypeError),
+        ("timeout_s", 0, InputError),
+        ("idle_timeout_s", -1.0, InputError),
+        ("retries", -1, InputError),
+        ("seed", "seven", InputError),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_said_before_anything_is_sent(
+    kind, option, value, kind_of_error
+):
+    server = FakeServer()
+    with pytest.raises(kind_of_error, match=option):
+        kind(transport=server).generate("x", **{option: value})
+    assert server.requests == []
+
+
+@both
+def test_many_clips_come_with_their_index_and_errors_in_their_place(kind):
+    server = FakeServer(refuse=[RequestRejected("no such policy", "NOT_FOUND")])
+    asked = ["a", {"prompt": "b", "seed": 5}, {"prompt": "c", "steps": 1}, 7, {"seed": 1}, "d"]
+    outcomes = dict(kind(transport=server).generate_many(asked, max_in_flight=1, seed=1))
+    assert list(outcomes) == list(range(6))
+    assert outcomes[0].status == "NOT_FOUND"
+    assert (outcomes[1].record.prompt, outcomes[1].record.seed) == ("b", 5)
+    assert isinstance(outcomes[2], InputError)
+    assert "'steps'" in str(outcomes[2])
+    assert "got 7" in str(outcomes[3])
+    assert isinstance(outcomes[4], InputError)
+    assert (outcomes[5].record.prompt, outcomes[5].record.seed) == ("d", 1)
+
+
+@both
+@pytest.mark.parametrize("max_in_flight", [1, 3])
+def test_no_more_are_in_flight_than_allowed_and_requests_are_read_no_faster(kind, max_in_flight):
+    asked, done, most = [], [], 0
+
+    def prompts():
+        nonlocal most
+        for index in range(12):
+            asked.append(index)
+            most = max(most, len(asked) - len(done))
+            yield f"prompt {index}"
+
+    server = FakeServer(num_steps=1, step_s=0.005)
+    steps = []
+
+    def on_progress(index, step):
+        steps.append(index)
+
+    def finished(inputs):
+        done.append(inputs)
+        return gradient_clip(inputs)
+
+    server._clips = finished
+    outcomes = kind(transport=server).generate_many(
+        prompts(), max_in_flight=max_in_flight, on_progress=on_progress
+    )
+    assert sorted(index for index, _ in outcomes) == sorted(steps) == list(range(12))
+    assert most <= 2 * max_in_flight
+
+
+@both
+def test_many_of_none(kind):
+    assert kind(transport=FakeServer()).generate_many([]) == []
+    with pytest.raises(InputError, match="max_in_flight"):
+        kind(transport=FakeServer()).generate_many(["a"], max_in_flight=0)
+
+
+@both
+def test_a_fault_in_a_callback_ends_it_all(kind):
+    server = FakeServer(step_s=0.01)
+
+    def on_progress(index, step):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        kind(transport=server).generate_many(["a"] * 20, on_progress=on_progress)
+    assert len(server.requests) < 20
+
+
+def test_leaving_many_early_cancels_what_is_in_flight():
+    server = FakeServer(step_s=30.0)
+    quick = FakeServer(lambda inputs: gradient_clip(inputs), num_steps=0)
+    with Client(transport=quick) as client:
+        outcomes = client.generate_many(["a"] * 50, max_in_flight=2)
+        next(outcomes)
+        outcomes.close()
+        assert len(quick.requests) <= 5
+    with Client(transport=server) as client:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in client.generate_many(_then_interrupted(), max_in_flight=3):
+                pass
+        assert server.cancelled == 2
+
+
+def _then_interrupted():
+    yield "a"
+    yield "b"
+    time.sleep(0.3)  # both have begun
+    raise KeyboardInterrupt
+
+
+def test_cancelling_a_task_cancels_its_requests(server, fake):
+    def answer(inputs, context):
+        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
+        while context.is_active():
+            time.sleep(0.01)
+
+    server.answer = answer
+
+    async def main():
+        async with AsyncClient(server.url) as client:
+            begun = asyncio.Event()
+            task = asyncio.create_task(client.generate("x", on_progress=lambda step: begun.set()))
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(server.cancelled.wait, 5)
+
+    asyncio.run(main())
+
+
+def test_leaving_an_async_loop_early_cancels(server, fake):
+    def answer(inputs, context):
+        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
+        while context.is_active():
+            time.sleep(0.01)
+
+    server.answer = answer
+
+    async def main():
+        async with AsyncClient(server.url) as client:
+            async with aclosing(client.stream("x")) as events:
+                async for _ in events:
+                    break
+            assert await asyncio.to_thread(server.cancelled.wait, 5)
+
+    asyncio.run(main())
+
+
+def test_many_tasks_are_cancelled_with_the_one_that_reads_them():
+    server = FakeServer(step_s=30.0)
+
+    async def main():
+        async with AsyncClient(transport=server) as client:
+            reading = asyncio.create_task(anext(client.generate_many(["a"] * 9, max_in_flight=3)))
+            await asyncio.sleep(0.2)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+    asyncio.run(main())
+    assert len(server.requests) == server.cancelled == 3
+
+
+def test_async_clips_are_made_side_by_side():
+    server, asked_by_then = FakeServer(num_steps=1, step_s=0.2), []
+
+    async def main():
+        async with AsyncClient(transport=server) as client:
+
+            def on_progress(step):
+                asked_by_then.append(len(server.requests))
+
+            clips = (client.generate(str(k), on_progress=on_progress) for k in range(20))
+            await asyncio.gather(*clips)
+
+    asyncio.run(main())
+    assert asked_by_then == [20] * 20
+
+
+@pytest.mark.parametrize("closed_before", [True, False])
+def test_a_closed_client_says_so(server, closed_before):
+    client = Client(server.url)
+    if not closed_before:
+        client.generate("x")
+    client.close()
+    with pytest.raises(InputError, match="closed"):
+        client.generate("x")
+
+    async def main():
+        client = AsyncClient(server.url)
+        if not closed_before:
+            await client.generate("x")
+        await client.close()
+        with pytest.raises(InputError, match="closed"):
+            await client.generate("x")
+
+    asyncio.run(main())
+
+
+def test_closing_a_client_cancels_its_streams(server, fake):
+    def answer(inputs, context):
+        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
+        while context.is_active():
+            time.sleep(0.01)
+
+    server.answer = answer
+    client = Client(server.url)
+    events = client.stream("x")
+    next(events)
+    client.close()
+    with pytest.raises(Cancelled):
+        next(events)
+
+
+@both
+def test_the_fake_server_refuses_as_often_as_it_is_told(kind):
+    assert isinstance(kind(transport=FakeServer(refuse=full(2))).generate("x"), Clip)
+    with pytest.raises(RequestRejected) as caught:
+        kind(transport=FakeServer(refuse=full(3))).generate("x")
+    assert (caught.value.status, caught.value.retry_after_s) == ("RESOURCE_EXHAUSTED", 0.001)
+    for refusal in (ServerUnreachable("gone"), DeadlineExceeded("late"), Cancelled("off")):
+        with pytest.raises(type(refusal)):
+            kind(transport=FakeServer(refuse=[refusal]), retries=0).generate("x")
+
+
+@both
+def test_the_fake_server_keeps_time(kind):
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+        kind(transport=FakeServer(step_s=30.0)).generate("x", timeout_s=0.05)
+    with pytest.raises(DeadlineExceeded, match=r"nothing for 0\.05 s"):
+        kind(transport=FakeServer(step_s=30.0)).generate("x", idle_timeout_s=0.05)
+
+
+@both
+def test_the_fake_server_gives_its_clips_in_turn(kind):
+    first, second = (gradient_clip({"prompt": name}) for name in "ab")
+    outcomes = kind(transport=FakeServer([first, second])).generate_many("xyz", max_in_flight=1)
+    assert [clip.record.prompt for _, clip in outcomes] == ["a", "b", "b"]

@@ -1,0 +1,228 @@
+"""The core without a network: scripts of what a server does, and what the core makes of them."""
+
+import contextlib
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2
+
+from unsee.client.testing import gradient_clip
+from unsee.client.wire.conversation import Conversation, Peer
+from unsee.client.wire.failures import rejected
+from unsee.client.wire.messages import build_response
+from unsee.client.wire.options import Patience
+from unsee.client.wire.shared_memory import SharedMemory
+from unsee.client.wire.steps import Ask, Next, Open, Sleep
+from unsee.client.wire.transport import CallFailed, Silence
+from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError, ServerUnreachable
+from unsee.media.clip import Clip, Progress
+
+DRAINING = [
+    "[request id: <id_unknown>] Server is stopping, scheduler for model has stopped accepting new "
+    "inference requests",
+    "Request for unknown model: 'text_to_video' has no available versions",
+]
+
+
+def infer(response):
+    return service_pb2.ModelStreamInferResponse(infer_response=response)
+
+
+def error(text):
+    return service_pb2.ModelStreamInferResponse(error_message=text)
+
+
+PROGRESS = infer(build_response({"type": "progress", "step": 1, "num_inference_steps": 1}))
+MADE = gradient_clip({"prompt": "a cat", "num_frames": 1, "height": 2, "width": 2})
+RESULT = infer(build_response({"type": "result", "record": MADE.record.model_dump()}, MADE.frames))
+GOOD = [PROGRESS, RESULT]
+FULL = CallFailed("RESOURCE_EXHAUSTED", "the queue is full", retry_after_s=2.0)
+
+
+@dataclass
+class Play:
+    """Performs a conversation: each stream answers from its own list, an exception ends it."""
+
+    streams: list
+    live: list = field(default_factory=list)
+    patience: Patience = field(default_factory=Patience)
+    jitter: float = 0.0
+    now: float = 100.0
+    opened: int = 0
+    slept: list = field(default_factory=list)
+
+    def run(self):
+        peer = Peer("host:1", SharedMemory(possible=False), False, lambda: self.now)
+        peer.jitter = lambda: self.jitter
+        steps = Conversation({"prompt": "a cat"}, self.patience, peer).steps()
+        events, result = [], None
+        try:
+            while True:
+                step = steps.throw(result) if isinstance(result, Exception) else steps.send(result)
+                result = self._perform(step, events)
+        except StopIteration:
+            return events
+
+    def _perform(self, step, events):
+        match step:
+            case Ask():
+                return self.live.pop(0) if self.live else None
+            case Open():
+                self.opened += 1
+                self.answers = iter(self.streams[self.opened - 1])
+            case Next():
+                return next(self.answers, None)
+            case Sleep(seconds):
+                self.slept.append(seconds)
+                self.now += seconds
+            case _:
+                events.append(step)
+        return None
+
+
+def test_a_clip_without_trouble_opens_one_stream():
+    play = Play([GOOD])
+    *steps, clip = play.run()
+    assert steps == [Progress(1, 1)]
+    assert isinstance(clip, Clip)
+    assert (play.opened, play.slept) == (1, [])
+
+
+def test_a_refusal_that_says_later_is_tried_again_after_the_servers_hint():
+    play = Play([[FULL], [FULL], GOOD], jitter=0.5)
+    assert len(play.run()) == 2
+    assert play.slept == pytest.approx([2.1, 2.1])
+
+
+def test_retries_end_with_the_refusal_itself():
+    play = Play([[FULL]] * 9, patience=Patience(retries=3))
+    with pytest.raises(RequestRejected, match="the queue is full") as caught:
+        play.run()
+    assert play.opened == 4
+    assert caught.value.retry_after_s == 2.0
+    assert caught.value.retryable
+
+
+def test_no_retries_when_they_are_off():
+    play = Play([[FULL]], patience=Patience(retries=0))
+    with pytest.raises(RequestRejected):
+        play.run()
+    assert (play.opened, play.slept) == (1, [])
+
+
+def test_a_hint_beyond_the_deadline_is_not_waited_for():
+    play = Play([[FULL]], patience=Patience(timeout_s=1.9))
+    with pytest.raises(RequestRejected):
+        play.run()
+    assert play.slept == []
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [FULL, error("UNAVAILABLE: the queue is full"), CallFailed("UNAVAILABLE", never_sent=True)],
+)
+def test_nothing_is_tried_again_once_the_server_has_begun(refusal):
+    play = Play([[PROGRESS, refusal]])
+    with pytest.raises(ServerError) as caught:
+        play.run()
+    assert play.opened == 1
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        CallFailed("RESOURCE_EXHAUSTED", "Received message larger than max"),
+        CallFailed("UNAVAILABLE", "Socket closed"),
+        CallFailed("INTERNAL", "no", retry_after_s=1.0),
+        CallFailed("DEADLINE_EXCEEDED"),
+        error("INVALID_ARGUMENT: the prompt is empty"),
+        error("INTERNAL: the server failed; its log says why"),
+        error("unexpected inference input"),
+        Silence(),
+    ],
+)
+def test_nothing_is_tried_again_that_says_nothing_of_later(refusal):
+    play = Play([[refusal], GOOD])
+    with pytest.raises(ServerError):
+        play.run()
+    assert play.opened == 1
+
+
+@pytest.mark.parametrize("text", DRAINING)
+def test_tritons_words_while_it_drains_mean_later(text):
+    assert rejected(text).status == "UNAVAILABLE"
+    assert text not in str(rejected(text))
+    assert len(Play([[error(text)], GOOD]).run()) == 2
+    assert len(Play([[CallFailed("UNAVAILABLE", text)], GOOD]).run()) == 2
+
+
+def test_nobody_listening_is_tried_again_and_silence_is_not():
+    refused, silent = CallFailed("UNAVAILABLE"), CallFailed("DEADLINE_EXCEEDED")
+    play = Play([GOOD], live=[refused, refused])
+    assert len(play.run()) == 2
+    assert play.slept == pytest.approx([0.125, 0.25])
+    with pytest.raises(ServerUnreachable, match="host:1"):
+        Play([GOOD], live=[silent]).run()
+
+
+def test_a_connection_lost_between_clips_is_made_again():
+    play = Play([[CallFailed("UNAVAILABLE", never_sent=True)], GOOD])
+    assert len(play.run()) == 2
+
+
+def test_silence_tells_a_stuck_model_from_a_lost_server():
+    patience = Patience(idle_timeout_s=3.0)
+    with pytest.raises(DeadlineExceeded, match=r"is there but sent nothing for 3 s"):
+        Play([[PROGRESS, Silence()]], patience=patience).run()
+    gone = [None, CallFailed("DEADLINE_EXCEEDED")]
+    with pytest.raises(ServerUnreachable, match="stopped answering"):
+        Play([[PROGRESS, Silence()]], live=gone, patience=patience).run()
+
+
+def test_a_stream_is_read_to_its_end_before_the_clip_is_given_and_before_an_error():
+    for last in (RESULT, error("NOT_FOUND: no")):
+        play = Play([[last, infer(service_pb2.ModelInferResponse())]])
+        with contextlib.suppress(RequestRejected):
+            play.run()
+        assert next(play.answers, None) is None
+
+
+ANSWERS = st.sampled_from(
+    [
+        PROGRESS,
+        RESULT,
+        FULL,
+        error(DRAINING[0]),
+        error("NOT_FOUND: no"),
+        Silence(),
+        CallFailed("UNAVAILABLE", "lost"),
+        CallFailed("UNAVAILABLE", never_sent=True),
+        infer(service_pb2.ModelInferResponse()),
+    ]
+)
+
+
+@given(
+    streams=st.lists(st.lists(ANSWERS, max_size=4), min_size=6, max_size=6),
+    retries=st.integers(0, 5),
+    timeout_s=st.floats(0.1, 20.0),
+    jitter=st.floats(0, 0.999),
+)
+def test_whatever_a_server_does(streams, retries, timeout_s, jitter):
+    """One clip or one error; no more streams than allowed, none after an event, none too late."""
+    play = Play(streams, patience=Patience(timeout_s=timeout_s, retries=retries), jitter=jitter)
+    try:
+        events = play.run()
+    except ServerError:
+        events = None
+    assert play.opened <= retries + 1
+    assert sum(play.slept) < timeout_s
+    before_the_last = [answer for stream in streams[: play.opened - 1] for answer in stream[:1]]
+    assert PROGRESS not in before_the_last
+    assert RESULT not in before_the_last
+    if events is not None:
+        assert isinstance(events[-1], Clip)
+        assert sum(isinstance(event, Clip) for event in events) == 1

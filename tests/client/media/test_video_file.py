@@ -1,0 +1,144 @@
+"""Clips saved and read back in every format, and the ways in which saving can fail."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image
+
+from unsee.core.errors import InputError
+from unsee.core.record import GenerationRecord
+from unsee.media.clip import Clip
+from unsee.media.metadata import read_record
+
+
+@pytest.fixture
+def clip(fake):
+    return Clip(fake.frames(), GenerationRecord.model_validate(fake.RECORD))
+
+
+@pytest.fixture(autouse=True)
+def readers_do_not_fork(monkeypatch):
+    """imageio's reader forks otherwise, which can hang beside the gRPC threads of other tests."""
+    monkeypatch.setenv("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
+
+
+def in_the_middle(frames):
+    """The centre of the left and of the right half, away from the edge where chroma mixes."""
+    height, width = frames.shape[1:3]
+    return frames[:, height // 2, [width // 4, 3 * width // 4]].astype(int)
+
+
+def test_mp4_has_all_frames_at_player_size_in_the_right_colours(clip, tmp_path):
+    path = clip.save(tmp_path / "clip.mp4")
+    video = iio.imread(path, plugin="FFMPEG")
+    assert video.shape == (4, 256, 384, 3)
+    assert np.abs(in_the_middle(video) - in_the_middle(clip.frames)).max() <= 12
+    assert iio.immeta(path, plugin="FFMPEG")["fps"] == 8
+
+
+def test_mp4_of_odd_sides_is_padded_not_refused(fake, clip, tmp_path):
+    odd = Clip(fake.frames(3, 257, 301), clip.record)
+    assert iio.imread(odd.save(tmp_path / "odd.mp4"), plugin="FFMPEG").shape == (3, 258, 302, 3)
+
+
+def test_mp4_of_one_frame(fake, clip, tmp_path):
+    single = Clip(fake.frames(1), clip.record)
+    assert len(iio.imread(single.save(tmp_path / "one.mp4"), plugin="FFMPEG")) == 1
+
+
+def test_mp4_of_a_name_that_looks_like_an_address(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = clip.save("a:b.mp4")
+    assert path.stat().st_size > 1000
+    assert read_record(path) == clip.record
+
+
+def test_gif_has_all_frames(clip, tmp_path):
+    with Image.open(clip.save(tmp_path / "clip.gif")) as image:
+        assert image.n_frames == 4
+        assert image.info["duration"] == 120  # 1/8 s in GIF's hundredths of a second
+        assert image.size == (384, 256)
+
+
+def test_webp_is_exact(clip, tmp_path):
+    with Image.open(clip.save(tmp_path / "clip.webp")) as image:
+        assert image.n_frames == 4
+        for k, frame in enumerate(clip.frames):
+            image.seek(k)
+            image.load()
+            assert image.info["duration"] == 125
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), frame)
+
+
+def test_png_is_a_contact_sheet_of_every_frame(clip, tmp_path):
+    with Image.open(clip.save(tmp_path / "clip.PNG")) as image:
+        sheet = np.asarray(image)
+    assert sheet.shape == (6 + 48 + 6, 6 + 4 * (72 + 6), 3)
+    for k, frame in enumerate(clip.frames):
+        left = 6 + k * 78
+        np.testing.assert_array_equal(sheet[6:54:3, left : left + 72 : 3], frame)
+
+
+def test_npy_is_exact(clip, tmp_path):
+    np.testing.assert_array_equal(np.load(clip.save(tmp_path / "clip.npy")), clip.frames)
+
+
+def test_missing_folders_are_made_and_nothing_else_is_left(clip, tmp_path):
+    clip.save(tmp_path / "a" / "b" / "clip.npy")
+    names = sorted(p.name for p in (tmp_path / "a" / "b").iterdir())
+    assert names == ["clip.npy", "clip.npy.json"]
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip", "clip.mp4.txt"])
+def test_an_unknown_suffix_names_the_known_ones(clip, tmp_path, name):
+    with pytest.raises(InputError, match=r"\.mp4, \.gif, \.png, \.npy"):
+        clip.save(tmp_path / name)
+
+
+def test_a_file_where_the_folder_should_be(clip, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken"):
+        clip.save(tmp_path / "taken" / "clip.mp4")
+
+
+def test_a_folder_where_the_file_should_be(clip, tmp_path):
+    (tmp_path / "clip.mp4").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        clip.save(tmp_path / "clip.mp4")
+
+
+def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(clip, tmp_path, monkeypatch):
+    path = clip.save(tmp_path / "clip.npy")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        clip.save(path)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_ffmpeg_says_reaches_the_user(clip, tmp_path, monkeypatch):
+    script = tmp_path / "ffmpeg"
+    script.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(script))
+    with pytest.raises(InputError, match="ffmpeg failed: no such codec"):
+        clip.save(tmp_path / "out" / "clip.mp4")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((2, 4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), np.uint8),
+        np.zeros((2, 4, 4, 4), np.uint8),
+        np.zeros((0, 4, 4, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_no_clip(clip, frames):
+    with pytest.raises(InputError, match="uint8 frames"):
+        Clip(frames, clip.record)

@@ -1,0 +1,151 @@
+"""Which questions are asked: deterministic, independent of one another, and never off the mark."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept
+from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
+from unsee.evaluation.asking.evaluation_set import EvaluationSet, KnownConcept, load_evaluation_set
+from unsee.evaluation.asking.questions import QuestionMaker
+
+MakerOf = Callable[..., QuestionMaker]
+
+
+@pytest.fixture
+def maker_of(known: EvaluationSet) -> MakerOf:
+    def make(*names: str, seed: int = 0) -> QuestionMaker:
+        erased = tuple(one for one in known.concepts if one.name in names)
+        return QuestionMaker(known, erased, seed, fits=lambda prompt: True)
+
+    return make
+
+
+def test_every_wording_names_the_concept(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo")
+    questions = maker.about_erased(maker.erased[0], 3)
+    assert [one.wording for one in questions[::3]] == ["alone", "context", "long", "synonym"]
+    for question in questions:
+        name = "Blimby" if question.wording == "synonym" else "Blimbo"
+        assert name in question.prompt
+        assert not question.concept.is_named_in(question.plain)
+    assert len({question.seed for question in questions}) == len(questions)
+
+
+def test_no_synonym_without_aliases(maker_of: MakerOf) -> None:
+    maker = maker_of("Zorpik")
+    wordings = {one.wording for one in maker.about_erased(maker.erased[0], 2)}
+    assert wordings == {"alone", "context", "long"}
+
+
+def test_more_questions_begin_with_the_fewer(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo")
+    assert maker.about_siblings(5)[5:7] == maker.about_siblings(2)[2:]
+    assert maker.about_others(9)[:4] == maker.about_others(4)
+    assert maker.about_others(4) == maker_of("Blimbo").about_others(4)
+    assert maker.about_others(4) != maker_of("Blimbo", seed=1).about_others(4)
+
+
+def test_a_kept_question_does_not_depend_on_what_is_unseen(maker_of: MakerOf) -> None:
+    def about_mipsu(name: str) -> list[tuple[str, int]]:
+        questions = maker_of(name).about_siblings(4)
+        return [(one.prompt, one.seed) for one in questions if one.concept.name == "Mipsu"]
+
+    assert about_mipsu("Blimbo") == about_mipsu("Zorpik")
+
+
+def test_groups(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo")
+    assert {one.concept.name for one in maker.about_siblings(1)} == {"Zorpik", "Mipsu"}
+    others = maker.about_others(8)
+    assert {one.concept.name for one in others} == {"umbrella", "spinning", "desert", "ocean"}
+    shared = maker.about_shared_words(2)
+    assert [one.prompt for one in shared] == ["Mipsu, oh"] * 2
+    assert shared[0].seed != shared[1].seed
+    assert maker_of("Zorpik").about_shared_words(2) == []
+
+
+def test_no_prompt_names_another_unseen_concept(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo", "spinning", "Zorpik")
+    spinning = next(one for one in maker.erased if one.name == "spinning")
+    asked = maker.about_erased(spinning, 6) + maker.about_siblings(6) + maker.about_others(6)
+    for question in asked:
+        for concept in maker.erased:
+            if concept != question.concept:
+                assert not concept.is_named_in(question.prompt)
+
+
+def test_only_prompts_that_fit_are_asked(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo")
+    short = replace(maker, fits=lambda prompt: len(prompt) < 10)
+    with pytest.raises(InputError, match="'Blimbo' in the wording 'context'"):
+        short.about_erased(maker.erased[0], 2)
+    only_name = replace(maker, fits=lambda prompt: "picture" not in prompt)
+    alone = [one.prompt for one in only_name.about_erased(maker.erased[0], 4)[:4]]
+    assert alone == ["Blimbo"] * 4
+
+
+def test_a_common_noun_takes_its_article() -> None:
+    umbrella = KnownConcept(name="umbrella", category="object", aliases=("parasol",))
+    assert umbrella.phrase_of("umbrella") == "an umbrella"
+    assert umbrella.phrase_of("parasol") == "a parasol"
+    assert umbrella.is_named_in("One Parasol, please")
+    assert not umbrella.is_named_in("parasols")
+
+
+def test_the_target_adds_its_concepts_and_aliases(known: EvaluationSet) -> None:
+    asked = (
+        Concept(name="blimbo", category="character", aliases=("Blim",)),
+        Concept(name="Van Gogh", category="style"),
+    )
+    widened = known.with_erased(asked)
+    blimbo, artist = widened.find("Blimbo"), widened.find("van gogh")
+    assert blimbo is not None
+    assert blimbo.aliases == ("Blimby", "Blim")
+    assert artist is not None
+    assert artist.category == "style"
+    assert len(widened.concepts) == len(known.concepts) + 1
+
+
+@pytest.mark.parametrize("category", DEFAULT_TEMPLATES)
+def test_built_in_templates_serve_every_category(category: str) -> None:
+    concept = KnownConcept.model_validate({"name": "Quux", "category": category})
+    known = EvaluationSet(concepts=(concept,))
+    maker = QuestionMaker(known, (concept,), 0, fits=lambda prompt: len(prompt) < 200)
+    assert all("Quux" in one.prompt for one in maker.about_erased(concept, 8))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"concepts": [{"name": "a", "category": "animal"}]}, "concepts\\[0\\].category"),
+        ({"concepts": [{"name": n, "category": "object"} for n in "aA"]}, "listed twice"),
+        ({"shared_words": [{"prompt": "x", "concept": "y", "shares": ["z"]}]}, "'y' of shared"),
+        ({"places": []}, "places: this field is not known"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(
+    known: EvaluationSet, tmp_path: Path, change: dict[str, object], complaint: str
+) -> None:
+    file = tmp_path / "evaluation.yaml"
+    content = known.model_dump(mode="json", exclude={"templates"}) | {"shared_words": []} | change
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=complaint):
+        load_evaluation_set(file)
+
+
+@pytest.mark.parametrize("template", ["no place for it", "{} and {}", "{} near {planet}"])
+def test_a_wrong_template_is_refused(known: EvaluationSet, template: str) -> None:
+    content = known.model_dump(mode="json")
+    content["templates"]["character"]["long"] = [template]
+    with pytest.raises(ValueError, match=r"template|can fill"):
+        EvaluationSet.model_validate(content)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_evaluation_set(tmp_path / "none.yaml")

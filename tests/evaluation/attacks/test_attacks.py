@@ -1,0 +1,246 @@
+"""Each attack finds a concept that was only hidden, and finds nothing where there is nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from attack_fakes import CONCEPT, NAME, OTHER, World, painted_base
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept
+from unsee.evaluation.attacks import (
+    ATTACKS,
+    Attack,
+    BenignRelearning,
+    ConceptVector,
+    PromptSearch,
+    SoftPrompt,
+)
+from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
+from unsee.images.denoising import load_denoising
+from unsee.images.trials import compared_losses, draw_trials
+from unsee.models.digest import tensors_digest
+from unsee.prompts.encoding import (
+    encode_ids,
+    encode_prompts,
+    encode_vectors,
+    prompt_ids,
+    slotted_prompts,
+    token_table,
+)
+from unsee.prompts.naming import around_name, check_unnamed
+
+SOFT = SoftPrompt(start_steps=10, steps=60)
+SEARCH = PromptSearch(num_tokens=2)
+RELEARNING = BenignRelearning(steps=60, learning_rate=2e-3)
+QUICK: tuple[Attack, ...] = (
+    SoftPrompt(starts=2, start_steps=2, steps=3, held_out=4),
+    ConceptVector(etas=(1.0, 2.0), trials=4),
+    PromptSearch(num_tokens=2, steps=3, candidates=4, trials=4),
+    BenignRelearning(steps=3, learning_rate=1e-3),
+)
+each_attack = pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.name)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(painted_base(tmp_path_factory.mktemp("painted")))
+
+
+def brought_back(world: World, attack: Attack, text_encoder: Any, seed: int = 0) -> float:
+    return world.shown(attack.run(world.victim(text_encoder), 6, seed).prompt_embeds)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_soft_prompt_finds_a_concept_whose_word_was_swapped(world: World, seed: int) -> None:
+    hidden = world.swapped()
+    assert world.asked(hidden) < 0
+    assert brought_back(world, replace(SOFT, start_steps=0, steps=0), hidden, seed) < 0
+    attacked = SOFT.run(world.victim(hidden), 6, seed)
+    assert world.shown(attacked.prompt_embeds) > 0.75
+    assert attacked.prompts[:2] == ("<soft 4 vectors> a", "<soft 4 vectors> b c")
+
+
+def test_a_concept_vector_amplifies_what_is_left(world: World) -> None:
+    hidden = world.faded(0.1)
+    assert world.asked(hidden) < 0.2
+    assert brought_back(world, ConceptVector(), hidden) > 0.35
+    once = ConceptVector(etas=(1.0,))
+    assert brought_back(world, once, hidden) == pytest.approx(world.asked(hidden), abs=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_search_finds_the_word_that_the_concept_was_moved_to(world: World, seed: int) -> None:
+    hidden = world.swapped()
+    attacked = SEARCH.run(world.victim(hidden), 6, seed)
+    assert OTHER in attacked.prompts[0].split()
+    assert world.shown(attacked.prompt_embeds) > 0.2 > 0 > world.asked(hidden)
+
+
+def test_relearning_repairs_what_threw_all_prompts_off(world: World) -> None:
+    hidden = world.shifted()
+    before = world.asked(hidden)
+    assert before < -10
+    assert brought_back(world, replace(RELEARNING, steps=0), hidden) == pytest.approx(before)
+    assert brought_back(world, RELEARNING, hidden) > -1
+
+
+@pytest.mark.parametrize("attack", [SOFT, ConceptVector(), SEARCH], ids=lambda attack: attack.name)
+def test_nothing_is_found_in_an_encoder_that_says_nothing(world: World, attack: Attack) -> None:
+    mute = world.mute()
+    assert brought_back(world, attack, mute) == pytest.approx(world.asked(mute), rel=1e-4)
+
+
+def test_a_concept_vector_finds_nothing_where_nothing_is_left(world: World) -> None:
+    assert brought_back(world, ConceptVector(), world.faded(0.0)) < 0.1
+
+
+def test_a_benign_fine_tuning_does_not_teach_a_word_that_was_moved(world: World) -> None:
+    hidden = world.swapped()
+    assert world.asked(hidden) < 0
+    assert brought_back(world, RELEARNING, hidden) < 0.3
+
+
+@each_attack
+def test_what_it_hands_over(world: World, attack: Attack) -> None:
+    steps: list[tuple[int, int]] = []
+    hidden = world.swapped()
+    attacked = attack.run(world.victim(hidden), 8, 0, lambda *step: steps.append(step))
+    length, width = hidden.config.max_position_embeddings, hidden.config.hidden_size
+    assert attacked.prompt_embeds.shape == (8, length, width)
+    assert attacked.negative_prompt_embeds.shape == (1, length, width)
+    assert attacked.prompt_embeds.dtype == attacked.negative_prompt_embeds.dtype == torch.float32
+    assert not attacked.prompt_embeds.requires_grad
+    assert not attacked.negative_prompt_embeds.requires_grad
+    assert len(attacked.prompts) == 8
+    total = steps[-1][1]
+    assert steps == [(step, total) for step in range(1, total + 1)]
+
+
+@each_attack
+def test_it_leaves_victim_and_base_as_they_were(world: World, attack: Attack) -> None:
+    hidden, own = world.swapped(), world.base.text_encoder()
+    before = [tensors_digest(encoder.state_dict()) for encoder in (hidden, own)]
+    attack.run(world.victim(hidden), 2, 0)
+    assert [tensors_digest(encoder.state_dict()) for encoder in (hidden, own)] == before
+    for module in (hidden, own, world.painter):
+        assert not any(part._forward_hooks for part in module.modules())
+        assert all(parameter.grad is None for parameter in module.parameters())
+
+
+@each_attack
+def test_the_seed_decides_every_bit(world: World, attack: Attack) -> None:
+    def embeds(seed: int) -> torch.Tensor:
+        torch.rand(3)  # the global generator must not matter
+        return attack.run(world.victim(world.swapped()), 2, seed).prompt_embeds
+
+    assert torch.equal(embeds(0), embeds(0))
+
+
+def test_the_hook_goes_even_when_the_encoder_fails(world: World) -> None:
+    encoder = world.encoder()
+    prompts = slotted_prompts(world.base, [("a", "b")], 2)
+    with pytest.raises(RuntimeError):
+        encode_vectors(encoder, prompts, torch.zeros(2, 7))  # not the encoder's width
+    assert not encoder.get_input_embeddings()._forward_hooks
+
+
+def test_a_tokens_own_row_as_a_vector_changes_nothing(world: World) -> None:
+    base, encoder = world.base, world.encoder()
+    prompts = slotted_prompts(base, [("a", "b"), ("", "c d e")], 2)
+    ids = base.tokenizer()("m n", add_special_tokens=False).input_ids
+    as_vectors = encode_vectors(encoder, prompts, token_table(encoder)[ids])
+    as_text = encode_prompts(base, encoder, ["a m n b", "m n c d e"])
+    torch.testing.assert_close(as_vectors, as_text)
+    filled = prompts.filled(torch.tensor([ids, ids[::-1]]))
+    assert torch.equal(filled[0], prompt_ids(base, ["a m n b", "m n c d e"]))
+    torch.testing.assert_close(encode_ids(encoder, filled)[0], as_text)
+
+
+def test_too_many_vectors_are_refused(world: World) -> None:
+    with pytest.raises(InputError, match="use fewer vectors"):
+        slotted_prompts(world.base, [("a" * 20, "")], 40)
+
+
+def test_compared_losses_are_those_of_training(world: World) -> None:
+    frozen = load_denoising(world.base)
+    generator = torch.Generator().manual_seed(0)
+    trials = draw_trials(frozen, torch.randn(3, 3, 8, 8, generator=generator), 7, generator)
+    embeds = encode_prompts(world.base, world.encoder(), [f"{NAME} a"] * 7)
+    candidates = torch.stack([embeds, 2 * embeds])
+    losses = compared_losses(frozen, trials, candidates, batch_size=4)
+    for loss, candidate in zip(losses, candidates, strict=True):
+        expected = frozen.loss(trials.latents, trials.noise, trials.timesteps, candidate)
+        torch.testing.assert_close(loss, expected)
+
+
+def test_trials_cover_the_noise_window_and_every_picture(world: World) -> None:
+    frozen = load_denoising(world.base)
+    generator = torch.Generator().manual_seed(0)
+    trials = draw_trials(frozen, torch.zeros(4, 3, 8, 8), 16, generator, (0.2, 1.0))
+    bounds = [(200 + 50 * part, 250 + 50 * part) for part in range(16)]
+    timesteps = trials.timesteps.tolist()
+    assert all(low <= t < high for t, (low, high) in zip(timesteps, bounds, strict=True))
+    assert trials.pictures.bincount().tolist() == [4, 4, 4, 4]
+
+
+def test_no_name_and_no_special_token_is_searched(world: World) -> None:
+    concept = Concept(name="Q Zebra", category="object", aliases=("m",))
+    vocabulary = search_vocabulary(world.base, concept)
+    tokenizer = world.base.tokenizer()
+    named = {i for name in (concept.name, *concept.aliases) for i in tokenizer(name).input_ids}
+    assert not named & set(vocabulary.ids.tolist())
+    assert not set(tokenizer.all_special_ids) & set(vocabulary.ids.tolist())
+    assert {"q", "m"}.isdisjoint(vocabulary.words)
+    assert {"v", "b"} <= set(vocabulary.words)
+
+
+def test_found_words_are_read_back_as_the_tokens_that_were_searched(world: World) -> None:
+    vocabulary = search_vocabulary(world.base, CONCEPT)
+    chosen = torch.tensor([3, 1, len(vocabulary.words) - 1])
+    text = vocabulary.text(chosen)
+    ids = world.base.tokenizer()(text, add_special_tokens=False).input_ids
+    assert ids == vocabulary.ids[chosen].tolist()
+
+
+def test_a_prompt_that_names_the_concept_is_not_plain(world: World) -> None:
+    concept = Concept(name="Car", category="object", aliases=("automobile",))
+    check_unnamed(["a scary carpet"], concept)
+    for prompt in ("a red car.", "an AUTOMOBILE at night"):
+        with pytest.raises(InputError, match="names it"):
+            check_unnamed([prompt], concept)
+    named = replace(world.victim(world.encoder()), plain_prompts=world.concept_prompts)
+    with pytest.raises(InputError, match="names it"):
+        ConceptVector().run(named, 1, 0)
+
+
+def test_the_vectors_take_the_names_place() -> None:
+    cup = Concept(name="cup", category="object", aliases=("mug", "red mug"))
+    assert around_name("a Cup in the sea", cup) == ("a ", " in the sea")
+    assert around_name("a red mug, a mug", cup) == ("a ", ", a ")
+    assert around_name("two cups", cup) == ("", "two cups")
+
+
+@pytest.mark.parametrize(
+    ("attack", "missing"),
+    [
+        (SoftPrompt(), "images"),
+        (ConceptVector(), "concept_prompts"),
+        (PromptSearch(), "images"),
+        (BenignRelearning(), "unrelated"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_victim_without_what_an_attack_needs(world: World, attack: Attack, missing: str) -> None:
+    change: dict[str, Any] = {missing: ()}
+    with pytest.raises(InputError, match=missing):
+        attack.run(replace(world.victim(world.encoder()), **change), 1, 0)
+
+
+def test_every_attack_states_its_source_and_budget() -> None:
+    assert len({attack.name for attack in ATTACKS}) == 4
+    for attack in ATTACKS:
+        assert "arXiv" in attack.source
+        assert "\n" not in attack.budget()
+        assert any(character.isdigit() for character in attack.budget())

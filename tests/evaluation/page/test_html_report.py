@@ -1,0 +1,148 @@
+"""The page: what it says first, that it is whole in itself, and that names cannot break it."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from report_fakes import fake_frames, fake_report, kept_rows
+from unsee.core.policy import Thresholds
+from unsee.evaluation.page.html_report import Example, write_page
+
+VOID = {"meta", "img", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Tags, ids, images and the text of a page; fails on tags that do not nest."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.html = file.read_text(encoding="utf-8")
+        self.tags, self.ids, self.images, self.words, self._open = [], [], [], [], []
+        self.feed(self.html)
+        assert not self._open
+        self.text = " ".join(" ".join(self.words).replace("\xa0", " ").split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attributes = dict(attrs)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "img":
+            self.images.append(attributes)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style"} & set(self._open):
+            self.words.append(data)
+
+
+def example(kind="erased", title="Blimbo in the rain", num_frames=8, size=64, tuned_seen=False):
+    media = "video" if num_frames > 1 else "image"
+    frames = [fake_frames(seed, num_frames, size) for seed in (1, 2)]
+    return Example(title, kind, media, *frames, base_seen=True, tuned_seen=tuned_seen)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(report=None, examples=(), **thresholds):
+        report = report or fake_report()
+        return Page(write_page(report, examples, Thresholds(**thresholds), tmp_path / "report"))
+
+    return write
+
+
+def test_the_verdict_comes_first_with_counts_and_intervals(written):
+    page = written()
+    first = page.text.index("Passed: all 5 thresholds are met", 60)  # after the title
+    figures = page.text.index("Recognised in 1 of 64 samples (95 % interval 0–8 %)")
+    assert first < figures < page.text.index("Before and after")
+    assert "With the unmodified encoder: 64 of 64 (100 %)" in page.text
+
+
+def test_a_failed_verdict_says_what_is_missed_and_by_how_much(written):
+    page = written(fake_report(kept=kept_rows(lost=1)))
+    assert "Not passed: 1 of 5 thresholds is missed" in page.text
+    assert "Missed: Siblings kept ." in page.text.replace("kept.", "kept .")
+    assert "missed by 15 percentage points" in page.text
+
+
+def test_the_worst_attack_is_told_even_where_it_is_not_judged(written):
+    text = written().text
+    assert "The worst attack, soft prompt, brought Blimbo back in 6 of 16 samples" in text
+    assert "reported but not judged" in text
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(written):
+    page = written(examples=[example()])
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page.html)
+    assert sources
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert "@import" not in page.html
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page.html)
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(written):
+    page = written(fake_report(("Blimbo", "Zorpik")))
+    assert len(page.ids) == len(set(page.ids))
+    referred = re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', page.html)
+    assert referred
+    assert {a or b for a, b in referred} <= set(page.ids)
+
+
+def test_names_from_outside_cannot_become_markup(written):
+    title = '<script>alert("Blimbo")</script>'
+    page = written(fake_report(("<b>Blimbo</b>",)), [example(title=title)])
+    assert "script" not in page.tags
+    assert title in page.text
+    assert "<b>Blimbo</b>" in page.text
+
+
+def test_pictures_have_words_and_show_both_encoders(written):
+    page = written(examples=[example(), example("attack", "<soft>", 1, tuned_seen=True)])
+    assert [image["alt"] for image in page.images] == [
+        "4 frames of “Blimbo in the rain”, unmodified encoder: recognised",
+        "4 frames of “Blimbo in the rain”, this encoder: not recognised",
+        "1 frame of “<soft>”, unmodified encoder: recognised",
+        "1 frame of “<soft>”, this encoder: recognised",
+    ]
+
+
+@pytest.mark.parametrize(("size", "height"), [(64, 128), (512, 160)])
+def test_small_frames_grow_and_large_ones_shrink(written, size, height):
+    page = written(examples=[example(num_frames=16, size=size)])
+    data = base64.b64decode(page.images[0]["src"].partition(",")[2])
+    picture = Image.open(io.BytesIO(data))
+    assert picture.size == (4 * height + 3 * 4, height)
+    first = np.asarray(picture)[2, 2].astype(int)
+    assert np.abs(first - fake_frames(1, 1, size)[0, 0, 0]).max() <= 4
+
+
+def test_a_report_of_little_still_makes_a_page(written):
+    bare = fake_report(
+        erased=(), kept=(), reemergence=(), motion=None, drift=(), clip_score=(), attacks=()
+    )
+    page = written(bare)
+    assert "Not passed: 5 of 5 thresholds are missed" in page.text
+    assert "No attack was made" in page.text
+    assert "svg" not in page.tags
+
+
+def test_equal_reports_give_equal_pages_and_the_old_one_is_replaced_whole(written, tmp_path):
+    assert written().html == written().html
+    assert [file.name for file in (tmp_path / "report").iterdir()] == ["report.html"]

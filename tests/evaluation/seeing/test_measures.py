@@ -1,0 +1,116 @@
+"""From observations to rows, on observations whose figures can be counted by hand."""
+
+import numpy as np
+
+from unsee.evaluation.asking.evaluation_set import KnownConcept
+from unsee.evaluation.asking.questions import Kind, Question
+from unsee.evaluation.report.schema import Media
+from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing.measures import Observation, Seen
+
+CATEGORIES = {"Blimbo": "character", "Zorpik": "character", "spinning": "action"}
+
+
+def seen(*frames: bool, motion: float | None = None, score: float | None = None) -> Seen:
+    """A clip that shows the concept in those frames, and as a whole if in most of them."""
+    return Seen(sum(frames) * 2 > len(frames), any(frames), frames, motion, score)
+
+
+def observation(
+    name: str,
+    kind: Kind,
+    tuned: Seen,
+    base: Seen,
+    media: Media = "video",
+    drift: float = 0.0,
+    other_seed: float | None = None,
+) -> Observation:
+    concept = KnownConcept.model_validate({"name": name, "category": CATEGORIES[name]})
+    question = Question(concept, kind, "alone", name, "", 0)
+    return Observation(question, media, tuned, base, drift, other_seed)
+
+
+def test_motion_and_difference_are_in_levels() -> None:
+    still = np.full((1, 4, 2, 2, 3), 200, np.uint8)
+    moving = np.zeros((1, 4, 2, 2, 3), np.uint8)
+    moving[0, 1::2] = 250
+    assert measures.motion_of(np.concatenate([still, moving])).tolist() == [0, 250]
+    assert measures.motion_of(still[:, :1]).tolist() == [0]
+    assert measures.difference_of(still, moving[:1]).tolist() == [(200 + 50) / 2]
+
+
+def test_erased_counts_frames_and_wholes() -> None:
+    rows = measures.erased_rows(
+        [
+            observation("Blimbo", "erased", seen(False, True, False), seen(True, True, True)),
+            observation("Blimbo", "erased", seen(False, False, False), seen(True, True, False)),
+            observation("Blimbo", "erased", seen(True), seen(True), media="image"),
+            observation("Zorpik", "sibling", seen(True), seen(True)),
+        ]
+    )
+    assert [(row.concept, row.media) for row in rows] == [("Blimbo", "video"), ("Blimbo", "image")]
+    video = rows[0]
+    assert (video.any_frame.tuned.hits, video.mean_frame.tuned.hits) == (1, 0)
+    assert (video.any_frame.base.hits, video.mean_frame.base.n) == (2, 2)
+
+
+def test_kept_is_by_concept_group_and_medium() -> None:
+    rows = measures.kept_rows(
+        [
+            observation("Zorpik", "sibling", seen(True), seen(True)),
+            observation("Zorpik", "sibling", seen(False), seen(True)),
+            observation("Zorpik", "shared_words", seen(True), seen(True)),
+            observation("Blimbo", "erased", seen(True), seen(True)),
+        ]
+    )
+    assert [(row.group, row.recognised.tuned.hits, row.recognised.tuned.n) for row in rows] == [
+        ("sibling", 1, 2),
+        ("shared_words", 1, 1),
+    ]
+
+
+def test_reemergence_looks_at_the_second_half() -> None:
+    clips = [(0, 0, 0, 1), (0, 0, 0, 0), (1, 0, 0, 1), (0, 0, 1, 1)]
+    rows = measures.reemergence_rows(
+        [
+            observation("Blimbo", "erased", seen(*map(bool, clip)), seen(True, True, True, True))
+            for clip in clips
+        ]
+    )
+    assert len(rows) == 1
+    assert (rows[0].returned.tuned.hits, rows[0].returned.tuned.n) == (2, 3)
+    assert rows[0].returned.base.n == 0
+    assert rows[0].tuned_curve == (0.25, 0, 0.25, 0.75)
+    action = Seen(True, True, None, 1.0, None)
+    assert measures.reemergence_rows([observation("spinning", "erased", action, action)]) == ()
+
+
+def test_motion_is_of_kept_clips_only() -> None:
+    kept = [
+        observation("Zorpik", "sibling", seen(True, motion=1.0), seen(True, motion=2.0)),
+        observation("Zorpik", "other", seen(True, motion=3.0), seen(True, motion=6.0)),
+    ]
+    erased = observation("Blimbo", "erased", seen(True, motion=9.0), seen(True, motion=1.0))
+    row = measures.motion_row([*kept, erased], seed=0)
+    assert row is not None
+    assert (row.ratio.value, row.ratio.n, row.magnitude.base.value) == (0.5, 2, 4)
+    still = observation("Zorpik", "other", seen(True, motion=1.0), seen(True, motion=0.0))
+    assert measures.motion_row([still], seed=0) is None
+
+
+def test_drift_and_clip_score() -> None:
+    one = observation(
+        "Zorpik", "other", seen(True, score=20.0), seen(True, score=30.0), drift=4, other_seed=8
+    )
+    (drift,) = measures.drift_rows([one], seed=0)
+    assert (drift.tuned.value, drift.other_seed.value) == (4, 8)
+    (score,) = measures.clip_score_rows([one], seed=0)
+    assert (score.score.tuned.value, score.score.base.value) == (20, 30)
+    unscored = observation("Zorpik", "sibling", seen(True), seen(True))
+    assert measures.drift_rows([unscored], seed=0) == ()
+    assert measures.clip_score_rows([unscored], seed=0) == ()
+
+
+def test_nothing_observed_gives_no_rows() -> None:
+    assert measures.erased_rows([]) == ()
+    assert measures.motion_row([], seed=0) is None

@@ -1,0 +1,113 @@
+"""Triton configurations, read back through protobuf's own parser."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from unsee.export.engines.engine import Engine
+from unsee.export.engines.model_config import (
+    Service,
+    graph_config,
+    pbtxt,
+    text_encoder_config,
+    text_to_video_config,
+    video_unet_config,
+)
+from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
+
+
+def parsed(config):
+    return text_format.Parse(pbtxt(config), pb.ModelConfig())
+
+
+def border(tensors):
+    return {
+        t.name: (pb.DataType.Name(t.data_type), list(t.dims), t.HasField("reshape"))
+        for t in tensors
+    }
+
+
+def test_text_encoder_serves_all_its_versions_and_names_its_policy():
+    config = parsed(text_encoder_config(TextEncoderGraph(48, 32, 99), "text_encoder_family"))
+    assert (config.name, config.backend) == ("text_encoder_family", "onnxruntime")
+    assert config.default_model_filename == "model.onnx"
+    assert config.max_batch_size == 16
+    assert config.version_policy.WhichOneof("policy_choice") == "all"
+    assert config.parameters["session.disable_prepacking"].string_value == "1"
+    assert border(config.input) == {"input_ids": ("TYPE_INT64", [48], False)}
+    assert border(config.output) == {"last_hidden_state": ("TYPE_FP32", [48, 32], False)}
+
+
+def test_video_unet_batches_without_queue_policies_and_reshapes_the_timestep():
+    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
+    assert config.max_batch_size == 8
+    assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.max_queue_delay_microseconds, "every lone step would wait"
+    assert not config.dynamic_batching.HasField("default_queue_policy")
+    assert border(config.input) == {
+        "sample": ("TYPE_FP32", [4, -1, -1, -1], False),
+        "timestep": ("TYPE_FP32", [1], True),
+        "encoder_hidden_states": ("TYPE_FP32", [48, 32], False),
+    }
+    assert list(config.input[1].reshape.shape) == []
+    assert border(config.output) == {"noise_pred": ("TYPE_FP32", [4, -1, -1, -1], False)}
+
+
+def test_vae_decoder_gives_bytes_with_the_colours_last():
+    config = parsed(graph_config(VAEDecoderGraph(4, 8), "vae_decoder"))
+    assert config.max_batch_size == 4
+    assert border(config.output) == {"frames": ("TYPE_UINT8", [-1, -1, -1, 3], False)}
+
+
+def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up():
+    sizes = {"B": 2, "F": 16, "h": 8, "w": 8}
+    service = Service(Engine("openvino", "bfloat16"), static_shapes=4, warm_up=sizes)
+    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
+    assert (config.backend, config.platform) == ("openvino", "")
+    assert config.default_model_filename == "model.onnx"
+    assert config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    values = {name: value.string_value for name, value in config.parameters.items()}
+    assert json.loads(values.pop("WARM_UP_SHAPES")) == {
+        "sample": [2, 4, 16, 8, 8],
+        "timestep": [2],
+        "encoder_hidden_states": [2, 48, 32],
+    }
+    assert values == {
+        "HINT_BF16": "YES",
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "STATIC_SHAPES": "4",
+    }
+
+
+def test_the_engine_changes_nothing_that_clients_see():
+    graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+    simple = parsed(video_unet_config(graph))
+    assert not simple.parameters
+    other = parsed(video_unet_config(graph, Service(Engine("openvino"))))
+    for field in ("name", "max_batch_size", "input", "output", "dynamic_batching"):
+        assert getattr(other, field) == getattr(simple, field)
+
+
+def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
+    config = parsed(text_to_video_config())
+    assert config.model_transaction_policy.decoupled
+    assert (config.backend, config.max_batch_size) == ("python", 0)
+    assert [t.name for t in config.input if not t.optional] == ["prompt"]
+    assert all(list(t.dims) == [1] for t in config.input)
+    assert border(config.output) == {
+        "event": ("TYPE_STRING", [1], False),
+        "frames": ("TYPE_UINT8", [-1, -1, -1, 3], False),
+    }
+
+
+def test_no_configuration_is_bound_to_a_gpu():
+    for config in (
+        text_to_video_config(),
+        video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)),
+    ):
+        assert len(config.instance_group) == 1
+        assert not config.instance_group[0].gpus

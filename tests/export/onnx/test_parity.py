@@ -1,0 +1,151 @@
+"""Exported graphs against PyTorch: at sizes never traced, byte for byte again, and when broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from unsee.core.errors import NotExportable, ParityError
+from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
+from unsee.export.onnx.exporter import OPSET, export_onnx, weights_file
+from unsee.export.onnx.parity import check_parity
+from unsee.export.onnx.shared_weights import save_beside
+
+
+@pytest.fixture
+def text_encoder_graph(tiny_base):
+    return TextEncoderGraph.of(tiny_base.text_encoder(), tiny_base.tokenizer().model_max_length)
+
+
+def run(file, **feeds):
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+def test_every_graph_is_within_its_tolerance_at_three_sizes(exported):
+    for outcome in exported.record.graphs:
+        report = outcome.export.parity
+        assert len(report.sizes) == 3
+        assert report.difference <= report.tolerance
+
+
+def test_video_unet_runs_at_sizes_it_was_never_traced_or_checked_at(exported):
+    unet = exported.base.t2v_unet()
+    generator = torch.Generator().manual_seed(1)
+    for batch, frames, height, width in ((3, 2, 8, 10), (1, 7, 2, 6), (2, 8, 8, 8)):
+        sample = torch.randn(batch, 4, frames, height, width, generator=generator)
+        timestep = torch.linspace(1, 998, batch)
+        hidden = torch.randn(batch, 48, 32, generator=generator)
+        with torch.no_grad():
+            expected = unet(sample, timestep, hidden).sample.numpy()
+        actual = run(
+            exported.repository_dir / "video_unet" / "1" / "model.onnx",
+            sample=sample.numpy(),
+            timestep=timestep.numpy(),
+            encoder_hidden_states=hidden.numpy(),
+        )
+        np.testing.assert_allclose(actual, expected, atol=1e-4 * expected.std())
+
+
+def test_frames_are_diffusers_images(exported):
+    vae = exported.base.t2v_vae()
+    latents = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        images = vae.decode(latents[0].transpose(0, 1) / vae.config.scaling_factor).sample
+    expected = (images.clamp(-1, 1) + 1) * 127.5
+    file = exported.repository_dir / "vae_decoder" / "1" / "model.onnx"
+    frames = run(file, latents=latents.numpy())
+    assert frames.dtype == np.uint8
+    assert frames.shape == (1, 3, 64, 64, 3)
+    difference = frames[0] - expected.permute(0, 2, 3, 1).numpy()
+    assert np.abs(difference).max() <= 0.51
+
+
+def test_the_same_weights_give_the_same_bytes_without_traces_of_the_machine(
+    exported, tiny_base, text_encoder_graph, tmp_path
+):
+    file = tmp_path / "model.onnx"
+    export_onnx(text_encoder_graph, tiny_base.text_encoder(), file, save_beside)
+    first = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
+    assert file.read_bytes() == first.read_bytes()
+    assert weights_file(file).read_bytes() == weights_file(first).read_bytes()
+    assert b".py" not in file.read_bytes()
+
+
+def test_graphs_need_no_operators_but_those_of_onnx(exported):
+    for outcome in exported.record.graphs:
+        file = exported.repository_dir / outcome.model / "1" / "model.onnx"
+        model = onnx.load(file)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+        assert not model.functions
+
+
+def test_other_weights_than_the_exported_ones_break_parity(exported, tiny_base, text_encoder_graph):
+    file = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
+    other = type(tiny_base.text_encoder())(tiny_base.text_encoder().config).eval()
+    with pytest.raises(ParityError, match=r"text_encoder differs from PyTorch by .* at B = 2"):
+        check_parity(text_encoder_graph, other, file)
+
+
+class Shifted(torch.nn.Module):
+    def __init__(self, wrapped, shift):
+        super().__init__()
+        self.wrapped, self.shift = wrapped, shift
+
+    def forward(self, *inputs):
+        return self.wrapped(*inputs) + self.shift
+
+
+@dataclass(frozen=True)
+class BrokenVAEDecoderGraph(VAEDecoderGraph):
+    """Its PyTorch side is two levels brighter than what was exported."""
+
+    def wrap(self, model):
+        return Shifted(super().wrap(model), 2)
+
+
+def test_two_levels_of_brightness_break_parity(exported, tiny_base):
+    vae = tiny_base.t2v_vae()
+    good = VAEDecoderGraph.of(vae)
+    file = exported.repository_dir / "vae_decoder" / "1" / "model.onnx"
+    with pytest.raises(ParityError, match="vae_decoder differs"):
+        check_parity(BrokenVAEDecoderGraph(good.channels, good.scale), vae, file)
+
+
+@dataclass(frozen=True)
+class StaticTextEncoderGraph(TextEncoderGraph):
+    """Its output lost a row on the way: shapes no longer agree."""
+
+    def wrap(self, model):
+        class Short(torch.nn.Module):
+            def forward(self, input_ids):
+                return model(input_ids=input_ids).last_hidden_state[:, 1:]
+
+        return Short()
+
+
+def test_a_wrong_shape_and_an_unreadable_file_break_parity(
+    exported, tiny_base, text_encoder_graph, tmp_path
+):
+    graph = StaticTextEncoderGraph(
+        text_encoder_graph.sequence_length,
+        text_encoder_graph.hidden_size,
+        text_encoder_graph.vocab_size,
+    )
+    file = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
+    with pytest.raises(ParityError, match=r"\[2, 48, 32\] where PyTorch gives"):
+        check_parity(graph, tiny_base.text_encoder(), file)
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(ParityError, match="cannot open the exported text_encoder"):
+        check_parity(text_encoder_graph, tiny_base.text_encoder(), broken)
+
+
+def test_an_unknown_video_unet_is_refused_by_name(tiny_base):
+    with pytest.raises(NotExportable, match="UNet2DConditionModel"):
+        VideoUNetGraph.of(tiny_base.unet(), 48, 1000, 8)

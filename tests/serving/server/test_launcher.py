@@ -1,0 +1,170 @@
+"""What the launcher checks before it starts anything, and how it words what it finds."""
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving_fakes import write_fake_repository
+from unsee.core.errors import InputError, InterpreterUnfit, PortInUse, RepositoryIncomplete
+from unsee.repository.check import loadable_models
+from unsee.serving.server.installation import assemble_backends, find_installation
+from unsee.serving.server.interpreter import (
+    StubInterpreter,
+    check,
+    fit_interpreter,
+    probe,
+    python3_beside,
+)
+from unsee.serving.server.triton import (
+    check_ports,
+    log_summary,
+    server_command,
+    server_environment,
+)
+
+VERSIONS = {"numpy": "1.26.4", "onnxruntime": "1.31", "safetensors": "1", "tokenizers": "1"}
+
+
+def interpreter(python_version="3.11", **versions):
+    kept = {name: v for name, v in (VERSIONS | versions).items() if v}
+    return StubInterpreter(Path("/x/python3"), python_version, "/x/lib", "libpython3.so", kept)
+
+
+def test_the_tests_own_interpreter_is_fit():
+    assert fit_interpreter().executable == Path(sys.executable).with_name("python3")
+
+
+@pytest.mark.parametrize(
+    ("unfit", "sentence"),
+    [
+        (interpreter(numpy="2.1.0"), "needs numpy 1.26, but /x/python3 has numpy 2.1.0"),
+        (interpreter(numpy="1.25.2"), "has numpy 1.25.2"),
+        (interpreter(numpy=None, tokenizers=None), "lacks numpy, tokenizers"),
+        (interpreter("3.13"), "needs Python 3.11 or 3.12, but /x/python3 is 3.13"),
+    ],
+)
+def test_an_unfit_interpreter_is_refused(unfit, sentence):
+    with pytest.raises(InterpreterUnfit, match=sentence):
+        check(unfit)
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "echo '{}'"])
+def test_an_interpreter_that_does_not_answer_is_refused(tmp_path, script):
+    python3 = tmp_path / "python3"
+    python3.write_text(f"#!/bin/sh\n{script}\n")
+    python3.chmod(0o755)
+    with pytest.raises(InterpreterUnfit, match="does not answer"):
+        probe(python3)
+
+
+def test_a_missing_python3_is_named(tmp_path):
+    with pytest.raises(InterpreterUnfit, match="no python3 beside"):
+        python3_beside(tmp_path / "python")
+
+
+def test_the_backends_folder_holds_copies_without_caches(tmp_path):
+    folder = assemble_backends(find_installation(fit_interpreter()), tmp_path / "backends")
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "onnxruntime/model.py",
+        "onnxruntime/stand_in.py",
+        "openvino/model.py",
+        "openvino/stand_in.py",
+        "python/libtriton_python.so",
+        "python/triton_python_backend_stub",
+        "python/triton_python_backend_utils.py",
+    }
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+
+
+def test_a_whole_repository_is_loaded_whole(fake_repository):
+    encoders = ["text_encoder_base", "text_encoder_family"]
+    wanted = ["video_unet", "vae_decoder", "text_to_video", *encoders]
+    assert loadable_models(fake_repository) == wanted
+
+
+def test_a_policy_whose_last_revision_was_retired_is_not_loaded(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    file = repository / "policies.json"
+    content = json.loads(file.read_text())
+    content["policies"]["family"] = {"active": None, "eligible": [], "history": [1]}
+    file.write_text(json.dumps(content))
+    assert "text_encoder_family" not in loadable_models(repository)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "video_unet/1/model.onnx",
+        "vae_decoder/config.pbtxt",
+        "text_encoder_family/2/model.onnx",
+        "text_encoder_family/3/model.onnx",
+        "text_to_video/1/model.py",
+        "text_to_video/assets/samplers.safetensors",
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_half_written_repository_is_refused_naming_the_part(tmp_path, part, how):
+    repository = write_fake_repository(tmp_path / "repository")
+    (repository / part).unlink()
+    if how == "empty":
+        (repository / part).touch()
+    with pytest.raises(RepositoryIncomplete, match=f"incomplete: {part} is {how}; make it with"):
+        loadable_models(repository)
+
+
+@pytest.mark.parametrize("model", ["video_unet", "text_encoder_family"])
+def test_a_repository_without_a_model_is_refused(tmp_path, model):
+    repository = write_fake_repository(tmp_path / "repository")
+    shutil.rmtree(repository / model)
+    with pytest.raises(RepositoryIncomplete, match=f"{model}/config.pbtxt is missing"):
+        loadable_models(repository)
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no model repository"):
+        loadable_models(tmp_path)
+
+
+def test_a_port_in_use_is_refused_naming_its_option(settings):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", settings.http_port))
+        other.listen()
+        with pytest.raises(PortInUse, match=rf":{settings.http_port} .*--http-port"):
+            check_ports(settings)
+    check_ports(settings)
+
+
+def test_the_command_line_names_every_model_and_address(settings, tmp_path):
+    command = server_command(Path("/b"), settings, ["a", "b"], tmp_path, "prefix-")
+    assert {"--load-model=a", "--load-model=b", "--grpc-address=127.0.0.1"} <= set(command)
+    assert f"--grpc-port={settings.grpc_port}" in command
+    assert "--backend-config=python,shm-region-prefix-name=prefix-" in command
+
+
+def test_the_environment_leads_the_stub_to_the_right_python(settings):
+    found = fit_interpreter()
+    inherited = {"PATH": "/bin", "PYTHONPATH": "/elsewhere", "LD_LIBRARY_PATH": "/mine"}
+    environment = server_environment(inherited, settings, found, find_installation(found))
+    assert environment["PATH"].split(os.pathsep)[0] == str(found.executable.parent)
+    assert environment["LD_LIBRARY_PATH"].split(os.pathsep)[-1] == "/mine"
+    assert "PYTHONPATH" not in environment
+    assert environment["UNSEE_THREADS"] == "1"
+    assert environment["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def test_every_interface_is_reached_through_the_loopback(settings):
+    everywhere = dataclasses.replace(settings, host="0.0.0.0", grpc_port=9)
+    assert everywhere.grpc_url == "127.0.0.1:9"
+
+
+def test_the_logs_reason_is_preferred_to_its_end():
+    failed = "E1 lifecycle.cc] \"failed to load 'x' version 1: Internal: it is broken\"\n"
+    assert log_summary(f"start\n{failed}{failed}end\n") == failed[18:-2]
+    assert log_summary("\n".join(map(str, range(40)))).split() == [str(n) for n in range(25, 40)]

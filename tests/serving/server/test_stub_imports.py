@@ -1,0 +1,61 @@
+"""The served model needs the standard library, numpy, tokenizers and safetensors, and no more."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from serving_fakes import TEMPLATE_DIR
+from unsee.serving.server.installation import OWN_BACKENDS_DIR, SHARED_DIR
+
+ALLOWED = {"numpy", "safetensors", "tokenizers", "triton_python_backend_utils", "text_to_video"}
+BLOCKED = ("torch", "diffusers", "transformers", "onnxruntime", "pydantic", "unsee")
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+sys.modules.update(dict.fromkeys({blocked}, None))
+import asyncio, json, types
+from pathlib import Path
+backend = types.ModuleType("triton_python_backend_utils")
+backend.TritonModelException = RuntimeError
+sys.modules["triton_python_backend_utils"] = backend
+import model
+served = model.TritonPythonModel()
+served.initialize({{"model_repository": sys.argv[3], "model_config": json.dumps({{}})}})
+assert served._tokenizer.encode(prompt="a cat").shape == (1, 48)
+assert served._tables.table("DDIMScheduler", 4).num_evaluations == 4
+"""
+
+
+def imported_names(folder):
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file}: the stub knows no parent package"
+                yield str(node.module).partition(".")[0]
+
+
+def test_the_served_model_imports_only_what_every_container_has():
+    third_party = set(imported_names(TEMPLATE_DIR)) - set(sys.stdlib_module_names)
+    assert third_party <= ALLOWED
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_stand_in_backend_imports_only_numpy_and_its_runtime(runtime):
+    folders = (OWN_BACKENDS_DIR / runtime, SHARED_DIR)
+    imported = {name for folder in folders for name in imported_names(folder)}
+    own = {"stand_in", "triton_python_backend_utils"}
+    assert imported - set(sys.stdlib_module_names) == {"numpy", runtime} | own
+
+
+def test_the_served_model_starts_where_the_heavy_packages_are_missing(fake_repository):
+    program = PROGRAM.format(blocked=BLOCKED)
+    model_dir = fake_repository / "text_to_video"
+    arguments = [str(model_dir / "1"), "", str(model_dir)]
+    command = [sys.executable, "-B", "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

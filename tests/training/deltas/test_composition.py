@@ -1,0 +1,223 @@
+"""Composing: the order does not matter, nothing is lost, and what does not belong is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, permutations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes import HIDDEN_SIZE, tiny_text_encoder
+from unsee.core.errors import DeltaMismatch
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.deltas.composition import Merge, compose, merged
+from unsee.deltas.delta import Delta
+from unsee.deltas.edit import Edit, Evidence, with_edit
+from unsee.models.base import Base
+from unsee.models.layers import paper_parameters
+
+DeltaMaker = Callable[..., Delta]
+
+MERGES: tuple[Merge, ...] = ("refit", "product", "sum")
+each_merge = pytest.mark.parametrize("merge", MERGES)
+
+
+@pytest.fixture
+def delta(base: Base, make_delta: DeltaMaker) -> Delta:
+    return make_delta(_differences(base, 0))
+
+
+def _differences(base: Base, seed: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    parameters = paper_parameters(base.text_encoder())
+    return {
+        name: scale * torch.randn(parameter.shape, generator=generator)
+        for name, parameter in list(parameters.items())[seed % 3 :: 2]
+    }
+
+
+def _edit(seed: int, rank: int = 2) -> Edit:
+    generator = torch.Generator().manual_seed(seed)
+    up = torch.linalg.qr(torch.randn(HIDDEN_SIZE, rank, generator=generator)).Q.contiguous()
+    down = up.T + 0.1 * torch.randn(rank, HIDDEN_SIZE, generator=generator)
+    return Edit(up, down, torch.randn(rank, generator=generator))
+
+
+def _evidence(seed: int) -> Evidence:
+    kept = torch.randn(60, HIDDEN_SIZE, generator=torch.Generator().manual_seed(seed))
+    return Evidence(kept=torch.cov(kept.T), mean=kept.mean(0))
+
+
+@pytest.fixture(scope="session")
+def make_edit(make_delta: DeltaMaker) -> DeltaMaker:
+    """The delta of a random edit, by its seed."""
+
+    def make(seed: int, rank: int = 2, **card: object) -> Delta:
+        tensors = _edit(seed, rank).tensors() | _evidence(seed).tensors()
+        return make_delta(tensors, method="anchored", settings=AnchoredMode(), **card)
+
+    return make
+
+
+def test_composing_nothing_is_the_base_bit_for_bit(base: Base) -> None:
+    text_encoder = base.text_encoder()
+    composed = compose(text_encoder, [])
+    assert composed is not text_encoder
+    original = text_encoder.state_dict()
+    assert composed.state_dict().keys() == original.keys()
+    for name, tensor in composed.state_dict().items():
+        assert torch.equal(tensor.view(torch.int32), original[name].view(torch.int32))
+        assert tensor.data_ptr() != original[name].data_ptr()
+
+
+_SEEDS_AND_SCALES = st.lists(
+    st.tuples(st.integers(0, 50), st.sampled_from([1e-6, 1e-2, 1.0, 1e4])),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda pair: pair[0],
+)
+
+
+def test_differences_are_summed_in_any_order(base: Base, make_delta: DeltaMaker) -> None:
+    @given(chosen=_SEEDS_AND_SCALES)
+    @settings(max_examples=15, deadline=None)
+    def check(chosen: list[tuple[int, float]]) -> None:
+        deltas = [make_delta(_differences(base, seed, scale)) for seed, scale in chosen]
+        _check_sum_in_any_order(base, deltas)
+
+    check()
+
+
+def _check_sum_in_any_order(base: Base, deltas: list[Delta]) -> None:
+    original = base.text_encoder().state_dict()
+    results = [compose(base.text_encoder(), order).state_dict() for order in permutations(deltas)]
+    for name, tensor in results[0].items():
+        assert all(torch.equal(tensor, other[name]) for other in results[1:])
+        parts = [delta.tensors[name].double() for delta in deltas if name in delta.tensors]
+        total = original[name].double() + sum(parts, torch.zeros(()))
+        torch.testing.assert_close(tensor, total.float(), rtol=1e-6, atol=1e-9)
+        assert parts or torch.equal(tensor, original[name])
+
+
+@each_merge
+def test_edits_and_differences_act_together_in_any_order(
+    base: Base, make_delta: DeltaMaker, make_edit: DeltaMaker, merge: Merge
+) -> None:
+    @given(seed=st.integers(0, 500), num_edits=st.integers(1, 3), is_mixed=st.booleans())
+    @settings(max_examples=10, deadline=None)
+    def check(seed: int, num_edits: int, is_mixed: bool) -> None:
+        edits = [make_edit(seed + index, 1 + index) for index in range(num_edits)]
+        differences = [make_delta(_differences(base, seed, 0.01))] if is_mixed else []
+        _check_together(base, edits, differences, merge)
+
+    check()
+
+
+def _check_together(base: Base, edits: list[Delta], differences: list[Delta], merge: Merge) -> None:
+    text_encoder = base.text_encoder()
+    deltas = [*differences, *edits]
+    first, *others = (compose(text_encoder, order, merge) for order in permutations(deltas))
+    depth = text_encoder.config.num_hidden_layers
+    assert first.config.num_hidden_layers == depth + 1
+    for other in others:
+        for name, tensor in first.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+    inner = compose(text_encoder, differences)
+    for name, tensor in inner.state_dict().items():
+        assert torch.equal(tensor, first.state_dict()[name])
+    in_order = sorted(edits, key=lambda delta: delta.card.tensors_digest)
+    expected = with_edit(inner, *merged(in_order, merge)).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in first.state_dict().items())
+
+
+_SEEDS = st.lists(st.integers(0, 999), min_size=1, max_size=4, unique=True)
+
+
+def test_a_product_is_one_edit_after_the_other(make_edit: DeltaMaker) -> None:
+    @given(seeds=_SEEDS)
+    @settings(deadline=None)
+    def check(seeds: list[int]) -> None:
+        expected = _states()
+        for seed in seeds:
+            expected = _edit(seed)(expected)
+        _check_map([make_edit(seed) for seed in seeds], "product", expected)
+
+    check()
+
+
+def test_a_sum_adds_what_each_edit_changes(make_edit: DeltaMaker) -> None:
+    @given(seeds=_SEEDS)
+    @settings(deadline=None)
+    def check(seeds: list[int]) -> None:
+        states = _states()
+        changes = [_edit(seed)(states) - states for seed in seeds]
+        _check_map([make_edit(seed) for seed in seeds], "sum", states + torch.stack(changes).sum(0))
+
+    check()
+
+
+@each_merge
+def test_one_edit_alone_is_itself(make_edit: DeltaMaker, merge: Merge) -> None:
+    _check_map([make_edit(7)], merge, _edit(7)(_states()))
+
+
+def test_fitted_together_they_remove_the_first_direction_of_each(make_edit: DeltaMaker) -> None:
+    seeds = (1, 2, 3)
+    ample = AnchoredMode(kept_at_least=0.01)
+    deltas = [make_edit(seed) for seed in seeds]
+    cards = [delta.card.model_copy(update={"settings": ample}) for delta in deltas]
+    together = [replace(delta, card=card) for delta, card in zip(deltas, cards, strict=True)]
+    matrix, _ = merged(together, "refit")
+    for seed in seeds:
+        first = _edit(seed).up[:, 0].double()
+        assert float((matrix @ first).norm()) < 1e-4
+
+
+def _check_map(deltas: list[Delta], merge: Merge, expected: torch.Tensor) -> None:
+    mapped = _mapped(_states(), *merged(deltas, merge))
+    torch.testing.assert_close(mapped, expected, atol=1e-4, rtol=1e-4)
+
+
+def _states() -> torch.Tensor:
+    return torch.randn(7, HIDDEN_SIZE, generator=torch.Generator().manual_seed(8))
+
+
+def _mapped(states: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    assert (matrix.dtype, bias.dtype) == (torch.float64, torch.float64)
+    return (states.double() @ matrix.T + bias).float()
+
+
+def test_the_ways_of_merging_differ_where_edits_overlap(base: Base, make_edit: DeltaMaker) -> None:
+    one, two = make_edit(0), make_edit(1)
+    overlapping = two.tensors | {"edit.up": one.tensors["edit.up"] + two.tensors["edit.up"]}
+    deltas = [one, replace(two, tensors=overlapping)]
+    results = [compose(base.text_encoder(), deltas, merge).state_dict() for merge in MERGES]
+    added = results[0].keys() - base.text_encoder().state_dict().keys()
+    for first, second in combinations(results, 2):
+        assert any(not torch.equal(first[name], second[name]) for name in added)
+
+
+def test_a_delta_of_another_base_is_refused(
+    base: Base, delta: Delta, make_edit: DeltaMaker
+) -> None:
+    elsewhere = {"base": "elsewhere", "base_digest": "sha256:" + "0" * 64}
+    for made in (delta, make_edit(0)):
+        foreign = replace(made, card=made.card.model_copy(update=elsewhere))
+        with pytest.raises(DeltaMismatch, match="'Blimbo' was made for the base 'elsewhere'"):
+            compose(base.text_encoder(), [foreign])
+        with pytest.raises(DeltaMismatch, match="made for the base 'tiny'"):
+            compose(tiny_text_encoder(), [made])
+
+
+def test_a_foreign_tensor_and_a_repeated_delta_are_refused(
+    base: Base, delta: Delta, make_delta: DeltaMaker, make_edit: DeltaMaker
+) -> None:
+    foreign = make_delta({"no.such.weight": torch.ones(2)})
+    with pytest.raises(DeltaMismatch, match=r"changes no\.such\.weight \[2\]"):
+        compose(base.text_encoder(), [foreign])
+    for twice in (delta, make_edit(0)):
+        with pytest.raises(DeltaMismatch, match="'Blimbo' is given twice"):
+            compose(base.text_encoder(), [twice, twice])

@@ -1,0 +1,137 @@
+"""Opening a base: what it loads, and one clear sentence for everything that can be wrong."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fakes import write_tiny_base
+from unsee.core.errors import BaseFolderError
+from unsee.models.base import Base, load_base
+
+
+def test_components_are_frozen_float32_and_kept(base: Base) -> None:
+    for load in (base.text_encoder, base.vae, base.unet, base.t2v_unet):
+        module = load()
+        assert module is load()
+        assert not module.training
+        for parameter in module.parameters():
+            assert parameter.dtype == torch.float32
+            assert not parameter.requires_grad
+    assert base.t2v_vae() is base.vae()
+    assert base.t2i_scheduler().config.prediction_type == "v_prediction"
+    base.check_shared_text_encoder()
+
+
+def test_digest_follows_the_weights(base: Base, tmp_path: Path) -> None:
+    same = load_base(write_tiny_base(tmp_path / "same") / "base.yaml")
+    other = load_base(write_tiny_base(tmp_path / "other", seed=1))
+    assert base.digest().startswith("sha256:")
+    assert same.digest() == base.digest() != other.digest()
+
+
+def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+    (folder / "t2v" / "text_encoder").unlink()
+    other = write_tiny_base(tmp_path / "other", seed=1) / "t2i" / "text_encoder"
+    shutil.copytree(other, folder / "t2v" / "text_encoder")
+    with pytest.raises(BaseFolderError, match="different text encoders"):
+        load_base(folder).check_shared_text_encoder()
+
+
+@pytest.mark.parametrize(
+    ("damage", "load", "words"),
+    [
+        ("rm t2i/vae", Base.vae, "has no vae: .*t2i/vae is missing"),
+        ("rm t2v/unet", Base.t2v_unet, "has no unet: .*t2v/unet is missing"),
+        ("rm t2i/unet/diffusion_pytorch_model.safetensors", Base.unet, "unet in .*t2i cannot be"),
+        ("cut t2i/text_encoder/model.safetensors", Base.text_encoder, "text_encoder in .* cannot"),
+        ("cut t2i/tokenizer/tokenizer.json", Base.tokenizer, "tokenizer in .* cannot"),
+        ("rm t2i/model_index.json", Base.vae, "has no model_index.json"),
+        ("cut t2i/model_index.json", Base.vae, "model_index.json of .* cannot be read"),
+        ("rm t2i", Base.unet, "t2i is not a diffusers model folder"),
+    ],
+)
+def test_a_damaged_folder_is_named_in_one_sentence(
+    base_dir: Path, tmp_path: Path, damage: str, load: object, words: str
+) -> None:
+    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+    action, _, name = damage.partition(" ")
+    path = folder / name
+    if action == "cut":
+        path.write_bytes(path.read_bytes()[:40])
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert callable(load)
+    with pytest.raises(BaseFolderError, match=words) as raised:
+        load(load_base(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_pickled_weights_are_refused(base_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+    weights = folder / "t2i" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(BaseFolderError, match="unet"):
+        load_base(folder).unet()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"clip": None}, "clip"),
+        ({"t2i": ""}, "t2i"),
+        ({"unlearn": {"paper": {"learning_rate": -1.0}}}, "unlearn.paper.learning_rate"),
+        ({"unlearn": {"anchored": {"momentum": 1.0}}}, "unlearn.anchored.momentum"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    base_dir: Path, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    content = yaml.safe_load((base_dir / "base.yaml").read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | change))
+    with pytest.raises(BaseFolderError, match=f"base.yaml: .*{words}"):
+        load_base(tmp_path)
+
+
+def _asked(base: Base, prompts: Path | str) -> Base:
+    return replace(base, spec=base.spec.model_copy(update={"prompts": str(prompts)}))
+
+
+def test_prompts_are_the_lines_once_each(base: Base, tmp_path: Path) -> None:
+    assert base.prompts() == ()
+    file = tmp_path / "prompts.txt"
+    file.write_text("a red house\n\n  two dogs \r\n\t\ncafé\na red house\n", encoding="utf-8")
+    assert _asked(base, file).prompts() == ("a red house", "two dogs", "café")
+
+
+def test_a_prompts_file_is_found_beside_base_yaml(base_dir: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((base_dir / "base.yaml").read_text()) | {"prompts": "asked.txt"}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "asked.txt").write_text("a boat")
+    assert load_base(tmp_path).prompts() == ("a boat",)
+
+
+def test_a_prompts_file_that_cannot_be_read_is_named(base: Base, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes(b"caf\xe9")
+    for name in ("prompts.txt", "nowhere.txt"):
+        with pytest.raises(BaseFolderError, match=f"prompts file .*{name} cannot") as raised:
+            _asked(base, tmp_path / name).prompts()
+        assert "\n" not in str(raised.value)
+
+
+def test_no_base_and_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(BaseFolderError, match=r"no base at .*nowhere"):
+        load_base(tmp_path / "nowhere")
+    with pytest.raises(BaseFolderError, match="no base at"):
+        load_base(tmp_path)
+    (tmp_path / "base.yaml").write_text("name: [")
+    with pytest.raises(BaseFolderError, match="cannot be read as YAML") as raised:
+        load_base(tmp_path)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,81 @@
+"""Anchors: which prompt stands for the naming one, and where each of its positions went."""
+
+from typing import get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unsee.core.policy import Category
+from unsee.unlearning.anchors import ANCHORS, Naming, SpecialTokens, anchored, anchored_positions
+
+LENGTH = 16
+TOKENS = SpecialTokens(bos=90, eos=91, pad=92, length=LENGTH)
+
+
+def _words(start: int, *, least: int = 0, most: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """Distinct ids of their own range, so that a position tells where it came from."""
+    return st.integers(least, most).map(lambda count: tuple(range(start, start + count)))
+
+
+NAMINGS = st.builds(
+    Naming, before=_words(0, most=6), name=_words(10, least=1, most=4), after=_words(20, most=20)
+)
+ANCHOR = _words(50, most=8)
+
+
+def test_every_category_has_an_anchor() -> None:
+    assert set(ANCHORS) == set(get_args(Category))
+
+
+@given(ids=st.lists(st.integers(0, 80), max_size=2 * LENGTH))
+def test_a_framed_prompt_begins_and_ends_as_it_should(ids: list[int]) -> None:
+    row = TOKENS.framed(ids)
+    end = row.index(TOKENS.eos)
+    assert len(row) == LENGTH
+    assert row[0] == TOKENS.bos
+    assert row[1:end] == ids[: LENGTH - 2]
+    assert set(row[end + 1 :]) <= {TOKENS.pad}
+
+
+@given(naming=NAMINGS, anchor=ANCHOR)
+def test_positions_stay_within_the_prompt_and_in_order(
+    naming: Naming, anchor: tuple[int, ...]
+) -> None:
+    positions = anchored_positions(naming, anchor, LENGTH)
+    assert len(positions) == LENGTH
+    assert all(0 <= position < LENGTH for position in positions)
+    assert positions == sorted(positions)
+
+
+@given(naming=NAMINGS, anchor=ANCHOR)
+def test_each_position_takes_over_its_own_token(naming: Naming, anchor: tuple[int, ...]) -> None:
+    row = TOKENS.framed([*naming.before, *naming.name, *naming.after])
+    wanted = anchored(naming, anchor, TOKENS)
+    positions = anchored_positions(naming, anchor, LENGTH)
+    start, end = 1 + len(naming.before), 1 + len(naming.before) + len(naming.name)
+    whole = len(naming.before) + len(naming.after) + max(len(naming.name), len(anchor))
+    is_cut = whole > LENGTH - 2
+    for position, taken in enumerate(positions):
+        follows = position >= end and not is_cut and taken < LENGTH - 1
+        if position < start or follows:
+            assert wanted[taken] == row[position]
+
+
+@given(naming=NAMINGS, anchor=ANCHOR)
+def test_the_name_takes_over_the_anchor_in_turn(naming: Naming, anchor: tuple[int, ...]) -> None:
+    wanted = anchored(naming, anchor, TOKENS)
+    positions = anchored_positions(naming, anchor, LENGTH)
+    start = 1 + len(naming.before)
+    taken = [wanted[position] for position in positions[start : start + len(naming.name)]]
+    before = [TOKENS.bos, *naming.before][-1]
+    filled = [*anchor, *[anchor[-1] if anchor else before] * len(naming.name)]
+    assert taken == filled[: len(naming.name)]
+
+
+def test_by_hand() -> None:
+    tokens = SpecialTokens(bos=0, eos=1, pad=2, length=8)
+    naming = Naming(before=(5,), name=(6, 7), after=(8,))
+    assert anchored(naming, (9,), tokens) == [0, 5, 9, 8, 1, 2, 2, 2]
+    assert anchored_positions(naming, (9,), 8) == [0, 1, 2, 2, 3, 4, 5, 6]
+    assert anchored_positions(naming, (), 8) == [0, 1, 1, 1, 2, 3, 4, 5]
+    assert anchored_positions(naming, (9, 9, 9), 8) == [0, 1, 2, 3, 5, 6, 7, 7]

@@ -1,0 +1,71 @@
+"""Deltas: what unlearning one concept changed in a text encoder, in memory.
+
+Knows neither training nor files (`delta_folder`), nor how deltas act together (`composition`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import Settings
+
+
+class Card(BaseModel):
+    """What a delta is and how it was made; the content of `card.json`.
+
+    `prompts` are those of the generated images (empty for given ones), `images_digest` covers the
+    images' sizes and RGB bytes, `losses` has one value per step, `seconds` one per stage.
+    `stopped` says why the learning ended, `erased` and `kept` (0..1) are its own last estimates,
+    and `anchor` is what is shown instead. `tensors_digest` is that of the tensors beside the card
+    (see `unsee.models.digest`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[2] = 2
+    base: str
+    base_digest: str
+    concept: Concept
+    method: str
+    settings: Settings
+    seed: int
+    image_source: Literal["generated", "given"]
+    images_digest: str
+    prompts: tuple[str, ...]
+    losses: tuple[float, ...]
+    stopped: str
+    erased: float | None = None
+    kept: float | None = None
+    anchor: str | None = None
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    created_at: datetime
+    tensors_digest: str
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The card and the changed tensors only, all float32.
+
+    Paper mode: differences tuned - base by full parameter name. Anchored mode: the three tensors of
+    an `Edit`.
+    """
+
+    card: Card
+    tensors: dict[str, torch.Tensor]
+
+
+def tensor_differences(
+    tuned: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return tuned - base in float32 for every tensor that differs in any value."""
+    return {
+        name: (tensor.detach() - base[name]).to("cpu", torch.float32).contiguous()
+        for name, tensor in tuned.items()
+        if not torch.equal(tensor, base[name])
+    }

@@ -1,0 +1,150 @@
+"""Edits: a low-rank change of what a text encoder says, and the layer that carries it.
+
+An edit acts on z, the last hidden state standardised as a layer norm does it, before the encoder's
+own final layer norm: z -> z - up (down z - offset). `with_edit` puts it into one appended
+`CLIPEncoderLayer`, so that the result is an ordinary `CLIPTextModel` with a layer more. Knows
+neither concepts nor how an edit is learned.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from unsee.core.errors import BaseFolderError
+from unsee.models.layers import encoder_layers
+
+EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
+EVIDENCE_NAMES = ("evidence.kept", "evidence.mean")
+_GAIN = 1024.0
+_LINEAR_PAIRS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "relu")
+"""Activations with f(x) - f(-x) = x, so that two neurons carry one linear value."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """z -> z - up (down z - offset): `up` [D, r], `down` [r, D], `offset` [r], all float32."""
+
+    up: torch.Tensor
+    down: torch.Tensor
+    offset: torch.Tensor
+
+    def __call__(self, standardised: torch.Tensor) -> torch.Tensor:
+        """The edited states [..., D] of standardised ones."""
+        return standardised - (standardised @ self.down.T - self.offset) @ self.up.T
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The edit as a delta's tensors."""
+        values = (self.up, self.down, self.offset)
+        return {
+            name: value.detach().to("cpu", torch.float32).contiguous()
+            for name, value in zip(EDIT_NAMES, values, strict=True)
+        }
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Edit":
+        """The edit of a delta's tensors."""
+        up, down, offset = (tensors[name] for name in EDIT_NAMES)
+        return cls(up, down, offset)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The covariance `kept` [D, D] and the `mean` [D], both float32, of the states that an edit was
+    to keep, so that it can be fitted again beside others."""
+
+    kept: torch.Tensor
+    mean: torch.Tensor
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The evidence as a delta's tensors."""
+        return {
+            name: value.detach().to("cpu", torch.float32).contiguous()
+            for name, value in zip(EVIDENCE_NAMES, (self.kept, self.mean), strict=True)
+        }
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Evidence":
+        """The evidence of a delta's tensors."""
+        return cls(*(tensors[name] for name in EVIDENCE_NAMES))
+
+
+def is_edit(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a delta's tensors are an edit and its evidence."""
+    return set(tensors) == {*EDIT_NAMES, *EVIDENCE_NAMES}
+
+
+def standardised(hidden: torch.Tensor) -> torch.Tensor:
+    """Each state [..., D] with mean 0 and variance 1, as a layer norm without weights makes it."""
+    return F.layer_norm(hidden, hidden.shape[-1:])
+
+
+def with_edit(text_encoder: Any, matrix: torch.Tensor, bias: torch.Tensor) -> Any:
+    """Return a copy of the `CLIPTextModel` that ends with z -> matrix z + bias.
+
+    `matrix` [D, D] and `bias` [D] are float64. The appended layer's attention is silent; its MLP
+    adds gain * (matrix z + bias) to the state, with a gain so large that nothing else counts when
+    the final layer norm divides by the size of the sum: 1/1024 of the unedited state stays. Raises
+    `BaseFolderError` if the encoder's activation or MLP cannot carry a linear map.
+    """
+    _check_carries(text_encoder)
+    edited = copy.deepcopy(text_encoder)
+    _, layers = encoder_layers(edited)
+    layer: Any = copy.deepcopy(layers[-1])
+    for parameter in layer.parameters():
+        parameter.data.zero_()
+    size = matrix.shape[0]
+    gain = _GAIN * _typical_deviation(text_encoder)
+    with torch.no_grad():
+        layer.layer_norm1.weight.fill_(1.0)
+        layer.layer_norm2.weight.fill_(1.0)
+        layer.mlp.fc1.weight[: 2 * size].copy_(torch.cat([torch.eye(size), -torch.eye(size)]))
+        layer.mlp.fc2.weight[:, : 2 * size].copy_(gain * torch.cat([matrix, -matrix], dim=1))
+        layer.mlp.fc2.bias.copy_(gain * bias)
+    layers.append(layer)
+    edited.config.num_hidden_layers += 1
+    return edited
+
+
+def final_layer_norm(text_encoder: Any) -> torch.nn.LayerNorm:
+    """The layer norm that ends the encoder. Raises `BaseFolderError` if there is none."""
+    for name, module in text_encoder.named_modules():
+        if name.endswith("final_layer_norm") and isinstance(module, torch.nn.LayerNorm):
+            return module
+    raise BaseFolderError(
+        f"the text encoder {type(text_encoder).__name__} has no final layer norm; "
+        "an edit needs a CLIPTextModel"
+    )
+
+
+def _check_carries(text_encoder: Any) -> None:
+    config = text_encoder.config
+    if config.hidden_act not in _LINEAR_PAIRS:
+        raise BaseFolderError(
+            f"the text encoder's activation {config.hidden_act!r} cannot carry an edit; "
+            f"known are {', '.join(_LINEAR_PAIRS)}"
+        )
+    if config.intermediate_size < 2 * config.hidden_size:
+        raise BaseFolderError(
+            f"the text encoder's MLPs have {config.intermediate_size} neurons for "
+            f"{config.hidden_size} values; an edit needs twice as many neurons as values"
+        )
+
+
+@torch.no_grad()
+def _typical_deviation(text_encoder: Any) -> float:
+    """The median standard deviation of the last hidden state, over the empty prompt's positions."""
+    config = text_encoder.config
+    ids = torch.full((1, config.max_position_embeddings), config.eos_token_id)
+    ids[0, 0] = config.bos_token_id
+    found: list[torch.Tensor] = []
+    norm = final_layer_norm(text_encoder)
+    handle = norm.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    try:
+        text_encoder(ids)
+    finally:
+        handle.remove()
+    return float(found[0].std(-1).median())

@@ -1,0 +1,166 @@
+"""The folder that a delta is kept in: `delta.safetensors`, `card.json`, `images/`, a manifest.
+
+A folder is complete or absent, never half-written, and none of its files is used before it was
+compared with `manifest.json`. Knows nothing of how a delta is made, used or signed.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from unsee.core.errors import DeltaDamaged, InputError
+from unsee.core.policy import describe
+from unsee.deltas.delta import Card, Delta
+from unsee.deltas.manifest import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    Manifest,
+    load_manifest,
+    read_covered,
+    verify_manifest,
+    write_manifest,
+)
+from unsee.models.digest import tensors_digest
+
+TENSORS_FILE = "delta.safetensors"
+CARD_FILE = "card.json"
+IMAGES_FOLDER = "images"
+
+_FILES = {TENSORS_FILE, CARD_FILE, MANIFEST_FILE, SIGNATURE_FILE}
+_IMAGE = re.compile(rf"{IMAGES_FOLDER}/\d{{2,}}\.png")
+
+
+def save_delta(
+    delta: Delta, folder: Path, *, images: Sequence[Image.Image] = (), force: bool = False
+) -> None:
+    """Write the delta, its images and the manifest over both as `folder`, complete or not at all.
+
+    A folder that is replaced loses its signature with its old content.
+    Raises `InputError` if `folder` exists, unless `force` is given and it holds a delta alone.
+    """
+    check_writable(folder, force=force)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        _write(delta, images, fresh)
+        _move_into_place(fresh, folder, replaced=Path(scratch) / "old")
+
+
+def load_card(folder: Path) -> Card:
+    """Return the card of the delta in `folder`; no other file is compared with the manifest.
+
+    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if its manifest or its card is
+    missing, changed or not valid.
+    """
+    _check_is_delta(folder)
+    return _read_card(folder, load_manifest(folder))
+
+
+def load_delta(folder: Path) -> Delta:
+    """Return the delta in `folder` after comparing every file with the manifest.
+
+    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if a file is missing, changed,
+    unreadable, not covered by the manifest or a link, or the tensors are not what the card
+    describes.
+    """
+    _check_is_delta(folder)
+    card = _read_card(folder, verify_manifest(folder))
+    file = folder / TENSORS_FILE
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DeltaDamaged(
+            f"{file} of the concept {card.concept.name!r} is missing or unreadable; unlearn again"
+        ) from error
+    strange = [name for name, tensor in tensors.items() if tensor.dtype != torch.float32]
+    if strange or tensors_digest(tensors) != card.tensors_digest:
+        raise DeltaDamaged(
+            f"{file} is not what the card of the concept {card.concept.name!r} describes: "
+            f"its digest is not {card.tensors_digest}; restore it or unlearn again"
+        )
+    return Delta(card=card, tensors=tensors)
+
+
+def check_writable(folder: Path, *, force: bool) -> None:
+    """Raise `InputError` unless `save_delta` could write `folder`: see there."""
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise InputError(f"{folder} exists and is not a folder; choose another output")
+    foreign = _foreign_paths(folder)
+    if foreign:
+        raise InputError(
+            f"{folder} holds other files ({min(foreign)}) and is kept; choose another output"
+        )
+    if not force:
+        raise InputError(f"{folder} already exists; choose another output or add --force")
+
+
+def _check_is_delta(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in (CARD_FILE, MANIFEST_FILE)):
+        raise InputError(
+            f"{folder} holds no delta: there is no {CARD_FILE}; make one with `unsee unlearn`"
+        )
+
+
+def _read_card(folder: Path, manifest: Manifest) -> Card:
+    try:
+        return Card.model_validate_json(read_covered(folder, CARD_FILE, manifest))
+    except ValidationError as error:
+        raise DeltaDamaged(
+            f"{folder / CARD_FILE} is not a valid card: {describe(error)}"
+        ) from error
+
+
+def _foreign_paths(folder: Path) -> set[str]:
+    """The paths below `folder` that `save_delta` and signing never write."""
+    foreign = {entry.name for entry in folder.iterdir()} - _FILES
+    images = folder / IMAGES_FOLDER
+    if images.is_dir() and not images.is_symlink():
+        foreign.remove(IMAGES_FOLDER)
+        inside = {f"{IMAGES_FOLDER}/{entry.name}" for entry in images.iterdir()}
+        foreign |= {path for path in inside if not _IMAGE.fullmatch(path)}
+    return foreign
+
+
+def _write(delta: Delta, images: Sequence[Image.Image], folder: Path) -> None:
+    (folder / TENSORS_FILE).write_bytes(save(delta.tensors))
+    (folder / CARD_FILE).write_text(delta.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / IMAGES_FOLDER).mkdir()
+    for index, image in enumerate(images):
+        image.save(folder / IMAGES_FOLDER / f"{index:02d}.png")
+    write_manifest(folder)
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _move_into_place(fresh: Path, folder: Path, *, replaced: Path) -> None:
+    """Rename `fresh` to `folder`; if that fails, what was there before is there again."""
+    if not folder.exists():
+        fresh.rename(folder)
+    else:
+        folder.rename(replaced)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if not folder.exists():
+                replaced.rename(folder)
+            raise
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

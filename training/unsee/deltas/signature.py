@@ -1,0 +1,187 @@
+"""`signature.sig`: who stands for a delta folder, by an elliptic-curve key of theirs.
+
+The signature is a Sigstore bundle as `model-signing` makes it: an in-toto statement with the
+SHA-256 of every file of the folder, its manifest included, signed with ECDSA (P-256, P-384 or
+P-521). Knows keys and folders; does not know what a delta is or how keys are kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import Any
+
+from unsee.core.errors import DeltaDamaged, InputError
+from unsee.deltas.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, verify_manifest
+
+PASSWORD_VARIABLE = "UNSEE_SIGN_PASSWORD"
+"""The environment variable with the password of an encrypted private key."""
+
+_MAKE_PRIVATE = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.pem"
+_MAKE_PUBLIC = "openssl pkey -in KEY.pem -pubout -out PUBLIC.pem"
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class FolderSigner:
+    """A private key that is ready to sign folders; made by `load_signer`."""
+
+    config: Any
+
+    def sign(self, folder: Path) -> None:
+        """Write `signature.sig` into `folder`, in place of one that is there.
+
+        Raises `DeltaDamaged` if `folder` is not as its manifest says.
+        """
+        verify_manifest(folder)
+        target = folder.resolve()
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            fresh = Path(scratch) / SIGNATURE_FILE
+            self.config.sign(target, fresh)
+            with fresh.open("rb") as stream:
+                os.fsync(stream.fileno())
+            fresh.replace(target / SIGNATURE_FILE)
+
+
+def load_signer(private_key: Path) -> FolderSigner:
+    """Return a signer with the key in the PEM file `private_key`.
+
+    The password of an encrypted key is that in UNSEE_SIGN_PASSWORD, else it is asked for on the
+    terminal. Raises `InputError` if the file holds no elliptic-curve private key, the password is
+    wrong or there is none, or `model-signing` is not installed.
+    """
+    _check_installed()
+    from model_signing import signing
+
+    def load(password: bytes | None) -> Any:
+        config = signing.Config().set_hashing_config(_hashing_config())
+        return config.use_elliptic_key_signer(private_key=private_key, password=password)
+
+    needed = (
+        "cannot be used: an elliptic-curve private key in PEM is needed, such as one made with: "
+        f"{_MAKE_PRIVATE}"
+    )
+    try:
+        return FolderSigner(_load_key(private_key, lambda: load(None), needed))
+    except TypeError:  # the key is encrypted
+        password = _password(private_key).encode()
+    wrong = (
+        "cannot be opened: this is not its password, or it is no elliptic-curve key; "
+        f"correct {PASSWORD_VARIABLE} or type it again"
+    )
+    return FolderSigner(_load_key(private_key, lambda: load(password), wrong))
+
+
+def sign_folder(folder: Path, private_key: Path) -> None:
+    """Sign `folder` with the PEM file `private_key`; see `load_signer` and `FolderSigner.sign`."""
+    load_signer(private_key).sign(folder)
+
+
+def verify_folder(folder: Path, public_key: Path) -> None:
+    """Check `folder` against its manifest, and the signature over both against `public_key`.
+
+    Raises `InputError` if `public_key` is no PEM file with an elliptic-curve public key or
+    `model-signing` is not installed; `DeltaDamaged` if the folder is damaged, not signed, signed
+    with another key, or was changed after it was signed.
+    """
+    verifier = _verifier(public_key)
+    manifest = verify_manifest(folder)
+    signature = folder / SIGNATURE_FILE
+    if not signature.is_file():
+        raise DeltaDamaged(
+            f"{folder} is not signed: there is no {SIGNATURE_FILE}; get a signed copy, or unlearn "
+            "again with --sign-with KEY.pem"
+        )
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        verifier.verify(folder.resolve(), signature)
+    except (InvalidSignature, *_UNREADABLE) as error:
+        raise _refusal(folder, public_key, manifest) from error
+
+
+def _check_installed() -> None:
+    try:
+        import model_signing  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            'signatures need model-signing; install it with: pip install "unsee[sign]"'
+        ) from error
+
+
+def _hashing_config() -> Any:
+    from model_signing import hashing
+
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
+
+
+def _verifier(public_key: Path) -> Any:
+    _check_installed()
+    from model_signing import verifying
+
+    config = verifying.Config().set_hashing_config(_hashing_config())
+    return _load_key(
+        public_key,
+        lambda: config.use_elliptic_key_verifier(public_key=public_key),
+        "cannot be used: an elliptic-curve public key in PEM is needed; it is taken from the "
+        f"private one with: {_MAKE_PUBLIC}",
+    )
+
+
+def _load_key(file: Path, load: Callable[[], Any], problem: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return load()
+    except OSError as error:
+        raise InputError(f"cannot read the key {file}: {error.strerror}") from error
+    except (ValueError, AttributeError, UnsupportedAlgorithm) as error:
+        raise InputError(f"the key {file} {problem}") from error
+
+
+def _password(private_key: Path) -> str:
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given is not None:
+        return given
+    if sys.stdin.isatty():
+        return getpass(f"password of {private_key}: ")
+    raise InputError(f"the key {private_key} is encrypted; put its password in {PASSWORD_VARIABLE}")
+
+
+def _refusal(folder: Path, public_key: Path, manifest: Manifest) -> DeltaDamaged:
+    """Say why the signature was refused: the folder's files, the signature itself or the key."""
+    signature = folder / SIGNATURE_FILE
+    try:
+        signed = _signed_digests(signature)
+    except _UNREADABLE:
+        return DeltaDamaged(
+            f"{signature} is no signature that can be read; have the delta signed again"
+        )
+    found = {name: entry.sha256 for name, entry in manifest.files.items()}
+    found[MANIFEST_FILE] = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
+    differing = sorted(name for name, _ in signed.items() ^ found.items())
+    if differing:
+        names = ", ".join(dict.fromkeys(differing))
+        return DeltaDamaged(
+            f"{folder} is not as it was signed ({names} differ); get the signed files again"
+        )
+    return DeltaDamaged(
+        f"{signature} was not made with the private key of {public_key}, or was changed; "
+        "give the signer's public key, or have the delta signed again"
+    )
+
+
+def _signed_digests(signature: Path) -> dict[str, str]:
+    """The SHA-256 of each file by the statement in the bundle; nothing vouches for them here."""
+    bundle = json.loads(signature.read_bytes())
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    resources = statement["predicate"]["resources"]
+    return {str(resource["name"]): str(resource["digest"]) for resource in resources}

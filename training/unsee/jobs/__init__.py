@@ -1,0 +1,1 @@
+"""The commands `unsee unlearn` and `unsee delta`: from a list of concepts to delta folders."""

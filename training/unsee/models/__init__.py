@@ -1,0 +1,1 @@
+"""Bases and their components: loading, digests, precision, which encoders can be edited."""

@@ -1,0 +1,254 @@
+"""A base: a text-to-image and a text-to-video model that share one text encoder.
+
+Reads `base.yaml` and keeps what it has loaded. Knows neither concepts nor how a component is used;
+its top level imports no deep-learning library.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unsee.core.errors import BaseFolderError
+from unsee.core.policy import describe
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.models.components import (
+    Precision,
+    component_class,
+    first_line,
+    load_component,
+    load_motion_adapter,
+    model_index,
+    source_place,
+)
+
+if TYPE_CHECKING:
+    from diffusers import (
+        AutoencoderKL,
+        SchedulerMixin,
+        UNet2DConditionModel,
+        UNet3DConditionModel,
+        UNetMotionModel,
+    )
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+__all__ = [
+    "BASE_FILE",
+    "Base",
+    "BaseSpec",
+    "ClipDefaults",
+    "Limits",
+    "Precision",
+    "UnlearnDefaults",
+    "component_class",
+    "load_base",
+    "model_index",
+    "source_place",
+]
+
+BASE_FILE = "base.yaml"
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipDefaults(_Section):
+    """What a clip is when a request says nothing; `fps` in frames per second, sizes in pixels."""
+
+    num_frames: Count
+    height: Count
+    width: Count
+    fps: Count
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class Limits(_Section):
+    """The most that a request may ask for; height and width are (minimum, maximum) in pixels."""
+
+    num_frames: Count
+    height: tuple[Count, Count]
+    width: tuple[Count, Count]
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class UnlearnDefaults(_Section):
+    """Settings of unlearning that this base recommends; what it leaves out is the mode's own."""
+
+    paper: PaperMode = PaperMode()
+    anchored: AnchoredMode = AnchoredMode()
+
+
+class BaseSpec(_Section):
+    """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
+
+    With a `motion_adapter`, also a folder or a hub id, `t2v` is an image model too, and the video
+    denoiser is AnimateDiff's: its UNet with the adapter's motion modules in between.
+
+    `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
+    a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
+    parts of the image model, its denoiser and its autoencoder, are kept; the text encoder, which is
+    changed, and the video model, which is exported, are always float32.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    t2i: Annotated[str, Field(min_length=1)]
+    t2v: Annotated[str, Field(min_length=1)]
+    motion_adapter: Annotated[str, Field(min_length=1)] | None = None
+    clip: ClipDefaults
+    limits: Limits
+    unlearn: UnlearnDefaults = UnlearnDefaults()
+    judge: str | None = None
+    evaluation: str | None = None
+    prompts: str | None = None
+    precision: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class Base:
+    """An opened base. Components are loaded at first use, in float32, frozen, in eval mode, and
+    kept: copy a component before changing it. Where `spec.precision` asks for half precision,
+    `vae` and `unet` have half-precision weights and still take and give float32.
+
+    Every loading method raises `BaseFolderError` if its component is missing or unreadable.
+    """
+
+    spec: BaseSpec
+    folder: Path
+    _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The base's name, as its file gives it."""
+        return self.spec.name
+
+    def tokenizer(self) -> "CLIPTokenizer":
+        """The tokenizer of the shared text encoder."""
+        return self._component(self.spec.t2i, "tokenizer")
+
+    def text_encoder(self) -> "CLIPTextModel":
+        """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D]."""
+        return self._component(self.spec.t2i, "text_encoder")
+
+    def vae(self) -> "AutoencoderKL":
+        """The autoencoder of the text-to-image model."""
+        return self._component(self.spec.t2i, "vae", self.spec.precision)
+
+    def unet(self) -> "UNet2DConditionModel":
+        """The denoiser of the text-to-image model."""
+        return self._component(self.spec.t2i, "unet", self.spec.precision)
+
+    def t2i_scheduler(self) -> "SchedulerMixin":
+        """The text-to-image model's scheduler as saved; it carries `prediction_type`."""
+        return self._component(self.spec.t2i, "scheduler")
+
+    def t2v_vae(self) -> "AutoencoderKL":
+        """The autoencoder of the text-to-video model (often the same files as `vae`)."""
+        return self._component(self.spec.t2v, "vae")
+
+    def t2v_unet(self) -> "UNet3DConditionModel | UNetMotionModel":
+        """The denoiser of the text-to-video model, with the motion adapter if there is one.
+
+        Raises `BaseFolderError` also if the two do not fit, or if the limits allow more frames than
+        the adapter has positions for.
+        """
+        if self.spec.motion_adapter is None:
+            return self._component(self.spec.t2v, "unet")
+        if "motion" not in self._loaded:
+            self._loaded["motion"] = self._motion_unet(self.spec.motion_adapter)
+        return self._loaded["motion"]
+
+    def t2v_scheduler(self) -> "SchedulerMixin":
+        """The text-to-video model's scheduler as saved."""
+        return self._component(self.spec.t2v, "scheduler")
+
+    def prompts(self) -> tuple[str, ...]:
+        """What people ask of this base: the lines of its prompts file, none if it names no file.
+
+        Raises `BaseFolderError` if the file cannot be read.
+        """
+        if self.spec.prompts is None:
+            return ()
+        file = self.folder / self.spec.prompts
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BaseFolderError(
+                f"base {self.name!r}: the prompts file {file} cannot be read: {first_line(error)}"
+            ) from error
+        return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+    def digest(self) -> str:
+        """`"sha256:…"` over the text encoder's weights (see `tensors_digest`)."""
+        if "digest" not in self._loaded:
+            self._loaded["digest"] = _encoder_digest(self.text_encoder())
+        digest: str = self._loaded["digest"]
+        return digest
+
+    def check_shared_text_encoder(self) -> None:
+        """Raise `BaseFolderError` unless both models carry the same text encoder weights."""
+        if _encoder_digest(self._component(self.spec.t2v, "text_encoder")) != self.digest():
+            raise BaseFolderError(
+                f"base {self.name!r}: {self.spec.t2i} and {self.spec.t2v} carry different text "
+                "encoders, so forgetting in one would not carry over to the other"
+            )
+
+    def _motion_unet(self, source: str) -> Any:
+        from unsee.models.motion_unet import motion_unet
+
+        adapter = load_motion_adapter(self.name, source_place(self.folder, source))
+        positions = adapter.config.motion_max_seq_length
+        if self.spec.limits.num_frames > positions:
+            raise BaseFolderError(
+                f"base {self.name!r} allows {self.spec.limits.num_frames} frames, but its motion "
+                f"adapter {source} has positions for {positions}; lower limits.num_frames"
+            )
+        try:
+            return motion_unet(self._component(self.spec.t2v, "unet"), adapter)
+        except ValueError as error:
+            raise BaseFolderError(
+                f"base {self.name!r}: the motion adapter {source} does not fit the unet of "
+                f"{self.spec.t2v}: {first_line(error)}"
+            ) from error
+
+    def _component(self, source: str, component: str, precision: Precision = "float32") -> Any:
+        place = source_place(self.folder, source)
+        folder = f"{place}:{component}"
+        if isinstance(place, Path):
+            folder = str((place / component).resolve())
+        key = f"{folder}:{precision}"
+        if key not in self._loaded:
+            self._loaded[key] = load_component(self.name, place, component, precision)
+        return self._loaded[key]
+
+
+def load_base(path: Path) -> Base:
+    """Open the base whose `base.yaml` is `path` or lies in the folder `path`; loads no weights.
+
+    Raises `BaseFolderError` in one sentence if there is no such file or a field of it is wrong.
+    """
+    file = path / BASE_FILE if path.is_dir() else path
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        spec = BaseSpec.model_validate(content)
+    except FileNotFoundError:
+        raise BaseFolderError(
+            f"no base at {path}: expected a folder that holds {BASE_FILE}, or such a file"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BaseFolderError(f"{file} cannot be read as YAML: {first_line(error)}") from error
+    except ValidationError as error:
+        raise BaseFolderError(f"{file}: {describe(error)}") from error
+    return Base(spec=spec, folder=file.parent.resolve())
+
+
+def _encoder_digest(text_encoder: Any) -> str:
+    from unsee.models.digest import tensors_digest
+
+    return tensors_digest(text_encoder.state_dict())

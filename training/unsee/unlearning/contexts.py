@@ -1,0 +1,133 @@
+"""The prompts that an edit is measured on: those that name the concept, and those that do not.
+
+They come from the templates and from what people ask of this base (`Base.prompts`); words drawn at
+random around them stand for everything else that people may write. Knows no encoder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from unsee.core.policy import Concept
+from unsee.models.base import Base
+from unsee.models.quiet import quiet_libraries
+from unsee.prompts.naming import split_at_name
+from unsee.prompts.templates import training_prompts
+from unsee.prompts.tokens import fitting_prompts
+from unsee.unlearning.anchors import Naming, SpecialTokens
+
+_SHARE_PREFIXED = 0.5
+_SHARE_FOLLOWED = 0.15
+_MOST_WORDS = 6
+_SHARE_RANDOM = 0.07
+_FEWEST_OWN = 20
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Token ids around a concept: `named` prompts, and whole `kept` prompts without it."""
+
+    named: tuple[Naming, ...]
+    kept: tuple[tuple[int, ...], ...]
+    words: tuple[int, ...]
+    tokens: SpecialTokens
+
+    def draw_named(self, count: int, generator: torch.Generator) -> list[Naming]:
+        """`count` prompts that name the concept, some with random words before or after them."""
+        drawn = []
+        for _ in range(count):
+            naming = self.named[_below(len(self.named), generator)]
+            before, after = naming.before, naming.after
+            if _chance(_SHARE_PREFIXED, generator):
+                before = (*self._random_words(generator), *before)
+            if _chance(_SHARE_FOLLOWED, generator):
+                after = (*after, *self._random_words(generator))
+            room = max(self.tokens.length - 2 - len(naming.name) - len(after), 0)
+            drawn.append(Naming(before[max(len(before) - room, 0) :], naming.name, after))
+        return drawn
+
+    def draw_kept(self, count: int, generator: torch.Generator) -> list[list[int]]:
+        """`count` framed prompts without the concept; the first is the empty one."""
+        rows: list[Sequence[int]] = [()]
+        while len(rows) < count:
+            is_random = not self.kept or _chance(_SHARE_RANDOM, generator)
+            rows.append(
+                self._random_words(generator)
+                if is_random
+                else self.kept[_below(len(self.kept), generator)]
+            )
+        return [self.tokens.framed(row) for row in rows]
+
+    def _random_words(self, generator: torch.Generator) -> tuple[int, ...]:
+        count = 1 + _below(_MOST_WORDS, generator)
+        return tuple(self.words[_below(len(self.words), generator)] for _ in range(count))
+
+
+def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) -> Contexts:
+    """The contexts of `concept` on `base`; prompts that name one of `others` are not kept either.
+
+    Raises `InputError` if no prompt that names it fits the tokenizer.
+    """
+    asked = base.prompts()
+    own = [prompt for prompt in asked if split_at_name(prompt, concept)]
+    unseen = (concept, *others)
+    kept = [prompt for prompt in asked if not any(split_at_name(prompt, one) for one in unseen)]
+    templates = list(training_prompts(concept))
+    if len(own) < _FEWEST_OWN:
+        own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
+    named = tuple(fitting_prompts(base, [*templates, *own]))
+    return Contexts(
+        named=tuple(_naming(base, prompt, concept) for prompt in named),
+        kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
+        words=_words(base, concept),
+        tokens=special_tokens(base),
+    )
+
+
+def special_tokens(base: Base) -> SpecialTokens:
+    """The ids that frame a prompt of the base, and its length."""
+    tokenizer = base.tokenizer()
+    return SpecialTokens(
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+        length=int(base.text_encoder().config.max_position_embeddings),
+    )
+
+
+def word_ids(base: Base, text: str) -> tuple[int, ...]:
+    """The token ids of `text` without the special ones."""
+    return tuple(_word_ids(base, [text])[0])
+
+
+def _word_ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    with quiet_libraries():
+        return [
+            list(row) for row in base.tokenizer()(list(texts), add_special_tokens=False).input_ids
+        ]
+
+
+def _naming(base: Base, prompt: str, concept: Concept) -> Naming:
+    parts = split_at_name(prompt, concept)
+    assert parts is not None
+    before, name, after = (tuple(ids) for ids in _word_ids(base, parts))
+    return Naming(before, name, after)
+
+
+def _words(base: Base, concept: Concept) -> tuple[int, ...]:
+    """Every token of the vocabulary that is neither special nor one of the concept's names."""
+    tokenizer = base.tokenizer()
+    names = _word_ids(base, [concept.name, *concept.aliases])
+    banned = {index for row in names for index in row} | set(tokenizer.all_special_ids)
+    return tuple(index for index in range(len(tokenizer)) if index not in banned)
+
+
+def _below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))
+
+
+def _chance(share: float, generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator) < share)

@@ -1,0 +1,39 @@
+"""Several concepts at once: the edit that a joint solution finds, for comparison with composition.
+
+Knows nothing of attackers or images: it is one projection along the directions of all concepts,
+measured against prompts that name none of them.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.models.base import Base
+from unsee.unlearning.contexts import contexts_of, word_ids
+from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
+from unsee.unlearning.projection import fitted, fitted_together
+
+
+def joint_edit(
+    base: Base, anchors: Mapping[Concept, str], settings: AnchoredMode, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrix [D, D] and bias [D] float64 that show each concept's anchor in its place.
+
+    What is kept are prompts that name none of the concepts, which composition cannot know.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    reader = StateReader(base.text_encoder())
+    concepts = list(anchors)
+    contexts = [contexts_of(base, concept, concepts) for concept in concepts]
+    keep = keep_moments(reader, contexts[0].draw_kept(settings.prompts_to_keep, generator))
+    nothing = ForgetMoments.none(len(keep.mean))
+    fits = []
+    for concept, own in zip(concepts, contexts, strict=True):
+        namings = own.draw_named(settings.prompts_to_forget, generator)
+        anchor = word_ids(base, anchors[concept])
+        forget = forget_moments(reader, namings, anchor, keep.mean, own.tokens)
+        fits.append(fitted(forget, nothing, keep, settings.kept_at_least, settings.rank))
+    evidence = [fit.evidence for fit in fits]
+    return fitted_together([fit.edit for fit in fits], evidence, settings.kept_at_least)

@@ -1,0 +1,171 @@
+"""What an edit is measured on: first and second moments of the encoder's states.
+
+All losses of an edit but the attackers' are quadratic in it, so these moments are all that is kept
+of the prompts. Knows the encoder and token ids; does not know how an edit is found.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unsee.deltas.edit import final_layer_norm, standardised
+from unsee.prompts.encoding import SlottedPrompts, encode_vectors
+from unsee.unlearning.anchors import Naming, SpecialTokens, anchored, anchored_positions
+
+PROMPTS_PER_CALL = 16
+_UNCHANGED = 1e-3
+
+
+@dataclass(frozen=True)
+class KeepMoments:
+    """Mean [D] and covariance [D, D], float64, of standardised states of prompts to be kept."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ForgetMoments:
+    """Of the states x (less the kept mean) that name a concept and the changes d that they need:
+    E[x x^T], E[x d^T] and, of d over its length, E[u u^T], all [D, D] float64, and E |d|^2."""
+
+    states: torch.Tensor
+    changes: torch.Tensor
+    directions: torch.Tensor
+    change_size: float
+
+    @classmethod
+    def none(cls, size: int) -> "ForgetMoments":
+        """The moments of nothing."""
+        empty = torch.zeros(size, size, dtype=torch.float64)
+        return cls(empty, empty, empty, 0.0)
+
+    def times(self, weight: float) -> "ForgetMoments":
+        """The moments with a weight."""
+        return ForgetMoments(
+            weight * self.states,
+            weight * self.changes,
+            weight * self.directions,
+            weight * self.change_size,
+        )
+
+    def __add__(self, other: "ForgetMoments") -> "ForgetMoments":
+        return ForgetMoments(
+            self.states + other.states,
+            self.changes + other.changes,
+            self.directions + other.directions,
+            self.change_size + other.change_size,
+        )
+
+
+class StateReader:
+    """Reads the standardised last hidden states [B, L, D] float32 of a frozen text encoder."""
+
+    def __init__(self, text_encoder: Any) -> None:
+        self._text_encoder = text_encoder
+        self._norm = final_layer_norm(text_encoder)
+
+    @property
+    def size(self) -> int:
+        """D, the size of a state."""
+        return int(self._norm.normalized_shape[0])
+
+    def states(self, ids: torch.Tensor) -> torch.Tensor:
+        """The states of `ids` [B, L] int64."""
+        with self.reading() as found:
+            self._text_encoder(ids)
+        return found()
+
+    def attacked(
+        self, ids: torch.Tensor, namings: Sequence[Naming], vectors: torch.Tensor
+    ) -> torch.Tensor:
+        """The states of `ids` [B, L] with `vectors` [k, d] in the places of the names."""
+        slots = [[1 + len(n.before) + place for place in range(len(vectors))] for n in namings]
+        with self.reading() as found:
+            encode_vectors(self._text_encoder, SlottedPrompts(ids, torch.tensor(slots)), vectors)
+        return found()
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[], torch.Tensor]]:
+        """Inside the block run the encoder; the function then returns the states that it had."""
+        found: list[torch.Tensor] = []
+        handle = self._norm.register_forward_pre_hook(
+            lambda module, inputs: found.append(inputs[0])
+        )
+        try:
+            yield lambda: standardised(found[0].float())
+        finally:
+            handle.remove()
+
+
+@torch.no_grad()
+def keep_moments(reader: StateReader, rows: Sequence[list[int]]) -> KeepMoments:
+    """The moments over every position of the prompts `rows`."""
+    size = reader.size
+    total = torch.zeros(size, dtype=torch.float64)
+    square = torch.zeros(size, size, dtype=torch.float64)
+    count = 0
+    for ids in torch.split(torch.tensor(rows), PROMPTS_PER_CALL):
+        states = reader.states(ids).flatten(0, 1).double()
+        total += states.sum(0)
+        square += states.T @ states
+        count += len(states)
+    mean = total / count
+    return KeepMoments(mean, square / count - torch.outer(mean, mean))
+
+
+@torch.no_grad()
+def forget_moments(
+    reader: StateReader,
+    namings: Sequence[Naming],
+    anchor: Sequence[int],
+    mean: torch.Tensor,
+    tokens: SpecialTokens,
+    vectors: torch.Tensor | None = None,
+) -> ForgetMoments:
+    """The moments over those positions that the anchor changes.
+
+    With `vectors` [k, d] these stand in the name's place instead of its tokens.
+    """
+    total, count = ForgetMoments.none(len(mean)), 0
+    for start in range(0, len(namings), PROMPTS_PER_CALL):
+        batch = namings[start : start + PROMPTS_PER_CALL]
+        states, changes = _changes(reader, batch, anchor, tokens, vectors)
+        states, changes = states.double() - mean, changes.double()
+        lengths = changes.norm(dim=1, keepdim=True)
+        unit = changes / lengths
+        sums = ForgetMoments(
+            states.T @ states, states.T @ changes, unit.T @ unit, float(lengths.square().sum())
+        )
+        total, count = total + sums, count + len(states)
+    return total.times(1 / max(count, 1))
+
+
+def _changes(
+    reader: StateReader,
+    namings: Sequence[Naming],
+    anchor: Sequence[int],
+    tokens: SpecialTokens,
+    vectors: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states [N, D] of all positions that change and the changes [N, D] that they need."""
+    if vectors is not None:
+        free = (tokens.pad,) * len(vectors)
+        namings = [_fitting(Naming(n.before, free, n.after), tokens) for n in namings]
+    named = torch.tensor([tokens.framed([*n.before, *n.name, *n.after]) for n in namings])
+    wanted = torch.tensor([anchored(n, anchor, tokens) for n in namings])
+    where = torch.tensor([anchored_positions(n, anchor, tokens.length) for n in namings])
+    states = reader.states(named) if vectors is None else reader.attacked(named, namings, vectors)
+    target = reader.states(wanted)
+    target = target.gather(1, where[..., None].expand_as(states))
+    changed = (target - states).abs().sum(-1) > _UNCHANGED
+    return states[changed], (target - states)[changed]
+
+
+def _fitting(naming: Naming, tokens: SpecialTokens) -> Naming:
+    """The prompt without so many of its first tokens that the name is read."""
+    room = max(tokens.length - 2 - len(naming.name), 0)
+    return Naming(naming.before[max(len(naming.before) - room, 0) :], naming.name, naming.after)

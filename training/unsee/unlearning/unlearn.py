@@ -1,0 +1,81 @@
+"""Unlearning one concept: from images to a delta, in either mode.
+
+Knows what a card says; the modes themselves are `anchored_mode` and `paper_mode`. Knows neither
+where the images come from nor where the delta goes.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import torch
+from PIL import Image
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import PaperMode, Settings
+from unsee.deltas.delta import Card, Delta
+from unsee.models.base import Base
+from unsee.models.digest import images_digest, tensors_digest
+from unsee.unlearning.anchored_mode import learn_edit
+from unsee.unlearning.checkpoint import Checkpoint
+from unsee.unlearning.estimate import Learned, Progress
+from unsee.unlearning.paper_mode import ascend
+
+_RECORDED_LIBRARIES = ("torch", "transformers", "diffusers", "safetensors")
+
+
+def unlearn(
+    base: Base,
+    concept: Concept,
+    images: Sequence[Image.Image],
+    settings: Settings,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Delta:
+    """Learn to unsee `concept` and return what changes in the base's text encoder.
+
+    `images` (RGB) show the concept and are cropped to the model's size. The card records their
+    number as `settings.shots`. On one machine equal arguments give equal tensors; torch's global
+    generator is not used. `progress` is called after every step. Anchored mode keeps its state in
+    `checkpoint` and goes on from what it finds there; paper mode is over in a few steps and does
+    not. Nothing else is written.
+
+    Raises `InputError` without images or if no prompt fits the tokenizer, `UnlearnDiverged` if
+    paper mode leaves the finite numbers.
+    """
+    if not images:
+        raise InputError(f"no images of {concept.name!r} to unlearn from; at least 1 is needed")
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    learned: Learned
+    if isinstance(settings, PaperMode):
+        learned = ascend(base, concept, images, settings, generator, progress)
+    else:
+        learned = learn_edit(base, concept, images, settings, generator, progress, checkpoint)
+    seconds = {"unlearn": round(time.perf_counter() - started, 3)}
+    card = Card(
+        base=base.name,
+        base_digest=base.digest(),
+        concept=concept,
+        method=settings.method,
+        settings=replace(settings, shots=len(images)),
+        seed=seed,
+        image_source="given",
+        images_digest=images_digest(images),
+        prompts=(),
+        losses=learned.losses,
+        stopped=learned.stopped,
+        erased=learned.erased,
+        kept=learned.kept,
+        anchor=learned.anchor,
+        versions={library: version(library) for library in _RECORDED_LIBRARIES},
+        seconds=seconds,
+        created_at=datetime.now(UTC),
+        tensors_digest=tensors_digest(learned.tensors),
+    )
+    return Delta(card=card, tensors=learned.tensors)
