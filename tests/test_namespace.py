@@ -29,7 +29,7 @@ def test_every_package_is_typed_and_says_what_it_is(portion):
 
 
 def test_the_client_imports_nothing_heavy():
-    packages = list((ROOT / "client/unsee").glob(\"[a-z]*\"))
+    packages = list((ROOT / "client/unsee").glob("[a-z]*"))
     modules = sorted(
         ".".join(file.relative_to(ROOT / "client").with_suffix("").parts)
         for package in packages

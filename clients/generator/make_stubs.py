@@ -17,7 +17,7 @@ from caller_contract import Contract, read_contract
 from contract_tables import with_tables
 from kserve_proto import kserve, proto_text
 
-from unsee.export.atomic_write import write_file
+from unsee.core.files import write_file
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "templates"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from unsee.serving.supervisor import hang
 from unsee.serving.supervisor.hang import HangWatch
 from unsee.serving.supervisor.stubs import Effort, ModelVersion, effort
 
