@@ -27,9 +27,10 @@ demo: $(READY)  ## unlearn a concept, evaluate, serve it from Triton, show befor
 
 test: lint types unit  ## lint, types and all tests
 
-lint: $(READY)  ## ruff
+lint: $(READY)  ## ruff, and which package may import which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 types: $(READY)  ## mypy, strict in our packages
 	$(VENV)/bin/mypy
