@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -30,6 +31,20 @@ def test_every_make_target_that_a_newcomer_is_told_of_exists():
         named = set(re.findall(r"^make ([a-z-]+)", "\n".join(code), re.MULTILINE))
         assert named, f"{name} names no target"
         assert named <= targets, f"{name}: make has no {named - targets}"
+
+
+def test_the_architecture_names_every_package_and_the_order_of_imports():
+    text = (REPOSITORY / "docs/reference/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `unsee\.(\w+)`", text, re.MULTILINE))
+    found = {path.parent.name for path in REPOSITORY.glob("*/unsee/*/__init__.py")}
+    assert named == found
+    order = re.search(r"```\n(playground\n.*?)```", text, re.DOTALL)
+    assert order
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = [c["layers"] for c in contracts if "between packages" in c["name"]]
+    expected = [line.replace("unsee.", "").replace(" | ", ", ") for line in layers]
+    assert order[1].split("\n")[:-1] == expected
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
