@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 import jinja2
-from caller_contract import Contract, read_contract
+from caller_contract import Contract, Input, read_contract
 from contract_tables import with_tables
 from kserve_proto import kserve, proto_text
 
@@ -34,6 +34,9 @@ TYPES = {
 TYPESCRIPT = {"BYTES": "string", "INT64": "number", "INT32": "number", "FP32": "number"}
 TYPESCRIPT |= {"string": "string", "integer": "number", "number": "number"}
 TYPESCRIPT |= {"strings": "Record<string, string>", "numbers": "Record<string, number>"}
+TYPESCRIPT_RANGES = {"INT64": (1 - 2**53, 2**53 - 1), "INT32": (-(2**31), 2**31 - 1)}
+"""The whole numbers of a datatype that a number of TypeScript's holds exactly."""
+
 JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float"}
 JAVA |= {"string": "String", "integer": "long", "number": "double"}
 JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
@@ -67,6 +70,7 @@ def _filled(template: str, contract: Contract) -> str:
         "camel": _camel,
         "prose": _prose,
         "literal": json.dumps,
+        "typescript_input": _typescript_input,
     }
     return environment.get_template(f"{template}.j2").render(contract=contract)
 
@@ -74,6 +78,15 @@ def _filled(template: str, contract: Contract) -> str:
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(part.capitalize() for part in tail)
+
+
+def _typescript_input(entry: Input) -> str:
+    """The expression that says which values fit."""
+    datatype = json.dumps(entry.datatype)
+    if entry.datatype not in TYPESCRIPT_RANGES:
+        return f"{'text' if entry.datatype == 'BYTES' else 'real'}({datatype})"
+    least, most = TYPESCRIPT_RANGES[entry.datatype]
+    return f"whole({datatype}, {least if entry.minimum is None else entry.minimum}, {most})"
 
 
 def _prose(text: str) -> str:

@@ -145,6 +145,16 @@ def test_what_the_gateway_or_the_client_does_not_allow(
     assert not served.triton.streams
 
 
+@pytest.mark.parametrize("seed", ["1.5", "9007199254740992", "-1", "many"])
+def test_a_value_that_does_not_fit_is_refused_before_it_is_sent(typescript, served, tmp_path, seed):
+    options = ("--url", served.settings.triton, f"--seed={seed}")
+    done = typescript.run("a cat", *options, cwd=tmp_path)
+    assert done.returncode == 3
+    told = "error: INVALID_ARGUMENT: seed must be a whole number from 0 to 9007199254740991, not "
+    assert done.stderr.startswith(told)
+    assert not served.triton.streams
+
+
 async def foreign(inputs: dict[str, Any], context: Any) -> None:
     await context.write(event({"type": "result"}))
 

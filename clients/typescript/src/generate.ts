@@ -4,7 +4,7 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
-import { Client, GenerationError } from "./client.js";
+import { Client, GenerationError, credentials } from "./client.js";
 import type { Clip, ClientOptions, GenerateRequest } from "./client.js";
 
 const USAGE = `usage: unsee-generate PROMPT [--policy NAME] [--seed N] [--steps N] [--url HOST:PORT]
@@ -59,7 +59,9 @@ function connection(): ClientOptions {
   const { UNSEE_TOKEN, UNSEE_CA_CERTIFICATE } = process.env;
   const options: ClientOptions = {};
   if (UNSEE_TOKEN) options.token = UNSEE_TOKEN;
-  if (UNSEE_CA_CERTIFICATE) options.caCertificate = readFileSync(UNSEE_CA_CERTIFICATE);
+  if (UNSEE_CA_CERTIFICATE) {
+    options.credentials = credentials.createSsl(readFileSync(UNSEE_CA_CERTIFICATE));
+  }
   return options;
 }
 

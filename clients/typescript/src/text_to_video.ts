@@ -1,5 +1,8 @@
 // Generated from clients/contract/text_to_video.json by `make stubs`; do not edit.
 
+import type { ModelInferRequest } from "./generated/inference/ModelInferRequest.js";
+import type { ModelInferResponse__Output } from "./generated/inference/ModelInferResponse.js";
+
 export const MODEL = "text_to_video";
 
 /** What to generate; what is left out is the server's choice, and the record says what it chose. */
@@ -29,24 +32,6 @@ export interface GenerateRequest {
   /** Forecast the video model's predictions in some steps instead of evaluating it; acceleration.md says what it saves and costs. */
   acceleration?: "none" | "balanced" | "fast";
 }
-
-export type Datatype = "BYTES" | "INT64" | "INT32" | "FP32";
-
-/** Every input of the model, each a tensor of shape [1]. */
-export const INPUTS: Readonly<Record<keyof GenerateRequest, Datatype>> = {
-  prompt: "BYTES",
-  negative_prompt: "BYTES",
-  policy: "BYTES",
-  revision: "INT64",
-  seed: "INT64",
-  num_inference_steps: "INT32",
-  guidance_scale: "FP32",
-  num_frames: "INT32",
-  height: "INT32",
-  width: "INT32",
-  scheduler: "BYTES",
-  acceleration: "BYTES",
-};
 
 /** What made a clip; a newer server may send more fields, and they are kept. */
 export interface GenerationRecord {
@@ -89,24 +74,6 @@ export interface GenerationRecord {
   /** Digests of the exported graphs, by their name. */
   graphs?: Record<string, string>;
 }
-
-/** Fields without which an answer is not a record. */
-export const RECORD_FIELDS: readonly (keyof GenerationRecord)[] = [
-  "prompt",
-  "policy",
-  "revision",
-  "base",
-  "base_digest",
-  "seed",
-  "scheduler",
-  "num_inference_steps",
-  "guidance_scale",
-  "num_frames",
-  "height",
-  "width",
-  "fps",
-  "started_at",
-];
 
 /** Sent after every evaluation of the video model. */
 export interface Progress {
@@ -154,3 +121,132 @@ export const STATUSES = {
 } as const;
 
 export type Status = (typeof STATUSES)[keyof typeof STATUSES];
+
+/** A request that gets no clip: its status, and one sentence as the message. */
+export class GenerationError extends Error {
+  override readonly name = "GenerationError";
+
+  /** `retryAfterMs`: when asking a gateway again may help. */
+  constructor(
+    readonly status: Status,
+    sentence: string,
+    readonly retryAfterMs?: number,
+  ) {
+    super(sentence);
+  }
+
+  /** What the model answers, `STATUS: sentence`; Triton's own refusals carry no status. */
+  static read(text: string): GenerationError {
+    const [, name, sentence = ""] = /^([A-Z_]+): (.+)$/s.exec(text) ?? [];
+    const status = Object.values(STATUSES).find((status) => status === name);
+    return status ? new GenerationError(status, sentence) : new GenerationError("UNKNOWN", text);
+  }
+}
+
+/** The inputs, tensors of shape [1]. */
+const INPUTS: Record<string, Input> = {
+  prompt: text("BYTES"),
+  negative_prompt: text("BYTES"),
+  policy: text("BYTES"),
+  revision: whole("INT64", -9007199254740991, 9007199254740991),
+  seed: whole("INT64", 0, 9007199254740991),
+  num_inference_steps: whole("INT32", -2147483648, 2147483647),
+  guidance_scale: real("FP32"),
+  num_frames: whole("INT32", -2147483648, 2147483647),
+  height: whole("INT32", -2147483648, 2147483647),
+  width: whole("INT32", -2147483648, 2147483647),
+  scheduler: text("BYTES"),
+  acceleration: text("BYTES"),
+};
+
+/** The message of a request. Throws GenerationError (INVALID_ARGUMENT) naming what does not fit. */
+export function writeRequest(request: GenerateRequest): ModelInferRequest {
+  const inputs = [];
+  const raw_input_contents = [];
+  for (const [name, value] of Object.entries(request)) {
+    if (value === undefined) continue;
+    const input = INPUTS[name];
+    if (input === undefined) {
+      throw new GenerationError("INVALID_ARGUMENT", `there is no input ${name}`);
+    }
+    if (!input.fits(value)) {
+      throw new GenerationError("INVALID_ARGUMENT", `${name} must be ${input.takes}, not ${value}`);
+    }
+    inputs.push({ name, datatype: input.datatype, shape: [1] });
+    raw_input_contents.push(raw(input.datatype, value));
+  }
+  return { model_name: MODEL, inputs, raw_input_contents };
+}
+
+/** The event in a response; undefined if it has none (the stream's empty end). Throws Error. */
+export function readEvent(response: ModelInferResponse__Output): Event | undefined {
+  const content = (name: string) =>
+    response.raw_output_contents[response.outputs.findIndex((output) => output.name === name)];
+  const event = content("event");
+  const frames = content("frames");
+  if (event === undefined) return undefined;
+  const said = JSON.parse(event.toString("utf8", 4));
+  if (said.type === "progress") {
+    require(said, ["step", "num_inference_steps"]);
+    return said;
+  }
+  const record = said.record ?? {};
+  require(record, [
+    "prompt",
+    "policy",
+    "revision",
+    "base",
+    "base_digest",
+    "seed",
+    "scheduler",
+    "num_inference_steps",
+    "guidance_scale",
+    "num_frames",
+    "height",
+    "width",
+    "fps",
+    "started_at",
+  ]);
+  const shape: Clip["shape"] = [record.num_frames, record.height, record.width, 3];
+  if (frames?.length !== shape.reduce((product, size) => product * size, 1)) {
+    throw new Error(`the frames do not have the shape [${shape.join(", ")}]`);
+  }
+  return { type: "result", frames, shape, record };
+}
+
+/** A datatype of KServe's, and which values of it fit. */
+interface Input {
+  datatype: string;
+  takes: string;
+  fits(value: unknown): boolean;
+}
+
+function text(datatype: string): Input {
+  return { datatype, takes: "a text", fits: (value) => typeof value === "string" };
+}
+
+function real(datatype: string): Input {
+  return { datatype, takes: "a finite number", fits: Number.isFinite };
+}
+
+function whole(datatype: string, least: number, most: number): Input {
+  const fits = (value: unknown) =>
+    Number.isInteger(value) && Number(value) >= least && Number(value) <= most;
+  return { datatype, takes: `a whole number from ${least} to ${most}`, fits };
+}
+
+function raw(datatype: string, value: string | number): Buffer {
+  const data = Buffer.alloc(8);
+  if (typeof value === "string") {
+    const length = data.subarray(0, data.writeUInt32LE(Buffer.byteLength(value)));
+    return Buffer.concat([length, Buffer.from(value)]);
+  }
+  if (datatype === "INT64") return data.subarray(0, data.writeBigInt64LE(BigInt(value)));
+  const end = datatype === "INT32" ? data.writeInt32LE(value) : data.writeFloatLE(value);
+  return data.subarray(0, end);
+}
+
+function require(content: Record<string, unknown>, fields: string[]): void {
+  const missing = fields.find((field) => content[field] === undefined);
+  if (missing !== undefined) throw new Error(`the field ${missing} is missing`);
+}
