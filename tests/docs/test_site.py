@@ -48,6 +48,16 @@ def test_every_page_is_in_it(site):
     assert "docs/index.html" in (site / "index.html").read_text()
 
 
+def test_the_api_is_described_by_its_docstrings(site):
+    page = (site / "docs/reference/api/client.html").read_text()
+    assert 'id="unsee.client.Client.generate"' in page
+    assert "Waits for the clip of" in page
+    for page in (site / "docs/reference/api").glob("*.html"):
+        text = page.read_text()
+        assert "FieldInfo" not in text, page.name
+        assert "Annotated[" not in text, page.name
+
+
 def test_no_page_fetches_anything_from_elsewhere(site):
     for page in site.rglob("*.html"):
         fetched = Fetched()

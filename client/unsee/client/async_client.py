@@ -32,10 +32,11 @@ class AsyncClient(ClientBase):
         self._transport = server.connect_async()
 
     def stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Event, None]:
-        """See `Client.stream`. Closing the generator, or cancelling its task, cancels the request.
+        """Yields a `Progress` per evaluation of the video model and last the `Clip`.
 
-        Leave a loop early with `contextlib.aclosing`, or Python closes the generator some time
-        later.
+        Closing the generator, or cancelling its task, cancels the request on the server. Leave a
+        loop early with `contextlib.aclosing`, or Python closes the generator some time later.
+        Arguments and errors are those of `Client.stream`.
         """
         return self._drive().events(self._conversation(prompt, **options).steps())
 
@@ -46,7 +47,10 @@ class AsyncClient(ClientBase):
         on_progress: Callable[[Progress], None] = lambda progress: None,
         **options: Unpack[Options],
     ) -> Clip:
-        """See `Client.generate`."""
+        """Waits for the clip of `prompt` and returns it.
+
+        Arguments and errors are those of `Client.generate`.
+        """
         async with aclosing(self.stream(prompt, **options)) as events:
             async for event in events:
                 if isinstance(event, Clip):
@@ -62,7 +66,11 @@ class AsyncClient(ClientBase):
         on_progress: Callable[[int, Progress], None] = lambda index, progress: None,
         **options: Unpack[Options],
     ) -> AsyncGenerator[Outcome, None]:
-        """See `Client.generate_many`."""
+        """Yields `(index, clip)` or `(index, error)` as the clips finish, in whatever order.
+
+        Arguments and errors are those of `Client.generate_many`; `on_progress` is called in the
+        event loop.
+        """
 
         async def make(index: int, asked: str | Request) -> Clip:
             request = as_request(asked, options)
@@ -71,7 +79,7 @@ class AsyncClient(ClientBase):
         return in_tasks(make, requests, checked(max_in_flight))
 
     async def close(self) -> None:
-        """See `Client.close`."""
+        """Closes the connection and cancels what is still in flight on it."""
         shared_memory, give_up = self._peer.shared_memory, time.monotonic() + SETTLE_S
         while shared_memory.unsettled and time.monotonic() < give_up:
             async for _ in self._drive().events(shared_memory.settle()):

@@ -37,11 +37,18 @@ class Client(ClientBase):
     def stream(self, prompt: str, **options: Unpack[Options]) -> Generator[Event, None, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
 
-        Closing the generator cancels the request on the server. `Options` has what may be given.
+        Closing the generator cancels the request on the server.
+
+        Args:
+            prompt: what the clip should show.
+            options: see `Options`; the server decides what is left out.
 
         Raises:
-            InputError: a value does not fit its type.
-            ServerUnreachable, RequestRejected, DeadlineExceeded, Cancelled: see `errors`.
+            InputError: a value does not fit its type; nothing was sent.
+            RequestRejected: the server refused the request.
+            ServerUnreachable: nobody answers at the address, or the connection broke.
+            DeadlineExceeded: `timeout_s` or `idle_timeout_s` ran out.
+            Cancelled: the request was cancelled.
         """
         return self._drive().events(self._conversation(prompt, **options).steps())
 
@@ -52,7 +59,16 @@ class Client(ClientBase):
         on_progress: Callable[[Progress], None] = lambda progress: None,
         **options: Unpack[Options],
     ) -> Clip:
-        """The clip of `stream(prompt, **options)`; `on_progress` sees each step."""
+        """Waits for the clip of `prompt` and returns it.
+
+        Args:
+            prompt: what the clip should show.
+            on_progress: called after each evaluation of the video model.
+            options: see `Options`; the server decides what is left out.
+
+        Raises:
+            UnseeError: as `stream`.
+        """
         return self._clip(self._drive(), self._conversation(prompt, **options), on_progress)
 
     def generate_many(
@@ -69,8 +85,9 @@ class Client(ClientBase):
         the generator, or leaving it by an exception, cancels what is in flight.
 
         Args:
-            requests: prompts, or dictionaries of a prompt and `Options` of its own.
-            on_progress: sees the steps of each clip, from several threads.
+            requests: prompts, or dictionaries of a `prompt` and any `Options` (see `Request`).
+            max_in_flight: how many clips are asked for at once, 1 or more.
+            on_progress: called with a request's index and each of its steps, from several threads.
             options: for every clip, unless its dictionary says otherwise.
 
         Raises:

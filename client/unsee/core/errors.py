@@ -1,4 +1,4 @@
-"""The errors a user of Unsee can meet, as one tree.
+"""The errors a user of Unsee can meet, as one tree::
 
     UnseeError
     ├── ParityError             an exported graph does not compute what its PyTorch model computes

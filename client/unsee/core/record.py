@@ -1,4 +1,4 @@
-"""What made a clip. Knows no file, no pixels and no server."""
+"""The record of a clip: what made it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,23 @@ class GenerationRecord(BaseModel):
 
     Unlike the records of this project's own files it keeps fields that it does not know: a newer
     server may say more, and a client should neither break nor lose it.
+
+    Args:
+        prompt, negative_prompt: as requested.
+        policy, revision: the concept policy that was applied, and its revision.
+        encoder_digest: of the text encoder's weights; None if the repository does not say.
+        base, base_digest: the base's name, and the digest of its text encoder.
+        seed: as requested, or as drawn by the server.
+        scheduler: a diffusers class name.
+        acceleration: "none", "balanced" or "fast".
+        num_inference_steps: steps of the scheduler.
+        guidance_scale: classifier-free guidance; 1 or less means none.
+        num_frames: length of the clip.
+        height, width: in pixels.
+        fps: frames per second to play it at.
+        started_at: UTC, ISO 8601.
+        seconds: by stage.
+        graphs: digests of the exported graphs, and the engines that computed them, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -13,10 +13,18 @@ Weight = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class PaperMode:
-    """Adam and schedule of the paper (Liu & Tan, arXiv 2407.14209; Fuchi & Takagi, 2405.07288).
+    """The published method: gradient ascent on the denoising loss with Adam.
 
-    Gradient ascent on the denoising loss: `epochs` passes over `shots` images in batches of
-    `batch_size`, 10 steps as it stands. Raises pydantic's `ValidationError` on values out of range.
+    The defaults are those of Liu & Tan (arXiv 2407.14209) and Fuchi & Takagi (arXiv 2405.07288):
+    `epochs` passes over `shots` images in batches of `batch_size` make 10 steps.
+
+    Args:
+        learning_rate, betas, eps, weight_decay: of Adam.
+        batch_size: images in a step.
+        epochs: passes over the images.
+        shots: images of the concept.
+
+    Raises pydantic's `ValidationError` on values out of range.
     """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-5
@@ -35,20 +43,22 @@ class PaperMode:
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class AnchoredMode:
-    """The default mode: an edit behind the encoder's last layer; see `anchored_mode`.
+    """The default mode: a low-rank edit of the encoder's last state, in closed form.
 
     Args:
         shots: images of the concept.
         rank: the most directions that the edit may remove.
         kept_at_least: the share of the variance of kept states that must not be moved.
         attackers: the most soft prompts that are learned against the edit, one after the other.
-        attack_weight: of each attacker as a counterexample, against the prompts with the name.
-        attack_vectors, attack_steps, attack_rate: what an attacker is, its steps of Adam, and its
-            rate in units of the token table's root mean square.
+        attack_weight: how much an attacker counts beside the prompts with the name.
+        attack_vectors: how many input vectors an attacker learns.
+        attack_steps: its steps of Adam.
+        attack_rate: its learning rate, in units of the token table's root mean square.
         batch_size: noised pictures per step of an attacker.
         erased_at_least: how far from the concept's denoising error (0) towards the anchor's (1)
             two attackers in a row must be held for the learning to stop.
-        prompts_to_forget, prompts_to_keep: how many prompts each side is measured on.
+        prompts_to_forget: how many prompts with the concept's name are read.
+        prompts_to_keep: how many prompts without it are read.
         anchor: what is shown in the concept's place; None: the category's.
 
     Raises pydantic's `ValidationError` on values out of range.

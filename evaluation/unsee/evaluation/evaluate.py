@@ -41,7 +41,17 @@ _RECORDED_LIBRARIES = ("torch", "transformers", "diffusers", "numpy", "safetenso
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is asked, in which media, and which attacks are run."""
+    """How much is asked, in which media, and which attacks are run.
+
+    Args:
+        seed: of the prompts, the noise and the attacks.
+        prompts_per_wording: for each unseen concept and wording.
+        prompts_per_sibling: for each sibling and each concept that shares a word.
+        num_others: how many prompts about concepts of other categories.
+        attack_prompts: how many prompts each attack is judged on.
+        media: "image", "video" or both.
+        attacks: none, or some of `unsee.evaluation.attacks.ATTACKS`.
+    """
 
     seed: int
     prompts_per_wording: int
@@ -54,7 +64,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """What is evaluated against which base, with which questions and by whose eyes."""
+    """What is evaluated against which base, with which questions and which recogniser.
+
+    Args:
+        base: the encoder to compare with, and the models that make the frames.
+        target: the tuned encoder (see `open_target`).
+        known: the concepts and wordings to ask with (see `load_evaluation_set`).
+        recogniser: says what the frames show (see `open_recogniser`).
+        plan: how much is asked.
+        clip: an OpenAI CLIP model for the CLIP score; None: no CLIP score.
+    """
 
     base: Base
     target: EvaluationTarget
@@ -66,7 +85,7 @@ class EvaluationJob:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The report in `folder`; `reused` says that it lay there already."""
+    """The report in `folder`; `reused` is true if it lay there already."""
 
     folder: Path
     report: Report
@@ -83,8 +102,19 @@ def evaluate(
 ) -> Outcome:
     """Measure `job` and leave `report.json` and `report.html` in `folder`, or find them there.
 
-    What an interrupted run made is used again. Raises `InputError` if `folder` holds another
-    evaluation and `force` is not given, or if nothing about an unseen concept can be asked.
+    What an interrupted run made is used again.
+
+    Args:
+        folder: of the report; made if it is missing.
+        frames_dir: where frames are kept, by digest; may be shared by several evaluations.
+        force: replace another evaluation in `folder`.
+        stage_progress: opens a stage by its name; the stage's context takes (done, total, note).
+
+    Raises:
+        InputError: `folder` holds another evaluation and `force` is not given, or no question about
+            an unseen concept can be asked.
+        BaseFolderError: a component of the base is missing, or its two models carry different text
+            encoders.
     """
     job.base.check_shared_text_encoder()
     maker = FrameMaker(job.base, FrameStore(frames_dir), GenerationSettings.of(job.base))

@@ -33,11 +33,16 @@ def promote(
 ) -> Policies:
     """Make a revision the active one: the latest eligible, unless `revision` names one.
 
-    With `default` the policy also becomes that of requests which name none.
-
     Args:
-        url: host and gRPC port of the server that must answer with the revision; None: none is
-            asked.
+        repository_dir: the model repository.
+        policy: its name.
+        revision: an eligible revision's number; None: the latest.
+        default: also make the policy that of requests which name none.
+        url: host and gRPC port of the Triton that must give the revision's recorded answer; None:
+            no server is probed.
+
+    Returns:
+        The pointer as it is now.
 
     Raises:
         InputError: the policy does not exist, the revision is not eligible or its files are not
@@ -64,7 +69,19 @@ def rollback(
     to: int | None = None,
     url: str | None = None,
 ) -> Policies:
-    """Make the revision active that was so before, or the one that `to` names; loads nothing.
+    """Make the revision active that was active before, or the one that `to` names.
+
+    Nothing is loaded. The revision that is left stays eligible.
+
+    Args:
+        repository_dir: the model repository.
+        policy: its name.
+        reason: why; written into the audit log.
+        to: an eligible revision's number; None: the one before.
+        url: as for `promote`.
+
+    Returns:
+        The pointer as it is now.
 
     Raises:
         InputError: as `promote`; or there is nothing to go back to, or no reason is given.

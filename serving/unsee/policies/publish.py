@@ -96,13 +96,18 @@ def publish(
     A policy that has not changed since an eligible revision gets that revision again.
 
     Args:
+        policy_file: the policy's YAML file.
+        base_path: folder of the base that the repository was exported from.
+        repository_dir: the model repository.
+        url: host and gRPC port of Triton, without a scheme.
         report: the report.json of the policy's encoder or its folder; None: `reports/<policy>`.
         force: publish even if the report is missing, stale or below a threshold.
         reason: why; needed with `force`, and written into the audit log.
-        say: gets a line before each stage.
+        promote: also make the revision the active one.
+        say: called with a line before each stage.
 
     Raises:
-        PublicationRefused: the report does not clear the policy; nothing has been done.
+        PublicationRefused: the report does not pass the gate; nothing has been done.
         InputError: policy, deltas, base or repository are wrong or do not belong together, or
             `force` and `reason` do not come together.
         ServerError: the server is not there, or could not load or answer with the revision; the

@@ -36,6 +36,10 @@ class Repair:
 def repair(repository_dir: Path, url: str | None) -> Repair:
     """Put every policy of a repository in order, and the server at `url` if one is given.
 
+    Args:
+        repository_dir: the model repository.
+        url: host and gRPC port of Triton; None: the files alone are put in order.
+
     Raises:
         InputError: the repository cannot be read or written.
         PolicyBusy: a command is at work on a policy.

@@ -46,9 +46,13 @@ def retire(
     Retiring a retired revision does what an interrupted call has left to do.
 
     Args:
-        url: host and gRPC port of the server.
+        repository_dir: the model repository.
+        policy: its name.
+        revision: a number that is not active.
+        url: host and gRPC port of Triton.
+        reason: why; written into the audit log.
         timeout_s: how long requests that may still ask for the revision are waited for.
-        say: gets a line before each stage.
+        say: called with a line before each stage.
 
     Raises:
         InputError: the policy or the revision does not exist, the revision is active, or the

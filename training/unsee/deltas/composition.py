@@ -24,11 +24,16 @@ def compose(
 ) -> CLIPTextModel:
     """Return a copy of `text_encoder` that unsees all concepts of the deltas.
 
-    Differences are added to the weights; edits become one appended layer (see `edit.with_edit`).
+    Differences are added to the weights; edits become one appended layer (see `with_edit`).
     All is computed in float64 in an order that the deltas' digests fix and rounded once, so the
     order of `deltas` does not matter; without deltas every bit of the copy equals the original.
-    Raises `DeltaMismatch` if a delta was made for another encoder, has a tensor that the encoder
-    lacks, or is given twice.
+
+    Args:
+        merge: how several edits become one (see `merged`).
+
+    Raises:
+        DeltaMismatch: a delta was made for another encoder, has a tensor that the encoder lacks,
+            or is given twice.
     """
     composed = copy.deepcopy(text_encoder)
     _check(deltas, tensors_digest(text_encoder.state_dict()) if deltas else "", composed)

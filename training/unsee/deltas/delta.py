@@ -18,11 +18,18 @@ from unsee.core.unlearning_settings import Settings
 class Card(BaseModel):
     """What a delta is and how it was made; the content of `card.json`.
 
-    `prompts` are those of the generated images (empty for given ones), `images_digest` covers the
-    images' sizes and RGB bytes, `losses` has one value per step, `seconds` one per stage.
-    `stopped` says why the learning ended, `erased` and `kept` (0..1) are its own last estimates,
-    and `anchor` is what is shown instead. `tensors_digest` is that of the tensors beside the card
-    (see `unsee.models.digest`).
+    Args:
+        base, base_digest: the base's name, and the digest of its text encoder.
+        method: "anchored" or "paper".
+        images_digest: covers the images' sizes and RGB bytes.
+        prompts: those of the generated images; empty for images that were given.
+        losses: one value per step.
+        stopped: why the learning ended.
+        erased, kept: its own last estimates, 0 to 1; None in a mode that has none.
+        anchor: what is shown in the concept's place.
+        versions: of the libraries that were used.
+        seconds: by stage.
+        tensors_digest: of the tensors beside the card (see `tensors_digest`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

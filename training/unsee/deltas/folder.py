@@ -44,7 +44,13 @@ def save_delta(
     """Write the delta, its images and the manifest over both as `folder`, complete or not at all.
 
     A folder that is replaced loses its signature with its old content.
-    Raises `InputError` if `folder` exists, unless `force` is given and it holds a delta alone.
+
+    Args:
+        images: the pictures that it was learned from, kept beside it as PNG files.
+        force: replace a folder that holds a delta and nothing else.
+
+    Raises:
+        InputError: `folder` exists and `force` is not given, or it holds other files.
     """
     check_writable(folder, force=force)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +64,9 @@ def save_delta(
 def load_card(folder: Path) -> Card:
     """Return the card of the delta in `folder`; no other file is compared with the manifest.
 
-    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if its manifest or its card is
-    missing, changed or not valid.
+    Raises:
+        InputError: `folder` holds no delta.
+        DeltaDamaged: its manifest or its card is missing, changed or not valid.
     """
     _check_is_delta(folder)
     return _read_card(folder, load_manifest(folder))
@@ -68,9 +75,10 @@ def load_card(folder: Path) -> Card:
 def load_delta(folder: Path) -> Delta:
     """Return the delta in `folder` after comparing every file with the manifest.
 
-    Raises `InputError` if `folder` holds no delta, `DeltaDamaged` if a file is missing, changed,
-    unreadable, not covered by the manifest or a link, or the tensors are not what the card
-    describes.
+    Raises:
+        InputError: `folder` holds no delta.
+        DeltaDamaged: a file is missing, changed, unreadable, not covered by the manifest or a link,
+            or the tensors are not what the card describes.
     """
     _check_is_delta(folder)
     card = _read_card(folder, verify_manifest(folder))

@@ -39,14 +39,27 @@ def unlearn(
 ) -> Delta:
     """Learn to unsee `concept` and return what changes in the base's text encoder.
 
-    `images` (RGB) show the concept and are cropped to the model's size. The card records their
-    number as `settings.shots`. On one machine equal arguments give equal tensors; torch's global
-    generator is not used. `progress` is called after every step. Anchored mode keeps its state in
-    `checkpoint` and goes on from what it finds there; paper mode is over in a few steps and does
-    not. Nothing else is written.
+    On one machine equal arguments give equal tensors; torch's global generator is not used.
+    Nothing is written except the checkpoint. The base is not changed.
 
-    Raises `InputError` without images or if no prompt fits the tokenizer, `UnlearnDiverged` if
-    paper mode leaves the finite numbers.
+    Anchored mode is a projection in closed form (least-squares concept erasure, arXiv 2306.03819,
+    theorem 4.3, for the directions along which the name moves the states). Paper mode is gradient
+    ascent on the denoising loss (arXiv 2407.14209, after arXiv 2405.07288).
+
+    Args:
+        base: its text encoder and image model are used.
+        concept: name, category and aliases.
+        images: RGB pictures of the concept, cropped to the model's size. The card records their
+            number as `settings.shots`.
+        settings: `AnchoredMode` or `PaperMode`.
+        seed: of everything that is drawn.
+        progress: called after every step.
+        checkpoint: where anchored mode keeps its state, and goes on from what it finds there.
+            Paper mode takes a few steps only and ignores it.
+
+    Raises:
+        InputError: there are no images, or no prompt fits the tokenizer.
+        UnlearnDiverged: paper mode's loss or weights stopped being finite.
     """
     if not images:
         raise InputError(f"no images of {concept.name!r} to unlearn from; at least 1 is needed")

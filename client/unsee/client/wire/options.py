@@ -23,11 +23,17 @@ class Options(TypedDict, total=False):
     seed: int | None
     """Equal requests with equal seeds give equal bytes."""
     negative_prompt: str | None
+    """What guidance moves away from."""
     num_inference_steps: int | None
+    """Steps of the scheduler."""
     guidance_scale: float | None
+    """Classifier-free guidance; 1 or less means none."""
     num_frames: int | None
+    """Length of the clip."""
     height: int | None
+    """In pixels."""
     width: int | None
+    """In pixels."""
     scheduler: str | None
     """A diffusers class name, such as "DDIMScheduler"."""
     acceleration: str | None
