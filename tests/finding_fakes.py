@@ -7,11 +7,11 @@ from unsee.core.policy import Concept
 from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
+    EvaluationSettings,
     KeptRow,
     MeanPair,
     MotionRow,
     Report,
-    Settings,
     Target,
 )
 from unsee.playground.experiments.findings import Finding
@@ -44,7 +44,7 @@ def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Re
             base_digest="sha256:0",
             encoder_digest=encoder_digest,
         ),
-        settings=Settings(
+        settings=EvaluationSettings(
             seed=0,
             prompts_per_wording=4,
             prompts_per_sibling=1,

@@ -12,6 +12,7 @@ from unsee.evaluation.report.schema import (
     ClipScoreRow,
     DriftRow,
     ErasedRow,
+    EvaluationSettings,
     KeptRow,
     Mean,
     MeanPair,
@@ -20,7 +21,6 @@ from unsee.evaluation.report.schema import (
     RatePair,
     ReemergenceRow,
     Report,
-    Settings,
     Target,
 )
 from unsee.evaluation.report.statistics import rate_of
@@ -92,8 +92,8 @@ def fake_report(concepts: tuple[str, ...] = ("Blimbo",), **changes: Any) -> Repo
     return Report(**(fields | changes))
 
 
-def fake_settings() -> Settings:
-    return Settings(
+def fake_settings() -> EvaluationSettings:
+    return EvaluationSettings(
         seed=0,
         prompts_per_wording=8,
         prompts_per_sibling=4,

@@ -21,7 +21,7 @@ from unsee.evaluation import attacks
 from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
 from unsee.evaluation.report.schema import load_report
-from unsee.evaluation.seeing import recognise
+from unsee.evaluation.seeing import recognisers
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.generate import FrameMaker
 from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
@@ -75,7 +75,7 @@ class _Point:
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognise, "_entry_points", lambda: (_Point(),))
+    monkeypatch.setattr(recognisers, "_entry_points", lambda: (_Point(),))
     monkeypatch.setattr(attacks, "ATTACKS", (Ask(),))
     Ask.victims.clear()
 

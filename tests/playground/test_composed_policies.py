@@ -15,7 +15,7 @@ from rich.console import Console
 from fakes import write_tiny_base
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
 from unsee.models.base import Base, UnlearnDefaults, load_base
@@ -53,7 +53,7 @@ def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_target(judged: Base, target: EvaluationTarget, *_: object) -> Report:
         return concept_report(target.concepts[0].name, 1, target.encoder_digest)
 
-    def of_delta(judged: Base, delta: Path, plan: Plan, *_: object) -> Report:
+    def of_delta(judged: Base, delta: Path, plan: EvaluationPlan, *_: object) -> Report:
         return concept_report("Blimbo", 1)
 
     for module in (composed_policies, ablation):
@@ -95,7 +95,7 @@ def test_the_pages_grow_with_every_way(
     composed_policies.run(asked, tmp_path, tmp_path / "docs", Console(quiet=True))
     record = json.loads((tmp_path / "docs" / "composition.json").read_text())
     ways = [one["way"] for one in record["policies"]]
-    assert ways == [*WAYS, *(way for way in WAYS if way != "refit")]
+    assert ways == [*WAYS, *WAYS]
     assert record["interference"]["concepts"] == ["Blimbo", "car"]
 
 

@@ -40,7 +40,7 @@ def composition(matrix: Interference) -> Composition:
 
 
 def test_every_way_is_explained() -> None:
-    assert set(WAYS) == {*get_args(Merge), "joint"} == set(WHAT_WAYS_ARE)
+    assert set(WAYS) == {*get_args(Merge), "joint"} <= set(WHAT_WAYS_ARE)
 
 
 def test_smaller_sets_are_part_of_larger_ones_and_of_all_categories() -> None:

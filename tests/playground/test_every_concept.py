@@ -15,7 +15,7 @@ from unsee.core.errors import InputError
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.core.write_file import write_file
 from unsee.deltas.folder import load_delta
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base, UnlearnDefaults, load_base
 from unsee.playground.experiments import every_concept, own_unlearning
@@ -42,7 +42,7 @@ def asked(tmp_path: Path) -> Run:
         seeds=(0, 1),
         attack_seeds=frozenset({0}),
         attacked=frozenset({"Blimbo"}),
-        plan=Plan(0, 1, 1, 1, 1, ("video",), ATTACKS),
+        plan=EvaluationPlan(0, 1, 1, 1, 1, ("video",), ATTACKS),
         build_dir=tmp_path / "build",
         output_dir=tmp_path / "docs",
         only_unlearn=False,
@@ -50,11 +50,13 @@ def asked(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[EvaluationPlan]:
     """The plans that were evaluated, instead of an evaluation."""
-    seen: list[Plan] = []
+    seen: list[EvaluationPlan] = []
 
-    def invented(judged: Base, delta: Path, plan: Plan, folder: Path, frames_dir: Path) -> None:
+    def invented(
+        judged: Base, delta: Path, plan: EvaluationPlan, folder: Path, frames_dir: Path
+    ) -> None:
         seen.append(plan)
         target = open_target(delta, judged)
         report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
@@ -67,7 +69,7 @@ def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 
 
 def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
-    asked: Run, plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+    asked: Run, plans: list[EvaluationPlan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(asked, Console(quiet=True))
     assert [(plan.seed, bool(plan.attacks)) for plan in plans] == [
@@ -85,7 +87,7 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
     run(asked, Console(quiet=True))  # every delta is found again
 
 
-def test_deltas_alone_leave_no_pages(asked: Run, plans: list[Plan]) -> None:
+def test_deltas_alone_leave_no_pages(asked: Run, plans: list[EvaluationPlan]) -> None:
     run(replace(asked, only_unlearn=True, seeds=(0,)), Console(quiet=True))
     assert not plans
     assert not asked.output_dir.exists()
@@ -93,7 +95,7 @@ def test_deltas_alone_leave_no_pages(asked: Run, plans: list[Plan]) -> None:
 
 
 def test_what_belongs_to_other_settings_is_not_gathered(
-    asked: Run, plans: list[Plan], base: Base
+    asked: Run, plans: list[EvaluationPlan], base: Base
 ) -> None:
     run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
     found = Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered()
@@ -105,7 +107,7 @@ def test_what_belongs_to_other_settings_is_not_gathered(
 
 
 def test_a_report_of_an_older_delta_is_not_gathered(
-    asked: Run, plans: list[Plan], base: Base
+    asked: Run, plans: list[EvaluationPlan], base: Base
 ) -> None:
     run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
     file = concept_folder(asked.build_dir, "anchored", 0, "car") / "report" / "report.json"
@@ -113,7 +115,9 @@ def test_a_report_of_an_older_delta_is_not_gathered(
     assert Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered() == []
 
 
-def test_a_delta_of_other_settings_is_made_anew(asked: Run, plans: list[Plan], base: Base) -> None:
+def test_a_delta_of_other_settings_is_made_anew(
+    asked: Run, plans: list[EvaluationPlan], base: Base
+) -> None:
     one = replace(asked, concepts=chosen(["car"], []), seeds=(0,), only_unlearn=True)
     run(one, Console(quiet=True))
     card = concept_folder(asked.build_dir, "anchored", 0, "car") / "delta" / "card.json"

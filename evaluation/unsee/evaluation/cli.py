@@ -12,17 +12,17 @@ import click
 from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import InputError
+from unsee.core.policy import CATEGORIES
 
 if TYPE_CHECKING:
     from unsee.core.policy import Concept
     from unsee.evaluation.asking.evaluation_set import EvaluationSet
-    from unsee.evaluation.evaluate import EvaluationJob, Outcome, Plan
+    from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
     from unsee.evaluation.report.schema import Report
     from unsee.evaluation.report.verdict import Verdict
     from unsee.evaluation.target import EvaluationTarget
     from unsee.models.base import Base
 
-CATEGORIES = ("character", "style", "object", "person", "action")
 REPORTS_DIR = Path("reports")
 _COUNT = click.IntRange(min=0)
 
@@ -159,7 +159,7 @@ def _job(
 ) -> EvaluationJob:
     from unsee.evaluation.evaluate import EvaluationJob
     from unsee.evaluation.seeing.openai_clip import ClipModel
-    from unsee.evaluation.seeing.recognise import open_recogniser
+    from unsee.evaluation.seeing.recognisers import open_recogniser
 
     known = _evaluation_set(base, options["concepts_file"])
     concepts = known.with_erased(target.concepts).concepts
@@ -174,10 +174,10 @@ def _job(
     )
 
 
-def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> Plan:
+def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
     from unsee.evaluation.attacks import ATTACKS
     from unsee.evaluation.attacks.runs import chosen_attacks
-    from unsee.evaluation.evaluate import Plan
+    from unsee.evaluation.evaluate import EvaluationPlan
 
     usual = _QUICK if options["quick"] else _USUAL
     amounts = {
@@ -185,7 +185,7 @@ def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> Plan:
         for name in _Amounts.__dataclass_fields__
     }
     attacks = chosen_attacks(amounts.pop("attacks"), ATTACKS)
-    return Plan(seed=options["seed"], media=media, attacks=attacks, **amounts)
+    return EvaluationPlan(seed=options["seed"], media=media, attacks=attacks, **amounts)
 
 
 def _evaluation_set(base: Base, file: Path | None) -> EvaluationSet:

@@ -20,7 +20,7 @@ from unsee.evaluation.asking.evaluation_set import EvaluationSet
 from unsee.evaluation.asking.questions import Question, QuestionMaker
 from unsee.evaluation.attacks.rows import Attacker, StageProgress, counted
 from unsee.evaluation.page.examples import ExampleShelf
-from unsee.evaluation.report.schema import AttackRow, Media, Report, Settings, Target
+from unsee.evaluation.report.schema import AttackRow, EvaluationSettings, Media, Report, Target
 from unsee.evaluation.run_folder import ATTACKS_FOLDER, Inputs, begin, finish
 from unsee.evaluation.seeing import measures
 from unsee.evaluation.seeing.encode import PromptEncoder
@@ -40,7 +40,7 @@ _RECORDED_LIBRARIES = ("torch", "transformers", "diffusers", "numpy", "safetenso
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """How much is asked, in which media, and which attacks are run.
 
     Args:
@@ -79,7 +79,7 @@ class EvaluationJob:
     target: EvaluationTarget
     known: EvaluationSet
     recogniser: Recogniser
-    plan: Plan
+    plan: EvaluationPlan
     clip: ClipModel | None = None
 
 
@@ -278,9 +278,9 @@ def _target(job: EvaluationJob) -> Target:
     )
 
 
-def _settings(job: EvaluationJob) -> Settings:
+def _settings(job: EvaluationJob) -> EvaluationSettings:
     plan, clip = job.plan, job.base.spec.clip
-    return Settings(
+    return EvaluationSettings(
         seed=plan.seed,
         prompts_per_wording=plan.prompts_per_wording,
         prompts_per_sibling=plan.prompts_per_sibling,

@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.write_file import write_file
-from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE, Media, Report, Settings, Target
+from unsee.evaluation.report.schema import (
+    PAGE_FILE,
+    REPORT_FILE,
+    EvaluationSettings,
+    Media,
+    Report,
+    Target,
+)
 
 INPUTS_FILE = "inputs.json"
 ATTACKS_FOLDER = "attacks"
@@ -31,7 +38,7 @@ class Inputs(BaseModel):
 
     schema_version: Literal[1] = 1
     target: Target
-    settings: Settings
+    settings: EvaluationSettings
     media: tuple[Media, ...]
     attacks: dict[str, str]
     models: dict[str, str]
@@ -88,7 +95,7 @@ def _differences(known: Inputs, inputs: Inputs) -> list[str]:
         old, new = getattr(known, name), getattr(inputs, name)
         if old == new:
             continue
-        if isinstance(old, (Target, Settings)):
+        if isinstance(old, (Target, EvaluationSettings)):
             names += [field for field, value in old if value != getattr(new, field)]
         else:
             names.append(name)

@@ -10,12 +10,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
-from unsee.evaluation.seeing import recognise
+from unsee.evaluation.seeing import recognisers
 from unsee.evaluation.seeing.judge import Judge, JudgeConfig
 from unsee.evaluation.seeing.judge_recogniser import JudgeRecogniser
 from unsee.evaluation.seeing.openai_clip import ClipModel
 from unsee.evaluation.seeing.openai_clip_recogniser import ClipRecogniser
-from unsee.evaluation.seeing.recognise import Frames, open_recogniser
+from unsee.evaluation.seeing.recognise import Frames
+from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.models.base import Base
 
 SPINNING = Concept(name="spinning", category="action")
@@ -161,8 +162,8 @@ def test_what_is_no_clip_model_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_other_packages_bring_recognisers(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("echo", "builtins:str", recognise.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(recognise, "_entry_points", lambda: (point,))
+    point = EntryPoint("echo", "builtins:str", recognisers.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(recognisers, "_entry_points", lambda: (point,))
     opened: object = open_recogniser("echo:a:b", base, ())
     assert opened == "a:b"
     with pytest.raises(InputError, match=r"no recogniser 'eyes'; installed are judge:.*, echo"):

@@ -14,7 +14,6 @@ from PIL import Image
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
-from unsee.deltas.edit import EVIDENCE_NAMES
 from unsee.jobs.job import UnlearnJob, run_job
 from unsee.jobs.plan import make_plan
 from unsee.models.base import Base
@@ -72,9 +71,8 @@ def test_the_calls_and_values_are_those_of_the_run(
     with _counted(base) as counts:
         delta = _run(job, folder).delta
     assert len(delta.card.losses) == plan.steps
-    learned = [t for name, t in delta.tensors.items() if name not in EVIDENCE_NAMES]
-    assert len(learned) == plan.trained_tensors
-    assert sum(tensor.numel() for tensor in learned) == plan.trained_values
+    assert len(delta.tensors) == plan.trained_tensors
+    assert sum(tensor.numel() for tensor in delta.tensors.values()) == plan.trained_values
     assert delta.card.prompts == plan.images
     for model, count in counts.items():
         planned = sum(getattr(stage, f"{model}_calls") for stage in plan.stages)

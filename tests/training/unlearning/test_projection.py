@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unsee.deltas.edit import Edit, Evidence
-from unsee.unlearning.projection import FEWEST_DIRECTIONS, fitted_together, removable
+from unsee.unlearning.projection import FEWEST_DIRECTIONS, readouts, removable
 
 SIZE = 6
 SEEDS = st.integers(0, 999)
@@ -25,15 +24,6 @@ def _directions(seed: int, count: int) -> torch.Tensor:
     rows = torch.randn(SIZE, count, generator=_generator(seed + 5000), dtype=torch.float64)
     basis: torch.Tensor = torch.linalg.qr(rows).Q
     return basis.T
-
-
-def _together(
-    seeds: list[int], rank: int, kept_at_least: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    ups = [_directions(seed, rank).T.float() for seed in seeds]
-    edits = [Edit(up, up.T, torch.zeros(rank)) for up in ups]
-    evidence = [Evidence(_covariance(seed).float(), torch.full((SIZE,), 0.5)) for seed in seeds]
-    return fitted_together(edits, evidence, kept_at_least)
 
 
 def _moved(matrix: torch.Tensor, covariance: torch.Tensor) -> float:
@@ -70,12 +60,10 @@ def test_a_direction_that_is_there_already_does_not_count(seed: int) -> None:
 @given(seed=SEEDS, rank=st.integers(1, 3))
 @settings(deadline=None)
 def test_it_is_a_projection_that_moves_kept_states_less_than_others(seed: int, rank: int) -> None:
-    matrix, bias = _together([seed], rank, 0.0)
     up, kept = _directions(seed, rank).T, _covariance(seed)
+    matrix = torch.eye(SIZE, dtype=torch.float64) - up @ readouts(up, kept)
     torch.testing.assert_close(matrix @ matrix, matrix, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(matrix @ up, torch.zeros_like(up), atol=1e-5, rtol=0)
-    mean = torch.full((SIZE,), 0.5, dtype=torch.float64)
-    torch.testing.assert_close(matrix @ mean + bias, mean)
     best = _moved(matrix, kept)
     assert best == pytest.approx(removable(up.T, kept, 2.0)[1], rel=0.05)
     generator = _generator(seed)
@@ -84,12 +72,3 @@ def test_it_is_a_projection_that_moves_kept_states_less_than_others(seed: int, r
         other = torch.linalg.solve(other @ up, other)
         oblique = torch.eye(SIZE, dtype=torch.float64) - up @ other
         assert _moved(oblique, kept) >= best - 1e-3
-
-
-@given(seeds=st.lists(SEEDS, min_size=2, max_size=3, unique=True))
-@settings(deadline=None)
-def test_together_they_remove_the_first_direction_of_each(seeds: list[int]) -> None:
-    matrix, _ = _together(seeds, 2, 0.0)
-    for seed in seeds:
-        first = _directions(seed, 2)[0]
-        assert float((matrix @ first).norm()) < 1e-4

@@ -12,11 +12,10 @@ from transformers import CLIPTextModel
 
 from unsee.core.errors import DeltaMismatch
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import Edit, Evidence, is_edit, with_edit
+from unsee.deltas.edit import Edit, is_edit, with_edit
 from unsee.models.digest import tensors_digest
-from unsee.unlearning.projection import fitted_together
 
-Merge = Literal["product", "sum", "refit"]
+Merge = Literal["product", "sum"]
 
 
 def compose(
@@ -46,14 +45,10 @@ def compose(
 def merged(deltas: Sequence[Delta], merge: Merge) -> tuple[torch.Tensor, torch.Tensor]:
     """The edits of `deltas` as one map z -> matrix z + bias, [D, D] and [D] float64.
 
-    `sum` lets every edit act on the unedited state, `product` one after the other, and `refit` fits
-    them together (see `projection.fitted_together`). One edit alone is itself.
+    `sum` lets every edit act on the unedited state, `product` one after the other. One edit alone
+    is itself.
     """
     edits = [Edit.of(delta.tensors) for delta in deltas]
-    if merge == "refit" and len(edits) > 1:
-        evidence = [Evidence.of(delta.tensors) for delta in deltas]
-        shares = [delta.card.settings.kept_at_least for delta in deltas]  # type: ignore[union-attr]
-        return fitted_together(edits, evidence, sum(shares) / len(shares))
     size = edits[0].up.shape[0]
     matrix = torch.eye(size, dtype=torch.float64)
     bias = torch.zeros(size, dtype=torch.float64)

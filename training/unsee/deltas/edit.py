@@ -18,7 +18,8 @@ from unsee.core.errors import BaseFolderError
 from unsee.models.layers import encoder_layers
 
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
-EVIDENCE_NAMES = ("evidence.kept", "evidence.mean")
+_OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
+"""Tensors that version 0.1 stored beside an edit; they take no part in it."""
 _GAIN = 1024.0
 _LINEAR_PAIRS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "relu")
 """Activations with f(x) - f(-x) = x, so that two neurons carry one linear value."""
@@ -51,30 +52,9 @@ class Edit:
         return cls(up, down, offset)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The covariance `kept` [D, D] and the `mean` [D], both float32, of the states that an edit was
-    to keep, so that it can be fitted again beside others."""
-
-    kept: torch.Tensor
-    mean: torch.Tensor
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The evidence as a delta's tensors."""
-        return {
-            name: value.detach().to("cpu", torch.float32).contiguous()
-            for name, value in zip(EVIDENCE_NAMES, (self.kept, self.mean), strict=True)
-        }
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Evidence":
-        """The evidence of a delta's tensors."""
-        return cls(*(tensors[name] for name in EVIDENCE_NAMES))
-
-
 def is_edit(tensors: Mapping[str, torch.Tensor]) -> bool:
-    """Whether a delta's tensors are an edit and its evidence."""
-    return set(tensors) == {*EDIT_NAMES, *EVIDENCE_NAMES}
+    """Whether a delta's tensors are an edit."""
+    return set(tensors) - set(_OF_VERSION_0_1) == set(EDIT_NAMES)
 
 
 def standardised(hidden: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from unsee.cli.completion import complete_concepts
 from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, base_option, json_option
 from unsee.cli.progress import say, stage_progress
 from unsee.core.errors import InputError, UnseeError
+from unsee.core.policy import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from unsee.models.base import Base
     from unsee.unlearning.estimate import Estimate
 
-CATEGORIES = ("character", "style", "object", "person", "action")
 MODES = ("anchored", "paper")
 INTERRUPTED = 130
 _DELTAS = Path("deltas")

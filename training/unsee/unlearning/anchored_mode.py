@@ -73,7 +73,7 @@ def learn_edit(
             checkpoint.save(learner.state())
     fit = learner.fit
     return Learned(
-        tensors=fit.edit.tensors() | fit.evidence.tensors(),
+        tensors=fit.edit.tensors(),
         losses=tuple(learner.losses),
         stopped=stopped,
         erased=fit.erased,

@@ -1,14 +1,10 @@
-"""Oblique projections: edits that remove directions of a state and move kept states least.
+"""Oblique projections: edits that remove directions of a state and move kept states least."""
 
-One concept, and the edits of several fitted together. Knows moments, not where they come from.
-"""
-
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from unsee.deltas.edit import Edit, Evidence
+from unsee.deltas.edit import Edit
 from unsee.unlearning.moments import ForgetMoments, KeepMoments
 
 _RIDGE = 1e-3
@@ -20,7 +16,7 @@ _NEW = 0.1
 
 @dataclass(frozen=True)
 class Fit:
-    """An edit with its evidence, and how well it does.
+    """An edit and how well it does.
 
     `erase` is E |z + D (z - m) - z*|^2 / E |z* - z|^2 over the prompts that name the concept: 1
     without an edit, 0 at best; `made` is E d^T D (z - m) / E |d|^2. `keep` is the share of the
@@ -28,7 +24,6 @@ class Fit:
     """
 
     edit: Edit
-    evidence: Evidence
     erase: float
     made: float
     keep: float
@@ -56,33 +51,16 @@ def fitted(
     vectors = torch.linalg.eigh(forget.directions + attacked.directions).eigenvectors
     candidates = vectors.flip(1).T[:rank]
     up, moved = removable(candidates, keep.covariance, 1 - kept_at_least)
-    down = _readouts(up, keep.covariance)
+    down = readouts(up, keep.covariance)
     matrix = -up @ down
     moved_size = float((matrix @ forget.states * matrix).sum()) / forget.change_size
     made = float((matrix * forget.changes.T).sum()) / forget.change_size
     return Fit(
         edit=Edit(up.float(), down.float(), (down @ keep.mean).float()),
-        evidence=Evidence(kept=keep.covariance.float(), mean=keep.mean.float()),
         erase=1 + moved_size - 2 * made,
         made=made,
         keep=moved,
     )
-
-
-def fitted_together(
-    edits: Sequence[Edit], evidence: Sequence[Evidence], kept_at_least: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """All edits as one map z -> matrix z + bias, [D, D] and [D] float64: one projection.
-
-    It removes the first direction of every edit, then the second of every edit, and so on, while
-    each edit has the kept variance of its own to spend: (1 - `kept_at_least`) for each.
-    """
-    kept = torch.stack([seen.kept.double() for seen in evidence]).mean(0)
-    mean = torch.stack([seen.mean.double() for seen in evidence]).mean(0)
-    ranked = list(_in_turn([edit.up.double().T for edit in edits]))
-    up, _ = removable(torch.stack(ranked), kept, (1 - kept_at_least) * len(edits))
-    removed = up @ _readouts(up, kept)
-    return torch.eye(len(kept), dtype=torch.float64) - removed, removed @ mean
 
 
 def removable(
@@ -110,7 +88,7 @@ def removable(
     return up, moved
 
 
-def _readouts(up: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+def readouts(up: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """(U^T S^-1 U)^-1 U^T S^-1 [r, D]: what of a state lies along each direction of `up` [D, r]."""
     whitened = torch.linalg.solve(_ridged(kept), up)
     readouts: torch.Tensor = torch.linalg.solve(up.T @ whitened, whitened.T)
@@ -120,9 +98,3 @@ def _readouts(up: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 def _ridged(covariance: torch.Tensor) -> torch.Tensor:
     unit = torch.eye(len(covariance), dtype=covariance.dtype)
     return covariance + _RIDGE * covariance.diagonal().mean() * unit
-
-
-def _in_turn(rows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The first row of each, then the second of each, as long as there are any."""
-    for place in range(max(len(each) for each in rows)):
-        yield from (each[place] for each in rows if place < len(each))

@@ -163,7 +163,7 @@ class Target(_Record):
     encoder_digest: str
 
 
-class Settings(_Record):
+class EvaluationSettings(_Record):
     """What every figure of the report was made with."""
 
     seed: int
@@ -183,7 +183,7 @@ class Report(_Record):
 
     schema_version: Literal[1] = 1
     target: Target
-    settings: Settings
+    settings: EvaluationSettings
     erased: tuple[ErasedRow, ...]
     kept: tuple[KeptRow, ...]
     reemergence: tuple[ReemergenceRow, ...] = ()

@@ -28,7 +28,7 @@ from unsee.cli.progress import stage_progress
 from unsee.client.client import Client
 from unsee.core.errors import InputError, PublicationRefused
 from unsee.core.policy import BASE_POLICY, Concept
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import PAGE_FILE
 from unsee.export.build import ExportRecord, write_repository
 from unsee.export.revision import REVISION_FILE, encoder_model
@@ -53,7 +53,7 @@ from unsee.serving.server.triton import ServerSettings, TritonServer
 BASE_DIR = Path(__file__).parents[4] / "bases" / "playground"
 POLICY = "family"
 POLICIES = (BASE_POLICY, POLICY)
-FIRST_LOOK = Plan(
+FIRST_LOOK = EvaluationPlan(
     seed=0,
     prompts_per_wording=2,
     prompts_per_sibling=1,

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.evaluation.attacks import SoftPrompt
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments import ablation_page
 from unsee.playground.experiments.ablation_page import Trial
@@ -36,7 +36,7 @@ from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import concepts_in
 
 SEED = 0
-PLAN = Plan(
+PLAN = EvaluationPlan(
     seed=SEED,
     prompts_per_wording=1,
     prompts_per_sibling=1,
@@ -104,7 +104,7 @@ def ablation(threads: int, build_dir: Path, output_dir: Path) -> None:
 def run(
     settings: Mapping[str, AnchoredMode],
     concepts: Sequence[WorldConcept],
-    plan: Plan,
+    plan: EvaluationPlan,
     build_dir: Path,
     output_dir: Path,
     console: Console,

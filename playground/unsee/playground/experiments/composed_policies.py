@@ -24,7 +24,7 @@ from unsee.core.policy import Thresholds
 from unsee.deltas.composition import Merge, compose
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import with_edit
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.target import EvaluationTarget
 from unsee.jobs.job import UnlearnJob
@@ -33,6 +33,7 @@ from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import composition_page
 from unsee.playground.experiments.composition_page import Composed, Composition
 from unsee.playground.experiments.interference import interference
+from unsee.playground.experiments.joint import joint_edit
 from unsee.playground.experiments.own_evaluation import fast_base, report_of
 from unsee.playground.experiments.own_unlearning import (
     CATEGORIES,
@@ -46,17 +47,12 @@ from unsee.playground.training.program import exit_code_of
 from unsee.playground.training.train_data import REPOSITORY
 from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import concepts_in
-from unsee.unlearning.joint import joint_edit
 
 SEED = 0
 SIZES = (2, 5, 10)
 TOGETHER = ("character", "style")
 JOINT = "joint"
 WAYS: tuple[str, ...] = (*get_args(Merge), JOINT)
-WAYS_ASKED: dict[Media, tuple[str, ...]] = {
-    "image": WAYS,
-    "video": tuple(way for way in WAYS if way != "refit"),  # images show that it fails
-}
 
 
 @dataclass(frozen=True)
@@ -98,9 +94,9 @@ def composed_policies(
     run(asked, build_dir, output_dir, Console(stderr=True))
 
 
-def plan_of(media: Media) -> Plan:
+def plan_of(media: Media) -> EvaluationPlan:
     """A small plan: every concept of a set is asked in every wording."""
-    return Plan(
+    return EvaluationPlan(
         seed=SEED,
         prompts_per_wording=1,
         prompts_per_sibling=1,
@@ -168,7 +164,7 @@ def _cells(
 ) -> Iterator[tuple[Media, ConceptSet, str]]:
     for media, sets in asked.items():
         for one in sets:
-            for way in WAYS_ASKED[media]:
+            for way in WAYS:
                 yield media, one, way
 
 

@@ -30,7 +30,7 @@ from unsee.evaluation.attacks import (
     PromptSearch,
     SoftPrompt,
 )
-from unsee.evaluation.evaluate import Plan
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.playground.experiments import rate_search, results_page
@@ -73,12 +73,12 @@ class Run:
     seeds: Sequence[int]
     attack_seeds: frozenset[int]
     attacked: frozenset[str]
-    plan: Plan
+    plan: EvaluationPlan
     build_dir: Path
     output_dir: Path
     only_unlearn: bool
 
-    def plan_of(self, concept: str, seed: int) -> Plan:
+    def plan_of(self, concept: str, seed: int) -> EvaluationPlan:
         """What is asked about ``concept`` unlearned with ``seed``."""
         is_attacked = seed in self.attack_seeds and concept in self.attacked
         return replace(self.plan, seed=seed, attacks=self.plan.attacks if is_attacked else ())
@@ -155,7 +155,7 @@ def every_concept(
 ) -> None:
     """Unlearn each concept and measure what is forgotten and what is kept."""
     torch.set_num_threads(threads)
-    plan = Plan(
+    plan = EvaluationPlan(
         seed=0,
         prompts_per_wording=prompts_per_wording,
         prompts_per_sibling=prompts_per_sibling,

@@ -17,12 +17,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import Edit, Evidence
+from unsee.deltas.edit import Edit
 from unsee.models.base import Base
 from unsee.playground.experiments.results_plots import INK, svg
 from unsee.unlearning.contexts import contexts_of, word_ids
-from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments
+from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
 
 _FAINTEST = 1e-4
 
@@ -77,9 +78,9 @@ def _needed(base: Base, reader: StateReader, delta: Delta, seed: int) -> ForgetM
     card = delta.card
     contexts = contexts_of(base, card.concept)
     generator = torch.Generator().manual_seed(seed)
-    count: int = card.settings.prompts_to_forget  # type: ignore[union-attr]
-    namings = contexts.draw_named(count, generator)
-    mean = Evidence.of(delta.tensors).mean.double()
+    settings: AnchoredMode = card.settings  # type: ignore[assignment]
+    mean = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator)).mean
+    namings = contexts.draw_named(settings.prompts_to_forget, generator)
     return forget_moments(reader, namings, word_ids(base, card.anchor or ""), mean, contexts.tokens)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from unsee.cli.progress import stage_progress
 from unsee.evaluation.asking.evaluation_set import load_evaluation_set
-from unsee.evaluation.evaluate import EvaluationJob, Plan, evaluate
+from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
 from unsee.evaluation.report.schema import Report
-from unsee.evaluation.seeing.recognise import open_recogniser
+from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.models.base import Base, load_base
 from unsee.playground.networks.mixed_precision import use_mixed_precision
@@ -17,13 +17,15 @@ from unsee.playground.training.train_data import BASE_DIR
 EVALUATION_FILE = BASE_DIR / "evaluation.yaml"
 
 
-def own_report(base: Base, path: Path, plan: Plan, folder: Path, frames_dir: Path) -> Report:
+def own_report(
+    base: Base, path: Path, plan: EvaluationPlan, folder: Path, frames_dir: Path
+) -> Report:
     """The report of the policy file or delta folder ``path``, made in ``folder`` or found there."""
     return report_of(base, open_target(path, base), plan, folder, frames_dir)
 
 
 def report_of(
-    base: Base, target: EvaluationTarget, plan: Plan, folder: Path, frames_dir: Path
+    base: Base, target: EvaluationTarget, plan: EvaluationPlan, folder: Path, frames_dir: Path
 ) -> Report:
     """The report of ``target``, made in ``folder`` or found there."""
     known = load_evaluation_set(EVALUATION_FILE)

@@ -19,7 +19,7 @@ from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
 from unsee.evaluation.seeing.measures import Observation
 from unsee.evaluation.seeing.observe import Encoder, Observer
-from unsee.evaluation.seeing.recognise import open_recogniser
+from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.images.few_shot import generate_few_shot_images
 from unsee.models.base import Base
 from unsee.playground.world.world import Concept as WorldConcept

@@ -1,10 +1,10 @@
 """Several concepts at once: the edit that a joint solution finds, for comparison with composition.
 
-Knows nothing of attackers or images: it is one projection along the directions of all concepts,
-measured against prompts that name none of them.
+It is one projection along the directions of all concepts, measured against prompts that name none
+of them, without attackers or images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -13,7 +13,7 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.models.base import Base
 from unsee.unlearning.contexts import contexts_of, word_ids
 from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
-from unsee.unlearning.projection import fitted, fitted_together
+from unsee.unlearning.projection import fitted, readouts, removable
 
 
 def joint_edit(
@@ -35,5 +35,13 @@ def joint_edit(
         anchor = word_ids(base, anchors[concept])
         forget = forget_moments(reader, namings, anchor, keep.mean, own.tokens)
         fits.append(fitted(forget, nothing, keep, settings.kept_at_least, settings.rank))
-    evidence = [fit.evidence for fit in fits]
-    return fitted_together([fit.edit for fit in fits], evidence, settings.kept_at_least)
+    ranked = torch.stack(list(_in_turn([fit.edit.up.double().T for fit in fits])))
+    up, _ = removable(ranked, keep.covariance, (1 - settings.kept_at_least) * len(fits))
+    removed = up @ readouts(up, keep.covariance)
+    return torch.eye(len(keep.mean), dtype=torch.float64) - removed, removed @ keep.mean
+
+
+def _in_turn(rows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The first row of each, then the second of each, as long as there are any."""
+    for place in range(max(len(each) for each in rows)):
+        yield from (each[place] for each in rows if place < len(each))
