@@ -31,12 +31,8 @@ from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
 from unsee.export.engines.model_config import MODEL_FILE
 from unsee.export.graphs.graphs import Graph
-from unsee.export.onnx.parity import ParityReport
-from unsee.export.tensorrt.build import current_device
-from unsee.export.tensorrt.engine_key import Device
-from unsee.export.tensorrt.engine_parity import engine_parity
-from unsee.export.tensorrt.kept_engine import kept_engine
-from unsee.export.tensorrt.runner import EngineRunner
+from unsee.export.tensorrt.build import Device, current_device
+from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
 from unsee.export.version import GraphExport, export_version, find_export
 
 _MATMUL_EDGE = 8192
@@ -134,12 +130,7 @@ def _engine(parts: Parts, job: Job, device: Device, graph: Graph, model: Any) ->
     profile = graph.profile(spec.clip, spec.limits)
     file, folder = job.graph_dir(graph) / MODEL_FILE, job.engine_dir(graph)
     folder.mkdir(parents=True, exist_ok=True)
-    cuda = torch.device(job.device)
-
-    def check(plan: bytes) -> ParityReport:
-        run = EngineRunner(graph, plan)
-        return engine_parity(graph, model, run, profile, PRECISION, cuda)
-
+    check = engine_check(graph, model, profile, PRECISION)
     kept = kept_engine(graph, file, export.sha256, PRECISION, profile, device, folder, check)
     return EngineReport(
         key=kept.record.key,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from unsee.export.onnx.parity import ParityReport
-from unsee.export.tensorrt.engine_key import EngineKey
+from unsee.export.tensorrt.kept_engine import EngineKey
 
 _GIB = 2**30
 

@@ -26,8 +26,8 @@ from unsee.export.graphs.graphs import (
     VideoUNetGraph,
 )
 from unsee.export.onnx.half import half_copy
-from unsee.export.tensorrt.config import PLAN_FILE
-from unsee.export.tensorrt.runner import EngineRunner
+from unsee.export.tensorrt.build import EngineRunner
+from unsee.export.tensorrt.kept_engine import PLAN_FILE
 from unsee.models.base import Base, load_base
 
 PRECISION: GraphPrecision = "float16"

@@ -1,6 +1,6 @@
 """How an exported graph is served by its engine: `config.pbtxt` and, for TensorRT, `model.plan`.
 
-Knows what an engine needs beside the ONNX file; knows not why it was chosen.
+That is all that an engine needs beside the ONNX file.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from unsee.core.files import locked, write_file
 from unsee.export.engines.engine import Engine, graph_precision, shapes_kept
 from unsee.export.engines.model_config import Service, graph_config, pbtxt, video_unet_config
 from unsee.export.graphs.graphs import VideoUNetGraph
-from unsee.export.onnx.parity import ParityReport
 from unsee.export.subjects import ExportedGraph, call_sizes
 from unsee.models.base import Base
 
@@ -46,31 +45,17 @@ def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:
 
 def _config(exported: ExportedGraph, service: Service) -> Any:
     if isinstance(exported.graph, VideoUNetGraph):
-        config = video_unet_config(exported.graph, service)
-    else:
-        config = graph_config(exported.graph, exported.graph.name, service)
-    if service.engine.name != "tensorrt":
-        return config
-    from unsee.export.tensorrt.config import tensorrt_config
-
-    return tensorrt_config(config)
+        return video_unet_config(exported.graph, service)
+    return graph_config(exported.graph, exported.graph.name, service)
 
 
 def _build_plan(exported: ExportedGraph, model: Any, engine: Engine, base: Base) -> None:
     """Build the TensorRT engine beside the ONNX file unless just that one is there."""
-    import torch
-
     from unsee.export.tensorrt.build import current_device
-    from unsee.export.tensorrt.engine_parity import engine_parity
-    from unsee.export.tensorrt.kept_engine import kept_engine
-    from unsee.export.tensorrt.runner import EngineRunner
+    from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
 
     graph, precision = exported.graph, graph_precision((engine,))
     profile = graph.profile(base.spec.clip, base.spec.limits)
-
-    def check(plan: bytes) -> ParityReport:
-        run = EngineRunner(graph, plan)
-        return engine_parity(graph, model, run, profile, precision, torch.device("cuda"))
-
+    check = engine_check(graph, model, profile, precision)
     device, folder = current_device(), exported.version_dir
     kept_engine(graph, exported.file, exported.digest, precision, profile, device, folder, check)

@@ -26,7 +26,7 @@ from unsee.export.onnx.parity import ParityReport, check_parity
 from unsee.models.digest import tensors_digest
 
 EXPORT_FILE = "export.json"
-_EXPORTER_VERSION = 5
+_EXPORTER_VERSION = 6
 """Counts changes of what the exporter writes for the same source."""
 
 _BYTES_PER_WEIGHT: Mapping[GraphPrecision, int] = {"float32": 4, "float16": 2}

@@ -92,6 +92,21 @@ def test_the_engine_changes_nothing_that_clients_see():
         assert getattr(other, field) == getattr(simple, field)
 
 
+def test_a_tensorrt_engine_differs_from_its_graph_in_what_loads_it_alone():
+    graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+    simple, engine = (
+        parsed(video_unet_config(graph, Service(Engine(name)))) for name in ("openvino", "tensorrt")
+    )
+    assert (engine.platform, engine.backend) == ("tensorrt_plan", "")
+    assert engine.default_model_filename == "model.plan"
+    (group,) = engine.instance_group
+    assert (group.count, group.kind) == (1, group.KIND_GPU)
+    for field in ("platform", "default_model_filename", "instance_group", "backend", "parameters"):
+        engine.ClearField(field)
+        simple.ClearField(field)
+    assert engine == simple
+
+
 def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
     config = parsed(text_to_video_config())
     assert config.model_transaction_policy.decoupled

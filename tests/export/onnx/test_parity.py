@@ -13,7 +13,7 @@ import torch
 from unsee.core.errors import NotExportable, ParityError
 from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
 from unsee.export.onnx.exporter import OPSET, export_onnx, weights_file
-from unsee.export.onnx.parity import check_parity
+from unsee.export.onnx.parity import check_parity, compare
 from unsee.export.onnx.shared_weights import save_beside
 
 
@@ -144,6 +144,38 @@ def test_a_wrong_shape_and_an_unreadable_file_break_parity(
     broken.write_bytes(b"not a model")
     with pytest.raises(ParityError, match="cannot open the exported text_encoder"):
         check_parity(text_encoder_graph, tiny_base.text_encoder(), broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda frames: frames ^ 3 if frames.shape[1] == 2 else frames,
+            "by 3 level at B = 1, F = 2",
+        ),
+        (lambda frames: frames[..., :2], r"\[1, 1, 16, 16, 2\] where PyTorch"),
+        (lambda frames: frames.float(), r"gives torch\.float32 .* torch\.uint8"),
+        (lambda frames: 1 / 0, r"cannot be run at B = 1, F = 1, h = 2, w = 2: division by zero"),
+    ],
+)
+def test_an_engine_that_is_wrong_at_one_size_is_refused(tiny_base, change, words):
+    vae = tiny_base.t2v_vae()
+    graph = VAEDecoderGraph.of(vae)
+    exact = graph.wrap(vae)
+    sizes = [{"B": 1, "F": frames, "h": 2, "w": 2} for frames in (1, 2)]
+
+    def check(change):
+        def run(*inputs):
+            with torch.no_grad():
+                return change(exact(*inputs))
+
+        return compare("the engine of vae_decoder", graph, vae, run, sizes, "float32")
+
+    report = check(lambda frames: frames)
+    assert [size.sizes["F"] for size in report.sizes] == [1, 2]
+    assert (report.difference, report.unit) == (0.0, "level")
+    with pytest.raises(ParityError, match=f"engine of vae_decoder .*{words}"):
+        check(change)
 
 
 def test_an_unknown_video_unet_is_refused_by_name(tiny_base):

@@ -10,9 +10,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from unsee.core.errors import InputError
-from unsee.export.tensorrt.audit import audit, audit_model, load_graph
-from unsee.export.tensorrt.operators import operator_table
+from unsee.core.errors import EngineBuildFailed, InputError
+from unsee.export.graphs.graphs import VAEDecoderGraph
+from unsee.export.graphs.sizes import Profile
+from unsee.export.tensorrt.audit import audit, audit_model, load_graph, operator_table
+from unsee.export.tensorrt.build import build_engine
 from unsee.export.tensorrt.prepare import prepare
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -149,6 +151,14 @@ def test_attention_wants_four_dims():
 )
 def test_what_is_refused_is_named_with_the_reason(model, reason):
     assert any(reason in found for found in reasons(model)), reasons(model)
+
+
+def test_what_the_audit_refuses_is_refused_by_the_build_before_tensorrt_is_needed(tmp_path):
+    file = tmp_path / "model.onnx"
+    onnx.save(model_of(node("Det"), x=(FLOAT, [3, 3])), file)
+    sizes = [{"B": batch, "F": 1, "h": 2, "w": 2} for batch in (1, 1, 4)]
+    with pytest.raises(EngineBuildFailed, match=r"refuses vae_decoder: .*no such operator"):
+        build_engine(VAEDecoderGraph(channels=3, scale=1), file, Profile(*sizes))
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_sentence(tmp_path):

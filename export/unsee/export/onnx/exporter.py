@@ -8,7 +8,6 @@ on the CPU it was as fast as opsets 18, 21 and 23 or faster.
 """
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 
 from unsee.export.graphs.graphs import Graph
-from unsee.export.onnx import prompt_attention, rewrites, slices, transposes
+from unsee.export.onnx import prompt_attention, rewrites
 from unsee.export.onnx.lowerings import TRANSLATIONS
 
 OPSET = 20
@@ -34,7 +33,6 @@ Save = Callable[[onnx_ir.Model, Path], None]
 
 _LARGEST_SIZE = {"B": 64}
 _LARGEST_OTHER_SIZE = 1024
-_USUAL_ROWS, _USUAL_FRAMES = 2, 16
 
 
 def export_onnx(graph: Graph, model: Any, file: Path, save: Save | None = None) -> int:
@@ -58,7 +56,7 @@ def export_onnx(graph: Graph, model: Any, file: Path, save: Save | None = None) 
         )
         assert program is not None
         exported = program.model
-        _simplify(exported, _usual_tokens(graph, model))
+        _simplify(exported)
         (save or save_in_one)(exported, file)
     return sum(1 for _ in exported.graph.all_nodes())
 
@@ -90,19 +88,9 @@ def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
     )
 
 
-def _usual_tokens(graph: Graph, model: Any) -> float:
-    """Tokens of a call with guidance at the size that the model was trained for, by the multiple
-    that latents must have; 0 in half precision, which is for GPUs: they want large tensors."""
-    trained_size = getattr(model.config, "sample_size", None)
-    if not isinstance(trained_size, int) or model.dtype != torch.float32:
-        return 0.0
-    multiple = math.prod(graph.multiples.values())
-    return _USUAL_ROWS * _USUAL_FRAMES * trained_size**2 / multiple
-
-
-def _simplify(model: onnx_ir.Model, usual_tokens: float) -> None:
-    """Fold constants, drop what is unused or double, cut what outgrows the cache, forget stack
-    traces.
+def _simplify(model: onnx_ir.Model) -> None:
+    """Fold constants, rewrite what engines run slowly, drop what is unused or double and the
+    exporter's stack traces.
 
     The exporter's own optimiser also matches rewrite rules against every node, which takes most of
     its time and changed nothing in the speed of these graphs.
@@ -112,9 +100,6 @@ def _simplify(model: onnx_ir.Model, usual_tokens: float) -> None:
     rewrites.split_gates(model)
     rewrites.drop_divisions_by_one(model)
     prompt_attention.fold_frames(model)
-    common.RemoveUnusedNodesPass()(model)
-    slices.slice_pixels(model, usual_tokens)
-    transposes.split_transposes(model)
     passes.Sequential(
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]

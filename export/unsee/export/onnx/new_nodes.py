@@ -20,11 +20,6 @@ class NewNodes:
         """The one output of a new node."""
         return self._insert(ir.node(operator, inputs, attributes))[0]
 
-    def split(self, value: ir.Value, count: int) -> Sequence[ir.Value]:
-        """`count` equal parts along the first axis, whose size they must divide."""
-        attributes = {"axis": 0, "num_outputs": count}
-        return self._insert(ir.node("Split", [value], attributes, num_outputs=count))
-
     def dim(self, value: ir.Value, axis: int) -> ir.Value:
         """The size of an axis, [1]."""
         return self.add("Shape", [value], start=axis, end=axis + 1)

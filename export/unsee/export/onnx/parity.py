@@ -1,22 +1,23 @@
-"""Whether an ONNX file computes what its PyTorch model computes, at several sizes.
+"""Whether an exported graph computes what its PyTorch model computes, at several sizes."""
 
-Knows a graph's sizes and tolerance, and runs both sides on the CPU; writes nothing.
-"""
-
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 from unsee.core.errors import ParityError
 from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.graphs.sizes import Sizes
 
 INPUT_SEED = 20_240_714
+_CPU = torch.device("cpu")
+
+RunGraph = Callable[..., Tensor]
+"""A graph as a function of its inputs in order that gives its one output."""
 
 
 class SizeParity(BaseModel):
@@ -59,60 +60,86 @@ def check_parity(
     Raises `ParityError` above the graph's tolerance for the file's `precision`, or where the file
     cannot be run at a size.
     """
+    name = f"the exported {graph.name}"
+    run = _in_onnxruntime(graph, file)
+    return compare(name, graph, model, run, (graph.traced_sizes, *graph.checked_sizes), precision)
+
+
+def compare(
+    name: str,
+    graph: Graph,
+    model: Any,
+    run: RunGraph,
+    sizes: Iterable[Sizes],
+    precision: GraphPrecision,
+    device: torch.device = _CPU,
+    advice: str = "it was not kept",
+) -> ParityReport:
+    """Compare `run`, called `name` in sentences, with `model` (float32, moved to `device`).
+
+    `run` takes the graph's inputs as tensors on `device` and gives its output. PyTorch computes
+    without TF32. Raises `ParityError`, which ends in `advice`, above the graph's tolerance for
+    `precision`, or for another shape or dtype than PyTorch's.
+    """
     tolerance = graph.tolerances[precision]
-    session = _session(graph, file)
-    wrapper = graph.wrap(model)
-    results = tuple(
-        _compare(graph, wrapper, session, sizes)
-        for sizes in (graph.traced_sizes, *graph.checked_sizes)
-    )
+    wrapper = graph.wrap(model).to(device)
+    results = tuple(_difference(name, graph, wrapper, run, at, device) for at in sizes)
     report = ParityReport(tolerance=tolerance.limit, unit=tolerance.unit, sizes=results)
     for size in results:
         difference = report.difference_at(size)
         if not difference <= report.tolerance:
             raise ParityError(
-                f"the exported {graph.name} differs from PyTorch by {difference:.3g} {report.unit} "
-                f"at {_words(size.sizes)}, and {report.tolerance:g} is allowed; it was not kept"
+                f"{name} differs from PyTorch by {difference:.3g} {report.unit} "
+                f"at {_words(size.sizes)}, and {report.tolerance:g} is allowed; {advice}"
             )
     return report
 
 
-def _session(graph: Graph, file: Path) -> Any:
+def _difference(
+    name: str,
+    graph: Graph,
+    wrapper: torch.nn.Module,
+    run: RunGraph,
+    sizes: Sizes,
+    device: torch.device,
+) -> SizeParity:
+    inputs = tuple(tensor.to(device) for tensor in graph.example_inputs(sizes, seed=INPUT_SEED))
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        expected = wrapper(*inputs)
+    try:
+        actual = run(*inputs)
+    except Exception as error:
+        raise ParityError(
+            f"{name} cannot be run at {_words(sizes)}: {_first_line(error)}"
+        ) from error
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        raise ParityError(
+            f"{name} gives {actual.dtype} {list(actual.shape)} where PyTorch gives "
+            f"{expected.dtype} {list(expected.shape)}, at {_words(sizes)}"
+        )
+    reference = expected.double()
+    max_abs = float((reference - actual.double()).abs().max())
+    std = float(reference.std(correction=0))
+    max_rel = max_abs / std if std else (0.0 if max_abs == 0 else float("inf"))
+    return SizeParity(sizes=dict(sizes), max_abs=max_abs, max_rel=max_rel)
+
+
+def _in_onnxruntime(graph: Graph, file: Path) -> RunGraph:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ParityError(
             f"ONNX Runtime cannot open the exported {graph.name}: {_first_line(error)}"
         ) from error
+    names = [spec.name for spec in graph.inputs]
 
+    def run(*inputs: Tensor) -> Tensor:
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return torch.from_numpy(session.run([graph.outputs[0].name], feeds)[0])
 
-def _compare(graph: Graph, wrapper: torch.nn.Module, session: Any, sizes: Sizes) -> SizeParity:
-    inputs = graph.example_inputs(sizes, seed=INPUT_SEED)
-    with torch.no_grad():
-        expected = wrapper(*inputs).numpy()
-    feeds = {spec.name: x.numpy() for spec, x in zip(graph.inputs, inputs, strict=True)}
-    try:
-        actual = session.run([graph.outputs[0].name], feeds)[0]
-    except Exception as error:
-        raise ParityError(
-            f"the exported {graph.name} cannot be run at {_words(sizes)}: {_first_line(error)}"
-        ) from error
-    return _difference(expected, actual, sizes)
-
-
-def _difference(expected: npt.NDArray[Any], actual: npt.NDArray[Any], sizes: Sizes) -> SizeParity:
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        raise ParityError(
-            f"an exported graph gives {actual.dtype} {list(actual.shape)} where PyTorch gives "
-            f"{expected.dtype} {list(expected.shape)}, at {_words(sizes)}"
-        )
-    reference = expected.astype(np.float64)
-    max_abs = float(np.abs(reference - actual.astype(np.float64)).max())
-    std = float(reference.std())
-    max_rel = max_abs / std if std else (0.0 if max_abs == 0 else float("inf"))
-    return SizeParity(sizes=dict(sizes), max_abs=max_abs, max_rel=max_rel)
+    return run
 
 
 def _words(sizes: Sizes) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from unsee.export.onnx.new_nodes import NewNodes
-from unsee.export.onnx.transposes import permutation
 
 
 def fold_frames(model: ir.Model) -> int:
@@ -129,7 +128,7 @@ def _after_transposes(node: ir.Node | None) -> tuple[ir.Node | None, tuple[ir.No
     """The node that alone uses what `node` gives, and the transposes on the way to it."""
     passed: list[ir.Node] = []
     user = _only_user(node) if node else None
-    while user is not None and permutation(user)[:1] == (0,):
+    while user is not None and _permutation(user)[:1] == (0,):
         passed.append(user)
         user = _only_user(user)
     return user, tuple(passed)
@@ -142,11 +141,18 @@ def _reshaped(value: ir.Value | None) -> tuple[ir.Node | None, tuple[ir.Node, ..
         node = value.producer()
         if node is None or node.op_type == "Reshape":
             return node, tuple(passed)
-        if permutation(node)[:1] != (0,) and not _is_factor(node):
+        if _permutation(node)[:1] != (0,) and not _is_factor(node):
             break
         passed.append(node)
         value = node.inputs[0]
     return None, ()
+
+
+def _permutation(node: ir.Node) -> tuple[int, ...]:
+    """The axes of a transpose's input in the order of its output; () of another node."""
+    if node.op_type != "Transpose" or "perm" not in node.attributes:
+        return ()
+    return tuple(node.attributes["perm"].as_ints())
 
 
 def _is_factor(node: ir.Node) -> bool:

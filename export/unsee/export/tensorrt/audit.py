@@ -1,11 +1,13 @@
 """Every node of an ONNX graph that TensorRT's parser would refuse, by name and with the reason.
 
-Knows the graph and the published table of operators; needs neither TensorRT nor a GPU, and cannot
-know what only a build shows (memory, tactics, accuracy). What it cannot judge it counts as refused.
+A graph is held against `operators.json`, the parser's published table of operators and types; that
+needs neither TensorRT nor a GPU. What only a build shows (memory, tactics, accuracy) is not found
+here, and what cannot be judged counts as refused.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict
 
 from unsee.core.errors import InputError
-from unsee.export.tensorrt.operators import operator_table
 
 ONNX_DOMAINS = ("", "ai.onnx")
+_TABLE = Path(__file__).with_name("operators.json")
 _TYPE_NAMES = {
     "FLOAT": "FP32",
     "FLOAT16": "FP16",
@@ -25,6 +27,36 @@ _TYPE_NAMES = {
     "UNDEFINED": "a type that could not be inferred",
 }
 _MAKE_THEIR_TYPE = ("Cast", "CastLike", "Constant", "ConstantOfShape")
+
+
+class OperatorTable(BaseModel):
+    """The content of `operators.json`, as published for one version of TensorRT.
+
+    `operators` gives each operator that is taken the name of its set in `types`; ONNX's names of
+    types there are FP32, FP16, BF16, INT64, UINT8 and so on. `restrictions_not_checked` lists those
+    operators with published restrictions that the audit has no rule for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    tensorrt: str
+    opset_min: int
+    opset_max: int
+    types: dict[str, tuple[str, ...]]
+    operators: dict[str, str]
+    restrictions_not_checked: tuple[str, ...]
+
+    def types_of(self, operator: str) -> tuple[str, ...] | None:
+        """The types in which `operator` is taken, or None if it is not."""
+        kind = self.operators.get(operator)
+        return None if kind is None else self.types[kind]
+
+
+@cache
+def operator_table() -> OperatorTable:
+    """The table that this package comes with."""
+    return OperatorTable.model_validate_json(_TABLE.read_bytes())
 
 
 class Problem(BaseModel):

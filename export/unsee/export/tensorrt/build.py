@@ -1,8 +1,8 @@
-"""Builds the TensorRT engine of an exported graph, on the machine and GPU where it will run.
+"""Builds the TensorRT engine of an exported graph on the machine that serves it, and runs it.
 
 Precision is in the graph: the network is strongly typed (the only kind from TensorRT 11 on), and no
-flag changes a type. TF32 is off, so that a float32 graph is computed in float32. Knows TensorRT's
-builder (10.1 and later); keeps nothing (see `engine_key`).
+flag changes a type. TF32 is off, so that a float32 graph is computed in float32. Needs TensorRT
+10.1 or later, which is imported when it is used.
 """
 
 import importlib
@@ -12,16 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
 from unsee.core.errors import EngineBuildFailed, TensorRTMissing
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt.audit import audit_model, load_graph
-from unsee.export.tensorrt.engine_key import Device
 from unsee.export.tensorrt.prepare import prepare
 from unsee.export.tensorrt.profiles import input_ranges
 
 _DRIVER_QUERY = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 _REASONS_SHOWN = 3
+_DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "UINT8": torch.uint8}
+
+
+class Device(BaseModel):
+    """Where an engine runs: a GPU's name and compute capability (`"9.0"`), driver and library."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpu: str
+    compute_capability: str
+    driver: str
+    tensorrt: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +62,6 @@ def tensorrt_library() -> Any:
 
 def current_device() -> Device:
     """The GPU that PyTorch uses, its driver and TensorRT. Raises `TensorRTMissing` without them."""
-    import torch
-
     library = tensorrt_library()
     if not torch.cuda.is_available():
         raise TensorRTMissing(
@@ -71,10 +85,11 @@ def build_engine(graph: Graph, file: Path, profile: Profile, timings: bytes = b"
     `TensorRTMissing` without the library.
     """
     ranges = input_ranges(graph, profile)
+    model = _prepared(graph, file)
     trt = tensorrt_library()
     started = time.perf_counter()
     builder = trt.Builder(trt.Logger(trt.Logger.WARNING))
-    network = _parsed(trt, builder, graph, file)
+    network = _parsed(trt, builder, graph, model, file)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     cache = config.create_timing_cache(timings)
@@ -93,13 +108,62 @@ def build_engine(graph: Graph, file: Path, profile: Profile, timings: bytes = b"
     return BuiltEngine(bytes(plan), measured, time.perf_counter() - started)
 
 
-def _parsed(trt: Any, builder: Any, graph: Graph, file: Path) -> Any:
-    """The network of `file`; external weights are found beside it."""
+class EngineRunner:
+    """An engine as a function of its inputs, in the graph's order; tensors are on the GPU.
+
+    It runs on the current stream and returns before the GPU has finished. The library's objects
+    must outlive the engine, so they are kept.
+    """
+
+    def __init__(self, graph: Graph, plan: bytes) -> None:
+        """Raises `EngineBuildFailed` if TensorRT does not load `plan`, `TensorRTMissing` without
+        the library."""
+        library = tensorrt_library()
+        self._graph = graph
+        self._runtime = library.Runtime(library.Logger(library.Logger.WARNING))
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise EngineBuildFailed(
+                f"TensorRT {library.__version__} does not load the engine of {graph.name}; build "
+                "it again on this machine"
+            )
+        self._context: Any = self._engine.create_execution_context()
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The graph's one output; inputs have the dtypes of the graph's border."""
+        kept = [
+            tensor.to(_DTYPES[spec.data_type]).contiguous()
+            for spec, tensor in zip(self._graph.inputs, inputs, strict=True)
+        ]
+        for spec, tensor in zip(self._graph.inputs, kept, strict=True):
+            if not self._context.set_input_shape(spec.name, tuple(tensor.shape)):
+                raise EngineBuildFailed(
+                    f"the engine of {self._graph.name} was not built for {spec.name} of the shape "
+                    f"{list(tensor.shape)}"
+                )
+            self._context.set_tensor_address(spec.name, tensor.data_ptr())
+        spec = self._graph.outputs[0]
+        shape = tuple(self._context.get_tensor_shape(spec.name))
+        output = torch.empty(shape, dtype=_DTYPES[spec.data_type], device=kept[0].device)
+        self._context.set_tensor_address(spec.name, output.data_ptr())
+        stream = torch.cuda.current_stream(output.device).cuda_stream
+        if not self._context.execute_async_v3(stream):
+            raise EngineBuildFailed(f"the engine of {self._graph.name} did not run")
+        return output
+
+
+def _prepared(graph: Graph, file: Path) -> onnx.ModelProto:
+    """The model in `file`, rewritten for TensorRT's parser. Raises `EngineBuildFailed`."""
     model = load_graph(file)
     prepare(model)
     problems = audit_model(model).problems
     if problems:
         raise _refused(graph, "the audit of its nodes", [str(problem) for problem in problems])
+    return model
+
+
+def _parsed(trt: Any, builder: Any, graph: Graph, model: onnx.ModelProto, file: Path) -> Any:
+    """The network of `model`; external weights are found beside `file`."""
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, trt.Logger(trt.Logger.WARNING))
     if not parser.parse(model.SerializeToString(), str(file)):
@@ -120,5 +184,5 @@ def _driver() -> str:
     try:
         answer = subprocess.run(_DRIVER_QUERY, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise TensorRTMissing(f"nvidia-smi does not tell the driver's version: {error}") from error
+        raise TensorRTMissing(f"nvidia-smi does not say which driver this is: {error}") from error
     return answer.stdout.split()[0]

@@ -1,25 +1,68 @@
-"""The engine of a graph in a folder: loaded if it was built from and for just this, else built.
+"""The TensorRT engine of a graph, kept in a folder with what it was built from and for.
 
-Knows the order of these steps; how an engine is built, checked and recognised is elsewhere.
+    model.plan     the engine
+    timing.cache   what its builder measured; a later build on the same device starts from it
+    engine.json    the key and the digests of both; written last
+
+An engine holds kernels for one GPU, one driver and one version of TensorRT. One that differs in
+anything from what is needed is built again, never loaded.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from unsee.core.files import write_file
+from unsee.export.engines.engine import BACKENDS
 from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.graphs.sizes import Profile
-from unsee.export.onnx.parity import ParityReport
-from unsee.export.tensorrt.build import build_engine
-from unsee.export.tensorrt.config import PLAN_FILE
-from unsee.export.tensorrt.engine_key import (
-    Device,
-    EngineRecord,
-    engine_key,
-    find_engine,
-    reusable_timings,
-    write_engine,
-)
+from unsee.export.onnx.parity import ParityReport, compare
+from unsee.export.tensorrt.build import Device, EngineRunner, build_engine
+
+PLAN_FILE = BACKENDS["tensorrt"].model_file
+TIMING_FILE = "timing.cache"
+ENGINE_FILE = "engine.json"
+_BUILDER_VERSION = 1
+"""Counts changes of how the builder is told to build."""
+
+
+class EngineKey(BaseModel):
+    """All that decides what an engine is; equal keys mean that one can stand for the other.
+
+    `graph_digest` is that of the exported graph (`GraphExport.sha256`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Device
+    graph: str
+    graph_digest: str
+    precision: GraphPrecision
+    profile: Profile
+    builder_version: int = _BUILDER_VERSION
+
+
+class EngineRecord(BaseModel):
+    """The content of `engine.json`: what the engine is, how long its build took, how exact it is.
+
+    Digests are `"sha256:…"`; `parity` is None if the engine was never compared with its model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    key: EngineKey
+    plan_digest: str
+    timing_digest: str
+    build_seconds: float
+    parity: ParityReport | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -47,12 +90,17 @@ def kept_engine(
 ) -> KeptEngine:
     """The engine of the ONNX file `file` in `folder`, which must be there.
 
-    An engine that differs in anything from what is asked is built again, never loaded; what its
-    builder measured on the same device is used again. `check` compares a new engine with its model
-    before it is kept; with it, one that was kept unchecked is built again too. Raises what
+    What a builder measured on the same device is used again. `check` compares a new engine with its
+    model before it is kept; with it, one that was kept unchecked is built again too. Raises what
     `build_engine` and `check` raise.
     """
-    key = engine_key(device, graph.name, graph_digest, precision, profile)
+    key = EngineKey(
+        device=device,
+        graph=graph.name,
+        graph_digest=graph_digest,
+        precision=precision,
+        profile=profile,
+    )
     record = find_engine(key, folder)
     if record is not None and (check is None or record.parity is not None):
         return KeptEngine(folder, record, reused=True)
@@ -60,3 +108,89 @@ def kept_engine(
     parity = None if check is None else check(built.plan)
     record = write_engine(folder, key, built.plan, built.timings, built.seconds, parity)
     return KeptEngine(folder, record, reused=False)
+
+
+def engine_check(
+    graph: Graph, model: Any, profile: Profile, precision: GraphPrecision
+) -> Callable[[bytes], ParityReport]:
+    """What compares an engine with `model` on the GPU, at the least and the usual sizes."""
+
+    def check(plan: bytes) -> ParityReport:
+        return compare(
+            f"the engine of {graph.name}",
+            graph,
+            model,
+            EngineRunner(graph, plan),
+            (profile.minimum, profile.optimum),
+            precision,
+            torch.device("cuda"),
+            "do not serve it (float16 overflows in some models: build it with --precision float32)",
+        )
+
+    return check
+
+
+def write_engine(
+    folder: Path,
+    key: EngineKey,
+    plan: bytes,
+    timings: bytes,
+    build_seconds: float,
+    parity: ParityReport | None,
+) -> EngineRecord:
+    """Write the three files into `folder`; until the last is there the folder holds no engine."""
+    record = EngineRecord(
+        key=key,
+        plan_digest=_digest(plan),
+        timing_digest=_digest(timings),
+        build_seconds=round(build_seconds, 3),
+        parity=parity,
+        created_at=datetime.now(UTC),
+    )
+    (folder / ENGINE_FILE).unlink(missing_ok=True)
+    write_file(folder / PLAN_FILE, plan)
+    write_file(folder / TIMING_FILE, timings)
+    write_file(folder / ENGINE_FILE, (record.model_dump_json(indent=2) + "\n").encode())
+    return record
+
+
+def find_engine(key: EngineKey, folder: Path) -> EngineRecord | None:
+    """The record in `folder` if its engine was built from and for just what `key` says, or None.
+
+    An engine whose bytes are not as recorded does not count.
+    """
+    record = _read_record(folder)
+    if record is None or record.key != key:
+        return None
+    return record if _file_digest(folder / PLAN_FILE) == record.plan_digest else None
+
+
+def reusable_timings(device: Device, folder: Path) -> bytes:
+    """What a builder measured on the very same device, or nothing."""
+    record = _read_record(folder)
+    if record is None or record.key.device != device:
+        return b""
+    try:
+        timings = (folder / TIMING_FILE).read_bytes()
+    except OSError:
+        return b""
+    return timings if _digest(timings) == record.timing_digest else b""
+
+
+def _read_record(folder: Path) -> EngineRecord | None:
+    try:
+        return EngineRecord.model_validate_json((folder / ENGINE_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _file_digest(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    except OSError:
+        return None
