@@ -8,7 +8,7 @@ from pathlib import Path
 from full_size_record import GraphRow, RunRecord
 from pydantic import TypeAdapter
 
-from unsee.core.write_file import write_file
+from unsee.core.files import write_file
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 _RECORDS = TypeAdapter(tuple[RunRecord, ...])

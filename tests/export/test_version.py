@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from unsee.core import disk_space
+from unsee.core import files
 from unsee.core.errors import NotExportable, RepositoryError
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.memory import peak_memory
@@ -69,7 +69,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
 ):
     graph, model = text_encoder
     usage = namedtuple("usage", ("total", "used", "free"))
-    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 10**6))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 10**6))
     version_dir = tmp_path / "1"
     version_dir.mkdir()
     with pytest.raises(RepositoryError, match=r"text_encoder needs 0\.\d GB in .*, where 0\.0 GB"):

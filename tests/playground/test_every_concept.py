@@ -12,8 +12,8 @@ from rich.console import Console
 
 from fakes import write_tiny_base
 from unsee.core.errors import InputError
+from unsee.core.files import write_file
 from unsee.core.unlearning_settings import AnchoredMode
-from unsee.core.write_file import write_file
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target

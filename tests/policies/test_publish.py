@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from unsee.core.errors import (
+    FileNotWritable,
     InputError,
-    PolicyBusy,
-    RepositoryNotWritable,
+    Locked,
     ServerError,
     ServerUnreachable,
 )
@@ -124,7 +124,7 @@ def test_a_full_disk_while_exporting_is_one_sentence(files, publish_kids, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(publish, "_write_revision", full)
-    with pytest.raises(RepositoryNotWritable, match="No space left on device; the service is as"):
+    with pytest.raises(FileNotWritable, match=r"No space left on device .*; the service is as"):
         publish_kids()
 
 
@@ -140,7 +140,7 @@ def test_a_second_operator_is_told_who_is_at_work(files, publish_kids):
     other = context.Process(target=hold, args=(files.repository, held, done))
     other.start()
     assert held.wait(60)
-    with pytest.raises(PolicyBusy, match=rf"@.* \(unsee retire, process {other.pid}, since 20"):
+    with pytest.raises(Locked, match=rf"@.* \(unsee retire, process {other.pid}, since 20"):
         publish_kids()
     done.set()
     other.join()

@@ -19,7 +19,7 @@ from unsee.serving.recovery_at_start import put_in_order
 MODEL = "text_encoder_family"
 HOLDER = """
 import sys, pathlib
-from unsee.serving.policy_lock import alone
+from unsee.policies.lock import alone
 with alone(pathlib.Path(sys.argv[1]), "family", "publish"):
     print(flush=True)
     input()

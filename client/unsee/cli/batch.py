@@ -6,7 +6,6 @@ terminal beyond `progress`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +16,11 @@ from unsee.cli.wishes import ClipWish
 from unsee.client.client import Client
 from unsee.core.errors import (
     DeadlineExceeded,
-    InputError,
     RequestRejected,
     ServerError,
     UnseeError,
 )
+from unsee.core.files import new_file, not_writable
 from unsee.core.record import GenerationRecord
 from unsee.media.clip import Clip, Progress
 
@@ -187,14 +186,11 @@ def _write_sheet(rows: Sequence[Sequence[Clip]], file: Path) -> None:
         title=" and ".join(dict.fromkeys(clip.record.policy for clip in rows[0])),
         headings=[f"{clip.record.policy}, revision {clip.record.revision}" for clip in rows[0]],
     )
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.png")
     try:
-        picture.save(temporary)
-        temporary.replace(file)
+        with new_file(file) as temporary:
+            picture.save(temporary)
     except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise not_writable(file, error) from error
 
 
 def _in_words(record: GenerationRecord) -> str:

@@ -12,9 +12,11 @@
     │   ├── RepositoryError     a model repository cannot take what was to be written
     │   ├── ProfileError        shapes do not fit the graph that they were given for
     │   ├── TensorRTMissing     the library or the GPU that is needed is not there
-    │   ├── RepositoryIncomplete, RepositoryNotWritable, RevisionUnfit
+    │   ├── FileNotWritable     a file cannot be written: no space, no right, a broken disk
+    │   ├── Locked              another process holds a lock
+    │   ├── RepositoryIncomplete, RevisionUnfit
     │   ├── PublicationRefused  a policy's report is missing, of another encoder, or not good enough
-    │   ├── PolicyBusy          another process is changing the same policy
+    │   ├── Locked          another process is changing the same policy
     │   └── InterpreterUnfit, PortInUse
     └── ServerError             the Triton server did not do what was asked
         ├── ServerUnreachable   nobody answers at the address
@@ -85,8 +87,16 @@ class RepositoryIncomplete(InputError):
     """The model repository lacks something that serving needs."""
 
 
-class RepositoryNotWritable(InputError):
-    """A file of the repository could not be written: no space, no right, a broken disk."""
+class FileNotWritable(InputError):
+    """A file could not be written: no space, no right, a broken disk."""
+
+
+class Locked(InputError):
+    """Another process, the `holder`, is changing `what`: a policy, a file, a folder."""
+
+    def __init__(self, what: str, holder: str) -> None:
+        super().__init__(f"{what} is being changed by {holder}; run this again when that has ended")
+        self.holder = holder
 
 
 class RevisionUnfit(InputError):
@@ -95,17 +105,6 @@ class RevisionUnfit(InputError):
 
 class PublicationRefused(InputError):
     """A policy's report is missing, was made for another encoder, or misses a threshold."""
-
-
-class PolicyBusy(InputError):
-    """Another process, the `holder`, is changing the same policy's revisions."""
-
-    def __init__(self, policy: str, holder: str) -> None:
-        super().__init__(
-            f'the policy "{policy}" is being changed by {holder}; run this again when that has '
-            "ended"
-        )
-        self.holder = holder
 
 
 class InterpreterUnfit(InputError):

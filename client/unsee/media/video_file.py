@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from unsee.core.errors import InputError
+from unsee.core.files import new_file, not_writable
 from unsee.media.clip import Clip, Frames
 from unsee.media.metadata import as_exif, as_json, as_tags, as_xmp, png_text, sidecar_of
 from unsee.media.provenance import Provenance
@@ -62,21 +63,20 @@ def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path
     suffix = path.suffix.lower()
     if signer is not None:
         signer.check(suffix)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{suffix}")
-    signed = path.with_name(f".{path.stem}.{os.getpid()}.signed{suffix}")
     try:
-        WRITERS[suffix](clip, temporary)
-        if signer is not None:
-            signer.sign(temporary, signed, clip.record)
-            signed.replace(temporary)
-        if suffix == ".npy":  # the record first: a clip never lies there without it
-            sidecar_of(temporary).replace(sidecar_of(path))
-        temporary.replace(path)
+        with new_file(path) as temporary:
+            sidecar = sidecar_of(temporary)
+            try:
+                WRITERS[suffix](clip, temporary)
+                if signer is not None:
+                    with new_file(temporary) as signed:
+                        signer.sign(temporary, signed, clip.record)
+                if suffix == ".npy":  # the record first: a clip never lies there without it
+                    sidecar.replace(sidecar_of(path))
+            finally:
+                sidecar.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        for left_over in (temporary, signed, sidecar_of(temporary)):
-            left_over.unlink(missing_ok=True)
+        raise not_writable(path, error) from error
     return path
 
 

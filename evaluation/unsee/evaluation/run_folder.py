@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import InputError
-from unsee.core.write_file import write_file
+from unsee.core.files import write_json
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
@@ -59,15 +59,14 @@ def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
         _check_free(folder, known, inputs)
     for name in (REPORT_FILE, PAGE_FILE):
         (folder / name).unlink(missing_ok=True)
-    content = inputs.model_dump_json(indent=2) + "\n"
-    write_file(folder / INPUTS_FILE, content.encode())
+    write_json(folder / INPUTS_FILE, inputs)
     return None
 
 
 def finish(folder: Path, report: Report) -> Path:
     """Write `report.json`, which makes the folder's evaluation a finished one."""
     file = folder / REPORT_FILE
-    write_file(file, (report.model_dump_json(indent=2) + "\n").encode())
+    write_json(file, report)
     return file
 
 

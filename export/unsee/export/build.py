@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import RepositoryError
-from unsee.core.files import locked, new_folder, write_file
+from unsee.core.files import locked, new_folder, write_json
 from unsee.core.policy import BASE_POLICY
 from unsee.export.engines.choice import ENGINES_FILE, MEASURED, EngineChoice, Wish, found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
@@ -193,4 +193,4 @@ def _write_first_policies(repository_dir: Path) -> None:
         return
     first = {"active": BASE_REVISION, "eligible": [BASE_REVISION], "history": [BASE_REVISION]}
     content = {"schema_version": 1, "default_policy": None, "policies": {BASE_POLICY: first}}
-    write_file(file, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(file, content)

@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 
-from unsee.core.files import locked, new_folder, write_file
+from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.core.policy import BASE_POLICY, Concept
 from unsee.deltas.delta import Card
 from unsee.export.engines.model_config import MODEL_FILE, pbtxt, text_encoder_config
@@ -147,7 +147,7 @@ def fill_revision(
         parity=export.parity,
         created_at=datetime.now(UTC),
     )
-    (version_dir / REVISION_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    write_json(version_dir / REVISION_FILE, record)
     return export
 
 
@@ -157,7 +157,7 @@ def write_encoder_config(
     """Write the policy's `config.pbtxt`, the same for every revision."""
     name = encoder_model(policy_name)
     config = text_encoder_config(text_encoder_graph(base), name)
-    write_file(repository_dir / name / "config.pbtxt", pbtxt(config).encode())
+    write_file(repository_dir / name / "config.pbtxt", pbtxt(config))
 
 
 def text_encoder_graph(base: Base) -> TextEncoderGraph:
@@ -186,4 +186,4 @@ def _write_golden(
     with torch.no_grad():
         hidden = text_encoder(input_ids=encoded).last_hidden_state
     golden = {"input_ids": encoded, "last_hidden_state": hidden.to(torch.float32).contiguous()}
-    (version_dir / GOLDEN_FILE).write_bytes(save(golden))
+    write_file(version_dir / GOLDEN_FILE, save(golden))

@@ -32,7 +32,7 @@ def write_service(
             progress(f"building {engine} of {exported.graph.name}")
             _build_plan(exported, model, engine, base)
         config = _config(exported, _service(exported, engine, base))
-        write_file(model_dir / "config.pbtxt", pbtxt(config).encode())
+        write_file(model_dir / "config.pbtxt", pbtxt(config))
 
 
 def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unsee.core.disk_space import check_disk_space
 from unsee.core.errors import NotExportable
+from unsee.core.files import check_space, write_json
 from unsee.export.engines.model_config import MODEL_FILE
 from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.memory import peak_memory
@@ -77,7 +77,7 @@ def export_version(
     if the disk has no room for it.
     """
     check_precision(graph, precision)
-    check_disk_space(version_dir.parent, needed_bytes(model, precision), f"exporting {graph.name}")
+    check_space(version_dir.parent, needed_bytes(model, precision), f"exporting {graph.name}")
     file = version_dir / MODEL_FILE
     stages = _Stages()
     with stages.measured("export"):
@@ -98,7 +98,7 @@ def export_version(
         peak_bytes=stages.peak_bytes,
         created_at=datetime.now(UTC),
     )
-    (version_dir / EXPORT_FILE).write_text(record.model_dump_json(indent=2) + "\n")
+    write_json(version_dir / EXPORT_FILE, record)
     return record
 
 

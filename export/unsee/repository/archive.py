@@ -7,9 +7,10 @@ Both lie outside of the model's folder, so Triton does not load them. Nothing is
 is evidence. Knows neither why a revision goes nor who must be told.
 """
 
-import os
 import re
 from pathlib import Path
+
+from unsee.core.files import sync
 
 RETIRED = ".retired"
 REJECTED = ".rejected"
@@ -35,7 +36,7 @@ def put_away(version_dir: Path, archive: str) -> Path:
         target = folder / f"{version_dir.name}.{copy}"
     version_dir.rename(target)
     for changed in (folder, version_dir.parent):
-        _sync(changed)
+        sync(changed)
     return target
 
 
@@ -45,11 +46,3 @@ def next_revision(model_dir: Path) -> int:
     names = (path.name for folder in folders if folder.is_dir() for path in folder.iterdir())
     given = (_GIVEN.fullmatch(name) for name in names)
     return 1 + max((int(match[1]) for match in given if match), default=0)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,10 +6,6 @@ what it is told. The file lies in the model repository, beside the pointer that 
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pwd
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,18 +15,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unsee.core.errors import InputError, RepositoryNotWritable
+from unsee.core import files
+from unsee.core.errors import InputError
+from unsee.core.files import user_at_host
 
 AUDIT_FILE = "audit.jsonl"
-
-
-def user_at_host() -> str:
-    """The account that runs this process, by the system's own record, and the machine."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = f"uid{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 class AuditEvent(BaseModel):
@@ -83,27 +72,11 @@ def appending(repository_dir: Path) -> Iterator[Append]:
     opened is found out before anything is done. An event is on the disk when the call returns.
 
     Raises:
-        RepositoryNotWritable: the log cannot be opened, or, from the function, not be written; it
-            is then as it was.
+        FileNotWritable: the log cannot be opened, or, from the function, not be written; it is
+            then as it was.
     """
-    file = repository_dir / AUDIT_FILE
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(file, error) from error
-
-    def append(event: AuditEvent) -> None:
-        try:
-            _append(descriptor, event)
-        except OSError as error:
-            raise _unwritable(file, error) from error
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _sync_folder(repository_dir)
-        yield append
-    finally:
-        os.close(descriptor)
+    with files.appending(repository_dir / AUDIT_FILE) as append:
+        yield lambda event: append(event.line())
 
 
 def read(repository_dir: Path) -> Log:
@@ -145,30 +118,3 @@ def lines(repository_dir: Path) -> list[bytes]:
         return file.read_bytes().splitlines() if file.exists() else []
     except OSError as error:
         raise InputError(f"cannot read the audit log {file}: {error.strerror}") from error
-
-
-def _append(descriptor: int, event: AuditEvent) -> None:
-    """All of the line or none of it, as far as this process decides."""
-    line = event.line() + b"\n"
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a line that a crash cut off
-        line = b"\n" + line
-    try:
-        while line:
-            line = line[os.write(descriptor, line) :]
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size)
-        raise
-
-
-def _unwritable(file: Path, error: OSError) -> RepositoryNotWritable:
-    return RepositoryNotWritable(f"cannot write the audit log {file}: {error.strerror}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from unsee.core.errors import RepositoryNotWritable
+from unsee.core.errors import FileNotWritable
 from unsee.repository import audit, pointer
 from unsee.repository.audit import Append, AuditEvent, Log
 from unsee.repository.pointer import Policies
@@ -26,7 +26,7 @@ def change(repository_dir: Path, decide: Decide) -> Policies:
 
     Raises:
         InputError: the repository or its pointer cannot be used.
-        RepositoryNotWritable: nothing was changed, unless the message says that it was.
+        FileNotWritable: nothing was changed, unless the message says that it was.
     """
     pointer.read(repository_dir)  # a repository, before anything is written in it
     with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
@@ -43,7 +43,7 @@ def note(repository_dir: Path, event: AuditEvent) -> None:
     """Log an event that does not change the pointer, after whatever the log has missed.
 
     Raises:
-        InputError, RepositoryNotWritable: as `change`.
+        InputError, FileNotWritable: as `change`.
     """
     with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
         _catch_up(repository_dir, pointer.read(repository_dir), append)
@@ -54,7 +54,7 @@ def settle(repository_dir: Path) -> bool:
     """Log the pointer's last change if the log has missed it; returns whether it had.
 
     Raises:
-        InputError, RepositoryNotWritable: as `change`.
+        InputError, FileNotWritable: as `change`.
     """
     pointer.read(repository_dir)
     with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
@@ -120,8 +120,8 @@ def _missed(repository_dir: Path, policies: Policies) -> AuditEvent | None:
 def _append_late(append: Append, event: AuditEvent) -> None:
     try:
         append(event)
-    except RepositoryNotWritable as error:
-        raise RepositoryNotWritable(
+    except FileNotWritable as error:
+        raise FileNotWritable(
             f"the change was made ({event.action} of revision {event.revision} of the policy "
             f'"{event.policy}"), but {error}; it is logged by the next change or: unsee repair'
         ) from error

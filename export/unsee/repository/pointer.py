@@ -7,17 +7,15 @@ knows what a revision contains or whether it is loaded; `ledger` is the only wri
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unsee.core.errors import InputError, RepositoryNotWritable
+from unsee.core.errors import FileNotWritable, InputError
+from unsee.core.files import lock, write_json
 from unsee.core.policy import describe
 from unsee.repository.audit import AuditEvent
 
@@ -196,47 +194,25 @@ def read(repository_dir: Path) -> Policies:
         raise InputError(f"{file} is broken: {describe(error)}") from error
 
 
-@contextmanager
-def locked(repository_dir: Path) -> Iterator[None]:
+def locked(repository_dir: Path) -> AbstractContextManager[int]:
     """One process at a time changes the pointer; the kernel releases the lock of a dead one.
 
     Raises:
-        RepositoryNotWritable: the lock file cannot be opened.
+        FileNotWritable: the lock file cannot be opened.
     """
-    try:
-        lock = (repository_dir / LOCK_FILE).open("ab")
-    except OSError as error:
-        raise RepositoryNotWritable(
-            f"cannot write in {repository_dir}: {error.strerror}"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return lock(repository_dir / LOCK_FILE)
 
 
 def replace(repository_dir: Path, policies: Policies) -> None:
     """Write the pointer file, which readers see as it was or as it will be; call it in `locked`.
 
     Raises:
-        RepositoryNotWritable: it could not be written; the file is as it was.
+        FileNotWritable: it could not be written; the file is as it was.
     """
-    file = repository_dir / POINTER_FILE
-    temporary = repository_dir / f".{POINTER_FILE}.new"
     try:
-        with temporary.open("wb") as stream:
-            stream.write(policies.model_dump_json(indent=2).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        raise RepositoryNotWritable(
-            f"cannot write {file}: {error.strerror}; it is as it was"
-        ) from error
-    folder = os.open(repository_dir, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        write_json(repository_dir / POINTER_FILE, policies)
+    except FileNotWritable as error:
+        raise FileNotWritable(f"{error}; it is as it was") from error
 
 
 def concept_names(repository_dir: Path, policy: str, revision: int) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ class Follower:
         self._last_trouble = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Follow until `stop` is set; raises RepositoryNotWritable if that becomes impossible."""
+        """Follow until `stop` is set; raises FileNotWritable if that becomes impossible."""
         try:
             while not stop.is_set():
                 self.look()

@@ -12,8 +12,8 @@ import filecmp
 import shutil
 from pathlib import Path
 
-from unsee.core.errors import InputError, RepositoryNotWritable, RevisionUnfit
-from unsee.core.links import link_or_copy
+from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
+from unsee.core.files import link_or_copy, not_writable
 from unsee.repository.audit import AUDIT_FILE
 from unsee.repository.check import GRAPH_MODELS, TEXT_TO_VIDEO
 from unsee.repository.pointer import encoder_model
@@ -29,7 +29,7 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
 
     Raises:
         InputError: the store lacks a model, or cannot be read.
-        RepositoryNotWritable: the replica's repository cannot be written.
+        FileNotWritable: the replica's repository cannot be written.
     """
     for name in (*GRAPH_MODELS, TEXT_TO_VIDEO):
         if not (store_dir / name / CONFIG_FILE).is_file():
@@ -49,7 +49,7 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
         without_cache = shutil.ignore_patterns("__pycache__")
         shutil.copytree(store_dir / TEXT_TO_VIDEO, target, ignore=without_cache)
     except OSError as error:
-        raise _not_copied(store_dir, repository_dir, error) from error
+        raise _not_copied(store_dir, error) from error
 
 
 def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision: int) -> Path:
@@ -60,7 +60,7 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
 
     Raises:
         RevisionUnfit: a file is missing in the store or is not what the records say.
-        RepositoryNotWritable: it cannot be read or written: no space, a store that went away.
+        FileNotWritable: it cannot be read or written: no space, a store that went away.
     """
     model = encoder_model(policy)
     version_dir = repository_dir / model / str(revision)
@@ -84,7 +84,7 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
         else:
             fetched.rename(version_dir)
     except OSError as error:  # copytree's own error is one
-        raise _not_copied(store_dir / model / str(revision), repository_dir, error) from error
+        raise _not_copied(store_dir / model / str(revision), error) from error
     finally:
         shutil.rmtree(incoming_dir, ignore_errors=True)
     return version_dir
@@ -137,6 +137,5 @@ class _Copier:
         shutil.copy2(source, target)
 
 
-def _not_copied(source: Path, repository_dir: Path, error: OSError) -> RepositoryNotWritable:
-    reason = error.strerror or "some of its files cannot be copied"
-    return RepositoryNotWritable(f"cannot copy {source} into {repository_dir}: {reason}")
+def _not_copied(source: Path, error: OSError) -> FileNotWritable:
+    return FileNotWritable(f"cannot copy {source}: {not_writable(source, error)}")

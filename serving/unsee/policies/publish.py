@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsee.core.errors import InputError, RepositoryNotWritable, ServerError, ServerUnreachable
+from unsee.core.errors import FileNotWritable, InputError, ServerError, ServerUnreachable
+from unsee.core.files import not_writable, write_file
 from unsee.core.policy import Policy, load_policy
 from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE
 from unsee.policies import gate, promotion
@@ -146,10 +147,10 @@ def _add(server: EncoderServer, repository_dir: Path, offer: Offer, say: Say) ->
             offer.policy, offer.composed, repository_dir, known.eligible, say
         )
         _keep_report(offer.clearance, model_dir / str(revision))
-    except OSError as error:
-        raise RepositoryNotWritable(
-            f'no revision of the policy "{name}" was published: cannot write in {model_dir}: '
-            f"{error.strerror or error}; the service is as it was"
+    except (OSError, FileNotWritable) as error:
+        cause = not_writable(model_dir, error) if isinstance(error, OSError) else error
+        raise FileNotWritable(
+            f'no revision of the policy "{name}" was published: {cause}; the service is as it was'
         ) from error
     return revision, admit(server, repository_dir, revision, offer, say)
 
@@ -231,8 +232,6 @@ def _write_revision(
 
 def _keep_report(clearance: Clearance, version_dir: Path) -> None:
     """Puts the report and its page beside the graph that they speak of; the first ones stay."""
-    from unsee.core.files import write_file
-
     for name, content in ((PAGE_FILE, clearance.page), (REPORT_FILE, clearance.content)):
         file = version_dir / name
         if content is not None and not file.exists():

@@ -42,7 +42,7 @@ def repair(repository_dir: Path, url: str | None) -> Repair:
 
     Raises:
         InputError: the repository cannot be read or written.
-        PolicyBusy: a command is at work on a policy.
+        Locked: a command is at work on a policy.
     """
     done: list[str] = []
     remaining: list[str] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unsee.cli.parameters import FILE, FOLDER
-from unsee.core.errors import ServerError
+from unsee.core.errors import FileNotWritable, ServerError
 
 if TYPE_CHECKING:
     from unsee.serving.server.triton import ServerSettings, TritonServer
@@ -152,8 +152,8 @@ def _noting(repository_dir: Path) -> Callable[[Incident], None]:
         click.echo(f"{at} {incident.what} ({incident.seconds:.1f} s)", err=True)
         try:
             append(repository_dir, incident)
-        except OSError as error:
-            click.echo(f"warning: cannot write it to {repository_dir}: {error.strerror}", err=True)
+        except FileNotWritable as error:
+            click.echo(f"warning: {error}", err=True)
 
     return note
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from unsee.core.errors import InputError, PolicyBusy, RevisionUnfit
+from unsee.core.errors import InputError, Locked, RevisionUnfit
 from unsee.core.files import UNFINISHED
 from unsee.policies.follower import HEARTBEAT_FILE
 from unsee.policies.lock import alone
@@ -67,7 +67,7 @@ def _recover(repository_dir: Path, policy: str, say: Say) -> None:
     try:
         with alone(repository_dir, policy, "serve"):
             recover_files(repository_dir, policy, say)
-    except PolicyBusy as busy:
+    except Locked as busy:
         say(f'the policy "{policy}" is being changed by {busy.holder}: it is left as it is')
     except (InputError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from unsee.core.errors import ServerError
-from unsee.core.links import link_or_copy
+from unsee.core.files import link_or_copy
 from unsee.core.policy import BASE_POLICY
 from unsee.repository.pointer import encoder_model
 from unsee.repository.revision_files import MODEL_FILE, graph_files

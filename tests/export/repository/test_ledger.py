@@ -1,10 +1,11 @@
 """Pointer and audit log together: no change without its event, no event of a change not made."""
 
 import json
+import os
 
 import pytest
 
-from unsee.core.errors import InputError, RepositoryNotWritable
+from unsee.core.errors import FileNotWritable, InputError
 from unsee.repository import audit, ledger, pointer
 from unsee.repository.audit import AuditEvent
 
@@ -67,8 +68,8 @@ def test_a_pointer_that_cannot_be_written_is_as_it_was_and_nothing_is_logged(
 ):
     before = (repository / pointer.POINTER_FILE).read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(pointer.os, "replace", fail)
-        with pytest.raises(RepositoryNotWritable, match=r"policies\.json: No space .* as it was"):
+        patched.setattr(os, "replace", fail)
+        with pytest.raises(FileNotWritable, match=r"policies\.json: No space .* as it was"):
             add(repository, 1)
     assert (repository / pointer.POINTER_FILE).read_bytes() == before
     assert logged(repository) == []
@@ -76,8 +77,8 @@ def test_a_pointer_that_cannot_be_written_is_as_it_was_and_nothing_is_logged(
 
 def test_a_change_that_the_log_missed_is_said_shown_and_logged_later(repository, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(audit.os, "write", fail)
-        with pytest.raises(RepositoryNotWritable, match=r"the change was made .* No space left"):
+        patched.setattr(os, "write", fail)
+        with pytest.raises(FileNotWritable, match=r"the change was made .* No space left"):
             add(repository, 1)
     assert pointer.read(repository).state("family").eligible == (1,)
     assert logged(repository) == []
@@ -88,8 +89,8 @@ def test_a_change_that_the_log_missed_is_said_shown_and_logged_later(repository,
 
 def test_settling_logs_what_was_missed_once(repository, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(audit.os, "write", fail)
-        with pytest.raises(RepositoryNotWritable):
+        patched.setattr(os, "write", fail)
+        with pytest.raises(FileNotWritable):
             add(repository, 1)
     assert ledger.settle(repository)
     assert not ledger.settle(repository)
@@ -98,15 +99,15 @@ def test_settling_logs_what_was_missed_once(repository, monkeypatch):
 
 def test_a_log_that_cannot_be_opened_stops_the_change(repository):
     (repository / audit.AUDIT_FILE).mkdir()
-    with pytest.raises(RepositoryNotWritable, match="audit log"):
+    with pytest.raises(FileNotWritable, match=r"audit\.jsonl"):
         add(repository, 1)
     assert pointer.read(repository).policies == {}
 
 
 def test_what_the_log_missed_goes_before_a_new_change_or_nothing_does(repository, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(audit.os, "write", fail)
+        patched.setattr(os, "write", fail)
         for revision in (1, 2):
-            with pytest.raises(RepositoryNotWritable):
+            with pytest.raises(FileNotWritable):
                 add(repository, revision)
     assert pointer.read(repository).state("family").eligible == (1,)

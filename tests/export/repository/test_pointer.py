@@ -181,9 +181,9 @@ def event(policy="family", revision=1):
 WRITER = """
 import sys
 from pathlib import Path
-from unsee.serving import ledger
-from unsee.serving.audit import AuditEvent
-from unsee.serving.pointer import PolicyState
+from unsee.repository import ledger
+from unsee.repository.audit import AuditEvent
+from unsee.repository.pointer import PolicyState
 repository, policy = Path(sys.argv[1]), sys.argv[2]
 for revision in range(1, 9):
     def change(before):

@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from publish_fakes import GOLDEN, fill_revision
+from publish_fakes import GOLDEN, fill_revision, write_repository
 from unsee.core.errors import RevisionUnfit
 from unsee.repository.revision_files import check_files, golden
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return write_repository(tmp_path / "repository", family=2)
 
 
 @pytest.fixture

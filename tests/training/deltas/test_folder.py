@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from unsee.core import files
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.deltas import folder as delta_folder_module
 from unsee.deltas.delta import Delta
@@ -180,7 +181,7 @@ def test_a_linked_images_folder_is_kept(delta: Delta, folder: Path, tmp_path: Pa
     assert (tmp_path / "images" / "00.png").exists()
 
 
-@pytest.mark.parametrize("stage", ["_write", "write_manifest", "_move_into_place", "_sync"])
+@pytest.mark.parametrize("stage", ["_write", "write_manifest", "sync", "rename"])
 def test_an_interrupted_save_leaves_nothing(
     delta: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -190,7 +191,7 @@ def test_an_interrupted_save_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["_write", "write_manifest", "_move_into_place"])
+@pytest.mark.parametrize("stage", ["_write", "write_manifest", "sync", "rename"])
 def test_an_interrupted_replacement_leaves_the_old_delta(
     delta: Delta,
     folder: Path,
@@ -206,7 +207,20 @@ def test_an_interrupted_replacement_leaves_the_old_delta(
 
 
 def _interrupt(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Ctrl-C at a stage of saving; `rename` is that of the new folder to its name, once."""
+
     def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(delta_folder_module, stage, interrupt)
+    original, interrupted = Path.rename, []
+
+    def interrupt_once(path: Path, target: Path) -> Path:
+        if target.name == "blimbo" and not interrupted:
+            interrupted.append(path)
+            raise KeyboardInterrupt
+        return original(path, target)
+
+    if stage == "rename":
+        monkeypatch.setattr(Path, "rename", interrupt_once)
+    else:
+        monkeypatch.setattr(files if stage == "sync" else delta_folder_module, stage, interrupt)

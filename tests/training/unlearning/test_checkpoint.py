@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from unsee.core.errors import InputError
+from unsee.core.files import UNFINISHED
 from unsee.unlearning import checkpoint as module
 from unsee.unlearning.checkpoint import open_checkpoint, partial_folder
 
@@ -167,7 +168,7 @@ def test_what_is_not_ours_is_kept(output: Path) -> None:
 def test_leftovers_of_a_killed_write_do_no_harm(output: Path) -> None:
     _save(output)
     folder = partial_folder(output)
-    (folder / f"{module.STATE_FILE}.new").write_bytes(b"half")
+    (folder / f"{UNFINISHED}0.safetensors").write_bytes(b"half")
     with open_checkpoint(output, JOB) as checkpoint:
         assert checkpoint.load() is not None
         checkpoint.remove()

@@ -6,7 +6,6 @@ compared with `manifest.json`. Knows nothing of how a delta is made, used or sig
 
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from unsee.core.errors import DeltaDamaged, InputError
+from unsee.core.files import new_folder, write_file, write_json
 from unsee.core.policy import describe
 from unsee.deltas.delta import Card, Delta
 from unsee.deltas.manifest import (
@@ -53,12 +53,8 @@ def save_delta(
         InputError: `folder` exists and `force` is not given, or it holds other files.
     """
     check_writable(folder, force=force)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
+    with new_folder(folder, replace=True) as fresh:
         _write(delta, images, fresh)
-        _move_into_place(fresh, folder, replaced=Path(scratch) / "old")
 
 
 def load_card(folder: Path) -> Card:
@@ -141,34 +137,9 @@ def _foreign_paths(folder: Path) -> set[str]:
 
 
 def _write(delta: Delta, images: Sequence[Image.Image], folder: Path) -> None:
-    (folder / TENSORS_FILE).write_bytes(save(delta.tensors))
-    (folder / CARD_FILE).write_text(delta.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_file(folder / TENSORS_FILE, save(delta.tensors))
+    write_json(folder / CARD_FILE, delta.card)
     (folder / IMAGES_FOLDER).mkdir()
     for index, image in enumerate(images):
         image.save(folder / IMAGES_FOLDER / f"{index:02d}.png")
     write_manifest(folder)
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
-
-
-def _move_into_place(fresh: Path, folder: Path, *, replaced: Path) -> None:
-    """Rename `fresh` to `folder`; if that fails, what was there before is there again."""
-    if not folder.exists():
-        fresh.rename(folder)
-    else:
-        folder.rename(replaced)
-        try:
-            fresh.rename(folder)
-        except BaseException:
-            if not folder.exists():
-                replaced.rename(folder)
-            raise
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

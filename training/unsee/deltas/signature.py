@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import DeltaDamaged, InputError
+from unsee.core.files import write_file
 from unsee.deltas.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, verify_manifest
 
 PASSWORD_VARIABLE = "UNSEE_SIGN_PASSWORD"
@@ -46,9 +47,7 @@ class FolderSigner:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             fresh = Path(scratch) / SIGNATURE_FILE
             self.config.sign(target, fresh)
-            with fresh.open("rb") as stream:
-                os.fsync(stream.fileno())
-            fresh.replace(target / SIGNATURE_FILE)
+            write_file(target / SIGNATURE_FILE, fresh.read_bytes())
 
 
 def load_signer(private_key: Path) -> FolderSigner:

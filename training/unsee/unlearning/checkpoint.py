@@ -6,11 +6,10 @@ Beside the output folder `deltas/blimbo` lies `deltas/.blimbo.partial` while the
     images/, images.json the generated images, what they took and their digest; written last
     state.safetensors    the trainer's tensors; the header's metadata says after which step
 
-Every file is written to a temporary name and renamed, so a killed process leaves the last complete
-one. Knows neither what a job is nor what the tensors mean.
+Every file is whole, so a killed process leaves the last complete one. Knows neither what a job is
+nor what the tensors mean.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -26,7 +25,8 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from unsee.core.errors import InputError
+from unsee.core.errors import InputError, Locked
+from unsee.core.files import UNFINISHED, lock, new_file, write_json
 from unsee.images.image_folder import load_images
 from unsee.models.digest import images_digest
 
@@ -36,7 +36,6 @@ IMAGES_FILE = "images.json"
 STATE_FILE = "state.safetensors"
 INTERVAL_S = 2.0
 _MAX_SHARE = 0.1
-_TEMPORARY = ".new"
 
 
 class Checkpoint(Protocol):
@@ -87,10 +86,9 @@ class FolderCheckpoint:
         if started < self._next_save:
             return
         file = self._folder / STATE_FILE
-        fresh = file.with_name(file.name + _TEMPORARY)
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(content, fresh, metadata={"step": str(self.step)})
-        _replace(fresh, file)
+        with new_file(file) as fresh:
+            save_file(content, fresh, metadata={"step": str(self.step)})
         self.saved_step = self.step
         finished = time.monotonic()
         self._next_save = finished + max(INTERVAL_S, (finished - started) / _MAX_SHARE)
@@ -115,12 +113,10 @@ class FolderCheckpoint:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for index, image in enumerate(images):
-            with (folder / f"{index:04d}.png").open("wb") as file:
+            with new_file(folder / f"{index:04d}.png") as file:
                 image.convert("RGB").save(file, format="PNG")
-                file.flush()
-                os.fsync(file.fileno())
         record = {"digest": images_digest(images), "seconds": seconds}
-        _write_json(self._folder / IMAGES_FILE, record)
+        write_json(self._folder / IMAGES_FILE, record)
 
     def is_empty(self) -> bool:
         """Whether nothing is kept that a later run could go on from."""
@@ -164,7 +160,7 @@ def open_checkpoint(
     with _locked(folder, output):
         if anew or _read_job(folder) != json.loads(json.dumps(identity)):
             _clear(folder)
-            _write_json(folder / JOB_FILE, identity)
+            write_json(folder / JOB_FILE, identity)
         checkpoint = FolderCheckpoint(folder)
         try:
             yield checkpoint
@@ -185,21 +181,13 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise InputError(f"{folder} is in the way of an unfinished {output.name}; move it away")
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _lock(descriptor, output)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, output: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with lock(folder, command="unlearn"):
+            yield
+    except Locked as error:
         raise InputError(
             f"another process is making {output} at this moment; wait for it or stop it"
-        ) from None
+        ) from error
 
 
 def _read_job(folder: Path) -> Any:
@@ -213,7 +201,8 @@ def _clear(folder: Path) -> None:
     """Remove what a checkpoint writes, the job first: without it the rest counts for nothing."""
     known = {JOB_FILE, IMAGES_FOLDER, IMAGES_FILE, STATE_FILE}
     entries = list(folder.iterdir())
-    foreign = [entry.name for entry in entries if entry.name.removesuffix(_TEMPORARY) not in known]
+    names = [entry.name for entry in entries if not entry.name.startswith(UNFINISHED)]
+    foreign = [name for name in names if name not in known]
     if foreign:
         raise InputError(f"{folder} holds other files ({min(foreign)}); move them away")
     for entry in sorted(entries, key=lambda entry: entry.name != JOB_FILE):
@@ -221,15 +210,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    fresh = file.with_name(file.name + _TEMPORARY)
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _replace(fresh, file)
-
-
-def _replace(fresh: Path, file: Path) -> None:
-    with fresh.open("rb") as written:
-        os.fsync(written.fileno())
-    fresh.replace(file)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from unsee.core.errors import InputError
-from unsee.core.write_file import write_file
+from unsee.core.files import write_file, write_json
 from unsee.models.digest import images_digest, tensors_digest
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def _save(assault: Assault, key: str, attacked: Attacked, seconds: float, folder
         tensors_digest=tensors_digest(tensors),
     )
     write_file(folder / f"{assault.stem}.safetensors", save(tensors))
-    content = record.model_dump_json(indent=2) + "\n"
-    write_file(folder / f"{assault.stem}.json", content.encode())
+    write_json(folder / f"{assault.stem}.json", record)
 
 
 def _load(assault: Assault, key: str, folder: Path) -> tuple[Attacked, float] | None:

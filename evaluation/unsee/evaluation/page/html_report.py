@@ -20,8 +20,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
-from unsee.core.write_file import write_file
 from unsee.evaluation.page import content as content
 from unsee.evaluation.page import tables as tables
 from unsee.evaluation.page.plots import PlotRow, curve_plot, interval_plot

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unsee.core.write_file import write_file
+from unsee.core.files import write_file
 
 Frames = NDArray[np.uint8]
 

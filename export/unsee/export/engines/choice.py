@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import NotExportable
-from unsee.core.files import write_file
+from unsee.core.files import write_json
 from unsee.export.engines.engine import (
     ALL_ENGINES,
     AUTO,
@@ -174,7 +174,7 @@ def found_or_chosen(
     if found is not None and still_holds(found, subjects, wish, machine):
         return found, True
     choice = choose_engines(subjects, wish, machine, judge, progress)
-    write_file(file, (choice.model_dump_json(indent=2) + "\n").encode())
+    write_json(file, choice)
     return choice, False
 
 

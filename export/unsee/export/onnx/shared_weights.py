@@ -17,7 +17,7 @@ import onnx
 import onnx_ir
 from onnx.external_data_helper import ExternalDataInfo
 
-from unsee.core.links import link_or_copy
+from unsee.core.files import link_or_copy
 from unsee.export.onnx.exporter import EXTERNAL_DATA_BYTES, save_in_one, weights_file
 
 SMALL_BYTES = 1024

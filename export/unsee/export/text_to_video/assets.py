@@ -4,7 +4,6 @@ Knows the three files and where their values come from; the code that reads them
 PyTorch nor diffusers nor transformers.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from safetensors.numpy import save
 from tokenizers import Tokenizer
 
-from unsee.core.files import locked, new_folder, write_file
+from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.export.engines.model_config import TEXT_TO_VIDEO, pbtxt, text_to_video_config
 from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
 from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
@@ -38,12 +37,12 @@ def write_text_to_video(
     """
     model_dir = repository_dir / TEXT_TO_VIDEO
     copy_code(model_dir / CODE_VERSION)
-    write_file(model_dir / "config.pbtxt", pbtxt(text_to_video_config()).encode())
+    write_file(model_dir / "config.pbtxt", pbtxt(text_to_video_config()))
     assets_dir = model_dir / "assets"
     write_file(assets_dir / "samplers.safetensors", save(table_tensors(tables)))
-    write_file(assets_dir / "tokenizer.json", tokenizer_json(base.tokenizer()).encode())
+    write_file(assets_dir / "tokenizer.json", tokenizer_json(base.tokenizer()))
     record = base_record(base, unet, vae, list(tables), computed_by)
-    write_file(assets_dir / "base.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_json(assets_dir / "base.json", record)
 
 
 def base_record(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from unsee.core.files import new_file, write_json
 from unsee.deltas.delta import Card
 from unsee.evaluation.report.statistics import rate_of_counts
 from unsee.export.build import ExportRecord
@@ -75,9 +75,8 @@ def write_sheet(trials: Sequence[Trial], concept: str, path: Path) -> None:
         subtitle="Same prompts, same seeds, same video model; only the text encoder differs.",
         headings=(f"before: policy {policies[0]}", f"after: policy {policies[1]}"),
     )
-    temporary = path.with_suffix(".tmp.png")
-    sheet.save(temporary)
-    temporary.replace(path)
+    with new_file(path) as temporary:
+        sheet.save(temporary)
 
 
 def _row(trial: Trial, concept: str) -> SheetRow:
@@ -123,9 +122,7 @@ def write_record(
             for trial in trials
         ],
     }
-    temporary = folder / "record.json.tmp"
-    temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(folder / "record.json")
+    write_json(folder / "record.json", record)
 
 
 def print_results(

@@ -27,6 +27,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from unsee.cli.progress import stage_progress
 from unsee.client.client import Client
 from unsee.core.errors import InputError, PublicationRefused
+from unsee.core.files import write_file
 from unsee.core.policy import BASE_POLICY, Concept
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import PAGE_FILE
@@ -201,11 +202,7 @@ def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:
     """The policy file that publishing reads, as a person would write it."""
     entry = {"concept": concept.name, "category": concept.category, "delta": str(delta_dir)}
     file = output_dir / f"{POLICY}.yaml"
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(
-        yaml.safe_dump({"name": POLICY, "unsee": [entry]}, sort_keys=False), encoding="utf-8"
-    )
-    temporary.replace(file)
+    write_file(file, yaml.safe_dump({"name": POLICY, "unsee": [entry]}, sort_keys=False))
     return file
 
 

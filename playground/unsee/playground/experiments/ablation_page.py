@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unsee.core.files import write_file
 from unsee.core.unlearning_settings import AnchoredMode
-from unsee.core.write_file import write_file
 from unsee.evaluation.report.schema import Report
 from unsee.playground.experiments import figures
 from unsee.playground.experiments.figures import EVERY_WORDING, Pick

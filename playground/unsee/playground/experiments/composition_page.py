@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsee.core.write_file import write_file
+from unsee.core.files import write_file
 from unsee.evaluation.report.schema import Group, Media, RatePair, Report
 from unsee.playground.experiments import figures
 from unsee.playground.experiments.figures import EVERY_WORDING

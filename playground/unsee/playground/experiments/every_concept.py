@@ -20,8 +20,8 @@ import click
 import torch
 from rich.console import Console
 
+from unsee.core.files import write_file
 from unsee.core.unlearning_settings import Settings
-from unsee.core.write_file import write_file
 from unsee.evaluation.asking.evaluation_set import load_evaluation_set
 from unsee.evaluation.attacks import (
     Attack,

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
 from unsee.core.unlearning_settings import PaperMode, Settings
-from unsee.core.write_file import write_file
 from unsee.evaluation.report.schema import Rate, RatePair, Report
 from unsee.evaluation.report.verdict import verdict_of
 from unsee.playground.experiments import figures

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import transformers
 
+from unsee.core.files import write_json
 from unsee.evaluation.report.statistics import rate_of
 from unsee.playground.networks.judge import FRAME_HEADS, Judge, Verdict
 from unsee.playground.quality.generate import (
@@ -238,10 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
     results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, args.kinds)
     print_table(results)
     output = args.output or args.base_dir / "results.json"
-    temporary = output.with_suffix(".tmp")
     kept = json.loads(output.read_text()) if output.exists() else {}
-    temporary.write_text(json.dumps({**kept, **results}, indent=1) + "\n")
-    temporary.replace(output)
+    write_json(output, {**kept, **results}, indent=1)
     return 0
 
 

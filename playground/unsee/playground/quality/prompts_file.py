@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unsee.core.files import write_file
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.captions import caption
 from unsee.playground.world.world import CLIP_ODDS, STILL_ODDS, random_scene
@@ -30,9 +31,7 @@ def prompts() -> list[str]:
 
 def write(file: Path) -> None:
     """Writes the prompts as ``file``, complete or not at all."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("\n".join(prompts()) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    write_file(file, "\n".join(prompts()) + "\n")
 
 
 if __name__ == "__main__":

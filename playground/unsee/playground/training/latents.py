@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
 
+from unsee.core.files import new_file
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.models import LATENT_CHANNELS, LATENT_SIZE
 from unsee.playground.training.train_autoencoder import to_unit_range
@@ -37,8 +37,7 @@ def cached_latents(vae: AutoencoderKL, dataset: Dataset, file: Path) -> npt.NDAr
         encoded = np.concatenate([encode_frames(vae, frames[i : i + BATCH]) for i in starts])
         shape = (count, num_frames, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".partial{os.getpid()}.npy")
-        np.save(partial, encoded.reshape(shape), allow_pickle=False)
-        partial.rename(file)
+        with new_file(file) as partial:
+            np.save(partial, encoded.reshape(shape), allow_pickle=False)
     latents: npt.NDArray[np.float16] = np.load(file, mmap_mode="r", allow_pickle=False)
     return latents

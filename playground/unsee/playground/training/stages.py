@@ -19,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from unsee.core.files import write_json
 from unsee.playground.networks import models
 from unsee.playground.networks.judge import Judge
 from unsee.playground.networks.mixed_precision import use_mixed_precision
@@ -89,9 +90,7 @@ def run_recorded(trainer: Trainer, places: Places) -> bool:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
     }
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(known, indent=1) + "\n")
-    temporary.replace(file)
+    write_json(file, known, indent=1)
     return finished
 
 

@@ -5,7 +5,6 @@ One JSON object per line, only ever appended, beside the audit log. Knows nothin
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import InputError
+from unsee.core.files import appending
 
 INCIDENTS_FILE = "incidents.jsonl"
 MAX_READ_BYTES = 256 * 1024
@@ -47,14 +47,10 @@ def append(repository_dir: Path, incident: Incident) -> None:
     """Write the incident into the repository's file, in one piece.
 
     Raises:
-        OSError: the file cannot be written.
+        FileNotWritable: the file cannot be written.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    descriptor = os.open(repository_dir / INCIDENTS_FILE, flags, 0o644)
-    try:
-        os.write(descriptor, incident.model_dump_json().encode() + b"\n")
-    finally:
-        os.close(descriptor)
+    with appending(repository_dir / INCIDENTS_FILE) as write:
+        write(incident.model_dump_json().encode())
 
 
 def last(repository_dir: Path, count: int) -> list[Incident]:
