@@ -10,7 +10,7 @@ import pytest
 from unsee.cli.progress import stage_progress, told_stages
 
 WORK = """
-from unsee.client.progress import stage_progress, told_stages
+from unsee.cli.progress import stage_progress, told_stages
 with stage_progress("learning [x]") as report:
     for step in range(1, 21):
         report(step, 20, "erased [b]")

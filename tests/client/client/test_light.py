@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     *("torch", "diffusers", "transformers", "onnxruntime"),
-    *("imageio", "imageio_ffmpeg", "PIL", "rich", "click", "yaml", "pydantic", "c2pa"),
+    *("imageio", "imageio_ffmpeg", "PIL", "rich", "click", "yaml", "c2pa"),
 )
 
 

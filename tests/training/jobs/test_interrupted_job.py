@@ -24,7 +24,7 @@ from unsee.unlearning.estimate import Estimate
 
 PROGRAM = """
 import signal, sys, time
-from unsee.client import command
+from unsee.cli import main as command
 from unsee.unlearning import checkpoint
 checkpoint.INTERVAL_S = 0.0
 checkpoint._MAX_SHARE = float("inf")
