@@ -11,8 +11,8 @@ import click
 
 from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
 from unsee.cli.progress import stage_progress
+from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError
-from unsee.core.policy import CATEGORIES
 
 if TYPE_CHECKING:
     from unsee.core.policy import Concept

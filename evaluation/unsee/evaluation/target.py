@@ -14,7 +14,8 @@ import torch
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept, Thresholds, load_policy
 from unsee.deltas.composition import compose
-from unsee.deltas.folder import CARD_FILE, load_delta
+from unsee.deltas.files import CARD_FILE
+from unsee.deltas.folder import load_delta
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.models.quiet import quiet_libraries

@@ -1,5 +1,7 @@
 """Deltas in folders: complete or absent, and refused when any byte is not as it was written."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from unsee.core import files
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.deltas import folder as delta_folder_module
 from unsee.deltas.delta import Delta
+from unsee.deltas.files import read_card, write_card
 from unsee.deltas.folder import check_writable, load_card, load_delta, save_delta
-from unsee.deltas.manifest import write_manifest
 
 DeltaMaker = Callable[..., Delta]
 
@@ -43,7 +45,7 @@ def test_a_folder_gives_back_what_was_saved(delta: Delta, folder: Path) -> None:
     assert loaded.tensors.keys() == delta.tensors.keys()
     assert all(torch.equal(loaded.tensors[name], delta.tensors[name]) for name in delta.tensors)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    written = {"delta.safetensors", "card.json", "manifest.json", "images/00.png", "images/01.png"}
+    written = {"delta.safetensors", "card.json", "images/00.png", "images/01.png"}
     assert files == written
 
 
@@ -75,20 +77,37 @@ def test_any_flipped_bit_is_found_and_its_file_named(folder: Path) -> None:
     load_delta(folder)
 
 
-@pytest.mark.parametrize(
-    "name", ["card.json", "delta.safetensors", "images/00.png", "manifest.json"]
-)
+@pytest.mark.parametrize("name", ["delta.safetensors", "images/00.png"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(DeltaDamaged, match=rf"{name} is missing|has no {name}"):
+    with pytest.raises(DeltaDamaged, match=rf"{name} is missing"):
         load_delta(folder)
 
 
-def test_a_folder_of_an_older_version_is_refused(folder: Path) -> None:
-    (folder / "manifest.json").unlink()
+def test_a_card_without_digests_is_refused(delta: Delta, folder: Path) -> None:
+    (folder / "card.json").write_text(delta.card.model_dump_json(indent=2) + "\n")
     for load in (load_card, load_delta):
-        with pytest.raises(DeltaDamaged, match=r"no manifest\.json.* unlearn again with --force"):
+        with pytest.raises(DeltaDamaged, match=r"version before 0\.1.* unlearn again with --force"):
             load(folder)
+
+
+def test_a_folder_of_version_0_1_is_read_and_verified(delta: Delta, folder: Path) -> None:
+    card = delta.card.model_copy(update={"schema_version": 2})
+    (folder / "card.json").write_text(card.model_dump_json(indent=2) + "\n")
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        files[path.relative_to(folder).as_posix()] = entry
+    lines = "".join(f"{e['sha256']} {e['size_bytes']} {name}\n" for name, e in files.items())
+    digest = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    manifest = {"schema_version": 1, "files": files, "digest": digest}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    assert load_delta(folder).card == load_card(folder) == card
+    check_writable(folder, force=True)
+    (folder / "images" / "01.png").unlink()
+    with pytest.raises(DeltaDamaged, match=r"01\.png is missing"):
+        load_delta(folder)
 
 
 def test_an_extra_file_and_a_link_are_refused(folder: Path) -> None:
@@ -111,31 +130,29 @@ def test_the_card_is_read_only_as_it_was_written(folder: Path) -> None:
 
 
 def test_tensors_that_the_card_does_not_describe_are_refused(folder: Path) -> None:
-    file = folder / "delta.safetensors"
+    file, fields = folder / "delta.safetensors", read_card(folder)[0]
     tensors = load_file(file)
     tensors["up"][0, 0] += 1
     save_file(tensors, file)
-    write_manifest(folder)
+    write_card(folder, fields)
     with pytest.raises(DeltaDamaged, match=r"delta\.safetensors .*'Blimbo'.*digest"):
         load_delta(folder)
     file.write_bytes(b"no tensors")
-    write_manifest(folder)
+    write_card(folder, fields)
     with pytest.raises(DeltaDamaged, match=r"delta\.safetensors .* unreadable"):
         load_delta(folder)
     file.unlink()
-    write_manifest(folder)
+    write_card(folder, fields)
     with pytest.raises(DeltaDamaged, match=r"delta\.safetensors .* missing"):
         load_delta(folder)
 
 
 def test_a_wrong_card_or_none(folder: Path) -> None:
-    (folder / "card.json").write_text("{}")
-    write_manifest(folder)
+    write_card(folder, {})
     with pytest.raises(DeltaDamaged, match=r"card\.json is not a valid card: base: .*missing"):
         load_delta(folder)
     (folder / "card.json").unlink()
-    write_manifest(folder)
-    with pytest.raises(DeltaDamaged, match=r"manifest\.json does not name card\.json"):
+    with pytest.raises(InputError, match=r"holds no delta: there is no card\.json"):
         load_card(folder)
 
 
@@ -181,7 +198,7 @@ def test_a_linked_images_folder_is_kept(delta: Delta, folder: Path, tmp_path: Pa
     assert (tmp_path / "images" / "00.png").exists()
 
 
-@pytest.mark.parametrize("stage", ["_write", "write_manifest", "sync", "rename"])
+@pytest.mark.parametrize("stage", ["_write", "write_card", "sync", "rename"])
 def test_an_interrupted_save_leaves_nothing(
     delta: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -191,7 +208,7 @@ def test_an_interrupted_save_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["_write", "write_manifest", "sync", "rename"])
+@pytest.mark.parametrize("stage", ["_write", "write_card", "sync", "rename"])
 def test_an_interrupted_replacement_leaves_the_old_delta(
     delta: Delta,
     folder: Path,

@@ -3,6 +3,7 @@
 import base64
 import builtins
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.deltas import signature
-from unsee.deltas.manifest import verify_manifest, write_manifest
+from unsee.deltas.files import verify_files, write_card
 from unsee.deltas.signature import load_signer, sign_folder, verify_folder
 
 PASSWORD = "correct horse"
@@ -27,9 +28,9 @@ PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey |
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "blimbo"
     (folder / "images").mkdir(parents=True)
-    (folder / "card.json").write_text("{}")
     (folder / "images" / "00.png").write_bytes(b"PNG")
-    write_manifest(folder)
+    (folder / "delta.safetensors").write_bytes(b"tensors")
+    write_card(folder, {})
     return folder
 
 
@@ -58,7 +59,7 @@ def test_a_signed_folder_is_accepted_wherever_it_lies(folder: Path, keys: Path) 
     sign_folder(folder, keys / "operator.pem")
     assert sorted(path.name for path in folder.parent.iterdir()) == ["blimbo"]
     verify_folder(folder, keys / "operator.public.pem")
-    verify_manifest(folder)
+    verify_files(folder)
     elsewhere = folder.with_name("elsewhere")
     shutil.copytree(folder, elsewhere)
     verify_folder(elsewhere, keys / "operator.public.pem")
@@ -86,7 +87,7 @@ def test_the_signature_of_another_key_is_refused(folder: Path, keys: Path) -> No
 
 
 def _change(folder: Path) -> None:
-    (folder / "card.json").write_text("[]")
+    (folder / "delta.safetensors").write_bytes(b"others")
 
 
 def _add(folder: Path) -> None:
@@ -98,17 +99,19 @@ def _remove(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "name"), [(_change, "card.json"), (_add, ".gitignore"), (_remove, "images/00.png")]
+    ("damage", "name"),
+    [(_change, "delta.safetensors"), (_add, ".gitignore"), (_remove, "images/00.png")],
 )
-def test_a_change_is_found_even_with_a_new_manifest(
+def test_a_change_is_found_even_with_a_new_card(
     folder: Path, keys: Path, damage: Callable[[Path], None], name: str
 ) -> None:
     sign_folder(folder, keys / "operator.pem")
     damage(folder)
     with pytest.raises(DeltaDamaged, match=f"blimbo/{name} "):
         verify_folder(folder, keys / "operator.public.pem")
-    write_manifest(folder)
-    words = rf"blimbo is not as it was signed \({name}, manifest\.json differ\)"
+    write_card(folder, {})
+    names = re.escape(", ".join(sorted([name, "card.json"])))
+    words = rf"blimbo is not as it was signed \({names} differ\)"
     with pytest.raises(DeltaDamaged, match=words):
         verify_folder(folder, keys / "operator.public.pem")
 
@@ -117,7 +120,7 @@ def test_a_statement_that_was_fitted_to_the_change_is_refused(folder: Path, keys
     sign_folder(folder, keys / "operator.pem")
     genuine = json.loads((folder / "signature.sig").read_text())
     _change(folder)
-    write_manifest(folder)
+    write_card(folder, {})
     sign_folder(folder, keys / "other.pem")
     forged = json.loads((folder / "signature.sig").read_text())
     genuine["dsseEnvelope"]["payload"] = forged["dsseEnvelope"]["payload"]
@@ -167,7 +170,7 @@ def test_what_is_no_signature_is_refused(folder: Path, keys: Path, content: str)
 
 def test_a_damaged_folder_is_not_signed(folder: Path, keys: Path) -> None:
     _change(folder)
-    with pytest.raises(DeltaDamaged, match=r"card\.json was changed"):
+    with pytest.raises(DeltaDamaged, match=r"delta\.safetensors was changed"):
         sign_folder(folder, keys / "operator.pem")
     assert not (folder / "signature.sig").exists()
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError
-from unsee.core.policy import CATEGORIES, Concept
+from unsee.core.policy import Concept
 from unsee.images.few_shot import few_shot_prompts
 from unsee.models.base import Base
 from unsee.prompts.templates import prompts_around, training_prompts

@@ -5,7 +5,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unsee.core.policy import Category
+from unsee.core.categories import Category
 from unsee.unlearning.anchors import ANCHORS, Naming, SpecialTokens, anchored, anchored_positions
 
 LENGTH = 16

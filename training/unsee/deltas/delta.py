@@ -1,7 +1,4 @@
-"""Deltas: what unlearning one concept changed in a text encoder, in memory.
-
-Knows neither training nor files (`delta_folder`), nor how deltas act together (`composition`).
-"""
+"""Deltas: what unlearning one concept changed in a text encoder, in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +31,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2, 3] = 3
     base: str
     base_digest: str
     concept: Concept

@@ -1,9 +1,10 @@
-"""The folder that a delta is kept in: `delta.safetensors`, `card.json`, `images/`, a manifest.
+"""The folder that a delta is kept in: `delta.safetensors`, `images/`, and `card.json` over both.
 
 A folder is complete or absent, never half-written, and none of its files is used before it was
-compared with `manifest.json`. Knows nothing of how a delta is made, used or signed.
+compared with the card.
 """
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -16,22 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from unsee.core.errors import DeltaDamaged, InputError
-from unsee.core.files import new_folder, write_file, write_json
+from unsee.core.files import new_folder, write_file
 from unsee.core.policy import describe
 from unsee.deltas.delta import Card, Delta
-from unsee.deltas.manifest import (
+from unsee.deltas.files import (
+    CARD_FILE,
     MANIFEST_FILE,
     SIGNATURE_FILE,
-    Manifest,
-    load_manifest,
-    read_covered,
-    verify_manifest,
-    write_manifest,
+    read_card,
+    verify_files,
+    write_card,
 )
 from unsee.models.digest import tensors_digest
 
 TENSORS_FILE = "delta.safetensors"
-CARD_FILE = "card.json"
 IMAGES_FOLDER = "images"
 
 _FILES = {TENSORS_FILE, CARD_FILE, MANIFEST_FILE, SIGNATURE_FILE}
@@ -41,7 +40,7 @@ _IMAGE = re.compile(rf"{IMAGES_FOLDER}/\d{{2,}}\.png")
 def save_delta(
     delta: Delta, folder: Path, *, images: Sequence[Image.Image] = (), force: bool = False
 ) -> None:
-    """Write the delta, its images and the manifest over both as `folder`, complete or not at all.
+    """Write the delta, its images and the card over both as `folder`, complete or not at all.
 
     A folder that is replaced loses its signature with its old content.
 
@@ -58,26 +57,32 @@ def save_delta(
 
 
 def load_card(folder: Path) -> Card:
-    """Return the card of the delta in `folder`; no other file is compared with the manifest.
+    """Return the card of the delta in `folder`; no other file is compared with it.
 
     Raises:
         InputError: `folder` holds no delta.
-        DeltaDamaged: its manifest or its card is missing, changed or not valid.
+        DeltaDamaged: its card is missing, changed or not valid.
     """
     _check_is_delta(folder)
-    return _read_card(folder, load_manifest(folder))
+    fields, _ = read_card(folder)
+    try:
+        return Card.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        raise DeltaDamaged(
+            f"{folder / CARD_FILE} is not a valid card: {describe(error)}"
+        ) from error
 
 
 def load_delta(folder: Path) -> Delta:
-    """Return the delta in `folder` after comparing every file with the manifest.
+    """Return the delta in `folder` after comparing every file with the card.
 
     Raises:
         InputError: `folder` holds no delta.
-        DeltaDamaged: a file is missing, changed, unreadable, not covered by the manifest or a link,
+        DeltaDamaged: a file is missing, changed, unreadable, not named by the card or a link,
             or the tensors are not what the card describes.
     """
-    _check_is_delta(folder)
-    card = _read_card(folder, verify_manifest(folder))
+    card = load_card(folder)
+    verify_files(folder)
     file = folder / TENSORS_FILE
     try:
         tensors = load_file(file)
@@ -116,15 +121,6 @@ def _check_is_delta(folder: Path) -> None:
         )
 
 
-def _read_card(folder: Path, manifest: Manifest) -> Card:
-    try:
-        return Card.model_validate_json(read_covered(folder, CARD_FILE, manifest))
-    except ValidationError as error:
-        raise DeltaDamaged(
-            f"{folder / CARD_FILE} is not a valid card: {describe(error)}"
-        ) from error
-
-
 def _foreign_paths(folder: Path) -> set[str]:
     """The paths below `folder` that `save_delta` and signing never write."""
     foreign = {entry.name for entry in folder.iterdir()} - _FILES
@@ -138,8 +134,7 @@ def _foreign_paths(folder: Path) -> set[str]:
 
 def _write(delta: Delta, images: Sequence[Image.Image], folder: Path) -> None:
     write_file(folder / TENSORS_FILE, save(delta.tensors))
-    write_json(folder / CARD_FILE, delta.card)
     (folder / IMAGES_FOLDER).mkdir()
     for index, image in enumerate(images):
         image.save(folder / IMAGES_FOLDER / f"{index:02d}.png")
-    write_manifest(folder)
+    write_card(folder, delta.card.model_dump(mode="json"))

@@ -1,14 +1,13 @@
 """`signature.sig`: who stands for a delta folder, by an elliptic-curve key of theirs.
 
 The signature is a Sigstore bundle as `model-signing` makes it: an in-toto statement with the
-SHA-256 of every file of the folder, its manifest included, signed with ECDSA (P-256, P-384 or
+SHA-256 of every file of the folder, signed with ECDSA (P-256, P-384 or
 P-521). Knows keys and folders; does not know what a delta is or how keys are kept.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.core.files import write_file
-from unsee.deltas.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, verify_manifest
+from unsee.deltas.files import SIGNATURE_FILE, verify_files
 
 PASSWORD_VARIABLE = "UNSEE_SIGN_PASSWORD"
 """The environment variable with the password of an encrypted private key."""
@@ -40,9 +39,9 @@ class FolderSigner:
     def sign(self, folder: Path) -> None:
         """Write `signature.sig` into `folder`, in place of one that is there.
 
-        Raises `DeltaDamaged` if `folder` is not as its manifest says.
+        Raises `DeltaDamaged` if `folder` is not as its card says.
         """
-        verify_manifest(folder)
+        verify_files(folder)
         target = folder.resolve()
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             fresh = Path(scratch) / SIGNATURE_FILE
@@ -85,14 +84,14 @@ def sign_folder(folder: Path, private_key: Path) -> None:
 
 
 def verify_folder(folder: Path, public_key: Path) -> None:
-    """Check `folder` against its manifest, and the signature over both against `public_key`.
+    """Check `folder` against its card, and the signature over both against `public_key`.
 
     Raises `InputError` if `public_key` is no PEM file with an elliptic-curve public key or
     `model-signing` is not installed; `DeltaDamaged` if the folder is damaged, not signed, signed
     with another key, or was changed after it was signed.
     """
     verifier = _verifier(public_key)
-    manifest = verify_manifest(folder)
+    found = verify_files(folder)
     signature = folder / SIGNATURE_FILE
     if not signature.is_file():
         raise DeltaDamaged(
@@ -104,7 +103,7 @@ def verify_folder(folder: Path, public_key: Path) -> None:
     try:
         verifier.verify(folder.resolve(), signature)
     except (InvalidSignature, *_UNREADABLE) as error:
-        raise _refusal(folder, public_key, manifest) from error
+        raise _refusal(folder, public_key, found) from error
 
 
 def _check_installed() -> None:
@@ -155,7 +154,7 @@ def _password(private_key: Path) -> str:
     raise InputError(f"the key {private_key} is encrypted; put its password in {PASSWORD_VARIABLE}")
 
 
-def _refusal(folder: Path, public_key: Path, manifest: Manifest) -> DeltaDamaged:
+def _refusal(folder: Path, public_key: Path, found: dict[str, str]) -> DeltaDamaged:
     """Say why the signature was refused: the folder's files, the signature itself or the key."""
     signature = folder / SIGNATURE_FILE
     try:
@@ -164,8 +163,6 @@ def _refusal(folder: Path, public_key: Path, manifest: Manifest) -> DeltaDamaged
         return DeltaDamaged(
             f"{signature} is no signature that can be read; have the delta signed again"
         )
-    found = {name: entry.sha256 for name, entry in manifest.files.items()}
-    found[MANIFEST_FILE] = hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
     differing = sorted(name for name, _ in signed.items() ^ found.items())
     if differing:
         names = ", ".join(dict.fromkeys(differing))
@@ -179,8 +176,8 @@ def _refusal(folder: Path, public_key: Path, manifest: Manifest) -> DeltaDamaged
 
 
 def _signed_digests(signature: Path) -> dict[str, str]:
-    """The SHA-256 of each file by the statement in the bundle; nothing vouches for them here."""
+    """`"sha256:…"` of each file by the bundle's statement; nothing vouches for them here."""
     bundle = json.loads(signature.read_bytes())
     statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
     resources = statement["predicate"]["resources"]
-    return {str(resource["name"]): str(resource["digest"]) for resource in resources}
+    return {str(resource["name"]): f"sha256:{resource['digest']}" for resource in resources}

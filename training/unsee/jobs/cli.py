@@ -13,8 +13,8 @@ import click
 from unsee.cli.completion import complete_concepts
 from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, base_option, json_option
 from unsee.cli.progress import say, stage_progress
+from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError, UnseeError
-from unsee.core.policy import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.policy import Category, Concept, Name, describe
+from unsee.core.policy import Concept, Name, describe
 
 
 @dataclass(frozen=True)

@@ -29,22 +29,21 @@ def show(folder: Path, as_json: bool) -> None:
     Example:
       unsee delta show deltas/blimbo
     """
-    from unsee.deltas.folder import TENSORS_FILE, load_card
-    from unsee.deltas.manifest import entry_in, load_manifest
+    from unsee.deltas.folder import TENSORS_FILE, load_delta
 
-    card = load_card(folder)
-    tensors = entry_in(load_manifest(folder), TENSORS_FILE, folder)
+    card = load_delta(folder).card
+    size_bytes = (folder / TENSORS_FILE).stat().st_size
     if as_json:
         content = {
             "delta": str(folder),
-            "size_bytes": tensors.size_bytes,
+            "size_bytes": size_bytes,
             "signed": _is_signed(folder),
             "card": card.model_dump(mode="json"),
         }
         click.echo(json.dumps(content, indent=2))
         return
     facts = _facts(card) | {
-        "size": f"{tensors.size_bytes / 1000:,.1f} KB",
+        "size": f"{size_bytes / 1000:,.1f} KB",
         "signature": _signature(folder),
     }
     for name, value in facts.items():
@@ -58,7 +57,7 @@ def show(folder: Path, as_json: bool) -> None:
 def verify(folder: Path, public_key: Path | None, as_json: bool) -> None:
     """Check that every file of the delta in FOLDER is the one that was written.
 
-    Without --public-key only accidents are found: who changes a file can change the manifest too.
+    Without --public-key only accidents are found: who changes a file can change the card too.
 
     \b
     Example:
@@ -114,6 +113,6 @@ def _signature(folder: Path) -> str:
 
 
 def _is_signed(folder: Path) -> bool:
-    from unsee.deltas.manifest import SIGNATURE_FILE
+    from unsee.deltas.files import SIGNATURE_FILE
 
     return (folder / SIGNATURE_FILE).is_file()

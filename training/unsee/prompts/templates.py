@@ -4,7 +4,8 @@ Own wording, after the two kinds (object-like and style-like) of Fuchi & Takagi 
 Knows nothing of models or tokenizers.
 """
 
-from unsee.core.policy import Category, Concept
+from unsee.core.categories import Category
+from unsee.core.policy import Concept
 
 _OBJECT_TEMPLATES = (
     "a photo of {}",

@@ -7,7 +7,7 @@ map a concept to an anchor in the same way). Knows token ids, not what they mean
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unsee.core.policy import Category
+from unsee.core.categories import Category
 
 ANCHORS: dict[Category, str] = {
     "character": "cartoon creature",

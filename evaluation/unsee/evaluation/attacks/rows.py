@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from unsee.core.policy import Category, Concept
+from unsee.core.categories import Category
+from unsee.core.policy import Concept
 from unsee.evaluation.asking.evaluation_set import KnownConcept
 from unsee.evaluation.asking.questions import Question
 from unsee.evaluation.attacks.runs import Assault, Side, run_assault

@@ -1,0 +1,194 @@
+"""The digests in a card: whatever is changed, missing, added or linked is named."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unsee.core.errors import DeltaDamaged
+from unsee.deltas.files import read_card, verify_files, write_card
+
+CONTENTS = {"delta.safetensors": b"\0" * 90, "images/00.png": b"PNG"}
+FIELDS = {"concept": "Bílimbo", "losses": [1.5, 2e-5]}
+DAMAGED = "images/00.png"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return _write_folder(tmp_path / "blimbo")
+
+
+def _write_folder(folder: Path) -> Path:
+    for name, content in CONTENTS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    write_card(folder, FIELDS)
+    return folder
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A folder as version 0.1 wrote it: the digests are in `manifest.json`."""
+    folder = _write_folder(tmp_path / "older")
+    (folder / "card.json").write_text(json.dumps(FIELDS))
+    files: dict[str, Any] = {}
+    for name in ("card.json", *CONTENTS):
+        content = (folder / name).read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        files[name] = {"sha256": sha256, "size_bytes": len(content)}
+    lines = "".join(f"{e['sha256']} {e['size_bytes']} {name}\n" for name, e in files.items())
+    digest = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    record = {"schema_version": 1, "files": files, "digest": digest}
+    (folder / "manifest.json").write_text(json.dumps(record, indent=2) + "\n")
+    return folder
+
+
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_the_digests_are_what_sha256sum_says(folder: Path) -> None:
+    fields, files = read_card(folder)
+    assert fields == FIELDS
+    assert files == {name: _sha256(content) for name, content in CONTENTS.items()}
+
+
+def test_a_whole_folder_is_accepted_wherever_it_lies(folder: Path) -> None:
+    elsewhere = folder.with_name("elsewhere")
+    shutil.copytree(folder, elsewhere)
+    (elsewhere / "empty").mkdir()
+    (elsewhere / "signature.sig").write_bytes(b"not covered")
+    assert verify_files(elsewhere) == verify_files(folder)
+
+
+def test_writing_again_gives_the_same_bytes(folder: Path) -> None:
+    before = (folder / "card.json").read_bytes()
+    (folder / "signature.sig").write_bytes(b"not covered")
+    write_card(folder, FIELDS)
+    assert (folder / "card.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("written_by", ["folder", "older"])
+def test_any_flipped_bit_of_any_file_is_found_and_its_file_named(
+    request: pytest.FixtureRequest, written_by: str
+) -> None:
+    folder: Path = request.getfixturevalue(written_by)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    fields, _ = read_card(folder)
+
+    @given(st.data())
+    @settings(max_examples=200, deadline=None)
+    def check(data: st.DataObject) -> None:
+        file = data.draw(st.sampled_from(files))
+        content = file.read_bytes()
+        position = data.draw(st.integers(0, len(content) - 1))
+        bit = 1 << data.draw(st.integers(0, 7))
+        changed = bytes([content[position] ^ bit])
+        file.write_bytes(content[:position] + changed + content[position + 1 :])
+        try:
+            with pytest.raises(DeltaDamaged) as refusal:
+                verify_files(folder)
+        finally:
+            file.write_bytes(content)
+        assert str(refusal.value).startswith(f"{file} ")
+
+    check()
+    verify_files(folder)
+    assert read_card(folder)[0] == fields == FIELDS
+
+
+def _truncate(folder: Path) -> None:
+    (folder / DAMAGED).write_bytes(b"")
+
+
+def _append(folder: Path) -> None:
+    (folder / DAMAGED).write_bytes(b"PNG\n")
+
+
+def _remove(folder: Path) -> None:
+    (folder / DAMAGED).unlink()
+
+
+def _replace_by_link(folder: Path) -> None:
+    (folder / DAMAGED).rename(folder.parent / "outside.png")
+    (folder / DAMAGED).symlink_to(folder.parent / "outside.png")
+
+
+def _replace_by_pipe(folder: Path) -> None:
+    _remove(folder)
+    os.mkfifo(folder / DAMAGED)
+
+
+@pytest.mark.parametrize("written_by", ["folder", "older"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_truncate, r"was changed: its SHA-256 is \w{12}…, the card says \w{12}…; restore it"),
+        (_append, r"was changed: .*; restore it or unlearn again"),
+        (_remove, r"is missing; restore it or unlearn again"),
+        (_replace_by_link, "is a link; put the file itself there"),
+        (_replace_by_pipe, "is no ordinary file; put the file itself there"),
+    ],
+)
+def test_damage_is_named_in_a_sentence(
+    request: pytest.FixtureRequest, written_by: str, damage: Callable[[Path], None], words: str
+) -> None:
+    folder: Path = request.getfixturevalue(written_by)
+    damage(folder)
+    with pytest.raises(DeltaDamaged, match=rf"images/00\.png {words}"):
+        verify_files(folder)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "images/01.png", "images/signature.sig"])
+def test_an_extra_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text("more")
+    with pytest.raises(DeltaDamaged, match=f"{name} does not belong to the delta: .* elsewhere"):
+        verify_files(folder)
+
+
+@pytest.mark.parametrize("name", ["signature.sig", "images/more", "card.json", "images"])
+def test_a_link_is_refused_whatever_it_is_called(folder: Path, name: str) -> None:
+    if (folder / name).exists():
+        (folder / name).rename(folder.parent / "moved")
+    (folder / name).symlink_to(folder.parent / "moved")
+    with pytest.raises(DeltaDamaged, match=f"{name} is a link"):
+        verify_files(folder)
+
+
+def test_a_card_may_name_files_outside_but_none_is_opened(folder: Path) -> None:
+    outside = folder.parent / "outside"
+    outside.write_bytes(b"PNG")
+    card = (folder / "card.json").read_text()
+    (folder / DAMAGED).unlink()
+    assert card.count('"images/00.png"') == 1
+    end = '  "digest": "sha256:'
+    forged = card.replace('"images/00.png"', '"../outside"').split(end)[0]
+    own = _sha256((forged + end + '"\n}\n').encode())
+    (folder / "card.json").write_text(f'{forged}  "digest": "{own}"\n}}\n')
+    with pytest.raises(DeltaDamaged, match=r"\.\./outside is missing"):
+        verify_files(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b"{}\n", b'{"digest": "sha256:"}'])
+def test_what_is_no_card_is_refused_in_a_sentence(folder: Path, content: bytes) -> None:
+    (folder / "card.json").write_bytes(content)
+    with pytest.raises(DeltaDamaged, match=r"card\.json was changed.*unlearn again") as refusal:
+        read_card(folder)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"files": {}, "digest": ""}'])
+def test_what_is_no_manifest_of_version_0_1_is_refused_in_a_sentence(
+    older: Path, content: bytes
+) -> None:
+    (older / "manifest.json").write_bytes(content)
+    with pytest.raises(DeltaDamaged, match=r"manifest\.json was changed.*unlearn again") as refusal:
+        read_card(older)
+    assert "\n" not in str(refusal.value)
