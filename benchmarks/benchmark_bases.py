@@ -18,8 +18,8 @@ import real_size
 import yaml
 
 from unsee.core.files import new_folder
-from unsee.export.engines.choice import MEASURED, Wish
 from unsee.export.engines.engine import ONNXRUNTIME
+from unsee.export.engines.record import EngineSelection
 from unsee.models.base import load_base
 from unsee.models.quiet import quiet_libraries
 
@@ -84,7 +84,7 @@ class Exported:
 
 def playground(cache_dir: Path, progress: Callable[[str], None]) -> Exported:
     """The embedded base, served by what its export measures to be best here."""
-    return _exported(PLAYGROUND_DIR, cache_dir, progress, MEASURED)
+    return _exported(PLAYGROUND_DIR, cache_dir, progress, EngineSelection())
 
 
 def middle(cache_dir: Path, progress: Callable[[str], None]) -> Exported:
@@ -98,7 +98,7 @@ def middle(cache_dir: Path, progress: Callable[[str], None]) -> Exported:
         progress("writing the base of middle size")
         with new_folder(base_dir) as folder:
             write_middle_base(folder)
-    return _exported(base_dir, cache_dir, progress, Wish(engine=ONNXRUNTIME.name))
+    return _exported(base_dir, cache_dir, progress, EngineSelection(engine=ONNXRUNTIME.name))
 
 
 BASES: dict[str, Callable[[Path, Callable[[str], None]], Exported]] = {
@@ -151,13 +151,13 @@ def _fill_zeros(model: Any) -> None:
 
 
 def _exported(
-    base_dir: Path, cache_dir: Path, progress: Callable[[str], None], wish: Wish
+    base_dir: Path, cache_dir: Path, progress: Callable[[str], None], selection: EngineSelection
 ) -> Exported:
     from unsee.export.build import write_repository
 
     base = load_base(base_dir)
     repository_dir = cache_dir / f"{base.name}-{base.digest().removeprefix('sha256:')[:12]}"
-    write_repository(base, repository_dir, progress, wish)
+    write_repository(base, repository_dir, progress, selection)
     return Exported(base_dir, repository_dir)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from unsee.export.engines.choice import ENGINES_FILE, read_choice
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
+from unsee.export.engines.record import ENGINES_FILE, read_choice
 from unsee.export.engines.session import Array, Runnable, open_graph
 from unsee.export.text_to_video.serving_code import make_importable
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from fakes import write_tiny_base
 from unsee.export.build import write_repository
-from unsee.export.engines.choice import Wish
+from unsee.export.engines.record import EngineSelection
 from unsee.models.base import load_base
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -36,7 +36,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tiny")
     base_dir = write_tiny_base(folder / "base")
-    write_repository(load_base(base_dir), folder / "repository", wish=Wish(engine="onnxruntime"))
+    write_repository(
+        load_base(base_dir), folder / "repository", selection=EngineSelection(engine="onnxruntime")
+    )
     return base_dir, folder / "repository"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import write_tiny_base
 from unsee.export.build import ExportRecord, write_repository
-from unsee.export.engines.choice import Wish
+from unsee.export.engines.record import EngineSelection
 from unsee.models.base import Base, load_base
 
 
@@ -36,5 +36,7 @@ def tiny_base(tiny_base_dir) -> Base:
 def exported(tiny_base_dir, tiny_base, tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("exported") / "repository"
     stages: list[str] = []
-    record = write_repository(tiny_base, folder, stages.append, Wish(engine="onnxruntime"))
+    record = write_repository(
+        tiny_base, folder, stages.append, EngineSelection(engine="onnxruntime")
+    )
     return Exported(tiny_base_dir, tiny_base, folder, record, tuple(stages))

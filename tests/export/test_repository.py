@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 from unsee.core.errors import NotExportable, RepositoryError
 from unsee.export.build import write_repository
 from unsee.export.cli import export
-from unsee.export.engines.choice import EngineChoice, Wish
+from unsee.export.engines.record import EngineChoice, EngineSelection
 from unsee.export.version import EXPORT_FILE, model_digest, read_export
 from unsee.models.base import load_base
 
-SIMPLE = Wish(engine="onnxruntime")
+SIMPLE = EngineSelection(engine="onnxruntime")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_samplers_cover_every_number_of_steps(exported):
 
 def test_a_second_run_changes_nothing(exported, repository):
     before = state(repository)
-    record = write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
+    record = write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert all(outcome.reused for outcome in record.graphs)
     assert state(repository) == before
 
@@ -103,7 +103,7 @@ def test_a_changed_source_is_exported_again_and_nothing_else(exported, repositor
     with torch.no_grad():
         base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
     before = state(repository)
-    record = write_repository(base, repository, wish=SIMPLE)
+    record = write_repository(base, repository, selection=SIMPLE)
     assert {o.model: o.reused for o in record.graphs} == {
         "text_encoder_base": True,
         "vae_decoder": False,
@@ -131,10 +131,10 @@ def test_a_damaged_export_is_not_taken_for_an_export(repository):
 
 
 def test_engines_are_measured_once_and_written_where_they_are_read(exported, repository):
-    wish = Wish(engine="openvino")
+    selection = EngineSelection(engine="openvino")
     lines: list[str] = []
     base = load_base(exported.base_dir)
-    record = write_repository(base, repository, lines.append, wish)
+    record = write_repository(base, repository, lines.append, selection)
     assert not record.engines_reused
     assert all(outcome.reused for outcome in record.graphs)
     assert "measuring openvino-float32 on video_unet" in lines
@@ -154,21 +154,21 @@ def test_engines_are_measured_once_and_written_where_they_are_read(exported, rep
         assert float32.timing.error < 1e-3
         assert float32.psnr_db > 35
     before = state(repository)
-    assert write_repository(base, repository, lines.append, wish).engines_reused
+    assert write_repository(base, repository, lines.append, selection).engines_reused
     assert state(repository) == before
 
 
 def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_written(exported, tmp_path):
-    wish = Wish(engine="onnxruntime", precision="float16")
+    selection = EngineSelection(engine="onnxruntime", precision="float16")
     with pytest.raises(NotExportable, match="onnxruntime computes in float32, not in float16"):
-        write_repository(exported.base, tmp_path / "repository", wish=wish)
+        write_repository(exported.base, tmp_path / "repository", selection=selection)
     assert not (tmp_path / "repository").exists()
 
 
 def test_what_an_interrupted_export_left_is_removed(exported, repository):
     leftover = repository / "video_unet" / ".unfinished-0"
     leftover.mkdir()
-    write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
+    write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert not leftover.exists()
 
 
@@ -179,13 +179,13 @@ def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, reposit
     (folder / "revision.json").write_text(json.dumps(record))
     before = state(repository)
     with pytest.raises(RepositoryError, match=r"'family'.*another base than tiny"):
-        write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
+        write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert state(repository) == before
 
 
 def test_policies_json_of_a_living_repository_is_kept(exported, repository):
     (repository / "policies.json").write_text('{"mine": 1}')
-    write_repository(load_base(exported.base_dir), repository, wish=SIMPLE)
+    write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert (repository / "policies.json").read_text() == '{"mine": 1}'
 
 

@@ -8,8 +8,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from unsee.export.engines.engine import Engine
 from unsee.export.graphs.graphs import VAEDecoderGraph
+from unsee.export.measured_graphs import ExportedGraph
 from unsee.export.service import write_service
-from unsee.export.subjects import ExportedGraph
 
 GRAPH = VAEDecoderGraph(4, 8)
 

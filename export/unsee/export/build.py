@@ -16,10 +16,12 @@ from typing import Any
 from unsee.core.errors import RepositoryError
 from unsee.core.files import locked, new_folder, write_json
 from unsee.core.policy import BASE_POLICY
-from unsee.export.engines.choice import ENGINES_FILE, MEASURED, EngineChoice, Wish, found_or_chosen
+from unsee.export.engines.choice import found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
 from unsee.export.engines.machine import this_machine
+from unsee.export.engines.record import ENGINES_FILE, MEASURED, EngineChoice, EngineSelection
 from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
 from unsee.export.onnx.shared_weights import save_beside
 from unsee.export.revision import (
     BASE_REVISION,
@@ -32,7 +34,6 @@ from unsee.export.revision import (
     write_revision,
 )
 from unsee.export.service import write_service
-from unsee.export.subjects import ExportedGraph, judge, subject
 from unsee.export.text_to_video.assets import write_text_to_video
 from unsee.export.text_to_video.sampler_table import sampler_tables
 from unsee.export.text_to_video.sampling_check import sampling_graphs
@@ -76,20 +77,20 @@ def write_repository(
     base: Base,
     repository_dir: Path,
     progress: Callable[[str], None] = lambda line: None,
-    wish: Wish = MEASURED,
+    selection: EngineSelection = MEASURED,
 ) -> ExportRecord:
     """Write or bring up to date the model repository of `base`.
 
     A model whose source has not changed is left as it is, and so is a choice of engines that was
-    made for these graphs, this wish and this machine. `progress` gets a line before each stage.
-    Raises `NotExportable` for a base that cannot be served or a wish that cannot be met,
-    `RepositoryError` for a repository that holds policies of another base, and `ParityError`.
+    made for these graphs, this selection and this machine. `progress` gets a line before each
+    stage. Raises `NotExportable` for a base that cannot be served or a selection that nothing here
+    meets, `RepositoryError` for a repository that holds policies of another base, and `ParityError`.
     """
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
     base.check_shared_text_encoder()
     machine = this_machine()
-    precision = graph_precision(candidates(wish.engine, wish.precision, machine))
+    precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, unet, vae = sampling_graphs(base)
     progress("computing sampler tables")
     tables = sampler_tables(base.t2v_scheduler(), base.spec.limits.num_inference_steps)
@@ -105,10 +106,10 @@ def write_repository(
     )
     choice, reused = found_or_chosen(
         repository_dir / ENGINES_FILE,
-        [subject(exported, base, machine.threads) for exported in (denoiser, decoder)],
-        wish,
+        [measured_graph(exported, base, machine.threads) for exported in (denoiser, decoder)],
+        selection,
         machine,
-        lambda: judge(encoder, base, tables, machine.threads),
+        lambda: clip_comparison(encoder, base, tables, machine.threads),
         progress,
     )
     for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):

@@ -12,7 +12,7 @@ from unsee.cli.progress import told_stages
 
 if TYPE_CHECKING:
     from unsee.export.build import ExportRecord, GraphOutcome
-    from unsee.export.engines.choice import GraphChoice
+    from unsee.export.engines.record import GraphChoice
     from unsee.export.onnx.parity import ParityReport
 
 
@@ -59,16 +59,16 @@ def export(
 
     base = load_base(base_path)
     from unsee.export.build import write_repository
-    from unsee.export.engines.choice import Wish
+    from unsee.export.engines.record import EngineSelection
 
-    wish = Wish(engine=engine, precision=precision)
+    selection = EngineSelection(engine=engine, precision=precision)
     with told_stages() as say:
-        record = write_repository(base, repository_dir, say, wish)
+        record = write_repository(base, repository_dir, say, selection)
     click.echo(_as_json(record) if as_json else _in_words(record))
 
 
 def _in_words(record: ExportRecord) -> str:
-    from unsee.export.engines.choice import ENGINES_FILE
+    from unsee.export.engines.record import ENGINES_FILE
 
     lines = [_graph_line(outcome) for outcome in record.graphs]
     lines += [_engine_line(model, choice) for model, choice in record.engines.graphs.items()]

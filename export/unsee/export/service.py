@@ -10,7 +10,7 @@ from unsee.core.files import locked, write_file
 from unsee.export.engines.engine import Engine, graph_precision, shapes_kept
 from unsee.export.engines.model_config import Service, graph_config, pbtxt, video_unet_config
 from unsee.export.graphs.graphs import VideoUNetGraph
-from unsee.export.subjects import ExportedGraph, call_sizes
+from unsee.export.measured_graphs import ExportedGraph, call_sizes
 from unsee.models.base import Base
 
 

@@ -25,7 +25,7 @@ MODULE_OF_DISTRIBUTION = {
 }
 BROUGHT_ALONG = {"google", "grpc"}
 """What the base dependencies need themselves."""
-INSIDE_TRITON = {"stand_in", "text_to_video", "triton_python_backend_utils"}
+INSIDE_TRITON = {"engine_options", "stand_in", "text_to_video", "triton_python_backend_utils"}
 """Modules that lie beside a model, or that Triton brings."""
 
 BLOCKED = f"""

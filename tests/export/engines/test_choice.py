@@ -10,18 +10,16 @@ from hypothesis import strategies as st
 from engine_fakes import machine
 from unsee.core.errors import NotExportable
 from unsee.export.engines.choice import (
-    LEAST_PSNR_DB,
     MARGIN,
-    Candidate,
-    Judge,
-    Subject,
-    Wish,
+    ClipComparison,
+    MeasuredGraph,
     choose_engines,
     found_or_chosen,
     pick,
 )
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.measurement import Timing
+from unsee.export.engines.record import LEAST_PSNR_DB, Candidate, EngineSelection
 
 SIMPLE, EXACT, FAST = "onnxruntime-float32", "openvino-float32", "openvino-bfloat16"
 
@@ -93,7 +91,7 @@ class Bench:
         self._psnr_db, self._broken = psnr_db, broken
 
     def subject(self, name, digest="sha256:1"):
-        return Subject(
+        return MeasuredGraph(
             name=name,
             digest=digest,
             sizes={"B": 1},
@@ -113,32 +111,34 @@ class Bench:
         return run
 
     def judge(self):
-        return Judge(others={"text_encoder": lambda **feeds: np.zeros(1)}, psnr_db=self._judge)
+        return ClipComparison(
+            others={"text_encoder": lambda **feeds: np.zeros(1)}, psnr_db=self._judge
+        )
 
     def _judge(self, run, reference, seconds):
         self.judged.append({name: getattr(graph, "engine", SIMPLE) for name, graph in run.items()})
         return self._psnr_db
 
-    def choose(self, wish, here):
+    def choose(self, selection, here):
         subjects = [self.subject("video_unet"), self.subject("vae_decoder")]
-        return choose_engines(subjects, wish, here, self.judge, self.lines.append)
+        return choose_engines(subjects, selection, here, self.judge, self.lines.append)
 
 
 def test_where_there_is_nothing_to_compare_nothing_is_opened():
     bench = Bench()
-    choice = bench.choose(Wish(), machine(openvino=False))
+    choice = bench.choose(EngineSelection(), machine(openvino=False))
     assert bench.opened == []
     assert choice.engine("video_unet") == Engine("onnxruntime")
     reason = choice.graphs["video_unet"].reason
     assert reason.startswith("the only one here: the engine openvino needs its package")
-    assert bench.choose(Wish(engine="onnxruntime"), machine()).graphs["vae_decoder"].reason == (
-        "asked for"
-    )
+    assert bench.choose(EngineSelection(engine="onnxruntime"), machine()).graphs[
+        "vae_decoder"
+    ].reason == ("asked for")
 
 
 def test_each_graph_is_judged_with_what_was_chosen_before_it():
     bench = Bench()
-    choice = bench.choose(Wish(precision="bfloat16"), machine())
+    choice = bench.choose(EngineSelection(precision="bfloat16"), machine())
     assert [graph.engine for graph in choice.graphs.values()] == [FAST, FAST]
     assert bench.judged == [
         {"video_unet": FAST, "vae_decoder": SIMPLE, "text_encoder": SIMPLE},
@@ -149,7 +149,9 @@ def test_each_graph_is_judged_with_what_was_chosen_before_it():
 
 
 def test_what_was_asked_for_is_taken_and_its_difference_is_said():
-    choice = Bench(psnr_db=20.0).choose(Wish(engine="openvino", precision="bfloat16"), machine())
+    choice = Bench(psnr_db=20.0).choose(
+        EngineSelection(engine="openvino", precision="bfloat16"), machine()
+    )
     reason = choice.graphs["video_unet"].reason
     assert reason.startswith("asked for; ")
     assert "frames 20.0 dB from float32's" in reason
@@ -157,7 +159,7 @@ def test_what_was_asked_for_is_taken_and_its_difference_is_said():
 
 def test_an_engine_that_cannot_open_a_graph_is_passed_over_and_said():
     bench = Bench(broken=(EXACT, FAST))
-    choice = bench.choose(Wish(), machine())
+    choice = bench.choose(EngineSelection(), machine())
     assert choice.engine("video_unet") == Engine("onnxruntime")
     assert "cannot open video_unet: no such operator" in choice.graphs["video_unet"].reason
     assert bench.judged == []
@@ -166,39 +168,39 @@ def test_an_engine_that_cannot_open_a_graph_is_passed_over_and_said():
 def test_one_that_was_asked_for_and_cannot_be_opened_is_an_error():
     bench = Bench(broken=(FAST,))
     with pytest.raises(NotExportable, match="no such operator; choose another with --engine"):
-        bench.choose(Wish(engine="openvino", precision="bfloat16"), machine())
+        bench.choose(EngineSelection(engine="openvino", precision="bfloat16"), machine())
 
 
 def test_the_frames_of_an_engine_that_is_not_faster_are_not_compared(monkeypatch):
     monkeypatch.setitem(SPEEDUPS, EXACT, 0.9)
     bench = Bench()
-    choice = bench.choose(Wish(), machine())
+    choice = bench.choose(EngineSelection(), machine())
     assert [judged["video_unet"] for judged in bench.judged] == [FAST, FAST]
     assert choice.graphs["video_unet"].candidates[1].failure == f"{EXACT} is 0.90 times as fast"
     assert choice.engine("video_unet") == Engine.of(FAST)
 
 
 def test_engines_whose_frames_differ_are_out():
-    choice = Bench(psnr_db=LEAST_PSNR_DB - 1).choose(Wish(), machine())
+    choice = Bench(psnr_db=LEAST_PSNR_DB - 1).choose(EngineSelection(), machine())
     assert choice.engine("video_unet") == Engine("onnxruntime")
     assert "at least 35 dB are wanted" in choice.graphs["video_unet"].reason
 
 
 def test_a_choice_is_found_again_until_something_changes(tmp_path):
     file = tmp_path / "engines.json"
-    asked = (Wish(precision="bfloat16"), machine())
+    asked = (EngineSelection(precision="bfloat16"), machine())
 
-    def run(digest="sha256:1", wish=asked[0], here=asked[1]):
+    def run(digest="sha256:1", selection=asked[0], here=asked[1]):
         bench = Bench()
         subjects = [bench.subject("video_unet", digest)]
-        return found_or_chosen(file, subjects, wish, here, bench.judge, bench.lines.append)
+        return found_or_chosen(file, subjects, selection, here, bench.judge, bench.lines.append)
 
     choice, reused = run()
     assert not reused
     assert run() == (choice, True)
     changes = [
         {"digest": "sha256:2"},
-        {"wish": Wish(engine="onnxruntime")},
+        {"selection": EngineSelection(engine="onnxruntime")},
         {"here": machine(("BF16",))},
     ]
     for change in changes:
@@ -212,6 +214,8 @@ def test_a_choice_is_found_again_until_something_changes(tmp_path):
 def test_tensorrt_is_not_measured_here(precision, monkeypatch):
     monkeypatch.setattr("unsee.export.engines.engine.find_spec", lambda name: object())
     bench = Bench()
-    choice = bench.choose(Wish(engine="tensorrt", precision=precision), machine(nvidia=True))
+    choice = bench.choose(
+        EngineSelection(engine="tensorrt", precision=precision), machine(nvidia=True)
+    )
     assert choice.engine("video_unet") == Engine("tensorrt", precision)
     assert bench.opened == []

@@ -72,8 +72,10 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
     folder = assemble_backends(find_installation(fit_interpreter()), tmp_path / "backends")
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
+        "onnxruntime/engine_options.py",
         "onnxruntime/model.py",
         "onnxruntime/stand_in.py",
+        "openvino/engine_options.py",
         "openvino/model.py",
         "openvino/stand_in.py",
         "python/libtriton_python.so",

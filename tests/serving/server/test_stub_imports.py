@@ -48,7 +48,7 @@ def test_the_served_model_imports_only_what_every_container_has():
 def test_a_stand_in_backend_imports_only_numpy_and_its_runtime(runtime):
     folders = (OWN_BACKENDS_DIR / runtime, SHARED_DIR)
     imported = {name for folder in folders for name in imported_names(folder)}
-    own = {"stand_in", "triton_python_backend_utils"}
+    own = {"engine_options", "stand_in", "triton_python_backend_utils"}
     assert imported - set(sys.stdlib_module_names) == {"numpy", runtime} | own
 
 

@@ -1,10 +1,8 @@
-"""Which engine computes which exported graph, decided by what was measured on this machine.
+"""Which engine computes which exported graph, decided by what is measured on this machine.
 
-Knows the rule of the choice and its record, `engines.json`; how an engine is timed is elsewhere,
-and so is what becomes of a choice.
-
-The graphs are decided one after the other: the frames that an engine is judged by are made with
-those chosen before it, so what is chosen in the end has been judged as a whole.
+The graphs are decided one after the other. An engine is judged by the frames of a whole clip, which
+are made with the engines that were chosen before it; so what is chosen in the end was judged as a
+whole.
 """
 
 import time
@@ -12,9 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import NotExportable
 from unsee.core.files import write_json
@@ -27,85 +22,27 @@ from unsee.export.engines.engine import (
     obstacle,
 )
 from unsee.export.engines.machine import Machine
-from unsee.export.engines.measurement import Feeds, Remembered, Timing, compare
+from unsee.export.engines.measurement import Feeds, Remembered, compare
+from unsee.export.engines.record import (
+    LEAST_PSNR_DB,
+    Candidate,
+    EngineChoice,
+    EngineSelection,
+    GraphChoice,
+    read_choice,
+)
 from unsee.export.engines.session import Runnable
 
-ENGINES_FILE = "engines.json"
-LEAST_PSNR_DB = 35.0
-"""Frames that differ more from float32's are not the same clip to the eye."""
 MARGIN = 1.1
 """How many times as fast an engine must be to be preferred to a simpler one."""
 
 Runnables = Mapping[str, Runnable]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Wish(_Record):
-    """What the caller asks for: an engine and a precision, each by name or "auto"."""
-
-    engine: str = AUTO
-    precision: str = AUTO
-
-
-MEASURED = Wish()
-"""Whatever is best on this machine."""
-
-
-class Candidate(_Record):
-    """What was measured of an engine on a graph; `failure` is why its frames were not compared.
-
-    `psnr_db` is of the frames of one whole clip against float32's, with what was chosen for other
-    graphs before; None where all is float32's own.
-    """
-
-    engine: str
-    timing: Timing | None = None
-    psnr_db: float | None = None
-    failure: str | None = None
-
-    @property
-    def speedup(self) -> float:
-        """How many times as fast as ONNX Runtime in float32, which is what is not timed."""
-        return 1.0 if self.timing is None else self.timing.speedup
-
-    @property
-    def fits(self) -> bool:
-        """Whether it works and its frames are float32's to the eye."""
-        exact = self.psnr_db is None or self.psnr_db >= LEAST_PSNR_DB
-        return self.failure is None and exact
-
-
-class GraphChoice(_Record):
-    """The engine of one graph and why; `sizes` are those of the calls that were timed."""
-
-    graph_digest: str
-    sizes: dict[str, int]
-    engine: str
-    reason: str
-    candidates: tuple[Candidate, ...]
-
-
-class EngineChoice(_Record):
-    """The content of `engines.json`; `seconds` is how long the measurements took."""
-
-    schema_version: Literal[1] = 1
-    machine: Machine
-    wish: Wish
-    graphs: dict[str, GraphChoice]
-    seconds: float
-    created_at: datetime
-
-    def engine(self, graph: str) -> Engine:
-        """The engine chosen for a graph."""
-        return Engine.of(self.graphs[graph].engine)
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A graph to be decided: its digest, the sizes of a clip's calls, and example inputs of them.
+class MeasuredGraph:
+    """A graph to choose an engine for: its digest, the sizes of a clip's calls, inputs of them.
 
     `open` gives the graph as computed by an engine and raises `NotExportable` if it cannot be.
     """
@@ -118,11 +55,11 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """`others` are the graphs that are not decided, computed in float32.
+class ClipComparison:
+    """How frames are compared; `others` are the graphs that need no choice, in float32.
 
     `psnr_db(run, reference, seconds)` makes a clip's frames both ways and compares them; `seconds`
-    is what a call of the first subject takes.
+    is what a call of the first measured graph takes.
     """
 
     others: Runnables
@@ -130,29 +67,28 @@ class Judge:
 
 
 def choose_engines(
-    subjects: Sequence[Subject],
-    wish: Wish,
+    graphs: Sequence[MeasuredGraph],
+    selection: EngineSelection,
     machine: Machine,
-    judge: Callable[[], Judge],
-    progress: Callable[[str], None] = lambda line: None,
+    comparison: Callable[[], ClipComparison],
+    progress: Progress = lambda line: None,
 ) -> EngineChoice:
-    """Decide every subject. Nothing is opened nor measured where there is nothing to compare.
+    """Choose an engine for every graph; nothing is measured where there is nothing to compare.
 
-    TensorRT, which is never one of several, is not measured here.
-
-    Raises `NotExportable` where the wish cannot be met.
+    TensorRT is only ever selected by name and is not measured here. Raises `NotExportable` where
+    nothing meets the selection.
     """
-    engines = candidates(wish.engine, wish.precision, machine)
+    engines = candidates(selection.engine, selection.precision, machine)
     started = time.perf_counter()
     if engines == (ONNXRUNTIME,) or engines[0].name == "tensorrt":
-        reason = _only_reason(wish, machine)
-        graphs = {s.name: _choice(s, str(engines[0]), reason, ()) for s in subjects}
+        reason = _only_reason(selection, machine)
+        chosen = {graph.name: _choice(graph, str(engines[0]), reason, ()) for graph in graphs}
     else:
-        graphs = _Comparison(subjects, judge(), progress).decide(engines)
+        chosen = _measured_choices(graphs, engines, comparison(), progress)
     return EngineChoice(
         machine=machine,
-        wish=wish,
-        graphs=graphs,
+        selection=selection,
+        graphs=chosen,
         seconds=round(time.perf_counter() - started, 3),
         created_at=datetime.now(UTC),
     )
@@ -160,20 +96,21 @@ def choose_engines(
 
 def found_or_chosen(
     file: Path,
-    subjects: Sequence[Subject],
-    wish: Wish,
+    graphs: Sequence[MeasuredGraph],
+    selection: EngineSelection,
     machine: Machine,
-    judge: Callable[[], Judge],
-    progress: Callable[[str], None],
+    comparison: Callable[[], ClipComparison],
+    progress: Progress,
 ) -> tuple[EngineChoice, bool]:
     """The choice in `file` if it still holds, and True; else a new one, written there, and False.
 
     Raises what `choose_engines` raises.
     """
     found = read_choice(file)
-    if found is not None and still_holds(found, subjects, wish, machine):
+    needed = {graph.name: (graph.digest, dict(graph.sizes)) for graph in graphs}
+    if found is not None and found.holds_for(needed, selection, machine):
         return found, True
-    choice = choose_engines(subjects, wish, machine, judge, progress)
+    choice = choose_engines(graphs, selection, machine, comparison, progress)
     write_json(file, choice)
     return choice, False
 
@@ -191,102 +128,87 @@ def pick(measured: Sequence[Candidate]) -> Candidate:
     return next(candidate for candidate in fitting if candidate.speedup * MARGIN >= fastest)
 
 
-def read_choice(file: Path) -> EngineChoice | None:
-    """The record in `file`, None if there is none or it cannot be understood."""
-    try:
-        return EngineChoice.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def still_holds(
-    choice: EngineChoice, subjects: Sequence[Subject], wish: Wish, machine: Machine
-) -> bool:
-    """Whether the choice was made for these graphs and this wish on this machine."""
-    decided = {name: (c.graph_digest, c.sizes) for name, c in choice.graphs.items()}
-    asked = {subject.name: (subject.digest, dict(subject.sizes)) for subject in subjects}
-    return (choice.wish, choice.machine, decided) == (wish, machine, asked)
-
-
-class _Comparison:
-    """Measures each engine on each subject, keeping two graphs open at most beside the chosen."""
-
-    def __init__(
-        self, subjects: Sequence[Subject], judge: Judge, progress: Callable[[str], None]
-    ) -> None:
-        self._subjects, self._judge, self._progress = subjects, judge, progress
-        computed = {subject.name: subject.open(ONNXRUNTIME) for subject in subjects}
-        self._reference = {
-            name: Remembered(run) for name, run in (computed | dict(judge.others)).items()
-        }
-        self._chosen: dict[str, Runnable] = dict(self._reference)
-        self._psnr_db: float | None = None
-        self._call_s: float | None = None
-
-    def decide(self, engines: Sequence[Engine]) -> dict[str, GraphChoice]:
-        return {subject.name: self._decide(subject, engines) for subject in self._subjects}
-
-    def _decide(self, subject: Subject, engines: Sequence[Engine]) -> GraphChoice:
+def _measured_choices(
+    graphs: Sequence[MeasuredGraph],
+    engines: Sequence[Engine],
+    comparison: ClipComparison,
+    progress: Progress,
+) -> dict[str, GraphChoice]:
+    """Measure every engine on one graph after the other; each choice is kept for the next graph."""
+    simple = {graph.name: graph.open(ONNXRUNTIME) for graph in graphs}
+    reference = {name: Remembered(run) for name, run in (simple | dict(comparison.others)).items()}
+    chosen: dict[str, Runnable] = dict(reference)
+    choices: dict[str, GraphChoice] = {}
+    psnr_db: float | None = None
+    call_s: float | None = None
+    for graph in graphs:
         measured: list[Candidate] = []
-        opened: dict[str, Runnable] = {}
+        opened: dict[str, Runnable] = {}  # the last one alone: a large graph fills the memory
         for engine in engines:
+            if engine == ONNXRUNTIME:
+                measured.append(Candidate(engine=str(engine), psnr_db=psnr_db))
+                continue
+            progress(f"measuring {engine} on {graph.name}")
             opened.clear()
-            measured.append(self._measure(subject, engine, measured, opened))
-        best = measured[0] if _was_asked_for(measured) else pick(measured)
+            candidate = _timed(graph, engine, reference[graph.name].run, measured, opened)
+            if candidate.timing is not None and candidate.failure is None:
+                call_s = call_s or candidate.timing.reference_seconds
+                runs = chosen | {graph.name: opened[str(engine)]}
+                frames = comparison.psnr_db(runs, reference, call_s)
+                candidate = candidate.model_copy(update={"psnr_db": round(frames, 2)})
+            measured.append(candidate)
+        best = measured[0] if _is_selected(measured) else pick(measured)
         if best.engine != str(ONNXRUNTIME):
-            run = opened.get(best.engine) or subject.open(Engine.of(best.engine))
-            self._chosen[subject.name] = run
-        self._psnr_db = best.psnr_db
-        return _choice(subject, best.engine, _reason(best, measured), measured)
-
-    def _measure(
-        self,
-        subject: Subject,
-        engine: Engine,
-        before: Sequence[Candidate],
-        opened: dict[str, Runnable],
-    ) -> Candidate:
-        """Time the engine and, unless a simpler one is as fast, compare its frames."""
-        name = str(engine)
-        if engine == ONNXRUNTIME:
-            return Candidate(engine=name, psnr_db=self._psnr_db)
-        self._progress(f"measuring {engine} on {subject.name}")
-        try:
-            run = subject.open(engine)
-            timing = compare(run, self._reference[subject.name].run, subject.feeds())
-        except (NotExportable, RuntimeError) as error:
-            return Candidate(engine=name, failure=_first_line(error))
-        if any(other.fits and other.speedup >= timing.speedup for other in before):
-            failure = f"{engine} is {timing.speedup:.2f} times as fast"
-            return Candidate(engine=name, timing=timing, failure=failure)
-        self._call_s = self._call_s or timing.reference_seconds
-        chosen = self._chosen | {subject.name: run}
-        frames = self._judge.psnr_db(chosen, self._reference, self._call_s)
-        opened[name] = run
-        return Candidate(engine=name, timing=timing, psnr_db=round(frames, 2))
+            run = opened.get(best.engine) or graph.open(Engine.of(best.engine))
+            chosen[graph.name] = run
+        psnr_db = best.psnr_db
+        choices[graph.name] = _choice(graph, best.engine, _reason(best, measured), measured)
+    return choices
 
 
-def _was_asked_for(measured: Sequence[Candidate]) -> bool:
-    """Whether there is no choice; raises `NotExportable` if what is left does not work."""
+def _timed(
+    graph: MeasuredGraph,
+    engine: Engine,
+    reference: Runnable,
+    before: Sequence[Candidate],
+    opened: dict[str, Runnable],
+) -> Candidate:
+    """Open the engine in `opened` and time it; a `failure` if it cannot be run or is too slow.
+
+    It is too slow if a simpler one that fits is as fast.
+    """
+    name = str(engine)
+    try:
+        opened[name] = graph.open(engine)
+        timing = compare(opened[name], reference, graph.feeds())
+    except (NotExportable, RuntimeError) as error:
+        return Candidate(engine=name, failure=_first_line(error))
+    slow = any(other.fits and other.speedup >= timing.speedup for other in before)
+    failure = f"{engine} is {timing.speedup:.2f} times as fast" if slow else None
+    return Candidate(engine=name, timing=timing, failure=failure)
+
+
+def _is_selected(measured: Sequence[Candidate]) -> bool:
+    """Whether the selection left one engine only; raises `NotExportable` if that does not work."""
     if len(measured) == 1 and measured[0].failure is not None:
         raise NotExportable(f"{measured[0].failure}; choose another with --engine")
     return len(measured) == 1
 
 
 def _choice(
-    subject: Subject, engine: str, reason: str, measured: Sequence[Candidate]
+    graph: MeasuredGraph, engine: str, reason: str, measured: Sequence[Candidate]
 ) -> GraphChoice:
     return GraphChoice(
-        graph_digest=subject.digest,
-        sizes=dict(subject.sizes),
+        graph_digest=graph.digest,
+        sizes=dict(graph.sizes),
         engine=engine,
         reason=reason,
         candidates=tuple(measured),
     )
 
 
-def _only_reason(wish: Wish, machine: Machine) -> str:
-    if wish.engine != AUTO or wish.precision != AUTO:
+def _only_reason(selection: EngineSelection, machine: Machine) -> str:
+    if (selection.engine, selection.precision) != (AUTO, AUTO):
         return "asked for"
     others = [e for e in ALL_ENGINES if e.name not in (ONNXRUNTIME.name, "tensorrt")]
     reasons = dict.fromkeys(filter(None, (obstacle(engine, machine) for engine in others)))

@@ -12,12 +12,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
+from unsee.export.engines.engine_options import NO_PREPACKING
 from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
 
 MODEL_FILE = "model.onnx"
 TEXT_TO_VIDEO = "text_to_video"
-
-NO_PREPACKING = "session.disable_prepacking"
 
 _STRING, _INT32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
 _OPTIONAL_INPUTS = {

@@ -1,7 +1,6 @@
 """An exported graph as a function of arrays, computed by an engine in this process, on the CPU.
 
-Knows how ONNX Runtime and OpenVINO are asked, with the options that the server's stand-in backends
-use; knows neither what a graph computes nor whether it is fast.
+ONNX Runtime and OpenVINO get the options that the server's stand-in backends give them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,11 @@ import numpy.typing as npt
 
 from unsee.core.errors import NotExportable
 from unsee.export.engines.engine import Engine
-from unsee.export.engines.model_config import NO_PREPACKING
+from unsee.export.engines.engine_options import onnxruntime_entries, openvino_properties
 
 Array = npt.NDArray[Any]
 Runnable = Callable[..., Array]
 Shapes = Mapping[str, Sequence[int]]
-
-_OPENVINO_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def open_graph(
@@ -50,8 +47,8 @@ def _onnxruntime(file: Path, threads: int, prepacking: bool) -> Runnable:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry(NO_PREPACKING, "0" if prepacking else "1")
+    for name, value in onnxruntime_entries("0", "0" if prepacking else "1").items():
+        options.add_session_config_entry(name, value)
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
@@ -68,13 +65,7 @@ def _openvino(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runna
     core = openvino.Core()
     model = core.read_model(file)
     model.reshape({name: list(shape) for name, shape in shapes.items()})
-    properties = {
-        "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[engine.precision],
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": "1",
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,
-    }
+    properties = openvino_properties(bfloat16=engine.precision == "bfloat16", threads=threads)
     request = core.compile_model(model, "CPU", properties).create_infer_request()
 
     def run(**feeds: Array) -> Array:

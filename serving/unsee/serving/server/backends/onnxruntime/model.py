@@ -20,10 +20,8 @@ from typing import Any
 
 import onnxruntime
 
+from engine_options import NO_PREPACKING, SPINNING, onnxruntime_entries
 from stand_in import Array, Feeds, Session, StandIn, one_of, thread_count
-
-_SPINNING = "session.intra_op.allow_spinning"
-_NO_PREPACKING = "session.disable_prepacking"
 
 
 class ONNXRuntimeSession:
@@ -58,9 +56,9 @@ def session_options(parameters: Mapping[str, str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count(parameters, "intra_op_thread_count")
     options.inter_op_num_threads = 1
-    spinning = parameters.get(_SPINNING, os.environ.get("UNSEE_ORT_SPINNING", "0"))
-    options.add_session_config_entry(_SPINNING, spinning)
-    no_prepacking = one_of(parameters, _NO_PREPACKING, ("0", "1"), "0")
-    options.add_session_config_entry(_NO_PREPACKING, no_prepacking)
+    spinning = parameters.get(SPINNING, os.environ.get("UNSEE_ORT_SPINNING", "0"))
+    no_prepacking = one_of(parameters, NO_PREPACKING, ("0", "1"), "0")
+    for name, value in onnxruntime_entries(spinning, no_prepacking).items():
+        options.add_session_config_entry(name, value)
     options.log_severity_level = 3
     return options

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from engine_options import openvino_properties
 from stand_in import (
     Array,
     Feeds,
@@ -133,15 +134,11 @@ def compile_properties(parameters: Mapping[str, str]) -> dict[str, Any]:
     streams = parameters.get("NUM_STREAMS", "1")
     if streams.upper() not in ("AUTO", "NUMA"):
         streams = str(whole_number(parameters, "NUM_STREAMS", 1))
-    return {
-        "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-        "INFERENCE_NUM_THREADS": thread_count(parameters, "INFERENCE_NUM_THREADS"),
-        "NUM_STREAMS": streams.upper(),
-        "PERFORMANCE_HINT": one_of(
-            parameters, "PERFORMANCE_HINT", ("LATENCY", "THROUGHPUT"), "LATENCY"
-        ),
-        "ENABLE_CPU_PINNING": False,  # the other graphs' processes share these cores
-    }
+    hint = one_of(parameters, "PERFORMANCE_HINT", ("LATENCY", "THROUGHPUT"), "LATENCY")
+    threads = thread_count(parameters, "INFERENCE_NUM_THREADS")
+    return openvino_properties(
+        bfloat16=bfloat16, threads=threads, streams=streams.upper(), performance_hint=hint
+    )
 
 
 def shapes_of(parameters: Mapping[str, str], name: str) -> dict[str, list[int]] | None:

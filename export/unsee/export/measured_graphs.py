@@ -1,7 +1,6 @@
-"""The graphs of a base as subjects of the choice of engines, and what a clip is judged by.
+"""What the choice of engines measures of a base: its exported graphs, and frames of one clip.
 
-Knows a base's default clip, prompts and sampler tables; it joins what measures (arrays and
-functions) to what is measured (files of a repository).
+The clip is the base's default one, with its own scheduler and the first of its prompts.
 """
 
 import math
@@ -9,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsee.export.engines.choice import Judge, Runnables, Subject
+from unsee.export.engines.choice import ClipComparison, MeasuredGraph, Runnables
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.measurement import Feeds
 from unsee.export.engines.model_config import MODEL_FILE
@@ -51,10 +50,10 @@ def call_sizes(graph: Graph, base: Base) -> Sizes:
     return sizes
 
 
-def subject(exported: ExportedGraph, base: Base, threads: int) -> Subject:
+def measured_graph(exported: ExportedGraph, base: Base, threads: int) -> MeasuredGraph:
     """The graph at the sizes of the base's default clip."""
     sizes = call_sizes(exported.graph, base)
-    return Subject(
+    return MeasuredGraph(
         name=exported.graph.name,
         digest=exported.digest,
         sizes=sizes,
@@ -63,7 +62,9 @@ def subject(exported: ExportedGraph, base: Base, threads: int) -> Subject:
     )
 
 
-def judge(text_encoder: ExportedGraph, base: Base, tables: Tables, threads: int) -> Judge:
+def clip_comparison(
+    text_encoder: ExportedGraph, base: Base, tables: Tables, threads: int
+) -> ClipComparison:
     """Frames of the base's default clip, with its own sampler and its first prompt."""
     sizes = text_encoder.graph.clip_sizes(base.spec.clip)
     encode = _opened(text_encoder, ONNXRUNTIME, threads, sizes)
@@ -73,7 +74,7 @@ def judge(text_encoder: ExportedGraph, base: Base, tables: Tables, threads: int)
         steps = _steps(base, tables, call_s)
         return sampling_psnr(base, tables, run, reference, base.spec.clip, prompts, steps)
 
-    return Judge(others={text_encoder.graph.name: encode}, psnr_db=psnr_db)
+    return ClipComparison(others={text_encoder.graph.name: encode}, psnr_db=psnr_db)
 
 
 def _steps(base: Base, tables: Tables, call_s: float) -> int:

@@ -1,0 +1,19 @@
+"""What Triton's stub reads without a package of this project is a copy that equals its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COPIES = {
+    "export/unsee/export/engines/engine_options.py": (
+        "serving/unsee/serving/server/backends/shared/engine_options.py"
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "copy"), COPIES.items())
+def test_a_copy_equals_its_source(source, copy):
+    assert (ROOT / copy).read_bytes() == (ROOT / source).read_bytes(), f"cp {source} {copy}"
