@@ -84,7 +84,7 @@ def write_repository(
     A model whose source has not changed is left as it is, and so is a choice of engines that was
     made for these graphs, this selection and this machine. `progress` gets a line before each
     stage. Raises `NotExportable` for a base that cannot be served or a selection that nothing here
-    meets, `RepositoryError` for a repository that holds policies of another base, and `ParityError`.
+    meets, `RepositoryError` for a repository that holds policies of another base, `ParityError`.
     """
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
