@@ -13,10 +13,9 @@
     │   ├── ProfileError        shapes do not fit the graph that they were given for
     │   ├── TensorRTMissing     the library or the GPU that is needed is not there
     │   ├── FileNotWritable     a file cannot be written: no space, no right, a broken disk
-    │   ├── Locked              another process holds a lock
+    │   ├── Locked              another process holds a lock, such as that of a policy
     │   ├── RepositoryIncomplete, RevisionUnfit
     │   ├── PublicationRefused  a policy's report is missing, of another encoder, or not good enough
-    │   ├── Locked          another process is changing the same policy
     │   └── InterpreterUnfit, PortInUse
     └── ServerError             the Triton server did not do what was asked
         ├── ServerUnreachable   nobody answers at the address
