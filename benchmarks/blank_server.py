@@ -16,7 +16,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.client.messages import MODEL
+from unsee.core.request_schema import INPUTS
 from unsee.serving.server.installation import assemble_backends, find_installation
 from unsee.serving.server.interpreter import fit_interpreter
 from unsee.serving.server.triton import (
@@ -72,9 +73,9 @@ def write_repository(folder: Path) -> Path:
     """A model repository with nothing but `text_to_video`."""
     config = model_config_pb2.ModelConfig(name=MODEL, backend="python")
     config.model_transaction_policy.decoupled = True
-    for name, datatype in INPUTS.items():
-        optional = name != "prompt"
-        config.input.add(name=name, data_type=TRITON_TYPES[datatype], dims=[1], optional=optional)
+    for name, known in INPUTS.items():
+        data_type, optional = TRITON_TYPES[known.datatype], not known.required
+        config.input.add(name=name, data_type=data_type, dims=[1], optional=optional)
     config.output.add(name="event", data_type=model_config_pb2.TYPE_STRING, dims=[1])
     config.output.add(name="frames", data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, -1, 3])
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)

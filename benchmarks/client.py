@@ -1,5 +1,5 @@
-"""What the client costs: its start, its size on disk, its part of a clip, and what shared memory
-saves. Writes docs/guide/client.md's figures with --write.
+"""What the client costs: its start, its size on disk, and its part of
+a clip. Writes docs/guide/client.md's figures with --write.
 
 The clips come from a real tritonserver whose model makes grey frames at once, so that transport is
 all there is. The ways alternate clip by clip, and a ratio is taken pair by pair.
@@ -28,14 +28,15 @@ from spread import Spread, times_faster
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from unsee.client.client import Client
-from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.client.messages import MODEL
 from unsee.core.files import write_file
+from unsee.core.request_schema import INPUTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "client.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 IMPORTS = {"import grpc": "import grpc", "Client": "from unsee.client import Client"}
 NUM_FRAMES, STEPS = 16, 25
-SIDES = (64, 128, 256, 384, 512)
+SIDES = (64, 512)
 NUMPY_TYPES = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
 MEGA = 1e6
 
@@ -92,7 +93,7 @@ def raw_way(client: InferenceServerClient, options: Mapping[str, Any]) -> Way:
     """The same request with tritonclient itself: one stream a clip, the frames as an array."""
     inputs = []
     for name, value in options.items():
-        kind = INPUTS[name]
+        kind = INPUTS[name].datatype
         tensor = InferInput(name, [1], kind)
         content = value.encode() if isinstance(value, str) else value
         tensor.set_data_from_numpy(np.array([content], NUMPY_TYPES[kind]))
@@ -125,27 +126,13 @@ def request_of(side: int) -> dict[str, Any]:
 
 
 def overhead_rows(url: str, turns: int) -> list[list[str]]:
-    """Milliseconds of raw tritonclient and of `Client` without shared memory, and their ratio."""
+    """Milliseconds of raw tritonclient and of `Client`, and their ratio."""
     rows = []
-    with InferenceServerClient(url) as raw, Client(url, shared_memory=False) as client:
-        for side in (SIDES[0], SIDES[-1]):
+    with InferenceServerClient(url) as raw, Client(url) as client:
+        for side in SIDES:
             ways = {
                 "raw": raw_way(raw, request_of(side)),
                 "client": our_way(client, request_of(side)),
-            }
-            rows.append([_size(side), *_compared(ways, turns)])
-    return rows
-
-
-def shared_memory_rows(url: str, turns: int) -> list[list[str]]:
-    """Milliseconds over gRPC and through shared memory of every size, and how much faster it is."""
-    rows = []
-    with Client(url, shared_memory=False) as plain, Client(url) as sharing:
-        sharing._peer.shared_memory.least_bytes = 0
-        for side in SIDES:
-            ways = {
-                "shared": our_way(sharing, request_of(side)),
-                "plain": our_way(plain, request_of(side)),
             }
             rows.append([_size(side), *_compared(ways, turns)])
     return rows
@@ -173,7 +160,7 @@ def report(processes: int, turns: int) -> str:
     sizes = closure("unsee")
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:6]
     with blank_server() as url:
-        overhead, shared = overhead_rows(url, turns), shared_memory_rows(url, turns)
+        overhead = overhead_rows(url, turns)
     parts = [
         f"CPU seconds of a process that starts and imports, median and range of {processes}:\n",
         table(["program", "seconds"], import_rows(processes)),
@@ -184,7 +171,6 @@ def report(processes: int, turns: int) -> str:
         "turn with its quartiles; the model makes grey frames at once, so this is transport "
         "alone:\n",
         table(["clip", "tritonclient", "`Client`", "ratio"], overhead),
-        table(["clip", "shared memory", "gRPC", "gRPC over shared memory"], shared),
     ]
     return "\n".join(parts)
 

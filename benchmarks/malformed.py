@@ -29,7 +29,8 @@ import grpc
 import yaml
 from reliability_page import write_page
 
-from unsee.client.wire.messages import INPUTS, build_request
+from unsee.client.messages import build_request
+from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.credentials import new_token, token_sha256
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"

@@ -20,8 +20,9 @@ from text_to_video.acceleration import PACES
 from text_to_video.base import Base, Defaults, Limits
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
-from unsee.client.wire.messages import INPUTS, MODEL
+from unsee.client.messages import MODEL
 from unsee.core.record import GenerationRecord
+from unsee.core.request_schema import INPUTS
 from unsee.export.engines.model_config import model_config_pb2, text_to_video_config
 from unsee.gateway.callers import settings
 from unsee.gateway.callers.request import OUTPUTS, ClipRequest
@@ -85,7 +86,9 @@ def test_the_file_fits_its_schema():
 
 def test_the_inputs_are_those_of_the_client_and_of_the_gateway(contract):
     assert contract.model == MODEL
-    assert {entry.name: entry.datatype for entry in contract.inputs} == INPUTS
+    assert {entry.name: entry.datatype for entry in contract.inputs} == {
+        name: known.datatype for name, known in INPUTS.items()
+    }
     fields = ClipRequest.model_fields
     required = {entry.name: entry.required for entry in contract.inputs}
     assert {name: field.is_required() for name, field in fields.items()} == required

@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from gateway_fakes import TOKENS, tenants, wait_until
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
-from unsee.client.wire.messages import build_request
+from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
 from unsee.gateway.callers.settings import Settings
 from unsee.gateway.observe.tracing import NoTracer

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway_fakes import FRAMES, TOKENS, error, good_answer, progress, result, wait_until
 from unsee.client.client import Client
-from unsee.client.wire.messages import build_request
+from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
 from unsee.media.clip import Progress
 

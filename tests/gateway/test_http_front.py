@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, error, event, progress, result, wait_until
-from unsee.client.wire.messages import INPUTS
+from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.request import ClipRequest, HttpRequest, read_json
 
 PATH = "/v2/models/text_to_video/generate_stream"

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from gateway_fakes import TOKENS, Served
-from unsee.client.wire.messages import INPUTS, build_request
+from unsee.client.messages import build_request
+from unsee.core.request_schema import INPUTS
 
 WHO = (("authorization", f"Bearer {TOKENS['studio']}"),)
 PATH = "/v2/models/text_to_video/generate_stream"

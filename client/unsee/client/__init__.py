@@ -1,11 +1,11 @@
 """The client: ask a server for clips, with or without asyncio.
 
-Light: gRPC, numpy and pydantic; nothing of PyTorch, ONNX or a server.
+Importing it needs gRPC, numpy and pydantic, and takes at most 0.3 s.
 """
 
 from unsee.client.async_client import AsyncClient
 from unsee.client.client import Client
-from unsee.client.wire.options import Options, Request
+from unsee.client.options import Options, Request
 from unsee.core.errors import (
     Cancelled,
     DeadlineExceeded,

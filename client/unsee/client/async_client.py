@@ -1,25 +1,21 @@
-"""The client for asyncio: what `client` does, awaited.
-
-What happens in a request is `conversation`'s business.
-"""
+"""The client for asyncio: what `Client` does, awaited."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from itertools import islice
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
-from unsee.client.base import SETTLE_PAUSE_S, SETTLE_S, ClientBase
-from unsee.client.many import Outcome, checked, in_tasks
-from unsee.client.wire.driving import AsyncDrive
-from unsee.client.wire.failures import no_clip
-from unsee.client.wire.options import Options, Request, as_request
-from unsee.client.wire.steps import Event
-from unsee.client.wire.transport import Server
+from unsee.client.client import ClientBase, Outcome, check_max_in_flight, outcome_of
+from unsee.client.connection import Connection, Server
+from unsee.client.conversation import Conversation, Event
+from unsee.client.options import Options, Request, as_request
 from unsee.media.clip import Clip, Progress
+
+Item = TypeVar("Item")
 
 
 class AsyncClient(ClientBase):
@@ -28,9 +24,6 @@ class AsyncClient(ClientBase):
     Its arguments and what they raise are those of `ClientBase`.
     """
 
-    def _connect(self, server: Server) -> None:
-        self._transport = server.connect_async()
-
     def stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Event, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
 
@@ -38,7 +31,7 @@ class AsyncClient(ClientBase):
         loop early with `contextlib.aclosing`, or Python closes the generator some time later.
         Arguments and errors are those of `Client.stream`.
         """
-        return self._drive().events(self._conversation(prompt, **options).steps())
+        return _events(self._conversation(prompt, **options))
 
     async def generate(
         self,
@@ -56,7 +49,7 @@ class AsyncClient(ClientBase):
                 if isinstance(event, Clip):
                     return event
                 on_progress(event)
-        raise no_clip(self.url)
+        raise AssertionError("a conversation ends with a clip or an error")
 
     def generate_many(
         self,
@@ -69,23 +62,18 @@ class AsyncClient(ClientBase):
         """Yields `(index, clip)` or `(index, error)` as the clips finish, in whatever order.
 
         Arguments and errors are those of `Client.generate_many`; `on_progress` is called in the
-        event loop.
+        event loop. Cancelling the task that reads the generator cancels what is in flight.
         """
 
-        async def make(index: int, asked: str | Request) -> Clip:
-            request = as_request(asked, options)
+        async def make(index: int, item: str | Request) -> Clip:
+            request = as_request(item, options)
             return await self.generate(**request, on_progress=lambda step: on_progress(index, step))
 
-        return in_tasks(make, requests, checked(max_in_flight))
+        return _in_tasks(make, requests, check_max_in_flight(max_in_flight))
 
     async def close(self) -> None:
         """Closes the connection and cancels what is still in flight on it."""
-        shared_memory, give_up = self._peer.shared_memory, time.monotonic() + SETTLE_S
-        while shared_memory.unsettled and time.monotonic() < give_up:
-            async for _ in self._drive().events(shared_memory.settle()):
-                pass
-            await asyncio.sleep(SETTLE_PAUSE_S if shared_memory.unsettled else 0)
-        await self._transport.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,5 +86,38 @@ class AsyncClient(ClientBase):
     ) -> None:
         await self.close()
 
-    def _drive(self) -> AsyncDrive:
-        return AsyncDrive(self._transport)
+    def _connected(self, server: Server) -> Connection:
+        return server.connect_async()
+
+
+async def _events(conversation: Conversation) -> AsyncGenerator[Event, None]:
+    try:
+        while (event := await conversation.next()) is not None:
+            yield event
+    finally:
+        conversation.cancel()
+
+
+async def _in_tasks(
+    make: Callable[[int, Item], Awaitable[Clip]],
+    requests: Iterable[Item],
+    max_in_flight: int,
+) -> AsyncGenerator[Outcome, None]:
+    """Yields outcomes as they come; leaving cancels what is in flight."""
+    numbered = enumerate(requests)
+    in_flight: dict[asyncio.Future[Clip], int] = {}
+    try:
+        done: set[asyncio.Future[Clip]] = set()
+        while True:
+            finished = [(in_flight.pop(task), task) for task in done]
+            for index, item in islice(numbered, max_in_flight - len(in_flight)):
+                in_flight[asyncio.ensure_future(make(index, item))] = index
+            for index, task in finished:
+                yield index, outcome_of(task)
+            if not in_flight:
+                return
+            done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in in_flight:
+            task.cancel()
+        await asyncio.gather(*in_flight, return_exceptions=True)

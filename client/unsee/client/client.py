@@ -1,28 +1,104 @@
-"""A client of the `text_to_video` model: streams progress and the clip over gRPC.
-
-Knows no command line and no files. It speaks to one model only; the repository API is for whoever
-runs the server. What happens in a request is `conversation`'s business.
-"""
+"""The client for ordinary code: streams progress and the clip of `text_to_video` over gRPC."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
-from unsee.client.base import DEFAULT_URL, SETTLE_PAUSE_S, SETTLE_S, ClientBase
-from unsee.client.many import Outcome, checked, in_threads
-from unsee.client.wire.conversation import Conversation
-from unsee.client.wire.driving import Drive
-from unsee.client.wire.failures import no_clip
-from unsee.client.wire.options import Options, Request, as_request
-from unsee.client.wire.steps import Event
-from unsee.client.wire.transport import Server
+from unsee.client.address import address
+from unsee.client.connection import Connection, GrpcServer, Server
+from unsee.client.conversation import Conversation, Event, Peer
+from unsee.client.options import CallLimits, Options, Request, as_request, model_inputs
+from unsee.core.errors import InputError, UnseeError
 from unsee.media.clip import Clip, Progress
 
-__all__ = ["DEFAULT_URL", "Client"]
+DEFAULT_URL = "127.0.0.1:8001"
+NOTICE_S = 0.2
+"""A Ctrl-C just before a wait begins does not end it; it is noticed when the wait is over."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Outcome = tuple[int, Clip | UnseeError]
+"""The index of a request, and what came of it."""
+
+
+class ClientBase:
+    """A server's address and how long to wait for it.
+
+    Args:
+        url: host and gRPC port, without a scheme.
+        timeout_s: how long one clip may take in all, unless a call says otherwise.
+        idle_timeout_s: how long the server may send nothing; None: as long as `timeout_s` allows.
+        connect_timeout_s: how long reaching the server may take.
+        retries: how often a clip is asked for again if the server refuses before it begins and
+            says that later may help, or if nobody listens; 0: never.
+        token: what a gateway knows the caller by; None: the environment's UNSEE_TOKEN, if set.
+        tls: encrypts the connection; also switched on by a `ca_certificate` and by UNSEE_TLS=1.
+        ca_certificate: PEM file of who signed the server's certificate. None: the environment's
+            UNSEE_CA_CERTIFICATE, if set, else gRPC's own roots.
+        client_certificate, client_key: PEM files that a gateway knows the caller by; they go
+            together, and with TLS.
+        transport: another way to the server, such as `unsee.client.testing.FakeServer`.
+
+    Raises:
+        InputError: a file cannot be read, the options contradict each other, or the token would
+            travel over the network unencrypted.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 600.0,
+        idle_timeout_s: float | None = None,
+        connect_timeout_s: float = 5.0,
+        retries: int = 2,
+        token: str | None = None,
+        tls: bool = False,
+        ca_certificate: Path | str | None = None,
+        client_certificate: Path | str | None = None,
+        client_key: Path | str | None = None,
+        transport: Server | None = None,
+    ) -> None:
+        self.url = url
+        self._limits = CallLimits(timeout_s, idle_timeout_s, connect_timeout_s, retries)
+        self._peer = Peer(url)
+        if transport is None:
+            transport = GrpcServer(
+                address(
+                    url,
+                    token=token,
+                    tls=tls,
+                    ca_certificate=ca_certificate,
+                    client_certificate=client_certificate,
+                    client_key=client_key,
+                )
+            )
+        self._connection = self._connected(transport)
+
+    @property
+    def timeout_s(self) -> float:
+        """How long one clip may take in all, unless a call says otherwise."""
+        return self._limits.timeout_s
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """How long reaching the server may take."""
+        return self._limits.connect_timeout_s
+
+    def _connected(self, server: Server) -> Connection:
+        raise NotImplementedError
+
+    def _conversation(self, prompt: str, **options: Unpack[Options]) -> Conversation:
+        values = model_inputs(prompt, options)
+        return Conversation(
+            self._connection, self._peer, values, self._limits.with_options(options)
+        )
 
 
 class Client(ClientBase):
@@ -30,9 +106,6 @@ class Client(ClientBase):
 
     Its arguments and what they raise are those of `ClientBase`.
     """
-
-    def _connect(self, server: Server) -> None:
-        self._transport = server.connect()
 
     def stream(self, prompt: str, **options: Unpack[Options]) -> Generator[Event, None, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
@@ -50,7 +123,7 @@ class Client(ClientBase):
             DeadlineExceeded: `timeout_s` or `idle_timeout_s` ran out.
             Cancelled: the request was cancelled.
         """
-        return self._drive().events(self._conversation(prompt, **options).steps())
+        return _events(self._conversation(prompt, **options))
 
     def generate(
         self,
@@ -69,7 +142,7 @@ class Client(ClientBase):
         Raises:
             UnseeError: as `stream`.
         """
-        return self._clip(self._drive(), self._conversation(prompt, **options), on_progress)
+        return _clip(self._conversation(prompt, **options), on_progress)
 
     def generate_many(
         self,
@@ -95,20 +168,17 @@ class Client(ClientBase):
                 in its place.
         """
 
-        def make(index: int, asked: str | Request, drive: Drive) -> Clip:
-            conversation = self._conversation(**as_request(asked, options))
-            return self._clip(drive, conversation, lambda step: on_progress(index, step))
+        def begin(item: str | Request) -> Conversation:
+            return self._conversation(**as_request(item, options))
 
-        return in_threads(make, self._drive, requests, checked(max_in_flight))
+        def finish(index: int, conversation: Conversation) -> Clip:
+            return _clip(conversation, lambda step: on_progress(index, step))
+
+        return in_threads(begin, finish, requests, check_max_in_flight(max_in_flight))
 
     def close(self) -> None:
         """Closes the connection and cancels what is still in flight on it."""
-        shared_memory, give_up = self._peer.shared_memory, time.monotonic() + SETTLE_S
-        while shared_memory.unsettled and time.monotonic() < give_up:
-            for _ in self._drive().events(shared_memory.settle()):
-                pass
-            time.sleep(SETTLE_PAUSE_S if shared_memory.unsettled else 0)
-        self._transport.close()
+        run_blocking(self._connection.close())
 
     def __enter__(self) -> Self:
         return self
@@ -121,15 +191,100 @@ class Client(ClientBase):
     ) -> None:
         self.close()
 
-    def _drive(self) -> Drive:
-        return Drive(self._transport)
+    def _connected(self, server: Server) -> Connection:
+        return server.connect()
 
-    def _clip(
-        self, drive: Drive, conversation: Conversation, on_progress: Callable[[Progress], None]
-    ) -> Clip:
-        with closing(drive.events(conversation.steps())) as events:
-            for event in events:
-                if isinstance(event, Clip):
-                    return event
-                on_progress(event)
-        raise no_clip(self.url)
+
+def run_blocking(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine that blocks instead of waiting for an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a connection for ordinary code waited for an event loop")
+
+
+def in_threads(
+    begin: Callable[[Item], Conversation],
+    finish: Callable[[int, Conversation], Clip],
+    requests: Iterable[Item],
+    max_in_flight: int,
+) -> Generator[Outcome, None, None]:
+    """Yields outcomes as they come; leaving cancels what is in flight.
+
+    An exception other than `UnseeError` (a callback's, or of reading `requests`) ends it all.
+
+    Args:
+        begin: makes the conversation about a request; an InputError is the outcome of that request.
+        finish: holds the conversation to its end, in a thread.
+    """
+    numbered = enumerate(requests)
+    in_flight: dict[Future[Clip], int] = {}
+    conversations: dict[int, Conversation] = {}
+    with ThreadPoolExecutor(max_in_flight, thread_name_prefix="unsee-clip") as pool:
+
+        def started(index: int, item: Item) -> Future[Clip]:
+            try:
+                conversations[index] = begin(item)  # before its thread: Ctrl-C may come in between
+            except InputError as error:
+                refused: Future[Clip] = Future()
+                refused.set_exception(error)
+                return refused
+            return pool.submit(finish, index, conversations[index])
+
+        try:
+            done: set[Future[Clip]] = set()
+            while True:
+                finished = [(in_flight.pop(future), future) for future in done]
+                for index, item in islice(numbered, max_in_flight - len(in_flight)):
+                    in_flight[started(index, item)] = index
+                for index, future in finished:
+                    conversations.pop(index, None)
+                    yield index, outcome_of(future)
+                if not in_flight:
+                    return
+                done, _ = wait(in_flight, NOTICE_S, FIRST_COMPLETED)
+        finally:
+            for conversation in conversations.values():
+                conversation.cancel()
+
+
+class Finished(Protocol):
+    """A future of threads or of asyncio that is done."""
+
+    def result(self) -> Clip:
+        """The clip; raises what making it raised."""
+
+
+def outcome_of(finished: Finished) -> Clip | UnseeError:
+    """The clip, or the error in its place; raises every other exception."""
+    try:
+        return finished.result()
+    except UnseeError as error:
+        return error
+
+
+def check_max_in_flight(max_in_flight: int) -> int:
+    """The number itself; raises InputError unless at least one clip may be in flight."""
+    if max_in_flight < 1:
+        raise InputError(f"max_in_flight must be 1 or more, got {max_in_flight!r}")
+    return max_in_flight
+
+
+def _events(conversation: Conversation) -> Generator[Event, None, None]:
+    try:
+        while (event := run_blocking(conversation.next())) is not None:
+            yield event
+    finally:
+        conversation.cancel()
+
+
+def _clip(conversation: Conversation, on_progress: Callable[[Progress], None]) -> Clip:
+    with closing(_events(conversation)) as events:
+        for event in events:
+            if isinstance(event, Clip):
+                return event
+            on_progress(event)
+    raise AssertionError("a conversation ends with a clip or an error")

@@ -5,24 +5,22 @@
         clip = client.generate("a cat", policy="family")
     assert server.requests[-1]["policy"] == "family"
 
-What a client does with it is real: requests are written and answers are read as on the wire. Knows
-no network and no test framework.
+What a client does with it is real: requests are written and answers are read as on the wire.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from unsee.client.wire.messages import build_response, read_request
-from unsee.client.wire.transport import CallFailed, Silence
+from unsee.client.connection import Call, CallFailed, Silence, asyncio_pause, blocking_pause
+from unsee.client.messages import build_response, read_request
 from unsee.core.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -35,6 +33,8 @@ from unsee.media.clip import Clip
 
 Inputs = dict[str, Any]
 """What a request asks for; what it leaves to the server is not there."""
+Pause = Callable[[float, threading.Event], Awaitable[None]]
+"""Waits for seconds, or until the event is set."""
 
 
 class FakeServer:
@@ -67,13 +67,13 @@ class FakeServer:
         self._given = 0
         self._lock = threading.Lock()
 
-    def connect(self) -> FakeTransport:
+    def connect(self) -> FakeConnection:
         """For `Client`."""
-        return FakeTransport(self)
+        return FakeConnection(self, blocking_pause)
 
-    def connect_async(self) -> AsyncFakeTransport:
+    def connect_async(self) -> FakeConnection:
         """For `AsyncClient`."""
-        return AsyncFakeTransport(self)
+        return FakeConnection(self, asyncio_pause)
 
     def answer(self, request: Any) -> Iterator[_Answer]:
         """The answers to a ModelInferRequest, each with the seconds that it takes."""
@@ -144,48 +144,55 @@ class _Answer:
     failure: CallFailed | None = None
 
 
-class FakeTransport:
-    """See `Transport`."""
+class FakeConnection:
+    """A `Connection` to a `FakeServer`; `pause` is what tells ordinary code from asyncio."""
 
-    def __init__(self, server: FakeServer) -> None:
+    def __init__(self, server: FakeServer, pause: Pause) -> None:
         self._server = server
-
-    def ask(self, method: str, request: Any, timeout_s: float) -> Any:
-        return _asked(method)
-
-    def open(self, request: Any, timeout_s: float) -> FakeCall:
-        return FakeCall(_Script(self._server, request, timeout_s))
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-class AsyncFakeTransport:
-    """See `AsyncTransport`."""
-
-    def __init__(self, server: FakeServer) -> None:
-        self._server = server
+        self._pause = pause
 
     async def ask(self, method: str, request: Any, timeout_s: float) -> Any:
-        return _asked(method)
+        if method != "ServerLive":
+            raise CallFailed("UNIMPLEMENTED", f"the fake server has no {method}")
+        return service_pb2.ServerLiveResponse(live=True)
 
-    def open(self, request: Any, timeout_s: float) -> AsyncFakeCall:
-        return AsyncFakeCall(_Script(self._server, request, timeout_s))
+    def open(self, request: Any, timeout_s: float) -> Call:
+        return _FakeCall(self._server, request, timeout_s, self._pause)
+
+    async def pause(self, seconds: float, cancelled: threading.Event) -> None:
+        await self._pause(seconds, cancelled)
 
     async def close(self) -> None:
         """There is nothing to close."""
 
 
-class _Script:
-    """The answers of one call, and when its time is over."""
+class _FakeCall:
+    """The answers of one call, until its time is over or it is cancelled."""
 
-    def __init__(self, server: FakeServer, request: Any, timeout_s: float) -> None:
+    def __init__(self, server: FakeServer, request: Any, timeout_s: float, pause: Pause) -> None:
         self._server = server
         self._answers = server.answer(request)
         self._deadline = time.monotonic() + timeout_s
+        self._pause = pause
         self._over = False
+        self._cancelled = threading.Event()
 
-    def next(self, idle_timeout_s: float | None) -> tuple[float, Any]:
+    async def next(self, idle_timeout_s: float | None) -> Any:
+        seconds, result = self._answer(idle_timeout_s)
+        await self._pause(seconds, self._cancelled)
+        if self._cancelled.is_set():
+            raise CallFailed("CANCELLED")
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def cancel(self) -> None:
+        if not self._over:
+            self._over = True
+            self._server.broken_off()
+        self._cancelled.set()
+
+    def _answer(self, idle_timeout_s: float | None) -> tuple[float, Any]:
         """How long to wait, and then the message, None at the end, or the exception to raise."""
         answer = next(self._answers, None)
         left_s = max(0.0, self._deadline - time.monotonic())
@@ -198,57 +205,6 @@ class _Script:
             self._over = True
             return seconds, None if answer is None else answer.failure
         return seconds, service_pb2.ModelStreamInferResponse(infer_response=answer.response)
-
-    def end(self) -> None:
-        """The client is done with it, in time or before."""
-        if not self._over:
-            self._over = True
-            self._server.broken_off()
-
-
-class FakeCall:
-    """See `Call`."""
-
-    def __init__(self, script: _Script) -> None:
-        self._script = script
-        self._cancelled = threading.Event()
-
-    def next(self, idle_timeout_s: float | None) -> Any:
-        seconds, result = self._script.next(idle_timeout_s)
-        if self._cancelled.wait(seconds):
-            raise CallFailed("CANCELLED")
-        return _raised_or(result)
-
-    def cancel(self) -> None:
-        self._script.end()
-        self._cancelled.set()
-
-
-class AsyncFakeCall:
-    """See `AsyncCall`."""
-
-    def __init__(self, script: _Script) -> None:
-        self._script = script
-
-    async def next(self, idle_timeout_s: float | None) -> Any:
-        seconds, result = self._script.next(idle_timeout_s)
-        await asyncio.sleep(seconds)
-        return _raised_or(result)
-
-    def cancel(self) -> None:
-        self._script.end()
-
-
-def _raised_or(result: Any) -> Any:
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _asked(method: str) -> Any:
-    if method != "ServerLive":
-        raise CallFailed("UNIMPLEMENTED", f"the fake server has no {method}")
-    return service_pb2.ServerLiveResponse(live=True)
 
 
 def _as_failure(refusal: ServerError) -> CallFailed:

@@ -11,7 +11,6 @@ open them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
+from unsee.core.validation import describe
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -116,11 +116,6 @@ def load_policy(path: Path | str) -> Policy:
     return policy.model_copy(update={"unsee": tuple(concepts)})
 
 
-def describe(error: ValidationError) -> str:
-    """Every problem of a pydantic validation as `field: what is wrong`, in one line."""
-    return "; ".join(f"{_field(e['loc'])}: {_reason(e)}" for e in error.errors())
-
-
 def _read_mapping(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -144,21 +139,3 @@ def _with_absolute_delta(
             f'make it with: unsee unlearn "{concept.name}" --category {concept.category}'
         )
     return concept.model_copy(update={"delta": str(delta)})
-
-
-def _field(location: Iterable[str | int]) -> str:
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location)
-    return path.removeprefix(".") or "file"
-
-
-def _reason(error: Any) -> str:
-    match error["type"]:
-        case "missing":
-            return "this field is missing"
-        case "extra_forbidden":
-            return "this field is not known"
-        case "value_error":
-            return str(error["ctx"]["error"])
-        case _:
-            message = str(error["msg"])
-            return f"{message[:1].lower()}{message[1:]} (got {error['input']!r})"

@@ -202,7 +202,8 @@ def _concept(name: str | None, category: str | None) -> Concept | None:
         return None
     from pydantic import ValidationError
 
-    from unsee.core.policy import Concept, describe
+    from unsee.core.policy import Concept
+    from unsee.core.validation import describe
 
     try:
         return Concept.model_validate({"name": name, "category": category})

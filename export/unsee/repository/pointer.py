@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import FileNotWritable, InputError
 from unsee.core.files import lock, write_json
-from unsee.core.policy import describe
+from unsee.core.validation import describe
 from unsee.repository.audit import AuditEvent
 
 POINTER_FILE = "policies.json"

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2_grpc
 
-from unsee.client.wire.messages import build_request
+from unsee.client.messages import build_request
 from unsee.core.errors import InputError, ServerError
 from unsee.core.policy import BASE_POLICY
 

@@ -90,7 +90,7 @@ def test_a_token_goes_with_every_call(kind, server):
 def test_the_hint_of_a_gateway_is_followed(kind, server):
     import grpc
 
-    from unsee.client.wire.grpc_transport import RETRY_AFTER
+    from unsee.client.connection import RETRY_AFTER
 
     good = server.answer
 

@@ -8,14 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from unsee.client.client import run_blocking
+from unsee.client.connection import CallFailed, Silence
+from unsee.client.conversation import Conversation, Peer
+from unsee.client.messages import build_response, read_error
+from unsee.client.options import CallLimits
 from unsee.client.testing import gradient_clip
-from unsee.client.wire.conversation import Conversation, Peer
-from unsee.client.wire.failures import rejected
-from unsee.client.wire.messages import build_response
-from unsee.client.wire.options import Patience
-from unsee.client.wire.shared_memory import SharedMemory
-from unsee.client.wire.steps import Ask, Next, Open, Sleep
-from unsee.client.wire.transport import CallFailed, Silence
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError, ServerUnreachable
 from unsee.media.clip import Clip, Progress
 
@@ -43,43 +41,48 @@ FULL = CallFailed("RESOURCE_EXHAUSTED", "the queue is full", retry_after_s=2.0)
 
 @dataclass
 class Play:
-    """Performs a conversation: each stream answers from its own list, an exception ends it."""
+    """Holds a conversation: each stream answers from its own list, an exception ends it."""
 
     streams: list
     live: list = field(default_factory=list)
-    patience: Patience = field(default_factory=Patience)
+    limits: CallLimits = field(default_factory=CallLimits)
     jitter: float = 0.0
     now: float = 100.0
     opened: int = 0
     slept: list = field(default_factory=list)
 
     def run(self):
-        peer = Peer("host:1", SharedMemory(possible=False), False, lambda: self.now)
-        peer.jitter = lambda: self.jitter
-        steps = Conversation({"prompt": "a cat"}, self.patience, peer).steps()
-        events, result = [], None
-        try:
-            while True:
-                step = steps.throw(result) if isinstance(result, Exception) else steps.send(result)
-                result = self._perform(step, events)
-        except StopIteration:
-            return events
+        peer = Peer("host:1", clock=lambda: self.now, jitter=lambda: self.jitter)
+        conversation = Conversation(self, peer, {"prompt": "a cat"}, self.limits)
+        events = []
+        while (event := run_blocking(conversation.next())) is not None:
+            events.append(event)
+        return events
 
-    def _perform(self, step, events):
-        match step:
-            case Ask():
-                return self.live.pop(0) if self.live else None
-            case Open():
-                self.opened += 1
-                self.answers = iter(self.streams[self.opened - 1])
-            case Next():
-                return next(self.answers, None)
-            case Sleep(seconds):
-                self.slept.append(seconds)
-                self.now += seconds
-            case _:
-                events.append(step)
-        return None
+    # as a connection
+
+    async def ask(self, method, request, timeout_s):
+        answer = self.live.pop(0) if self.live else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def open(self, request, timeout_s):
+        self.opened += 1
+        self.answers = iter(self.streams[self.opened - 1])
+        return self
+
+    async def pause(self, seconds, cancelled):
+        self.slept.append(seconds)
+        self.now += seconds
+
+    # as the call that is open
+
+    async def next(self, idle_timeout_s):
+        answer = next(self.answers, None)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def test_a_clip_without_trouble_opens_one_stream():
@@ -97,7 +100,7 @@ def test_a_refusal_that_says_later_is_tried_again_after_the_servers_hint():
 
 
 def test_retries_end_with_the_refusal_itself():
-    play = Play([[FULL]] * 9, patience=Patience(retries=3))
+    play = Play([[FULL]] * 9, limits=CallLimits(retries=3))
     with pytest.raises(RequestRejected, match="the queue is full") as caught:
         play.run()
     assert play.opened == 4
@@ -106,14 +109,14 @@ def test_retries_end_with_the_refusal_itself():
 
 
 def test_no_retries_when_they_are_off():
-    play = Play([[FULL]], patience=Patience(retries=0))
+    play = Play([[FULL]], limits=CallLimits(retries=0))
     with pytest.raises(RequestRejected):
         play.run()
     assert (play.opened, play.slept) == (1, [])
 
 
 def test_a_hint_beyond_the_deadline_is_not_waited_for():
-    play = Play([[FULL]], patience=Patience(timeout_s=1.9))
+    play = Play([[FULL]], limits=CallLimits(timeout_s=1.9))
     with pytest.raises(RequestRejected):
         play.run()
     assert play.slept == []
@@ -153,8 +156,8 @@ def test_nothing_is_tried_again_that_says_nothing_of_later(refusal):
 
 @pytest.mark.parametrize("text", DRAINING)
 def test_tritons_words_while_it_drains_mean_later(text):
-    assert rejected(text).status == "UNAVAILABLE"
-    assert text not in str(rejected(text))
+    assert read_error(text).status == "UNAVAILABLE"
+    assert text not in str(read_error(text))
     assert len(Play([[error(text)], GOOD]).run()) == 2
     assert len(Play([[CallFailed("UNAVAILABLE", text)], GOOD]).run()) == 2
 
@@ -174,12 +177,12 @@ def test_a_connection_lost_between_clips_is_made_again():
 
 
 def test_silence_tells_a_stuck_model_from_a_lost_server():
-    patience = Patience(idle_timeout_s=3.0)
+    limits = CallLimits(idle_timeout_s=3.0)
     with pytest.raises(DeadlineExceeded, match=r"is there but sent nothing for 3 s"):
-        Play([[PROGRESS, Silence()]], patience=patience).run()
+        Play([[PROGRESS, Silence()]], limits=limits).run()
     gone = [None, CallFailed("DEADLINE_EXCEEDED")]
     with pytest.raises(ServerUnreachable, match="stopped answering"):
-        Play([[PROGRESS, Silence()]], live=gone, patience=patience).run()
+        Play([[PROGRESS, Silence()]], live=gone, limits=limits).run()
 
 
 def test_a_stream_is_read_to_its_end_before_the_clip_is_given_and_before_an_error():
@@ -213,7 +216,7 @@ ANSWERS = st.sampled_from(
 )
 def test_whatever_a_server_does(streams, retries, timeout_s, jitter):
     """One clip or one error; no more streams than allowed, none after an event, none too late."""
-    play = Play(streams, patience=Patience(timeout_s=timeout_s, retries=retries), jitter=jitter)
+    play = Play(streams, limits=CallLimits(timeout_s=timeout_s, retries=retries), jitter=jitter)
     try:
         events = play.run()
     except ServerError:

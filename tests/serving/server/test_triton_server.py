@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient, model_config_pb2, service_p
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
-from unsee.client.wire.messages import build_request
+from unsee.client.messages import build_request
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError
 from unsee.media.clip import Clip, Progress
 from unsee.serving.server.triton import ServerSettings, TritonServer

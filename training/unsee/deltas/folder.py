@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.core.files import new_folder, write_file
-from unsee.core.policy import describe
+from unsee.core.validation import describe
 from unsee.deltas.delta import Card, Delta
 from unsee.deltas.files import (
     CARD_FILE,

@@ -284,7 +284,7 @@ def _settings(base: Base, mode: str, overrides: dict[str, Any]) -> Settings:
 
     from pydantic import ValidationError
 
-    from unsee.core.policy import describe
+    from unsee.core.validation import describe
 
     unlearn = base.spec.unlearn
     recommended = unlearn.paper if mode == "paper" else unlearn.anchored

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.policy import Concept, Name, describe
+from unsee.core.policy import Concept, Name
+from unsee.core.validation import describe
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import BaseFolderError
-from unsee.core.policy import describe
+from unsee.core.validation import describe
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.models.components import (
     Precision,

@@ -29,7 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
-from unsee.core.policy import Concept, describe
+from unsee.core.policy import Concept
+from unsee.core.validation import describe
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 
 SetCategory = Literal["character", "style", "object", "person", "action", "background"]

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import InputError
-from unsee.core.policy import Concept, describe
+from unsee.core.policy import Concept
+from unsee.core.validation import describe
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"

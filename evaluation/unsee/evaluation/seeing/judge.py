@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unsee.core.errors import InputError
-from unsee.core.policy import describe
+from unsee.core.validation import describe
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

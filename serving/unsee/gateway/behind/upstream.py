@@ -17,8 +17,7 @@ from typing import Any, get_args
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from unsee.client.wire.failures import STOPPING
-from unsee.client.wire.messages import MODEL, build_request, read_response
+from unsee.client.messages import MODEL, STOPPING, build_request, read_response
 from unsee.core.errors import ServerError
 from unsee.gateway.callers.refusal import Reason, Refusal, Status
 from unsee.gateway.callers.request import OUTPUTS

@@ -9,14 +9,23 @@ from __future__ import annotations
 import math
 import re
 import struct
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from google.protobuf.message import DecodeError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic import field_validator as validates
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 from tritonclient.grpc import service_pb2
 
-from unsee.client.wire.messages import INPUTS, MODEL, build_request
+from unsee.client.messages import MODEL, build_request
+from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.described import problems
 from unsee.gateway.callers.refusal import Refusal, quoted
 
@@ -26,44 +35,54 @@ SIZES = {"INT64": 8, "INT32": 4, "FP32": 4}
 FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
 REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
 
-Text = Annotated[str, StringConstraints(max_length=16384)]
-ShortText = Annotated[str, StringConstraints(max_length=64)]
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("this text is not valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=16384), AfterValidator(_encodable)]
+Name = Annotated[str, StringConstraints(max_length=64), AfterValidator(_encodable)]
 Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Float32 = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]
+TYPES: Mapping[str, Any] = {"BYTES": Text, "INT64": Int64, "INT32": Int32, "FP32": Float32}
+"""What a value of each datatype may be, whatever the base's limits are."""
 
 
-class ClipRequest(BaseModel):
-    """The inputs of `text_to_video` (docs/reference/contract.md); None is the server's choice.
-
-    Values are checked for their type here and for the base's limits by the model. Sizes in pixels.
-    """
+class PolicyRequest(BaseModel):
+    """The inputs of `text_to_video` at which the gateway itself looks; None: the server's choice."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     prompt: Text
-    negative_prompt: Text | None = None
-    policy: ShortText | None = None
+    policy: Name | None = None
     revision: Int64 | None = None
-    seed: Int64 | None = None
-    num_inference_steps: Int32 | None = None
-    guidance_scale: Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)] | None = (
-        None
-    )
-    num_frames: Int32 | None = None
-    height: Int32 | None = None
-    width: Int32 | None = None
-    scheduler: ShortText | None = None
-    acceleration: ShortText | None = None
 
-    @validates("prompt", "negative_prompt", "policy", "scheduler", "acceleration")
-    @classmethod
-    def _encodable(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise ValueError("this text is not valid Unicode") from None
-        return value
+
+def _fields() -> dict[str, Any]:
+    """Pydantic's definition of each input, by its name."""
+    types = {name: Name if known.is_name else TYPES[known.datatype] for name, known in INPUTS.items()}
+    return {
+        name: types[name] if known.required else (types[name] | None, None)
+        for name, known in INPUTS.items()
+    }
+
+
+if TYPE_CHECKING:
+    ClipRequest = PolicyRequest
+else:
+    ClipRequest = create_model(
+        "ClipRequest",
+        __base__=PolicyRequest,
+        __doc__="Every input of `text_to_video` (docs/reference/contract.md). Values are checked for "
+        "their type here, and for the base's limits by the model.",
+        **_fields(),
+    )
 
 
 class HttpRequest(ClipRequest):
@@ -142,14 +161,15 @@ def _tensors(request: Any) -> dict[str, Any]:
         if tensor.parameters:
             key = quoted(min(tensor.parameters))
             raise _invalid(f"the parameter {key} of the input {name} is not accepted here")
-        if tensor.datatype != INPUTS[name] or list(tensor.shape) != [1]:
-            raise _invalid(f"the input {name} must be {INPUTS[name]} of shape [1]")
+        datatype = INPUTS[name].datatype
+        if tensor.datatype != datatype or list(tensor.shape) != [1]:
+            raise _invalid(f"the input {name} must be {datatype} of shape [1]")
         values[name] = _scalar(name, raw)
     return values
 
 
 def _scalar(name: str, raw: bytes) -> Any:
-    datatype = INPUTS[name]
+    datatype = INPUTS[name].datatype
     if datatype == "BYTES":
         if len(raw) < 4 or int.from_bytes(raw[:4], "little") != len(raw) - 4:
             raise _invalid(f"the input {name} must hold one string with its length before it")

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from unsee.client.wire.messages import MODEL
+from unsee.client.messages import MODEL
 from unsee.gateway.behind.upstream import Answer
 from unsee.gateway.callers.permission import check_policy
 from unsee.gateway.callers.refusal import Refusal, gateway_failed

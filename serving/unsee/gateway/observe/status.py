@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from unsee.client.wire.channel import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
+from unsee.client.address import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
 from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
 from unsee.repository import audit, pointer
 from unsee.serving.supervisor import incidents

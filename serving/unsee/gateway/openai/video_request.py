@@ -21,7 +21,7 @@ from pydantic import (
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from unsee.client.wire.messages import MODEL
+from unsee.client.messages import MODEL
 from unsee.gateway.behind.repository_files import BaseFacts
 from unsee.gateway.callers.refusal import Refusal, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 from tritonclient.grpc import service_pb2_grpc
 
-from unsee.client.wire.messages import build_request
+from unsee.client.messages import build_request
 from unsee.core.errors import InputError
 from unsee.repository import pointer
 

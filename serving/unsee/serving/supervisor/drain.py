@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 
-from unsee.client.wire.messages import MODEL
+from unsee.client.messages import MODEL
 from unsee.core.errors import ServerError, ServerUnreachable
 from unsee.serving.server.triton import TritonServer
 from unsee.serving.supervisor.models import ServedModels

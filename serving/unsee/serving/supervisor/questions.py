@@ -10,7 +10,7 @@ from __future__ import annotations
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from unsee.client.wire.messages import MODEL, build_request
+from unsee.client.messages import MODEL, build_request
 from unsee.serving.supervisor.stubs import ModelVersion
 
 ALIVE = "unsee_alive"

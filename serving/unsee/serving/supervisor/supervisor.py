@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from unsee.client.wire.messages import MODEL
+from unsee.client.messages import MODEL
 from unsee.core.errors import ServerError, UnseeError
 from unsee.serving.supervisor.doubt import Doubt
 from unsee.serving.supervisor.hang import HangWatch

@@ -1,33 +1,52 @@
-"""The messages of the `text_to_video` model: requests to write, responses to read.
+"""The messages of the `text_to_video` model: requests to write, responses and errors to read.
 
-Pure functions between Python values and KServe v2 protobufs; no connection is known here, so that
-clients and stand-ins for servers can share them.
+Pure functions between Python values and KServe v2 protobufs, for clients, for the gateway and for
+stand-ins of servers.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from tritonclient.grpc import service_pb2
 
-from unsee.core.errors import InputError, ServerError
+from unsee.core.errors import InputError, RequestRejected, ServerError
+from unsee.core.record import GenerationRecord
+from unsee.core.request_schema import INPUTS
+from unsee.core.validation import describe
 from unsee.media.clip import Clip, Frames, Progress
 
-if TYPE_CHECKING:
-    from unsee.core.record import GenerationRecord
-
 MODEL = "text_to_video"
-CHANNELS = 3
+STATUS_AND_SENTENCE = re.compile(
+    r"(CANCELLED|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ALREADY_EXISTS"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|ABORTED"
+    r"|OUT_OF_RANGE|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS): (.+)",
+    re.DOTALL,
+)
+"""An error inside a stream, as `text_to_video` words it."""
+STOPPING = re.compile(
+    r"has no available versions|not at ready state|server is stopping"
+    r"|stopped accepting new inference requests",
+    re.IGNORECASE,
+)
+"""Triton's own words for a request that it does not begin, as it or its model is going away."""
 
 
 def _bytes(value: str) -> bytes:
     data = value.encode("utf-8")
     return struct.pack("<I", len(data)) + data
+
+
+def _first_string(raw: bytes) -> str:
+    (length,) = struct.unpack_from("<I", raw)
+    return raw[4 : 4 + length].decode("utf-8")
 
 
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
@@ -38,27 +57,11 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
 }
 
 _DECODERS: Mapping[str, Callable[[bytes], Any]] = {
-    "BYTES": lambda raw: _first_string(raw),
+    "BYTES": _first_string,
     "INT64": lambda raw: struct.unpack("<q", raw)[0],
     "INT32": lambda raw: struct.unpack("<i", raw)[0],
     "FP32": lambda raw: struct.unpack("<f", raw)[0],
 }
-
-INPUTS = {
-    "prompt": "BYTES",
-    "negative_prompt": "BYTES",
-    "policy": "BYTES",
-    "revision": "INT64",
-    "seed": "INT64",
-    "num_inference_steps": "INT32",
-    "guidance_scale": "FP32",
-    "num_frames": "INT32",
-    "height": "INT32",
-    "width": "INT32",
-    "scheduler": "BYTES",
-    "acceleration": "BYTES",
-}
-"""Every input of the model, each of shape [1], with its Triton datatype."""
 
 
 def build_request(values: Mapping[str, Any]) -> Any:
@@ -70,7 +73,7 @@ def build_request(values: Mapping[str, Any]) -> Any:
     request = service_pb2.ModelInferRequest(model_name=MODEL)
     for name, value in values.items():
         if value is not None:
-            request.inputs.add(name=name, datatype=INPUTS[name], shape=[1])
+            request.inputs.add(name=name, datatype=INPUTS[name].datatype, shape=[1])
             request.raw_input_contents.append(_encode(name, value))
     return request
 
@@ -92,30 +95,8 @@ def build_response(event: Mapping[str, Any], frames: Frames | None = None) -> An
     return response
 
 
-def frames_size(values: Mapping[str, Any]) -> int | None:
-    """Bytes of the clip that `values` ask for; None if they leave its size to the server."""
-    num_bytes = CHANNELS
-    for name in ("num_frames", "height", "width"):
-        side = values.get(name)
-        if not isinstance(side, int):
-            return None
-        num_bytes *= side
-    return num_bytes
-
-
-def place_frames(request: Any, region: str, num_bytes: int) -> None:
-    """Asks for the frames in a registered shared memory region instead of in the answer."""
-    request.outputs.add(name="event")
-    frames = request.outputs.add(name="frames")
-    frames.parameters["shared_memory_region"].string_param = region
-    frames.parameters["shared_memory_byte_size"].int64_param = num_bytes
-
-
-def read_response(response: Any, placed: Any = None) -> Progress | Clip | None:
+def read_response(response: Any) -> Progress | Clip | None:
     """What a ModelInferResponse says; None when it carries no event (the stream's empty end).
-
-    Args:
-        placed: the buffer that holds the frames if the request placed them (see `place_frames`).
 
     Raises:
         ServerError: the response is not one of this model's.
@@ -129,9 +110,10 @@ def read_response(response: Any, placed: Any = None) -> Progress | Clip | None:
         if event["type"] == "progress":
             return Progress(int(event["step"]), int(event["num_inference_steps"]))
         shape = [int(n) for n in outputs["frames"].shape]
-        pixels = raw["frames"] if placed is None else placed
-        frames = np.frombuffer(pixels, np.uint8, math.prod(shape)).reshape(shape)
-        return Clip(frames, _read_record(event["record"]))
+        frames = np.frombuffer(raw["frames"], np.uint8, math.prod(shape)).reshape(shape)
+        return Clip(frames, GenerationRecord.model_validate(event["record"]))
+    except ValidationError as error:
+        raise ServerError(f"the server sent an incomplete record: {describe(error)}") from error
     except (KeyError, TypeError, ValueError, struct.error, InputError) as error:
         raise ServerError(
             f"the answer is not what the model {MODEL} of this version would send ({error}); "
@@ -139,26 +121,29 @@ def read_response(response: Any, placed: Any = None) -> Progress | Clip | None:
         ) from error
 
 
-def _read_record(content: Any) -> GenerationRecord:
-    from pydantic import ValidationError  # this and YAML are dear: not before they are needed
+def read_error(text: str) -> RequestRejected:
+    """The error inside a stream. Those of `text_to_video` carry a status, Triton's own do not."""
+    match = STATUS_AND_SENTENCE.fullmatch(text)
+    if match is None and STOPPING.search(text):
+        return draining()
+    error = RequestRejected(match[2], match[1]) if match else RequestRejected(text, "UNKNOWN")
+    error.retryable = error.status == "UNAVAILABLE"  # its queue is full, or no revision is active
+    return error
 
-    from unsee.core.record import GenerationRecord
 
-    try:
-        return GenerationRecord.model_validate(content)
-    except ValidationError as error:
-        from unsee.core.policy import describe
-
-        raise ServerError(f"the server sent an incomplete record: {describe(error)}") from error
+def draining() -> RequestRejected:
+    """The error for a Triton that is being stopped, or whose model is being replaced."""
+    error = RequestRejected(
+        "the server is stopping or changing its models and takes no request; ask again later",
+        "UNAVAILABLE",
+    )
+    error.retryable = True
+    return error
 
 
 def _encode(name: str, value: Any) -> bytes:
+    datatype = INPUTS[name].datatype
     try:
-        return _ENCODERS[INPUTS[name]](value)
+        return _ENCODERS[datatype](value)
     except (struct.error, AttributeError, OverflowError, UnicodeEncodeError) as error:
-        raise InputError(f"{name} must be a {INPUTS[name]} value, got {value!r}") from error
-
-
-def _first_string(raw: bytes) -> str:
-    (length,) = struct.unpack_from("<I", raw)
-    return raw[4 : 4 + length].decode("utf-8")
+        raise InputError(f"{name} must be a {datatype} value, got {value!r}") from error
