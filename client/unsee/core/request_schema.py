@@ -123,7 +123,10 @@ class RequestOptions(TypedDict, total=False):
     num_frames: Annotated[
         int | None,
         Input(
-            "INT32", "Length of the clip in frames.", default_from=FROM_BASE, limited_by="num_frames"
+            "INT32",
+            "Length of the clip in frames.",
+            default_from=FROM_BASE,
+            limited_by="num_frames",
         ),
     ]
     height: Annotated[

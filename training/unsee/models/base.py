@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import BaseFolderError
-from unsee.core.validation import describe
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.core.validation import describe
 from unsee.models.components import (
     Precision,
     component_class,

@@ -36,7 +36,6 @@ FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
 REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
 
 
-
 def _encodable(text: str) -> str:
     try:
         text.encode("utf-8")
@@ -55,7 +54,7 @@ TYPES: Mapping[str, Any] = {"BYTES": Text, "INT64": Int64, "INT32": Int32, "FP32
 
 
 class PolicyRequest(BaseModel):
-    """The inputs of `text_to_video` at which the gateway itself looks; None: the server's choice."""
+    """The inputs of `text_to_video` that the gateway itself reads; None: the server chooses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -66,7 +65,9 @@ class PolicyRequest(BaseModel):
 
 def _fields() -> dict[str, Any]:
     """Pydantic's definition of each input, by its name."""
-    types = {name: Name if known.is_name else TYPES[known.datatype] for name, known in INPUTS.items()}
+    types = {
+        name: Name if known.is_name else TYPES[known.datatype] for name, known in INPUTS.items()
+    }
     return {
         name: types[name] if known.required else (types[name] | None, None)
         for name, known in INPUTS.items()
@@ -79,8 +80,8 @@ else:
     ClipRequest = create_model(
         "ClipRequest",
         __base__=PolicyRequest,
-        __doc__="Every input of `text_to_video` (docs/reference/contract.md). Values are checked for "
-        "their type here, and for the base's limits by the model.",
+        __doc__="Every input of `text_to_video`. Values are checked for their type here, and for "
+        "the base's limits by the model.",
         **_fields(),
     )
 
