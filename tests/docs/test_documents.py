@@ -45,6 +45,23 @@ def test_every_link_leads_somewhere(page):
             assert anchor in anchors(target), f"{link}: {target.name} has no such heading"
 
 
+FILES = re.compile(r"(?<![\w/.-])(?:benchmarks|clients|deploy|playground|tests)/[\w./-]*\w\.\w+")
+MADE_BY_THE_READER = "deploy/secrets/"
+MODULES = re.compile(r"python3? -m (unsee[\w.]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_file_and_module_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    files = {file for file in FILES.findall(text) if not file.startswith(MADE_BY_THE_READER)}
+    missing = {file for file in files if not (REPOSITORY / file).exists()}
+    for module in MODULES.findall(text):
+        path = module.replace(".", "/")
+        if not any(REPOSITORY.glob(f"*/{path}.py")) and not any(REPOSITORY.glob(f"*/{path}/")):
+            missing.add(module)
+    assert not missing
+
+
 def command_lines(text):
     """The words after `unsee` of every command in a shell block."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
