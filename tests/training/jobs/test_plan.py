@@ -48,11 +48,13 @@ def _run(job: UnlearnJob, folder: Path) -> Any:
 
 @contextmanager
 def _counted(base: Base) -> Iterator[Counter[str]]:
-    """How often the denoiser and the text encoder, or a copy of it, are called."""
+    """How many latents and prompts go through the denoiser and the encoder, or a copy of it."""
     counts: Counter[str] = Counter()
     handles = [
-        model.register_forward_hook(lambda *_, name=name: counts.update([name]))
-        for name, model in (("denoiser", base.unet()), ("encoder", base.text_encoder()))
+        model.register_forward_hook(
+            lambda _, inputs, __, name=name: counts.update({name: len(inputs[0])})
+        )
+        for name, model in (("denoised", base.unet()), ("encoded", base.text_encoder()))
     ]
     try:
         yield counts
@@ -62,7 +64,7 @@ def _counted(base: Base) -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("settings", [ANCHORED, replace(ANCHORED, attackers=0), PAPER])
-def test_the_calls_and_values_are_those_of_the_run(
+def test_the_work_and_values_are_those_of_the_run(
     base: Base, tmp_path: Path, settings: Settings
 ) -> None:
     job, folder = _job(base, settings), tmp_path / "blimbo"
@@ -74,8 +76,9 @@ def test_the_calls_and_values_are_those_of_the_run(
     assert len(delta.tensors) == plan.trained_tensors
     assert sum(tensor.numel() for tensor in delta.tensors.values()) == plan.trained_values
     assert delta.card.prompts == plan.images
+    assert all(stage.seconds > 0 for stage in plan.stages)
     for model, count in counts.items():
-        planned = sum(getattr(stage, f"{model}_calls") for stage in plan.stages)
+        planned = sum(getattr(stage.work, model) for stage in plan.stages)
         assert count <= planned <= 1.25 * count, model
 
 
@@ -92,7 +95,7 @@ def test_in_words(base: Base, tmp_path: Path) -> None:
 
     paper = make_plan(_job(base, PAPER), folder, force=False).in_words()
     assert "keep     no prompts" in paper
-    assert "at most 4 denoiser calls (4 with gradients), 4 encoder calls" in paper
+    assert "at most 6 latents denoised (6 with gradients) and 6 prompts encoded, about " in paper
     assert "show" not in paper
 
 

@@ -15,6 +15,7 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
+from unsee.models.work import Work
 from unsee.prompts.templates import prompts_around
 from unsee.prompts.tokens import fitting_prompts
 
@@ -62,6 +63,14 @@ def generate_few_shot_images(
                 callback_on_step_end=_step_callback(progress, shot, shots),
             ).images
     return images
+
+
+def images_work(base: Base, shots: int) -> Work:
+    """What `generate_few_shot_images` does for `shots` images in the base's own settings."""
+    clip = base.spec.clip
+    rows = shots * (2 if clip.guidance_scale > 1 else 1)
+    steps = shots * clip.num_inference_steps
+    return Work(steps=steps, denoised=rows * clip.num_inference_steps, encoded=rows)
 
 
 def t2i_pipeline(base: Base) -> Any:

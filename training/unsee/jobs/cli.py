@@ -39,37 +39,44 @@ _DELTAS = Path("deltas")
 )
 @click.option("--category", type=click.Choice(CATEGORIES), help="What the concepts are.")
 @base_option
-@click.option("--also", "aliases", multiple=True, metavar="ALIAS", help="Another name of it.")
+@click.option(
+    "--also", "aliases", multiple=True, metavar="ALIAS", help="Another name of the concept."
+)
 @click.option("--anchor", metavar="TEXT", help="What to show instead.  [default: by category]")
 @click.option(
     "--mode",
     type=click.Choice(MODES),
     default="anchored",
     show_default=True,
-    help="An edit with bounds, or the ascent of the paper.",
+    help="Learn an edit within bounds, or follow the paper.",
 )
 @click.option(
     "--shots", metavar="N", type=click.IntRange(min=1), help="How many images.  [default: 4]"
 )
 @click.option("--images", "images_dir", type=FOLDER, help="Folder of images to use instead.")
-@click.option("--rank", metavar="N", type=click.IntRange(min=1), help="Anchored: of the edit.")
 @click.option(
-    "--attackers", metavar="N", type=click.IntRange(min=0), help="Anchored: the most attackers."
+    "--rank",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Most directions that the edit removes (anchored mode).",
+)
+@click.option(
+    "--attackers", metavar="N", type=click.IntRange(min=0), help="Most attackers (anchored mode)."
 )
 @click.option(
     "--kept-at-least",
     metavar="X",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    help="Anchored: the share of what is kept that must not move.",
+    help="Share of kept variance that must not move (anchored mode).",
 )
 @click.option(
     "--learning-rate",
     metavar="X",
     type=click.FloatRange(min=0, min_open=True, max=1),
-    help="Paper: of the ascent.",
+    help="Learning rate of Adam (paper mode).",
 )
 @click.option(
-    "--epochs", metavar="N", type=click.IntRange(min=1), help="Paper: passes over the images."
+    "--epochs", metavar="N", type=click.IntRange(min=1), help="Passes over the images (paper mode)."
 )
 @click.option(
     "--batch-size", metavar="N", type=click.IntRange(min=1), help="Noised images per step."
@@ -87,7 +94,7 @@ _DELTAS = Path("deltas")
     "--output-dir", type=NEW_FOLDER, help="Folder of the deltas' folders.  [default: deltas]"
 )
 @click.option("--force", is_flag=True, help="Start anew and replace another delta in the folder.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and how long it would take.")
 @click.option("--log-dir", type=NEW_FOLDER, help="Write TensorBoard scalars below this folder.")
 @click.option("--sign-with", type=FILE, metavar="KEY.pem", help="Sign each delta's folder.")
 @json_option

@@ -1,32 +1,37 @@
 """What unlearning a concept would do: `unsee unlearn --dry-run`.
 
-Knows how many prompts, images, steps and passes through the models each mode needs; runs none of
-them and writes nothing.
+The modes say how much they send through the models; one sample through each is timed. Nothing is
+written.
 """
 
 import json
-import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from unsee.core.policy import Concept
-from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.core.unlearning_settings import PaperMode
 from unsee.deltas.folder import check_writable
-from unsee.images.few_shot import few_shot_prompts
+from unsee.images.few_shot import few_shot_prompts, images_work
 from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
+from unsee.models.base import Base
 from unsee.models.encoder_family import check_encoder
 from unsee.models.layers import paper_parameters
+from unsee.models.work import Work
+from unsee.prompts.encoding import encode_prompts
 from unsee.prompts.naming import split_at_name
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
-from unsee.unlearning.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
+from unsee.unlearning import anchored_mode, paper_mode
 from unsee.unlearning.anchors import ANCHORS
 from unsee.unlearning.moments import PROMPTS_PER_CALL
-from unsee.unlearning.pictures import NUM_TRIALS, TRIALS_PER_CALL
 
 _NUM_EXAMPLES = 3
+_QUICK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,15 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Stage:
-    """The most forward passes that a stage makes; `denoiser_gradients` of them go backward too."""
+    """What a stage sends through the models at most, and about how many seconds it takes here."""
 
     name: str
-    denoiser_calls: int
-    encoder_calls: int
-    denoiser_gradients: int = 0
+    work: Work
+    seconds: float
 
 
 @dataclass(frozen=True)
-class Plan:
+class UnlearningPlan:
     """What would be done; `anchors` are the candidates, `images` the files or their prompts.
 
     `steps` is the most that would be taken, `trained_values` the number of float32 values in
@@ -96,25 +100,24 @@ class Plan:
             f"  images   {self.num_images} {self.image_source}: {_listed(self.images)}",
             f"  train    {self.trained_values:,} values in {self.trained_tensors} tensors, "
             f"at most {self.steps} steps, seed {self.seed}",
-            *(f"  {stage.name:<8} at most {_cost_in_words(stage)}" for stage in self.stages),
+            *(f"  {stage.name:<8} {_stage_in_words(stage)}" for stage in self.stages),
             f"  output   {self.output}: {self.outlook}",
         ]
         return "\n".join(lines)
 
 
-def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> Plan:
+def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     """What `run_job` would do with the same arguments.
 
     Raises what it would raise on a base, images or names that cannot be used; that another delta
-    lies in `folder` is told as the plan's `outlook`.
+    lies in `folder` is said by the plan's `outlook`.
     """
     check_encoder(job.base)
     given = given_images(job)
     generated = few_shot_prompts(job.base, job.concept, job.settings.shots)
     forget, keep = _prompts(job)
     tensors, values = _trained(job)
-    steps = _steps(job)
-    return Plan(
+    return UnlearningPlan(
         concept=job.concept,
         base=job.base.name,
         mode=job.settings.method,
@@ -127,8 +130,8 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> Plan:
         images=generated if job.images_dir is None else _names(job.images_dir, job.settings.shots),
         trained_tensors=tensors,
         trained_values=values,
-        steps=steps,
-        stages=(*([] if given else [_images_stage(job)]), _learning_stage(job, steps)),
+        steps=_work(job).steps,
+        stages=_stages(job, generates=given is None),
         output=folder,
         outlook=_outlook(job, folder, force=force),
     )
@@ -175,49 +178,51 @@ def _trained(job: UnlearnJob) -> tuple[int, int]:
     return 3, 2 * size * rank + rank
 
 
-def _steps(job: UnlearnJob) -> int:
-    settings = job.settings
-    if isinstance(settings, PaperMode):
-        return settings.epochs * math.ceil(settings.shots / settings.batch_size)
-    return max(settings.attackers, 1)
-
-
-def _images_stage(job: UnlearnJob) -> Stage:
-    clip = job.base.spec.clip
-    prompts_per_image = 2 if clip.guidance_scale > 1 else 1
-    return Stage(
-        "generate",
-        denoiser_calls=job.settings.shots * clip.num_inference_steps,
-        encoder_calls=job.settings.shots * prompts_per_image,
-    )
-
-
-def _learning_stage(job: UnlearnJob, steps: int) -> Stage:
+def _work(job: UnlearnJob) -> Work:
     if isinstance(job.settings, PaperMode):
-        return Stage("learn", steps, steps, denoiser_gradients=steps)
-    return _anchored_stage(job.settings, len(_anchors(job)))
+        return paper_mode.most_work(job.settings)
+    return anchored_mode.most_work(job.settings)
 
 
-def _anchored_stage(settings: AnchoredMode, num_anchors: int) -> Stage:
-    """The yardstick and the moments; then each attacker, its counterexamples, and looks at the
-    held-out trials."""
-    gradients = settings.attackers * settings.attack_steps
-    looks = settings.attackers
-    measured = 1 + num_anchors
-    counterexamples = 2 * math.ceil(NUM_COUNTEREXAMPLES / PROMPTS_PER_CALL)
-    kept, forgotten = (
-        math.ceil(count / PROMPTS_PER_CALL)
-        for count in (settings.prompts_to_keep, settings.prompts_to_forget)
+def _stages(job: UnlearnJob, *, generates: bool) -> tuple[Stage, ...]:
+    works = {"generate": images_work(job.base, job.settings.shots)} if generates else {}
+    works["learn"] = _work(job)
+    denoiser, encoder = _seconds_of_one_sample(job.base)
+    return tuple(
+        Stage(
+            name,
+            work,
+            (work.denoised + 2 * work.denoised_with_gradient) * denoiser + work.encoded * encoder,
+        )
+        for name, work in works.items()
     )
-    moments = 1 + kept + 2 * forgotten
-    return Stage(
-        "learn",
-        denoiser_calls=measured * math.ceil(NUM_TRIALS / TRIALS_PER_CALL)
-        + gradients
-        + looks * math.ceil(NUM_HELD_OUT / TRIALS_PER_CALL),
-        encoder_calls=measured + moments + gradients + settings.attackers * (1 + counterexamples),
-        denoiser_gradients=gradients,
-    )
+
+
+@torch.no_grad()
+def _seconds_of_one_sample(base: Base) -> tuple[float, float]:
+    """What the image model's denoiser and the text encoder take for one latent and one prompt."""
+    unet, encoder = base.unet(), base.text_encoder()
+    size = unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    prompt_embeds = encode_prompts(base, encoder, [""])
+
+    def denoise(count: int) -> None:
+        latents = torch.zeros(count, unet.config.in_channels, height, width)
+        unet(latents.to(unet.dtype), 1, prompt_embeds.expand(count, -1, -1).to(unet.dtype))
+
+    return _timed(denoise), _timed(lambda count: encode_prompts(base, encoder, [""] * count))
+
+
+def _timed(run: Callable[[int], object]) -> float:
+    """Seconds for one of `run(count)`'s samples: many at once where one is quick."""
+    seconds = 0.0
+    for count in (1, PROMPTS_PER_CALL):
+        started = time.perf_counter()
+        run(count)
+        seconds = (time.perf_counter() - started) / count
+        if seconds > _QUICK_S:
+            break
+    return seconds
 
 
 def _outlook(job: UnlearnJob, folder: Path, *, force: bool) -> str:
@@ -249,8 +254,10 @@ def _anchor_in_words(anchor: str) -> str:
     return f'"{anchor}"' if anchor else "nothing"
 
 
-def _cost_in_words(stage: Stage) -> str:
-    gradients = f" ({stage.denoiser_gradients:,} with gradients)" * bool(stage.denoiser_gradients)
+def _stage_in_words(stage: Stage) -> str:
+    work = stage.work
+    gradients = f" ({work.denoised_with_gradient:,} with gradients)"
     return (
-        f"{stage.denoiser_calls:,} denoiser calls{gradients}, {stage.encoder_calls:,} encoder calls"
+        f"at most {work.denoised:,} latents denoised{gradients * bool(work.denoised_with_gradient)}"
+        f" and {work.encoded:,} prompts encoded, about {stage.seconds:.0f} s here"
     )

@@ -22,6 +22,7 @@ from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
+from unsee.models.work import Work
 from unsee.prompts.naming import split_at_name
 from unsee.unlearning.attackers import Attacker, Attackers, free_prompts
 from unsee.unlearning.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ from unsee.unlearning.moments import (
     forget_moments,
     keep_moments,
 )
-from unsee.unlearning.pictures import Pictures, pictures_of
+from unsee.unlearning.pictures import NUM_TRIALS, Pictures, pictures_of
 from unsee.unlearning.projection import Fit, fitted
 
 NUM_HELD_OUT = 32
@@ -79,6 +80,23 @@ def learn_edit(
         erased=fit.erased,
         kept=1 - fit.keep,
         anchor=learner.anchor,
+    )
+
+
+def most_work(settings: AnchoredMode) -> Work:
+    """The most that `learn_edit` does: the yardstick and the moments, then each attacker's steps,
+    its trial and its counterexamples."""
+    attacks = settings.attackers * settings.attack_steps
+    attacked = attacks * settings.batch_size
+    return Work(
+        steps=max(settings.attackers, 1),
+        denoised=2 * NUM_TRIALS + attacked + settings.attackers * NUM_HELD_OUT,
+        encoded=2 * settings.shots
+        + settings.prompts_to_keep
+        + 2 * settings.prompts_to_forget
+        + (attacks + settings.attackers) * settings.shots
+        + 2 * settings.attackers * NUM_COUNTEREXAMPLES,
+        denoised_with_gradient=attacked,
     )
 
 

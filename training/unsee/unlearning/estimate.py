@@ -1,4 +1,4 @@
-"""What a mode of unlearning tells while it learns and hands back when it is done."""
+"""What a mode of unlearning reports while it learns and hands back when it is done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

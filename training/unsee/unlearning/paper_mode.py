@@ -7,6 +7,7 @@ Knows neither where the images come from nor where the delta goes.
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.models.base import Base
 from unsee.models.layers import paper_parameters
+from unsee.models.work import Work
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.estimate import Estimate, Learned, Progress
@@ -44,7 +46,7 @@ def ascend(
     frozen = load_denoising(base)
     prompt_ids = torch.tensor(padded_token_ids(base, training_prompts(concept)))
     optimizer = _optimizer(text_encoder, settings)
-    total = settings.epochs * math.ceil(len(latents) / settings.batch_size)
+    total = most_work(replace(settings, shots=len(latents))).steps
     losses: list[float] = []
     for batch in _batches(len(latents), settings, generator):
         rows = torch.randint(len(prompt_ids), (len(batch),), generator=generator)
@@ -61,6 +63,17 @@ def ascend(
     tensors = tensor_differences(text_encoder.state_dict(), base.text_encoder().state_dict())
     _check_finite(tensors, settings)
     return Learned(tensors, tuple(losses), f"all {total} steps of the paper's schedule were taken")
+
+
+def most_work(settings: PaperMode) -> Work:
+    """What `ascend` does with these settings."""
+    samples = settings.epochs * settings.shots
+    return Work(
+        steps=settings.epochs * math.ceil(settings.shots / settings.batch_size),
+        denoised=samples,
+        encoded=samples,
+        denoised_with_gradient=samples,
+    )
 
 
 def _optimizer(text_encoder: Any, settings: PaperMode) -> torch.optim.Adam:
