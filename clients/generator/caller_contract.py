@@ -24,7 +24,7 @@ class Input(_Part):
     """A tensor of the request.
 
     Args:
-        minimum: the least value that every server takes.
+        minimum, maximum: the least and the greatest value that every server takes.
         limited_by: the limit of the server's base (its `base.json`) that bounds the value.
         multiple_of: the limit of the base that the value must be a multiple of.
         choices: the values that exist; None: the server says.
@@ -37,11 +37,12 @@ class Input(_Part):
     shape: tuple[int, ...] = (1,)
     required: bool = False
     description: str
-    minimum: int | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     limited_by: str | None = None
     multiple_of: str | None = None
     choices: tuple[str, ...] | None = None
-    default: str | None = None
+    default: str | int | float | None = None
     default_from: str | None = None
 
 

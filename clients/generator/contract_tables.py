@@ -87,7 +87,9 @@ def _tables(contract: Contract) -> dict[str, Table]:
 
 def _limits(entry: Input) -> str:
     said = []
-    if entry.minimum is not None:
+    if entry.minimum is not None and entry.maximum is not None:
+        said.append(f"{entry.minimum} to {entry.maximum}")
+    elif entry.minimum is not None:
         said.append(f"{entry.minimum} or more")
     if entry.limited_by is not None:
         said.append(f"the base's `{entry.limited_by}`")
@@ -102,7 +104,7 @@ def _default(entry: Input) -> str:
     if entry.required:
         return "must be given"
     if entry.default is not None:
-        return f"`{entry.default}`" if entry.default else "empty"
+        return "empty" if entry.default == "" else f"`{entry.default}`"
     return entry.default_from or "–"
 
 

@@ -1,7 +1,9 @@
 """`make stubs`: every generated file of `clients/` and the tables of docs/reference/contract.md.
 
 From `clients/contract/text_to_video.json` come its JSON Schema, the types of each language and the
-tables; from tritonclient's descriptors comes the `.proto` file. Equal sources give equal bytes.
+tables; its own inputs and record, and the model's copy of the request's schema, come from
+`unsee.core`; from tritonclient's descriptors comes the `.proto` file. Equal sources give equal
+bytes.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from pathlib import Path
 
 import click
 import jinja2
-from caller_contract import Contract, Input, read_contract
+from caller_contract import Contract, Input
+from contract_of_code import with_inputs_and_record
 from contract_tables import with_tables
 from kserve_proto import kserve, proto_text
 
+from unsee.core import request_schema
 from unsee.core.files import write_file
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "templates"
 SOURCE = "clients/contract/text_to_video.json"
+REQUEST_SCHEMA = "model_repository/text_to_video/1/text_to_video/request_schema.py"
 SCHEMA = "clients/contract/text_to_video.schema.json"
 PROTO = "clients/proto/grpc_service.proto"
 PAGE = "docs/reference/contract.md"
@@ -44,9 +49,12 @@ JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
 
 def generated(root: Path = ROOT) -> dict[str, bytes]:
     """Every generated file by its path under `root`, whose sources are read."""
-    contract = read_contract(root / SOURCE)
+    source = with_inputs_and_record((root / SOURCE).read_text(encoding="utf-8"))
+    contract = Contract.model_validate_json(source)
     notice = distribution("tritonclient").read_text("licenses/LICENSE.txt") or ""
     files = {
+        SOURCE: source,
+        REQUEST_SCHEMA: Path(request_schema.__file__).read_text(encoding="utf-8"),
         SCHEMA: json.dumps(Contract.model_json_schema(), indent=2) + "\n",
         PROTO: f"{_commented(notice)}\n{proto_text(kserve())}",
         "clients/proto/LICENSE": notice,

@@ -11,6 +11,9 @@ COPIES = {
     "export/unsee/export/engines/engine_options.py": (
         "serving/unsee/serving/server/backends/shared/engine_options.py"
     ),
+    "client/unsee/core/request_schema.py": (
+        "model_repository/text_to_video/1/text_to_video/request_schema.py"
+    ),
 }
 
 

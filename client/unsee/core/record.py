@@ -1,8 +1,10 @@
-"""The record of a clip: what made it."""
+"""What made a clip."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+AS_REQUESTED = "As requested, or the default"
 
 
 class GenerationRecord(BaseModel):
@@ -10,43 +12,28 @@ class GenerationRecord(BaseModel):
 
     Unlike the records of this project's own files it keeps fields that it does not know: a newer
     server may say more, and a client should neither break nor lose it.
-
-    Args:
-        prompt, negative_prompt: as requested.
-        policy, revision: the concept policy that was applied, and its revision.
-        encoder_digest: of the text encoder's weights; None if the repository does not say.
-        base, base_digest: the base's name, and the digest of its text encoder.
-        seed: as requested, or as drawn by the server.
-        scheduler: a diffusers class name.
-        acceleration: "none", "balanced" or "fast".
-        num_inference_steps: steps of the scheduler.
-        guidance_scale: classifier-free guidance; 1 or less means none.
-        num_frames: length of the clip.
-        height, width: in pixels.
-        fps: frames per second to play it at.
-        started_at: UTC, ISO 8601.
-        seconds: by stage.
-        graphs: digests of the exported graphs, and the engines that computed them, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    prompt: str
-    negative_prompt: str = ""
-    policy: str
-    revision: int
-    encoder_digest: str | None = None
-    base: str
-    base_digest: str
-    seed: int
-    scheduler: str
-    acceleration: str = "none"
-    num_inference_steps: int
-    guidance_scale: float
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    started_at: str
-    seconds: dict[str, float] = {}
-    graphs: dict[str, str] = {}
+    prompt: str = Field(description="As requested")
+    negative_prompt: str = Field("", description="As requested")
+    policy: str = Field(description="The concept policy that was applied")
+    revision: int = Field(description="The policy's revision that was applied")
+    encoder_digest: str | None = Field(
+        None, description="Digest of the text encoder's weights; null if the repository has none"
+    )
+    base: str = Field(description="Name of the base")
+    base_digest: str = Field(description="Digest of the base's files")
+    seed: int = Field(description="As requested, or as drawn")
+    scheduler: str = Field(description=AS_REQUESTED)
+    acceleration: str = Field("none", description=AS_REQUESTED)
+    num_inference_steps: int = Field(description="Steps of the scheduler")
+    guidance_scale: float = Field(description=AS_REQUESTED)
+    num_frames: int = Field(description="Length of the clip in frames")
+    height: int = Field(description="In pixels")
+    width: int = Field(description="In pixels")
+    fps: float = Field(description="Frames per second to play it at")
+    started_at: str = Field(description="When the model began, in UTC, as ISO 8601")
+    seconds: dict[str, float] = Field({}, description="Seconds per stage, by its name")
+    graphs: dict[str, str] = Field({}, description="Digests of the exported graphs, by their name")

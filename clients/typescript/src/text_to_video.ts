@@ -7,29 +7,29 @@ export const MODEL = "text_to_video";
 
 /** What to generate; what is left out is the server's choice, and the record says what it chose. */
 export interface GenerateRequest {
-  /** UTF-8; not empty; at most as many tokens as the encoder takes. Longer prompts are refused, never cut. */
+  /** What the clip should show; a prompt of more tokens than the text encoder takes is refused, never cut. */
   prompt: string;
-  /** What guidance moves away from. */
+  /** What the clip should not show. */
   negative_prompt?: string;
-  /** The concept policy (default: the repository's or the tenant's default policy; refused if it has none). */
+  /** The concept policy to apply (default: the tenant's or the repository's default policy; without one the request is refused). */
   policy?: string;
   /** One of the policy's eligible revisions (default: the active one). */
   revision?: number;
-  /** Equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
+  /** Where the noise starts: equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
   seed?: number;
-  /** Steps of the scheduler (default: the base's). */
+  /** How many steps the scheduler takes (default: the base's). */
   num_inference_steps?: number;
-  /** Classifier-free guidance; 1 or less means none (default: the base's). */
+  /** How closely to follow the prompt (classifier-free guidance); 1 or less means without guidance (default: the base's). */
   guidance_scale?: number;
-  /** Length of the clip (default: the base's). */
+  /** Length of the clip in frames (default: the base's). */
   num_frames?: number;
-  /** In pixels (default: the base's). */
+  /** Height of the clip in pixels (default: the base's). */
   height?: number;
-  /** In pixels (default: the base's). */
+  /** Width of the clip in pixels (default: the base's). */
   width?: number;
-  /** A diffusers class name, such as `DPMSolverMultistepScheduler`, that the server has (default: the base's). */
+  /** The sampler: a diffusers class name that the server offers, such as DDIMScheduler (default: the base's). */
   scheduler?: string;
-  /** Forecast the video model's predictions in some steps instead of evaluating it; acceleration.md says what it saves and costs. */
+  /** Whether to make a similar clip sooner, by predicting what the video model would say in some steps instead of evaluating it. */
   acceleration?: "none" | "balanced" | "fast";
 }
 
@@ -41,25 +41,25 @@ export interface GenerationRecord {
   negative_prompt?: string;
   /** The concept policy that was applied. */
   policy: string;
-  /** Its revision. */
+  /** The policy's revision that was applied. */
   revision: number;
-  /** Of the text encoder's weights; null if the repository does not say. */
+  /** Digest of the text encoder's weights; null if the repository has none. */
   encoder_digest?: string | null;
   /** Name of the base. */
   base: string;
-  /** Of the base's files. */
+  /** Digest of the base's files. */
   base_digest: string;
   /** As requested, or as drawn. */
   seed: number;
-  /** The sampler. */
+  /** As requested, or the default. */
   scheduler: string;
-  /** As requested. */
+  /** As requested, or the default. */
   acceleration?: string;
   /** Steps of the scheduler. */
   num_inference_steps: number;
-  /** Classifier-free guidance. */
+  /** As requested, or the default. */
   guidance_scale: number;
-  /** Length of the clip. */
+  /** Length of the clip in frames. */
   num_frames: number;
   /** In pixels. */
   height: number;
@@ -67,7 +67,7 @@ export interface GenerationRecord {
   width: number;
   /** Frames per second to play it at. */
   fps: number;
-  /** UTC, ISO 8601. */
+  /** When the model began, in UTC, as ISO 8601. */
   started_at: string;
   /** Seconds per stage, by its name. */
   seconds?: Record<string, number>;

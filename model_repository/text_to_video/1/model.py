@@ -25,7 +25,8 @@ from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate
 from text_to_video.policies import Encoder, PolicyPointer
 from text_to_video.refusal import Refusal
-from text_to_video.request import INPUTS, GenerationRequest, parse_request
+from text_to_video.request import parse_request
+from text_to_video.request_schema import INPUTS, GenerationRequest
 from text_to_video.sampler import SamplerTables
 from text_to_video.tokens import PromptTokenizer
 

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from unsee.core.request_schema import INPUTS
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.engine_options import NO_PREPACKING
 from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
@@ -18,20 +19,8 @@ from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
 MODEL_FILE = "model.onnx"
 TEXT_TO_VIDEO = "text_to_video"
 
-_STRING, _INT32 = model_config_pb2.TYPE_STRING, model_config_pb2.TYPE_INT32
-_OPTIONAL_INPUTS = {
-    "negative_prompt": _STRING,
-    "policy": _STRING,
-    "revision": model_config_pb2.TYPE_INT64,
-    "seed": model_config_pb2.TYPE_INT64,
-    "num_inference_steps": _INT32,
-    "guidance_scale": model_config_pb2.TYPE_FP32,
-    "num_frames": _INT32,
-    "height": _INT32,
-    "width": _INT32,
-    "scheduler": _STRING,
-    "acceleration": _STRING,
-}
+_TYPES = {"BYTES": "TYPE_STRING"} | {name: f"TYPE_{name}" for name in ("INT64", "INT32", "FP32")}
+"""What the configuration calls the datatypes of inputs."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +86,10 @@ def text_to_video_config() -> Any:
     """The `ModelConfig` of the decoupled Python model that clients call."""
     config = model_config_pb2.ModelConfig(name=TEXT_TO_VIDEO, backend="python", max_batch_size=0)
     config.model_transaction_policy.decoupled = True
-    config.input.add(name="prompt", data_type=_STRING, dims=[1])
-    for name, data_type in _OPTIONAL_INPUTS.items():
-        config.input.add(name=name, data_type=data_type, dims=[1], optional=True)
-    config.output.add(name="event", data_type=_STRING, dims=[1])
+    for name, known in INPUTS.items():
+        data_type = getattr(model_config_pb2, _TYPES[known.datatype])
+        config.input.add(name=name, data_type=data_type, dims=[1], optional=not known.required)
+    config.output.add(name="event", data_type=model_config_pb2.TYPE_STRING, dims=[1])
     config.output.add(name="frames", data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, -1, 3])
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     return config

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from text_to_video.base import Base
 from text_to_video.policies import Encoder
 from text_to_video.refusal import Refusal
-from text_to_video.request import GenerationRequest
+from text_to_video.request_schema import GenerationRequest
 from text_to_video.sampler import SamplerTable, sample
 
 Array = npt.NDArray[Any]

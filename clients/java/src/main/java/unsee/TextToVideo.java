@@ -18,17 +18,17 @@ public final class TextToVideo {
   public static final class Request {
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
 
-    /** UTF-8; not empty; at most as many tokens as the encoder takes. Longer prompts are refused, never cut. */
+    /** What the clip should show; a prompt of more tokens than the text encoder takes is refused, never cut. */
     public Request(String prompt) {
       put("prompt", "BYTES", prompt);
     }
 
-    /** What guidance moves away from. */
+    /** What the clip should not show. */
     public Request negativePrompt(String negativePrompt) {
       return put("negative_prompt", "BYTES", negativePrompt);
     }
 
-    /** The concept policy (default: the repository's or the tenant's default policy; refused if it has none). */
+    /** The concept policy to apply (default: the tenant's or the repository's default policy; without one the request is refused). */
     public Request policy(String policy) {
       return put("policy", "BYTES", policy);
     }
@@ -38,42 +38,42 @@ public final class TextToVideo {
       return put("revision", "INT64", revision);
     }
 
-    /** Equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
+    /** Where the noise starts: equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
     public Request seed(long seed) {
       return put("seed", "INT64", seed);
     }
 
-    /** Steps of the scheduler (default: the base's). */
+    /** How many steps the scheduler takes (default: the base's). */
     public Request numInferenceSteps(int numInferenceSteps) {
       return put("num_inference_steps", "INT32", numInferenceSteps);
     }
 
-    /** Classifier-free guidance; 1 or less means none (default: the base's). */
+    /** How closely to follow the prompt (classifier-free guidance); 1 or less means without guidance (default: the base's). */
     public Request guidanceScale(float guidanceScale) {
       return put("guidance_scale", "FP32", guidanceScale);
     }
 
-    /** Length of the clip (default: the base's). */
+    /** Length of the clip in frames (default: the base's). */
     public Request numFrames(int numFrames) {
       return put("num_frames", "INT32", numFrames);
     }
 
-    /** In pixels (default: the base's). */
+    /** Height of the clip in pixels (default: the base's). */
     public Request height(int height) {
       return put("height", "INT32", height);
     }
 
-    /** In pixels (default: the base's). */
+    /** Width of the clip in pixels (default: the base's). */
     public Request width(int width) {
       return put("width", "INT32", width);
     }
 
-    /** A diffusers class name, such as `DPMSolverMultistepScheduler`, that the server has (default: the base's). */
+    /** The sampler: a diffusers class name that the server offers, such as DDIMScheduler (default: the base's). */
     public Request scheduler(String scheduler) {
       return put("scheduler", "BYTES", scheduler);
     }
 
-    /** Forecast the video model's predictions in some steps instead of evaluating it; acceleration.md says what it saves and costs: none, balanced, fast. */
+    /** Whether to make a similar clip sooner, by predicting what the video model would say in some steps instead of evaluating it: none, balanced, fast. */
     public Request acceleration(String acceleration) {
       return put("acceleration", "BYTES", acceleration);
     }
