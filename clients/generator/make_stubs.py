@@ -45,6 +45,11 @@ TYPESCRIPT_RANGES = {"INT64": (1 - 2**53, 2**53 - 1), "INT32": (-(2**31), 2**31 
 JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float"}
 JAVA |= {"string": "String", "integer": "long", "number": "double"}
 JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
+JAVA_BYTES = {"INT64": (8, "putLong"), "INT32": (4, "putInt"), "FP32": (4, "putFloat")}
+"""Sizes of numbers, and what writes them into a ByteBuffer."""
+
+JAVA_READ = {"long": "Long.parseLong", "int": "Integer.parseInt", "float": "Float.parseFloat"}
+"""What reads a number of a type from text."""
 
 
 def generated(root: Path = ROOT) -> dict[str, bytes]:
@@ -78,14 +83,23 @@ def _filled(template: str, contract: Contract) -> str:
         "camel": _camel,
         "prose": _prose,
         "literal": json.dumps,
+        "java_tensor": _java_tensor,
         "typescript_input": _typescript_input,
     }
-    return environment.get_template(f"{template}.j2").render(contract=contract)
+    return environment.get_template(f"{template}.j2").render(contract=contract, JAVA_READ=JAVA_READ)
 
 
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(part.capitalize() for part in tail)
+
+
+def _java_tensor(entry: Input) -> str:
+    """The arguments that say an input's name, its datatype and the bytes of its value."""
+    value = _camel(entry.name)
+    size, write = JAVA_BYTES.get(entry.datatype, (0, ""))
+    raw = f"bytes({size}).{write}({value})" if size else f"text({value})"
+    return f"{json.dumps(entry.name)}, {json.dumps(entry.datatype)}, {raw}"
 
 
 def _typescript_input(entry: Input) -> str:

@@ -1,15 +1,14 @@
+import io.grpc.InsecureChannelCredentials;
+import java.time.Duration;
 import unsee.Client;
 import unsee.TextToVideo.Clip;
+import unsee.TextToVideo.GenerationException;
 import unsee.TextToVideo.Request;
 
 /** Sends a request that uses every input, and prints how it ended. */
 class EveryInput {
   public static void main(String[] arguments) {
     String token = System.getenv("UNSEE_TOKEN");
-    Client.Options options = new Client.Options();
-    if (token != null) {
-      options.token(token);
-    }
     Request request =
         new Request("ein Kätzchen 🐈")
             .negativePrompt("")
@@ -24,12 +23,12 @@ class EveryInput {
             .scheduler("DDIMScheduler")
             .acceleration("fast");
     var out = new java.io.PrintStream(System.out, true, java.nio.charset.StandardCharsets.UTF_8);
-    try (Client client = new Client(arguments[0], options)) {
-      Clip clip = client.generate(request, progress -> {});
+    try (Client client = new Client(arguments[0], token, InsecureChannelCredentials.create())) {
+      Clip clip = client.generate(request, Duration.ofSeconds(60), progress -> {});
       int[] shape = clip.shape();
       out.printf(
           "%d %d %d %d %s%n", shape[0], shape[1], shape[2], shape[3], clip.record().prompt());
-    } catch (Client.GenerationException error) {
+    } catch (GenerationException error) {
       Object after = error.retryAfter() == null ? "undefined" : error.retryAfter().toMillis();
       out.println(error.status() + " " + after + " " + error.getMessage());
     }

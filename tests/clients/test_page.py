@@ -38,7 +38,8 @@ def test_the_typescript_on_the_page(typescript, served, tmp_path):
 def test_the_java_on_the_page(java, served, tmp_path):
     code = block("java", "GenerationException").replace("127.0.0.1:9001", served.addresses.grpc)
     source = tmp_path / "Page.java"
-    imports = "import unsee.Client;\nimport unsee.TextToVideo.*;\n"
+    imports = "import io.grpc.*;\nimport java.time.Duration;\n"
+    imports += "import unsee.Client;\nimport unsee.TextToVideo.*;\n"
     source.write_text(
         f"{imports}class Page {{ public static void main(String[] arguments) {{\n{code}\n}} }}\n"
     )

@@ -146,13 +146,58 @@ def test_what_the_gateway_or_the_client_does_not_allow(
 
 
 @pytest.mark.parametrize("seed", ["1.5", "9007199254740992", "-1", "many"])
-def test_a_value_that_does_not_fit_is_refused_before_it_is_sent(typescript, served, tmp_path, seed):
+def test_a_value_that_does_not_fit_is_refused_by_typescript(typescript, served, tmp_path, seed):
     options = ("--url", served.settings.triton, f"--seed={seed}")
     done = typescript.run("a cat", *options, cwd=tmp_path)
     assert done.returncode == 3
     told = "error: INVALID_ARGUMENT: seed must be a whole number from 0 to 9007199254740991, not "
     assert done.stderr.startswith(told)
     assert not served.triton.streams
+
+
+def test_javas_example_takes_every_input_as_an_option(java, served, tmp_path):
+    words = ["--negative-prompt", "", "--policy", "family", "--revision", "2", "--seed", "7"]
+    words += ["--steps", "3", "--guidance-scale", "7.5", "--num-frames", "2", "--height", "16"]
+    words += ["--width", "24", "--scheduler", "DDIMScheduler", "--acceleration", "fast"]
+    done = java.run("a cat", *words, "--url", served.settings.triton, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (request,) = served.triton.streams
+    assert decoded(request) == {
+        "prompt": "a cat",
+        "negative_prompt": "",
+        "policy": "family",
+        "revision": 2,
+        "seed": 7,
+        "num_inference_steps": 3,
+        "guidance_scale": 7.5,
+        "num_frames": 2,
+        "height": 16,
+        "width": 24,
+        "scheduler": "DDIMScheduler",
+        "acceleration": "fast",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "told"),
+    [
+        ("-1", 3, "INVALID_ARGUMENT: seed must be 0 or more, not -1"),
+        ("many", 2, '--seed many: For input string: "many"'),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_java(java, served, tmp_path, seed, code, told):
+    options = ("--url", served.settings.triton, "--seed", seed)
+    done = java.run("a cat", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (code, f"error: {told}")
+    assert not served.triton.streams
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:1", "nobody.invalid:9001"])
+def test_a_server_that_is_not_there_is_one_sentence(program, tmp_path, url):
+    done = program.run("a cat", "--url", url, cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: UNAVAILABLE: no server answers at {url}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def foreign(inputs: dict[str, Any], context: Any) -> None:

@@ -1,12 +1,23 @@
 // Generated from clients/contract/text_to_video.json by `make stubs`; do not edit.
 package unsee;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import com.google.protobuf.ByteString;
+import inference.GrpcService.ModelInferRequest;
+import inference.GrpcService.ModelInferResponse;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.time.Duration;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.Objects;
 import java.util.function.Function;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** The contract of the model text_to_video: its request, events, record and statuses. */
 public final class TextToVideo {
@@ -20,77 +31,116 @@ public final class TextToVideo {
 
     /** What the clip should show; a prompt of more tokens than the text encoder takes is refused, never cut. */
     public Request(String prompt) {
-      put("prompt", "BYTES", prompt);
+      put("prompt", "BYTES", text(prompt));
     }
 
     /** What the clip should not show. */
     public Request negativePrompt(String negativePrompt) {
-      return put("negative_prompt", "BYTES", negativePrompt);
+      return put("negative_prompt", "BYTES", text(negativePrompt));
     }
 
     /** The concept policy to apply (default: the tenant's or the repository's default policy; without one the request is refused). */
     public Request policy(String policy) {
-      return put("policy", "BYTES", policy);
+      return put("policy", "BYTES", text(policy));
     }
 
     /** One of the policy's eligible revisions (default: the active one). */
     public Request revision(long revision) {
-      return put("revision", "INT64", revision);
+      return put("revision", "INT64", bytes(8).putLong(revision));
     }
 
     /** Where the noise starts: equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
     public Request seed(long seed) {
-      return put("seed", "INT64", seed);
+      if (seed < 0) {
+        String why = "seed must be 0 or more, not " + seed;
+        throw new GenerationException(Status.INVALID_ARGUMENT, why);
+      }
+      return put("seed", "INT64", bytes(8).putLong(seed));
     }
 
     /** How many steps the scheduler takes (default: the base's). */
     public Request numInferenceSteps(int numInferenceSteps) {
-      return put("num_inference_steps", "INT32", numInferenceSteps);
+      return put("num_inference_steps", "INT32", bytes(4).putInt(numInferenceSteps));
     }
 
     /** How closely to follow the prompt (classifier-free guidance); 1 or less means without guidance (default: the base's). */
     public Request guidanceScale(float guidanceScale) {
-      return put("guidance_scale", "FP32", guidanceScale);
+      return put("guidance_scale", "FP32", bytes(4).putFloat(guidanceScale));
     }
 
     /** Length of the clip in frames (default: the base's). */
     public Request numFrames(int numFrames) {
-      return put("num_frames", "INT32", numFrames);
+      return put("num_frames", "INT32", bytes(4).putInt(numFrames));
     }
 
     /** Height of the clip in pixels (default: the base's). */
     public Request height(int height) {
-      return put("height", "INT32", height);
+      return put("height", "INT32", bytes(4).putInt(height));
     }
 
     /** Width of the clip in pixels (default: the base's). */
     public Request width(int width) {
-      return put("width", "INT32", width);
+      return put("width", "INT32", bytes(4).putInt(width));
     }
 
     /** The sampler: a diffusers class name that the server offers, such as DDIMScheduler (default: the base's). */
     public Request scheduler(String scheduler) {
-      return put("scheduler", "BYTES", scheduler);
+      return put("scheduler", "BYTES", text(scheduler));
     }
 
     /** Whether to make a similar clip sooner, by predicting what the video model would say in some steps instead of evaluating it: none, balanced, fast. */
     public Request acceleration(String acceleration) {
-      return put("acceleration", "BYTES", acceleration);
+      return put("acceleration", "BYTES", text(acceleration));
     }
 
-    /** The inputs that were given, by the model's names. */
-    public Map<String, Tensor> tensors() {
-      return Map.copyOf(tensors);
+    /**
+     * One of these inputs by the model's name for it, its value as text: for command lines and forms.
+     * Throws IllegalArgumentException for other names and for what is no number.
+     */
+    public Request set(String name, String value) {
+      return switch (name) {
+        case "negative_prompt" -> negativePrompt(value);
+        case "policy" -> policy(value);
+        case "revision" -> revision(Long.parseLong(value));
+        case "seed" -> seed(Long.parseLong(value));
+        case "num_inference_steps" -> numInferenceSteps(Integer.parseInt(value));
+        case "guidance_scale" -> guidanceScale(Float.parseFloat(value));
+        case "num_frames" -> numFrames(Integer.parseInt(value));
+        case "height" -> height(Integer.parseInt(value));
+        case "width" -> width(Integer.parseInt(value));
+        case "scheduler" -> scheduler(value);
+        case "acceleration" -> acceleration(value);
+        default -> throw new IllegalArgumentException("there is no input " + name);
+      };
     }
 
-    private Request put(String name, String datatype, Object value) {
-      tensors.put(name, new Tensor(datatype, Objects.requireNonNull(value, name)));
+    /** KServe's message, of the inputs that were given. */
+    ModelInferRequest message() {
+      ModelInferRequest.Builder message = ModelInferRequest.newBuilder().setModelName(MODEL);
+      tensors.forEach(
+          (name, tensor) -> {
+            message.addInputsBuilder().setName(name).setDatatype(tensor.datatype()).addShape(1);
+            message.addRawInputContents(tensor.raw());
+          });
+      return message.build();
+    }
+
+    private Request put(String name, String datatype, ByteBuffer raw) {
+      tensors.put(name, new Tensor(datatype, ByteString.copyFrom(raw.flip())));
       return this;
+    }
+
+    private static ByteBuffer bytes(int size) {
+      return ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    private static ByteBuffer text(String value) {
+      byte[] utf8 = value.getBytes(UTF_8);
+      return bytes(4 + utf8.length).putInt(utf8.length).put(utf8);
     }
   }
 
-  /** An input of shape [1]: its Triton datatype and its value. */
-  public record Tensor(String datatype, Object value) {}
+  private record Tensor(String datatype, ByteString raw) {}
 
   /** What the server streams. */
   public sealed interface Event permits Progress, Clip {}
@@ -106,6 +156,36 @@ public final class TextToVideo {
 
   /** The last event: frames are UINT8 [num_frames, height, width, 3], RGB, one after the other. */
   public record Clip(byte[] frames, int[] shape, GenerationRecord record) implements Event {}
+
+  /** The event in a response; null if it has none (the stream's empty end). Throws GenerationException. */
+  static Event read(ModelInferResponse response) {
+    try {
+      return event(response);
+    } catch (RuntimeException error) {
+      String why = "the answer is not one of " + MODEL + ": " + error.getMessage();
+      throw new GenerationException(Status.INTERNAL, why, null, error);
+    }
+  }
+
+  private static Event event(ModelInferResponse response) {
+    ByteString event = content(response, "event");
+    ByteString frames = content(response, "frames");
+    if (event == null) {
+      return null;
+    }
+    JsonObject said = JsonParser.parseString(event.substring(4).toStringUtf8()).getAsJsonObject();
+    String type = required(said, "type").getAsString();
+    if (type.equals("progress")) {
+      return Progress.of(said);
+    }
+    GenerationRecord record = GenerationRecord.of(required(said, "record").getAsJsonObject());
+    long[] shape = {record.numFrames(), record.height(), record.width(), 3};
+    if (frames == null || frames.size() != Arrays.stream(shape).reduce(1, (a, b) -> a * b)) {
+      throw new IllegalArgumentException("the frames do not have the shape " + Arrays.toString(shape));
+    }
+    int[] sizes = Arrays.stream(shape).mapToInt(Math::toIntExact).toArray();
+    return new Clip(frames.toByteArray(), sizes, record);
+  }
 
   /** What made a clip; `json` has all that the server said, of which a newer one may say more. */
   public record GenerationRecord(
@@ -177,7 +257,56 @@ public final class TextToVideo {
     /** The queue is full, a policy has no active revision, or nobody answers. */
     UNAVAILABLE,
     /** No token or certificate that the gateway knows. */
-    UNAUTHENTICATED
+    UNAUTHENTICATED;
+
+    /** The status of a name; UNKNOWN for other names. */
+    static Status of(String name) {
+      return Arrays.stream(values()).filter(s -> s.name().equals(name)).findAny().orElse(UNKNOWN);
+    }
+  }
+
+  /** A request that gets no clip: a status, and one sentence as the message. */
+  public static final class GenerationException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+    private static final Pattern TEXT = Pattern.compile("([A-Z_]+): (.+)", Pattern.DOTALL);
+
+    private final Status status;
+    private final Duration retryAfter;
+
+    GenerationException(Status status, String sentence, Duration retryAfter, Throwable cause) {
+      super(sentence, cause);
+      this.status = status;
+      this.retryAfter = retryAfter;
+    }
+
+    GenerationException(Status status, String sentence) {
+      this(status, sentence, null, null);
+    }
+
+    /** What the model answers, `STATUS: sentence`; Triton's own refusals carry no status. */
+    static GenerationException read(String text) {
+      Matcher match = TEXT.matcher(text);
+      Status status = match.matches() ? Status.of(match.group(1)) : Status.UNKNOWN;
+      return new GenerationException(status, status == Status.UNKNOWN ? text : match.group(2));
+    }
+
+    public Status status() {
+      return status;
+    }
+
+    /** When asking a gateway again may help; null if it does not say. */
+    public Duration retryAfter() {
+      return retryAfter;
+    }
+  }
+
+  private static ByteString content(ModelInferResponse response, String name) {
+    for (int i = 0; i < response.getRawOutputContentsCount(); i++) {
+      if (response.getOutputs(i).getName().equals(name)) {
+        return response.getRawOutputContents(i);
+      }
+    }
+    return null;
   }
 
   private static JsonElement required(JsonObject json, String name) {
