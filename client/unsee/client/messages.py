@@ -21,7 +21,8 @@ from unsee.core.errors import InputError, RequestRejected, ServerError
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
 from unsee.core.validation import describe
-from unsee.media.clip import Clip, Frames, Progress
+from unsee.media.clip import Clip, Progress
+from unsee.media.frames import Frames
 
 MODEL = "text_to_video"
 STATUS_AND_SENTENCE = re.compile(

@@ -1,25 +1,17 @@
-"""What the server streams: progress, and in the end a clip.
-
-Knows no network and no file format; `video_file` writes clips.
-"""
+"""What the server streams: progress, and in the end a clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
-
-if TYPE_CHECKING:
-    from unsee.media.provenance import Provenance
-
-Frames = NDArray[np.uint8]
-"""uint8 [num_frames, height, width, 3], RGB."""
+from unsee.media.frames import Frames
+from unsee.media.provenance import Provenance
+from unsee.media.video_file import save_video
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,4 @@ class Clip:
         Raises:
             InputError: the suffix is not known, the file cannot be written or cannot be signed.
         """
-        from unsee.media.video_file import save_video
-
-        return save_video(self, Path(path), signer)
+        return save_video(self.frames, self.record, Path(path), signer)

@@ -2,7 +2,7 @@
 
 The record itself is JSON: the comment of an MP4 or a GIF, a property of the XMP of a WebP or PNG,
 and a file of its own beside an .npy. Titles, descriptions and "made by a trained model" are there
-for other programs; only the JSON is read back. Knows no pixels.
+for other programs; only the JSON is read back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Content Credentials (C2PA): signs a clip's file with the user's own certificate.
 
 Says that the file was made by a trained model, by which, and with what record; whoever trusts the
-certificate can check it with any C2PA tool, and sees every later change. Knows no server, and asks
-no network for anything unless a time-stamping authority is given.
+certificate can check it with any C2PA tool, and sees every later change. Signing uses no network
+unless a time-stamping authority is given.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unsee.core.errors import InputError
-
-if TYPE_CHECKING:
-    from unsee.core.record import GenerationRecord
+from unsee.core.record import GenerationRecord
+from unsee.media.metadata import TRAINED_MEDIA, software
 
 SIGNABLE = {".mp4": "video/mp4", ".gif": "image/gif", ".png": "image/png", ".webp": "image/webp"}
 RECORD_LABEL = "org.unsee.record"
@@ -79,8 +78,6 @@ class Provenance:
 
 def manifest_of(record: GenerationRecord) -> dict[str, Any]:
     """What is signed: that the file was created, how, and the record."""
-    from unsee.media.metadata import TRAINED_MEDIA, software
-
     name, _, version = software().partition(" ")
     generator = {"name": name, "version": version} if version else {"name": name}
     action = {

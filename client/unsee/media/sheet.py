@@ -1,7 +1,4 @@
-"""Pictures of clips on one page: a contact sheet, and a before/after sheet that compares policies.
-
-Knows frames and words, neither policies nor files; a caller decides what a row means.
-"""
+"""A before/after sheet: clips of the same prompts side by side, such as those of two policies."""
 
 from __future__ import annotations
 
@@ -15,11 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from unsee.core.errors import InputError
-from unsee.media.clip import Frames
+from unsee.media.frames import GAP, PAPER, Frames
 
 Colour = tuple[int, int, int]
 
-PAPER: Colour = (250, 250, 248)
 INK: Colour = (28, 30, 34)
 FAINT: Colour = (112, 116, 124)
 RULE: Colour = (222, 222, 218)
@@ -31,7 +27,6 @@ TONES: dict[str, Colour] = {
 """What a marker's colour says; the words of the marker say it too."""
 
 MARGIN = 28
-GAP = 6
 COLUMN_GAP = 36
 LABEL_WIDTH = 250
 LABEL_CHARACTERS = 24
@@ -87,25 +82,6 @@ class _Grid:
     def row_height(self, row: SheetRow) -> int:
         clip = self.height + (BADGE_HEIGHT + 8 if row.markers else 0)
         return max(clip, _label_height(row)) + 2 * ROW_PADDING
-
-
-def contact_sheet(frames: Frames, *, scale: int = 3, columns: int = 8) -> Image.Image:
-    """Every frame of a clip in reading order, enlarged `scale` times without smoothing.
-
-    Args:
-        frames: uint8 [F, H, W, 3].
-        columns: the most frames in one line.
-    """
-    tiles = [_enlarged(frame, scale) for frame in frames]
-    width, height = tiles[0].size
-    across = min(columns, len(tiles))
-    down = math.ceil(len(tiles) / across)
-    size = (across * (width + GAP) + GAP, down * (height + GAP) + GAP)
-    sheet = Image.new("RGB", size, PAPER)
-    for index, tile in enumerate(tiles):
-        y, x = divmod(index, across)
-        sheet.paste(tile, (GAP + x * (width + GAP), GAP + y * (height + GAP)))
-    return sheet
 
 
 def before_after_sheet(

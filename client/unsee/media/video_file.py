@@ -1,8 +1,7 @@
-"""Writes clips as .mp4, .gif, .webp, .png (a contact sheet) or .npy; knows no server.
+"""Writes clips as .mp4, .gif, .webp, .png (a contact sheet) or .npy.
 
 In .mp4 and .gif small frames are enlarged without smoothing, so that a player shows the pixels as
-they are; .webp and .npy are exact. What a file says of the clip's making is `file_record`'s
-business.
+they are; .webp and .npy are exact. `metadata` makes what a file says of the clip's making.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ import numpy as np
 
 from unsee.core.errors import InputError
 from unsee.core.files import new_file, not_writable
-from unsee.media.clip import Clip, Frames
+from unsee.core.record import GenerationRecord
+from unsee.media.frames import Frames, contact_sheet, enlarged
 from unsee.media.metadata import as_exif, as_json, as_tags, as_xmp, png_text, sidecar_of
 from unsee.media.provenance import Provenance
 
@@ -31,7 +31,7 @@ MP4_FLAGS = ("-movflags", "+faststart")
 JPEG_EXIF = b"Exif\0\0"
 """What precedes EXIF in a JPEG and nowhere else."""
 
-Writer = Callable[[Clip, Path], None]
+Writer = Callable[[Frames, GenerationRecord, Path], None]
 
 
 def check_destination(path: Path) -> Path:
@@ -53,8 +53,10 @@ def check_destination(path: Path) -> Path:
     return path
 
 
-def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path:
-    """Writes `clip` in the format of the suffix, with its record, whole or not at all.
+def save_video(
+    frames: Frames, record: GenerationRecord, path: Path, signer: Provenance | None = None
+) -> Path:
+    """Writes a clip in the format of the suffix, with its record, whole or not at all.
 
     Raises:
         InputError: see `check_destination`; or the disk refused; or the file cannot be signed.
@@ -67,10 +69,10 @@ def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path
         with new_file(path) as temporary:
             sidecar = sidecar_of(temporary)
             try:
-                WRITERS[suffix](clip, temporary)
+                WRITERS[suffix](frames, record, temporary)
                 if signer is not None:
                     with new_file(temporary) as signed:
-                        signer.sign(temporary, signed, clip.record)
+                        signer.sign(temporary, signed, record)
                 if suffix == ".npy":  # the record first: a clip never lies there without it
                     sidecar.replace(sidecar_of(path))
             finally:
@@ -80,24 +82,19 @@ def save_video(clip: Clip, path: Path, signer: Provenance | None = None) -> Path
     return path
 
 
-def enlarged(frames: Frames, factor: int) -> Frames:
-    """Each pixel becomes a square of `factor` × `factor`."""
-    return frames.repeat(factor, axis=1).repeat(factor, axis=2)
-
-
-def _write_mp4(clip: Clip, path: Path) -> None:
+def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
     """H.264 through the ffmpeg that imageio-ffmpeg brings.
 
     Started here and not by imageio, which forks: a fork beside gRPC's threads can hang.
     """
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    pixels = _even_sided(_at_player_size(clip.frames))
+    pixels = _even_sided(_at_player_size(frames))
     height, width = pixels.shape[1:3]
-    size, rate = f"{width}x{height}", f"{clip.record.fps:g}"
+    size, rate = f"{width}x{height}", f"{record.fps:g}"
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate]
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(X264_CRF)]
-    tags = [f"{key}={value}" for key, value in as_tags(clip.record).items()]
+    tags = [f"{key}={value}" for key, value in as_tags(record).items()]
     metadata = [word for tag in tags for word in ("-metadata", tag)]
     command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-", *coded, *MP4_FLAGS]
     done = subprocess.run(
@@ -121,33 +118,33 @@ def _at_player_size(frames: Frames) -> Frames:
     return enlarged(frames, math.ceil(MIN_PLAYER_SIDE / min(frames.shape[1:3])))
 
 
-def _write_gif(clip: Clip, path: Path) -> None:
-    _write_animation(clip, _at_player_size(clip.frames), path, comment=as_json(clip.record))
+def _write_gif(frames: Frames, record: GenerationRecord, path: Path) -> None:
+    _write_animation(_at_player_size(frames), record.fps, path, comment=as_json(record))
 
 
-def _write_webp(clip: Clip, path: Path) -> None:
-    exif = as_exif(clip.record).tobytes().removeprefix(JPEG_EXIF)
-    _write_animation(clip, clip.frames, path, lossless=True, xmp=as_xmp(clip.record), exif=exif)
+def _write_webp(frames: Frames, record: GenerationRecord, path: Path) -> None:
+    exif = as_exif(record).tobytes().removeprefix(JPEG_EXIF)
+    _write_animation(frames, record.fps, path, lossless=True, xmp=as_xmp(record), exif=exif)
 
 
-def _write_animation(clip: Clip, frames: Frames, path: Path, **options: Any) -> None:
+def _write_animation(frames: Frames, fps: float, path: Path, **options: Any) -> None:
     from PIL import Image
 
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    duration_ms = round(1000 / clip.record.fps)
+    duration_ms = round(1000 / fps)
     first.save(path, save_all=True, append_images=rest, duration=duration_ms, loop=0, **options)
 
 
-def _write_png(clip: Clip, path: Path) -> None:
-    from unsee.media.sheet import contact_sheet
+def _write_png(frames: Frames, record: GenerationRecord, path: Path) -> None:
+    from PIL import Image
 
-    text, exif = png_text(clip.record), as_exif(clip.record)
-    contact_sheet(clip.frames).save(path, pnginfo=text, exif=exif)
+    text, exif = png_text(record), as_exif(record)
+    Image.fromarray(contact_sheet(frames)).save(path, pnginfo=text, exif=exif)
 
 
-def _write_npy(clip: Clip, path: Path) -> None:
-    np.save(path, clip.frames, allow_pickle=False)
-    sidecar_of(path).write_bytes(as_json(clip.record) + b"\n")
+def _write_npy(frames: Frames, record: GenerationRecord, path: Path) -> None:
+    np.save(path, frames, allow_pickle=False)
+    sidecar_of(path).write_bytes(as_json(record) + b"\n")
 
 
 WRITERS: Mapping[str, Writer] = {

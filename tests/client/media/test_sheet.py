@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from unsee.core.errors import InputError
-from unsee.media.sheet import Marker, SheetRow, before_after_sheet, contact_sheet, evenly_spaced
+from unsee.media.frames import contact_sheet
+from unsee.media.sheet import Marker, SheetRow, before_after_sheet, evenly_spaced
 
 
 def clip(colour, num_frames=8):
@@ -73,4 +74,6 @@ def test_rows_that_do_not_fit_are_refused(broken):
 
 
 def test_a_contact_sheet_breaks_long_clips_into_lines():
-    assert contact_sheet(clip((9, 9, 9), 9), scale=1, columns=4).size == (4 * 22 + 6, 3 * 22 + 6)
+    picture = contact_sheet(clip((9, 9, 9), 9), scale=1, columns=4)
+    assert picture.shape == (3 * 22 + 6, 4 * 22 + 6, 3)
+    assert coverage(picture, (9, 9, 9)) == 9 * (16 * 16 - 1)
