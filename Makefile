@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 LEARNING := tests/evaluation/ tests/playground/ tests/training/
 SERVING  := tests/deploy/ tests/e2e/ tests/gateway/ tests/policies/ tests/serving/
 
-.PHONY: help setup demo test lint types unit unit-serving unit-others unit-learning evaluation benchmark load docs stubs clean
+.PHONY: help setup demo test lint types unit unit-serving unit-others unit-learning evaluation benchmark load pages docs stubs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -46,19 +46,25 @@ unit-others: $(READY)
 unit-learning: $(READY)
 	$(PY) -m pytest $(LEARNING)
 
-evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; writes docs/measured/results.md
+evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; hours
 	@$(PY) -m unsee.playground.experiments.every_concept
 	@$(PY) -m unsee.playground.experiments.composed_policies
+	@$(PY) -m benchmarks.pages
 
-benchmark: $(READY)  ## what is fast, what Triton and the client cost, how cost grows; writes docs/measured/performance.md, docs/guide/client.md
-	$(PY) benchmarks/engines.py --write
-	$(PY) benchmarks/serving_overhead.py --write
-	$(PY) benchmarks/scaling.py --write
-	$(PY) benchmarks/serving_image.py --write
-	$(PY) benchmarks/client.py --write
+benchmark: $(READY)  ## measure what is fast, what Triton and the client cost, how cost grows
+	$(PY) -m benchmarks.engines.compare --write
+	$(PY) -m benchmarks.serving.overhead --write
+	$(PY) -m benchmarks.engines.scaling --write
+	$(PY) -m benchmarks.serving.footprint --write
+	$(PY) -m benchmarks.serving.client --write
+	@$(PY) -m benchmarks.pages
 
-load: $(READY)  ## throughput, latency and fairness under load; writes docs/measured/load.md (run `make demo` first)
-	@$(PY) benchmarks/load.py > /dev/null
+load: $(READY)  ## measure throughput, latency and fairness under load (run `make demo` first)
+	@$(PY) -m benchmarks.serving.load --write > /dev/null
+	@$(PY) -m benchmarks.pages
+
+pages: $(READY)  ## render the measured pages and plots from their records, measuring nothing
+	@$(PY) -m benchmarks.pages
 
 docs: $(READY)  ## the documents as a site, in build/site; a warning is an error
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/site.doctrees . build/site

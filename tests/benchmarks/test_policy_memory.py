@@ -1,7 +1,4 @@
-"""The parts that policies' graphs are cut into, and the page; nothing is measured."""
-
-import importlib
-from pathlib import Path
+"""The parts that policies' graphs are cut into; nothing is measured."""
 
 import numpy as np
 import onnx
@@ -9,16 +6,11 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.policies import graphs as policy_graphs
+from benchmarks.policies.sessions import Encoders
 from unsee.export.onnx.shared_weights import save_beside
 
-BENCHMARKS_DIR = Path(__file__).parents[2] / "benchmarks"
 SIZE = 32
-
-
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS_DIR))
-    return importlib.import_module
 
 
 def encoder(seed):
@@ -46,8 +38,7 @@ def encoder(seed):
 
 
 @pytest.fixture
-def graphs(load, monkeypatch, tmp_path):
-    policy_graphs = load("policy_graphs")
+def graphs(monkeypatch, tmp_path):
 
     def export(model, tokens, seed, file):
         if seed is None:
@@ -59,12 +50,11 @@ def graphs(load, monkeypatch, tmp_path):
     return policy_graphs.write_graphs(None, 6, 3, tmp_path)
 
 
-def test_every_way_gives_the_embeddings_of_the_whole_graph(load, graphs):
-    encoders = load("policy_sessions").Encoders
+def test_every_way_gives_the_embeddings_of_the_whole_graph(graphs):
     ids = {"input_ids": np.arange(12).reshape(2, 6)}
 
     def opened(files, *, prepack=True, frozen=None):
-        made = encoders(prepack, frozen or {})
+        made = Encoders(prepack, frozen or {})
         for file in files:
             assert made.open(file) > 0
         return made
@@ -89,27 +79,3 @@ def test_only_the_policys_own_tensors_are_written_for_each(graphs):
     assert len({file.stat().st_ino for file in weights}) == 1
     sizes = [file.stat().st_size for file in graphs.linked]
     assert all(graphs.own_bytes <= size < graphs.own_bytes + 2000 for size in sizes)
-
-
-def test_the_page_has_a_row_for_each_way_and_what_one_more_policy_costs(load, tmp_path):
-    mib = 2**20
-    ways = {
-        "whole": {"pss": [100 * mib, 800 * mib]},
-        "trunk": {"pss": [120 * mib, 190 * mib]},
-    }
-    for figures in ways.values():
-        figures |= {"load_s": [2.0, 1.0, 1.0], "encode_s": 0.05}
-    machine = {"cpu": "A CPU", "threads": 2, "capabilities": [], "versions": {}}
-    encoder = {
-        "all_bytes": 5e8,
-        "own_bytes": 1e7,
-        "linked_bytes": 3e7,
-        "empty_process": 30 * mib,
-        "ways": ways,
-    }
-    record = {"machine": machine, "counts": [1, 8], "encoders": {"clip-l": encoder}}
-    page = load("policy_memory_page").write_memory_page(record, keep=True, docs_dir=tmp_path)
-    assert "| whole | 100 | 800 | 100 | 1.00 | 50 |" in page
-    assert "| trunk | 120 | 190 | 10 | 1.00 | 50 |" in page
-    assert (tmp_path / "memory.md").read_text() == page
-    assert (tmp_path / "performance" / "memory.json").is_file()

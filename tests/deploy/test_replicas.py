@@ -1,22 +1,12 @@
 """Two real Tritons on one store: a promotion reaches both, and one that was killed comes back."""
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 import pytest
 from safetensors.numpy import save_file
 
+from benchmarks.reliability import replicas
 from serving_fakes import PROMPT_TOKENS, write_fake_repository
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("replicas")
 
 
 def write_golden(version_dir):
@@ -28,11 +18,11 @@ def write_golden(version_dir):
 
 @pytest.mark.triton
 @pytest.mark.slow
-def test_replicas_follow_one_pointer(benchmark, tmp_path):
+def test_replicas_follow_one_pointer(tmp_path):
     store = write_fake_repository(tmp_path / "store")
     for model in store.glob("text_encoder_*/*/model.onnx"):
         write_golden(model.parent)
-    found = benchmark.Study(store, tmp_path, "family", 2).run(num_new=1, num_swaps=2)
+    found = replicas.Study(store, tmp_path, "family", 2).run(num_new=1, num_swaps=2)
     assert found.failures == []
     assert found.wrong_revisions == 0
     assert found.requests > 20
@@ -41,11 +31,11 @@ def test_replicas_follow_one_pointer(benchmark, tmp_path):
     assert max(found.swap_s) < 10
 
 
-def test_a_relapse_is_counted(benchmark):
+def test_a_relapse_is_counted():
     def answers(*revisions):
-        return [benchmark.Answer(at, at + 0.5, n) for at, n in enumerate(revisions)]
+        return [replicas.Answer(at, at + 0.5, n) for at, n in enumerate(revisions)]
 
-    swaps = [benchmark.Swap(0.0, 0.0, 1), benchmark.Swap(2.0, 2.5, 2)]
-    assert benchmark.wrong(answers(1, 1, 1, 2, 2), swaps) == 0
-    assert benchmark.wrong(answers(1, 1, 1, 2, 1), swaps) == 1
-    assert benchmark.wrong(answers(1, 2, 3, 2, 2), swaps) == 2
+    swaps = [replicas.Swap(0.0, 0.0, 1), replicas.Swap(2.0, 2.5, 2)]
+    assert replicas.wrong(answers(1, 1, 1, 2, 2), swaps) == 0
+    assert replicas.wrong(answers(1, 1, 1, 2, 1), swaps) == 1
+    assert replicas.wrong(answers(1, 2, 3, 2, 2), swaps) == 2

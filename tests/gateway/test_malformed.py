@@ -1,20 +1,20 @@
 """Whatever bytes come, over gRPC or HTTP: an answer in time, one clean sentence, and no crash.
 
-`benchmarks/malformed.py` does the same for longer, against a gateway in a process of its own.
+`benchmarks.reliability.malformed` does the same for longer, against a gateway process.
 """
 
 import http.client
-import importlib
 import json
 import time
-from pathlib import Path
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from benchmarks.reliability import malformed
 from gateway_fakes import TOKENS, Served
 from unsee.client.messages import build_request
 from unsee.core.request_schema import INPUTS
@@ -144,12 +144,8 @@ def test_the_gateway_is_as_it_was(served, call, connection):
     assert (admission.running, admission.waiting) == (0, 0)
 
 
-def test_the_benchmark_finds_nothing_in_a_short_run(monkeypatch):
-    from click.testing import CliRunner
-
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    malformed = importlib.import_module("malformed")
-    result = CliRunner().invoke(malformed.main, ["--requests", "60", "--json"])
+def test_the_benchmark_finds_nothing_in_a_short_run():
+    result = CliRunner().invoke(malformed.main, ["--requests", "60"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
     assert sum(report["outcomes"].values()) == 60

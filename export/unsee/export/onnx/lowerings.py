@@ -2,7 +2,7 @@
 
 Each function is the translation of one `aten` operator, written in ONNX operators; `TRANSLATIONS`
 is the table that `torch.onnx.export` takes. Knows operators, not the models that use them. What was
-gained is measured by `benchmarks/engines.py`.
+gained is measured by `python -m benchmarks.engines.compare`.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,248 @@
+"""How the cost grows: with steps, frames, resolution, batch, and the number of policies.
+
+Steps, frames and batch grow on the embedded base, the resolution on the base of middle size. The
+sizes take turns in random order, in the engine that the export chose and in PyTorch eager float32.
+Policies are text encoders in a real server, each asked once before its memory counts.
+
+    python -m benchmarks.engines.scaling --axis frames --turns 2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.engines.turns import Peak, machine_facts
+from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job, Runner
+from benchmarks.measuring.bases import CACHE_DIR, Exported, export_base
+from benchmarks.measuring.flops import FlopTable, base_flops
+from benchmarks.measuring.in_process import all_cores, chosen_engine
+from benchmarks.measuring.processes import (
+    KeptProcess,
+    ProcessFailed,
+    in_own_process,
+    memory_of_children,
+)
+from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.timing import Spread
+from benchmarks.policies.many import write_policies
+from unsee.client.client import Client
+from unsee.export.graphs.sizes import Sizes
+from unsee.serving.server.triton import ServerSettings, TritonServer
+
+PROMPT = "Zorpik jumping in the forest"
+SEED = 7
+POLICIES = "policies"
+POLICY_COUNTS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What grows on which base; `sizes` makes a call's sizes of one value, None for whole clips."""
+
+    base: str
+    values: tuple[int, ...]
+    sizes: Callable[[int], Sizes] | None
+
+
+AXES = {
+    "steps": Axis("playground", (4, 8, 12, 25, 50), None),
+    "frames": Axis("playground", (4, 8, 16, 24, 32), lambda value: {"F": value}),
+    "batch": Axis("playground", (1, 2, 4, 8), lambda value: {"B": value}),
+    "resolution": Axis("middle", (8, 16, 24, 32), lambda value: {"h": value, "w": value}),
+}
+"""Steps are of a whole clip; frames, rows and latents' edge are of one call of the video UNet."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One engine at one value of an axis."""
+
+    engine: str
+    value: int
+    flops: int
+    seconds: Spread
+    share_of_peak: float
+
+
+@dataclass(frozen=True)
+class PolicyPoint:
+    """A server with so many policies; bytes of all its processes after a clip of each."""
+
+    policies: int
+    ready_s: float
+    memory_bytes: int
+
+
+@click.command()
+@click.option(
+    "--axis",
+    "axes",
+    type=click.Choice([*AXES, POLICIES]),
+    multiple=True,
+    default=[*AXES, POLICIES],
+    help="Repeat it for several; all by default.",
+)
+@click.option("--turns", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="[default: as many as there are cores]")
+@click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
+@write_option
+def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, write: bool) -> None:
+    """Measure how the cost of a clip, and of a server, grows."""
+    threads = threads or all_cores()
+    exported = {
+        name: in_own_process(export_base, name, CACHE_DIR)
+        for name in dict.fromkeys(("playground", *(AXES[a].base for a in axes if a in AXES)))
+    }
+    served = str(chosen_engine(exported["playground"].repository_dir)("video_unet"))
+    measured = {}
+    for name in [axis for axis in AXES if axis in axes]:
+        base = exported[AXES[name].base]
+        engines = [served, YARDSTICK]
+        measured[name] = measure(name, base, engines, turns, threads, seed)
+    policies = []
+    if POLICIES in axes:
+        policies = measure_policies(exported["playground"].repository_dir, threads)
+    record = {
+        "machine": machine_facts(),
+        "threads": threads,
+        "turns": turns,
+        "served": served,
+        "axes": measured,
+        "policies": [dataclasses.asdict(point) for point in policies],
+    }
+    click.echo(as_json(record), nl=False)
+    if write:
+        write_record("performance/scaling", record)
+
+
+def measure(
+    name: str, exported: Exported, engines: Sequence[str], turns: int, threads: int, seed: int
+) -> dict[str, Any]:
+    """The points of an axis, by engine and value, as JSON has them."""
+    axis, table = AXES[name], base_flops(exported.base_dir)
+    asked = {value: _flops(axis, table, value) for value in axis.values}
+    with ExitStack() as stack:
+        opened = {
+            engine: stack.enter_context(KeptProcess(Runner, _job(engine, exported, threads)))
+            for engine in dict.fromkeys(engines)
+        }
+        peak = stack.enter_context(KeptProcess(Peak, threads))
+        work = {
+            (engine, value): _work(axis, table, opened[engine], value)
+            for engine in opened
+            for value in axis.values
+        }
+        seconds, best = _in_turn(work, peak, turns, seed, lambda line: _say(f"{name}: {line}"))
+    points = [
+        Point(
+            engine=engine,
+            value=value,
+            flops=asked[value],
+            seconds=(spread := Spread.of(taken)),
+            share_of_peak=asked[value] / spread.median / best[VARIANTS[engine].precision],
+        )
+        for (engine, value), taken in seconds.items()
+    ]
+    return {
+        "base": axis.base,
+        "peak_flops": best,
+        "points": [dataclasses.asdict(point) for point in points],
+    }
+
+
+def measure_policies(exported_dir: Path, threads: int) -> list[PolicyPoint]:
+    """Servers with ever more policies, one after the other."""
+    points = []
+    for count in POLICY_COUNTS:
+        _say(f"policies: {count}")
+        folder = Path(tempfile.mkdtemp(prefix="policies-", dir=exported_dir.parent))
+        try:
+            names = write_policies(exported_dir, folder / "repository", count)
+            points.append(_policies_served(folder, names, threads))
+        finally:
+            shutil.rmtree(folder)
+    return points
+
+
+def _policies_served(folder: Path, names: Sequence[str], threads: int) -> PolicyPoint:
+    log = folder / "tritonserver.log"
+    settings = ServerSettings.on_free_ports(folder / "repository", log, threads=threads)
+    before, started = memory_of_children(), time.perf_counter()
+    with TritonServer(settings), Client(settings.grpc_url) as client:
+        ready_s = time.perf_counter() - started
+        for name in names:
+            client.generate(PROMPT, seed=SEED, policy=name, num_inference_steps=1)
+        return PolicyPoint(len(names), ready_s, memory_of_children() - before)
+
+
+def _in_turn(
+    work: Mapping[tuple[str, int], Callable[[], float]],
+    peak: KeptProcess,
+    turns: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> tuple[dict[tuple[str, int], list[float]], dict[str, float]]:
+    """Seconds by engine and value, one a turn after one that warms up, and the machine's peak."""
+    chance = random.Random(seed)
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in work}
+    best: dict[str, float] = {}
+    say("warming up")
+    for operation in work.values():
+        operation()
+    for turn in range(turns):
+        say(f"turn {turn + 1} of {turns}")
+        for key in chance.sample(list(work), len(work)):
+            seconds[key].append(work[key]())
+        for precision, flops in peak.call("flops").items():
+            best[precision] = max(flops, best.get(precision, 0.0))
+    return seconds, best
+
+
+def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Callable[[], float]:
+    """Measures once how long the engine takes at a value, in seconds."""
+    if axis.sizes is None:
+        return lambda: engine.call("clip", PROMPT, SEED, value)[0]
+    graph = table.graphs["video_unet"]
+    sizes = table.clip_sizes("video_unet", **axis.sizes(value))
+    tensors = graph.example_inputs(sizes, SEED)
+    feeds = {spec.name: np.array(x) for spec, x in zip(graph.inputs, tensors, strict=True)}
+    return lambda: engine.call("step_seconds", feeds, 1)
+
+
+def _flops(axis: Axis, table: FlopTable, value: int) -> int:
+    if axis.sizes is None:
+        return table.of_clip(value)
+    return table.of_clip_call("video_unet", **axis.sizes(value))
+
+
+def _job(engine: str, exported: Exported, threads: int) -> Job:
+    return Job(
+        variant=engine,
+        base_dir=exported.base_dir,
+        repository_dir=exported.repository_dir,
+        threads=threads,
+        inductor_dir=CACHE_DIR / "inductor",
+    )
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+if __name__ == "__main__":
+    try:
+        scaling()
+    except ProcessFailed as failed:
+        raise SystemExit(f"error: {failed}") from failed

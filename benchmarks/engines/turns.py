@@ -1,0 +1,202 @@
+"""Measures engines in turn, each once a turn in an order drawn anew; a row of figures each."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from benchmarks.engines.accuracy import Process, StepError
+from benchmarks.engines.variants import VARIANTS, YARDSTICK
+from benchmarks.measuring.flops import peak_flops
+from benchmarks.measuring.processes import KeptProcess, ProcessFailed
+from benchmarks.measuring.timing import Spread, times_faster
+from unsee.export.engines.machine import this_machine
+from unsee.export.engines.measurement import Feeds
+
+LEAST_STEP_S = 0.3
+"""So long at least an engine's step is repeated within a turn."""
+_MATMUL_EDGE = 2048
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every engine is asked: a clip of a prompt in some steps, and one call of the UNet.
+
+    `turns` count steps; the first `clip_turns` of them make a whole clip too.
+    """
+
+    prompt: str
+    seed: int
+    steps: int
+    feeds: Feeds
+    turns: int
+    clip_turns: int
+
+
+@dataclass
+class Seconds:
+    """What one engine took, one value a turn."""
+
+    step: list[float] = field(default_factory=list)
+    clip: list[float] = field(default_factory=list)
+
+
+class Peak:
+    """The machine's fastest product of two matrices, measured anew at every call."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+
+    def flops(self) -> dict[str, float]:
+        """Operations a second by precision."""
+        cpu = torch.device("cpu")
+        return {p: peak_flops(cpu, getattr(torch, p), _MATMUL_EDGE) for p in PRECISIONS}
+
+
+def machine_facts() -> dict[str, Any]:
+    """This machine and the versions of what runs on it, as JSON has them."""
+    facts = this_machine().model_dump()
+    return facts | {"versions": {"torch": torch.__version__, **facts["versions"]}}
+
+
+def open_all(
+    stack: ExitStack, jobs: Mapping[str, Any], make: Callable[[Any], Any]
+) -> tuple[dict[str, KeptProcess], dict[str, str]]:
+    """A process for each job, kept until `stack` ends, and why a job has none."""
+    opened: dict[str, KeptProcess] = {}
+    failures: dict[str, str] = {}
+    for name, job in jobs.items():
+        try:
+            opened[name] = stack.enter_context(KeptProcess(make, job))
+        except ProcessFailed as failed:
+            failures[name] = str(failed)
+    return opened, failures
+
+
+def take_turns(
+    engines: Mapping[str, Process],
+    peak: Process,
+    question: Question,
+    seed: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Seconds], dict[str, float]]:
+    """Each engine's seconds, and the best that the machine showed in any turn.
+
+    An engine must have been asked before: what its first call takes does not count.
+    """
+    chance = random.Random(seed)
+    seconds = {name: Seconds() for name in engines}
+    best = dict.fromkeys(PRECISIONS, 0.0)
+    repeats = {name: _repeats(engine, question.feeds) for name, engine in engines.items()}
+    for turn in range(question.turns):
+        say(f"turn {turn + 1} of {question.turns}")
+        for name in _in_random_order([*engines, ""], chance):
+            if not name:
+                best = _better(best, peak.call("flops"))
+                continue
+            taken = engines[name].call("step_seconds", question.feeds, repeats[name])
+            seconds[name].step.append(taken)
+            if turn < question.clip_turns:
+                asked = (question.prompt, question.seed, question.steps)
+                seconds[name].clip.append(engines[name].call("clip", *asked)[0])
+    return seconds, best
+
+
+def _repeats(engine: Process, feeds: Feeds) -> int:
+    seconds: float = engine.call("step_seconds", feeds, 1)
+    return max(1, math.ceil(LEAST_STEP_S / seconds))
+
+
+def _in_random_order(names: Sequence[str], chance: random.Random) -> list[str]:
+    return chance.sample(names, len(names))
+
+
+def _better(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {precision: max(value, other[precision]) for precision, value in one.items()}
+
+
+SAME_ERROR = 1e-4
+"""Errors below this (of a standard deviation) are float32's own rounding and count as equal."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine. Seconds are of a guided step and of a whole clip; `share_of_peak` is a step's.
+
+    `open_s` is until its first clip of one step; `rival` is the fastest `torch.compile` that is at
+    least as exact, None if there is none.
+    """
+
+    engine: str
+    label: str
+    precision: str
+    open_s: float
+    step_s: Spread
+    clip_s: Spread | None
+    step_times_eager: Spread
+    clip_times_eager: Spread | None
+    rival: str | None
+    step_times_rival: Spread | None
+    clip_times_rival: Spread | None
+    error: StepError
+    psnr_db: Mapping[str, float]
+    share_of_peak: float
+
+
+def rows_of(
+    seconds: Mapping[str, Seconds],
+    errors: Mapping[str, StepError],
+    decibels: Mapping[str, Mapping[str, float]],
+    open_s: Mapping[str, float],
+    step_flops: int,
+    peak_flops: Mapping[str, float],
+) -> list[Row]:
+    """A row per engine, in the order of `seconds`."""
+    eager = seconds[YARDSTICK]
+    rows = []
+    for name, own in seconds.items():
+        variant, rival = VARIANTS[name], rival_of(name, seconds, errors)
+        other = seconds[rival] if rival else None
+        step_s = Spread.of(own.step)
+        flops_a_second = step_flops / step_s.median
+        rows.append(
+            Row(
+                engine=name,
+                label=variant.label,
+                precision=variant.precision,
+                open_s=open_s[name],
+                step_s=step_s,
+                clip_s=Spread.of(own.clip) if own.clip else None,
+                step_times_eager=times_faster(eager.step, own.step),
+                clip_times_eager=times_faster(eager.clip, own.clip) if own.clip else None,
+                rival=rival,
+                step_times_rival=times_faster(other.step, own.step) if other else None,
+                clip_times_rival=times_faster(other.clip, own.clip) if other and own.clip else None,
+                error=errors[name],
+                psnr_db=decibels.get(name, {}),
+                share_of_peak=flops_a_second / peak_flops[variant.precision],
+            )
+        )
+    return rows
+
+
+def rival_of(
+    name: str, seconds: Mapping[str, Seconds], errors: Mapping[str, StepError]
+) -> str | None:
+    """The fastest `torch.compile` whose error is no larger; None for `torch.compile` itself."""
+    if VARIANTS[name].is_torch_compile:
+        return None
+    allowed = max(errors[name].rms, SAME_ERROR)
+    rivals = [
+        other
+        for other in seconds
+        if VARIANTS[other].is_torch_compile and errors[other].rms <= allowed
+    ]
+    return min(rivals, key=lambda rival: Spread.of(seconds[rival].step).median, default=None)

@@ -1,0 +1,1 @@
+"""What the measuring commands share: bases, processes, clocks, FLOPs and records."""

@@ -1,0 +1,29 @@
+"""Where measured figures are kept: JSON in `docs/measured`, from which `make pages` makes pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unsee.core.files import write_file
+
+MEASURED = Path(__file__).parents[2] / "docs" / "measured"
+
+write_option: Callable[[Any], Any] = click.option(
+    "--write", is_flag=True, help="Keep the record in docs/measured, for `make pages`."
+)
+
+
+def write_record(name: str, record: Any, folder: Path = MEASURED) -> None:
+    """Keep a record as `<name>.json` in `folder`, whole or not at all."""
+    write_file(folder / f"{name}.json", as_json(record).encode())
+    click.echo(f"written: {folder / name}.json; `make pages` renders its page", err=True)
+
+
+def as_json(record: Any) -> str:
+    """A record as it is kept and printed."""
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"

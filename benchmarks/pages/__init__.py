@@ -1,0 +1,1 @@
+"""The measured pages: `python -m benchmarks.pages` renders them from their records."""

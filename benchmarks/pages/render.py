@@ -1,0 +1,114 @@
+"""Renders the measured pages and their plots from the JSON records; measures nothing.
+
+A page `docs/measured/<name>.md` is the template `docs/measured/templates/<name>.md.jinja` filled
+with its records, which a template knows by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.pages import concepts, figures, plots
+from unsee.core.files import write_file
+
+MEASURED = Path(__file__).parents[2] / "docs" / "measured"
+TEMPLATES = MEASURED / "templates"
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One page: its records by name, its plots by file, and what else its template is given.
+
+    Paths are relative to `docs/measured`. `plots` and `context` are functions of the records.
+    """
+
+    name: str
+    records: Mapping[str, str]
+    plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]] = lambda records: {}
+    context: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda records: {})
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """The page's records by name.
+
+        Raises:
+            OSError: a record is not there.
+        """
+        return {
+            name: json.loads((folder / path).read_bytes()) for name, path in self.records.items()
+        }
+
+    def files(self, folder: Path) -> dict[str, bytes]:
+        """The page and its plots by path relative to `folder`, from the records in `folder`."""
+        records = self.read(folder)
+        template = environment().get_template(f"{self.name}.md.jinja")
+        lines = template.render({**records, **self.context(records)}).split("\n")
+        text = "\n".join(line.rstrip() for line in lines)
+        return {f"{self.name}.md": text.encode(), **self.plots(records)}
+
+
+def _beside(folder: str, *names: str) -> dict[str, str]:
+    return {name.replace("-", "_"): f"{folder}/{name}.json" for name in names}
+
+
+PAGES = (
+    Page("results", {"results": "results.json"}, plots.results, concepts.context),
+    Page("composition", {"composition": "composition.json"}, plots.composition),
+    Page("ablation", {"ablation": "ablation.json"}),
+    Page(
+        "performance",
+        _beside(
+            "performance",
+            "engines-playground",
+            "engines-middle",
+            "overhead",
+            "scaling",
+            "footprint",
+        ),
+        plots.performance,
+    ),
+    Page("acceleration", {"acceleration": "acceleration.json"}),
+    Page("load", {"load": "load.json"}, plots.load),
+    Page("reliability", _beside("reliability", "swap", "faults", "malformed"), plots.reliability),
+    Page("memory", {"memory": "performance/memory.json"}),
+    Page("real_models", {"runs": "real_models.json"}),
+    Page("client", {"client": "client.json"}),
+)
+
+
+def environment() -> Environment:
+    """Jinja as the templates expect it: with our filters, and an unknown name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    made.filters.update(figures.FILTERS)
+    return made
+
+
+def write_pages(folder: Path = MEASURED, pages: Sequence[Page] = PAGES) -> list[Path]:
+    """Write the pages and plots whose content changes; their paths."""
+    files = {folder / name: data for page in pages for name, data in page.files(folder).items()}
+    return [file for file, data in files.items() if write_file(file, data)]
+
+
+@click.command()
+def main() -> None:
+    """Render every measured page and plot from its records."""
+    changed = write_pages()
+    for file in changed:
+        click.echo(f"written: {file.relative_to(MEASURED.parents[1])}")
+    if not changed:
+        click.echo("every page is what its records give")

@@ -1,0 +1,1 @@
+"""What one more policy costs a server in memory."""

@@ -1,0 +1,1 @@
+"""What serving costs: Triton, the client, a server's needs, and a service under load."""

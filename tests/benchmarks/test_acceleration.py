@@ -1,0 +1,43 @@
+"""The benchmark of acceleration: its sums, and guidance that is reused."""
+
+import numpy as np
+import pytest
+
+from benchmarks.engines import acceleration
+
+ROWS = np.array([[1.0], [4.0]], np.float32)
+
+
+def test_an_unguided_evaluation_keeps_the_last_difference():
+    rows_asked = []
+
+    def unet(sample):
+        """Two rows, or the conditional one, that grow by one with each call."""
+        rows_asked.append(len(sample))
+        return ROWS[-len(sample) :] + np.float32(len(rows_asked) - 1)
+
+    reused = acceleration.ReusedGuidance(unet, frozenset({0, 2}))
+    answers = [reused(sample=np.zeros((2, 1), np.float32)) for _ in range(3)]
+    assert rows_asked == [2, 1, 2]
+    assert [answer.ravel().tolist() for answer in answers] == [[1, 4], [2, 5], [3, 6]]
+
+
+def test_the_prompts_are_as_many_as_asked_for_and_always_the_same():
+    cases = acceleration.cases_of_evaluation(64)
+    assert len(cases) == 64
+    assert cases == acceleration.cases_of_evaluation(64)
+
+
+def test_a_candidate_is_held_to_the_first_prompt_by_prompt():
+    def made(value, seconds, outcomes):
+        return acceleration.Made(np.full((1, 2, 2, 3), value, np.uint8), seconds, 5, outcomes)
+
+    firsts = [made(10, 4.0, [True, True]), made(10, 6.0, [True])]
+    clips = [made(11, 2.0, [True, False]), made(12, 2.0, [True])]
+    row = acceleration.figures(acceleration.Candidate("fast", 12, "fast"), clips, firsts)
+    assert row["speedup"] == 2.5
+    assert row["psnr_least"] == pytest.approx(20 * np.log10(255 / 2))
+    assert row["recognised"]["hits"] == 2
+    assert row["points_lost"]["value"] == pytest.approx(100 / 3)
+    itself = acceleration.figures(acceleration.Candidate("none", 12), firsts, firsts)
+    assert (itself["psnr_mean"], itself["points_lost"]["value"]) == (None, 0.0)

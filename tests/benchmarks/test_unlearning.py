@@ -1,0 +1,101 @@
+"""The benchmark of unlearning: its sizes are the published ones, and it runs on the smallest."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks.measuring import flops, processes, real_size
+from benchmarks.unlearning import speed
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs the command in this process."""
+    monkeypatch.setattr(speed, "in_own_process", lambda function, *given: function(*given))
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(speed.unlearn, ["--size", "tiny", "--turns", "1", *arguments])
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2"])
+def test_the_sizes_are_the_published_ones(name: str) -> None:
+    size = real_size.SIZES[name]
+    tokenizer = real_size._tokenizer(size)
+    with torch.device("meta"):
+        models = {
+            "text_encoder": real_size.text_encoder(size, tokenizer),
+            "unet": real_size.unet(size, size.pixels),
+            "vae": real_size.vae(size, size.pixels),
+        }
+    counts = {part: sum(p.numel() for p in model.parameters()) for part, model in models.items()}
+    assert counts == size.parameters
+    assert models["unet"].config.sample_size == 64
+
+
+def test_every_variant_is_measured(benchmark: Callable[..., Any]) -> None:
+    result = benchmark("--repeats", "1", "--batch-size", "2")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["failures"] == {}
+    rows = {row["operation"]: row for row in record["rows"]}
+    assert len(rows) == 6
+    for row in rows.values():
+        assert row["seconds"] > 0
+        assert row["flops"] > 0
+        assert row["total_s"] == pytest.approx(row["calls"] * row["seconds"])
+    assert rows["paper as written: step"]["times_faster"] == 1
+    written, ours = rows["paper as written: step"], rows["paper mode: step"]
+    assert written["calls"] == ours["calls"] == 10  # 4 images, 5 epochs, 2 a step
+    assert ours["flops"] < 0.7 * written["flops"]  # no weight gradients, no encoding of images
+
+
+def test_a_variant_that_fails_is_told_and_the_others_go_on(
+    benchmark: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+
+    def in_own_process(function: Callable[..., Any], *given: Any) -> Any:
+        if getattr(given[0], "variant", "") == "as-written":
+            raise processes.ProcessFailed("it was killed, as the system does when memory runs out")
+        return function(*given)
+
+    monkeypatch.setattr(speed, "in_own_process", in_own_process)
+    result = benchmark("--repeats", "1", "--variant", "as-written", "--variant", "paper")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["failures"]["as-written"].startswith("it was killed")
+    assert [row["operation"] for row in record["rows"]] == ["paper mode: step"]
+
+
+def test_pixels_that_no_latent_grid_fits(benchmark: Callable[..., Any]) -> None:
+    result = benchmark("--pixels", "100")
+    assert result.exit_code == 2
+    assert "100 is not a multiple of 64" in result.stderr
+
+
+def test_a_process_of_its_own() -> None:
+    assert processes.in_own_process(os.getpid) != os.getpid()
+    with pytest.raises(processes.ProcessFailed, match="ValueError: invalid literal"):
+        processes.in_own_process(int, "x")
+    with pytest.raises(processes.ProcessFailed, match="killed, as the system does"):
+        processes.in_own_process(signal.raise_signal, signal.SIGKILL)
+
+
+def test_the_counter_knows_attention_on_the_cpu() -> None:
+    meter = flops.Meter(1, torch.device("cpu"))
+    query = torch.randn(1, 2, 32, 8, requires_grad=True)
+
+    def attend() -> None:
+        torch.nn.functional.scaled_dot_product_attention(query, query, query).sum().backward()
+
+    product = 2 * 2 * 32 * 32 * 8
+    assert meter.repeat(attend).flops == (2 + 5) * product
+    assert len(meter.seconds) == 1
