@@ -22,7 +22,7 @@ from unsee.gateway.callers.settings import Settings
 from unsee.gateway.observe.tracing import NoTracer
 from unsee.gateway.server import running
 
-TOKENS = {name: f"unsee_{name}-token" for name in ("studio", "kids", "admin")}
+TOKENS = {name: f"unsee_{name:-<43}" for name in ("studio", "kids", "admin")}
 PATIENCE_S = 20.0
 
 RECORD = {

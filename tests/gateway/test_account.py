@@ -14,7 +14,13 @@ from unsee.cli.main import run, unsee
 from unsee.client.client import Client
 from unsee.core.errors import InputError, RequestRejected, ServerUnreachable
 from unsee.core.record import GenerationRecord
-from unsee.gateway.behind.measured import LEAST_IDLE_S, MOST_WORK, UNMEASURED_IDLE_S, Measured
+from unsee.gateway.behind.measured import (
+    LEAST_IDLE_S,
+    MOST_WORK,
+    REMEMBERED_SIZES,
+    UNMEASURED_IDLE_S,
+    Measured,
+)
 from unsee.gateway.behind.revisions import RepositoryView
 from unsee.gateway.callers.credentials import token_sha256
 from unsee.gateway.callers.refusal import Refusal
@@ -115,23 +121,46 @@ def test_tracing_without_the_package_is_one_sentence(monkeypatch):
     assert isinstance(tracer(False), NoTracer)
 
 
-def test_estimates_follow_the_fastest_clip_and_the_size():
-    measured = Measured()
+def test_estimates_are_those_of_clips_of_the_same_size():
+    measured, record = Measured(), GenerationRecord(**RECORD)
     request = ClipRequest(prompt="a")
     assert measured.seconds(request) is None
-    assert measured.idle_timeout_s() == UNMEASURED_IDLE_S
+    assert measured.idle_timeout_s(request) == UNMEASURED_IDLE_S
     for seconds in (4.0, 2.0, 3.0):
-        measured.saw_clip(request, GenerationRecord(**RECORD), seconds)
-    assert measured.seconds(request) == 2.0
-    assert measured.seconds(ClipRequest(prompt="a", num_inference_steps=6)) == 4.0
-    assert measured.seconds(ClipRequest(prompt="a", height=8, width=32)) == 2.0
+        measured.saw_clip(request, record, seconds, 0.01)
+    assert measured.seconds(request) == 3.0
+    spelled_out = {"num_inference_steps": 3, "num_frames": 2, "height": 16, "width": 16}
+    assert measured.seconds(ClipRequest(prompt="a", **spelled_out)) == 3.0
+    assert measured.seconds(ClipRequest(prompt="a", num_inference_steps=6)) is None
+    assert measured.work(ClipRequest(prompt="a", num_inference_steps=6)) == 2.0
     assert measured.work(ClipRequest(prompt="a", num_inference_steps=2**31 - 1)) == MOST_WORK
-    measured.saw_clip(ClipRequest(prompt="a", num_frames=4), GenerationRecord(**RECORD), 2.0)
-    assert measured.seconds(request) == 1.0
-    measured.saw_gap(0.01)
-    assert measured.idle_timeout_s() == LEAST_IDLE_S
-    measured.saw_gap(3.0)
-    assert measured.idle_timeout_s() == 60.0
+
+
+def test_tiny_clips_say_nothing_of_a_large_one():
+    measured, record = Measured(), GenerationRecord(**RECORD)
+    usual, tiny = ClipRequest(prompt="a"), ClipRequest(prompt="a", num_frames=1)
+    large = ClipRequest(prompt="a", num_frames=32)
+    measured.saw_clip(usual, record, 1.1, 0.2)
+    for _ in range(1000):
+        measured.saw_clip(tiny, record, 0.06, 0.001)
+    assert measured.seconds(usual) == 1.1
+    assert measured.seconds(large) is None
+    assert measured.idle_timeout_s(tiny) == LEAST_IDLE_S
+    assert measured.idle_timeout_s(large) >= UNMEASURED_IDLE_S
+
+
+def test_a_silence_is_judged_by_clips_of_as_many_frames_and_pixels():
+    measured, record = Measured(), GenerationRecord(**RECORD)
+    measured.saw_clip(ClipRequest(prompt="a"), record, 9.0, 3.0)
+    assert measured.idle_timeout_s(ClipRequest(prompt="a", num_inference_steps=50)) == 60.0
+
+
+def test_only_so_many_sizes_are_remembered():
+    measured, record = Measured(), GenerationRecord(**RECORD)
+    for frames in range(1, 2 * REMEMBERED_SIZES):
+        measured.saw_clip(ClipRequest(prompt="a", num_frames=frames), record, 1.0, 0.1)
+    assert measured.seconds(ClipRequest(prompt="a", num_frames=1)) is None
+    assert measured.seconds(ClipRequest(prompt="a", num_frames=2 * REMEMBERED_SIZES - 1)) == 1.0
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ async def tasks():
 
 def posting(body):
     """A request for a clip as bytes."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -326,9 +326,9 @@ def test_a_deadline_ends_a_clip(served):
 @pytest.mark.parametrize(
     "sent",
     [
-        b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"",
-        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
         "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{".encode(),
     ],
     ids=["head", "nothing", "body"],
@@ -347,10 +347,10 @@ def test_who_sends_slowly_is_cut_off(served, sent):
         b"GET / HTTP/9.9\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /livez HTTP/1.1\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
     ],
     ids=repr,
 )

@@ -1,5 +1,8 @@
 """gateway.yaml and credentials: what is accepted, what is refused, and that no token is told."""
 
+import contextlib
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +10,9 @@ from hypothesis import strategies as st
 from unsee.core.errors import InputError
 from unsee.gateway.callers.credentials import Credentials, Presented, new_token, token_sha256
 from unsee.gateway.callers.refusal import Refusal
-from unsee.gateway.callers.settings import Tenant, load_settings, split_address
+from unsee.gateway.callers.settings import Limits, Tenant, Token, load_settings, split_address
 
-TOKEN = "unsee_secret-token"
+TOKEN = f"unsee_{'secret':-<43}"
 HASH = token_sha256(TOKEN)
 
 
@@ -27,7 +30,7 @@ def test_the_least_that_is_needed_listens_on_loopback(tmp_path):
     settings = settings_of(tmp_path, with_tenant(f"token_sha256: {HASH}, policies: [family]"))
     assert split_address(settings.grpc) == ("127.0.0.1", 9001)
     assert settings.tenants[0].policy_by_default == "family"
-    assert settings.tenants[0].token_sha256 == (HASH,)
+    assert settings.tenants[0].token_sha256 == (Token(sha256=HASH),)
     assert not settings.log_prompts
 
 
@@ -119,3 +122,31 @@ def test_a_certificate_names_a_tenant_and_a_token_must_not_contradict_it():
     ):
         with pytest.raises(Refusal, match="token"):
             credentials.tenant(presented)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "unsee_", " "])
+def test_the_hash_of_no_token_is_refused(tmp_path, text):
+    line = f"token_sha256: {token_sha256(text)}, policies: [family]"
+    with pytest.raises(InputError, match="no token"):
+        settings_of(tmp_path, with_tenant(line))
+
+
+def test_a_token_of_another_form_is_refused_whatever_its_hash():
+    tenant = Tenant(name="a", token_sha256=token_sha256("guessable"), policies=["family"])
+    with pytest.raises(Refusal):
+        Credentials([tenant]).tenant(Presented("Bearer guessable"))
+
+
+@pytest.mark.parametrize(("days", "known"), [(-1, False), (0, True), (1, True)])
+def test_a_token_ends_after_its_last_day(tmp_path, days, known):
+    last = datetime.now(UTC).date() + timedelta(days=days)
+    line = f"token_sha256: {{sha256: {HASH}, expires: {last}}}, policies: [family]"
+    credentials = Credentials(settings_of(tmp_path, with_tenant(line)).tenants)
+    with contextlib.nullcontext() if known else pytest.raises(Refusal):
+        credentials.tenant(Presented(f"Bearer {TOKEN}"))
+
+
+def test_no_tenant_may_hold_more_than_half_of_the_calls():
+    tenant = Tenant(name="a", token_sha256=HASH, policies=["family"], max_open_calls=1000)
+    assert Limits().open_calls_of(tenant) == Limits().max_connections // 2
+    assert Limits(max_connections=1).open_calls_of(tenant) == 1

@@ -148,14 +148,27 @@ def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
         url = line.split()[2].rstrip(",")
         with Client(url, token=TOKENS["kids"], timeout_s=20) as client:
             client.generate("a very secret prompt")
+        revoked = config | {"tenants": tenants()[1:]}
+        (tmp_path / "gateway.yaml").write_text("tenants: [")
+        process.send_signal(signal.SIGHUP)
+        assert "stay as they were" in json.loads(_next(process, "tenants"))["message"]
+        (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(revoked))))
+        process.send_signal(signal.SIGHUP)
+        assert "read again: studio, admin" in json.loads(_next(process, "tenants"))["message"]
+        with (
+            Client(url, token=TOKENS["kids"], timeout_s=20) as client,
+            pytest.raises(RequestRejected) as caught,
+        ):
+            client.generate("a cat")
+        assert caught.value.status == "UNAUTHENTICATED"
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=30)
     finally:
         process.kill()
         process.wait()
     assert (process.returncode, output) == (0, "stopped\n")
-    (logged,) = [json.loads(text) for text in errors.splitlines()]
-    assert (logged["tenant"], logged["outcome"], logged["revision"]) == ("kids", "ok", 2)
+    (refused,) = [json.loads(text) for text in errors.splitlines()]
+    assert (refused["tenant"], refused["reason"]) == ("", "credentials")
     assert "secret" not in errors
     assert TOKENS["kids"] not in errors
 
@@ -200,3 +213,13 @@ def test_the_status_tells_what_the_supervisor_put_right_and_what_the_gateway_saw
     assert [one["what"] for one in served.gateway.status()["incidents"]] == [
         "family: revision 1 -> 2"
     ]
+
+
+def _next(process, word):
+    """The next line of the log that holds `word`; the clip's own line comes before."""
+    for line in process.stderr:
+        told = json.loads(line)
+        if word in told.get("message", ""):
+            return line
+        assert (told["tenant"], told["outcome"], told["revision"]) == ("kids", "ok", 2)
+    raise AssertionError(f"no line with {word}")

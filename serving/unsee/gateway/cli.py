@@ -29,7 +29,8 @@ def gateway(ctx: click.Context, config_path: Path) -> None:
     """Serve tenants from a loopback-only Triton: who may do what, how much at once.
 
     Callers reach text_to_video only, with a policy that their settings allow. SIGTERM lets running
-    clips finish. The request log, one JSON object a line, goes to stderr.
+    clips finish; SIGHUP reads the tenants again, so that a revoked token stops working at once. The
+    request log, one JSON object a line, goes to stderr.
 
     \b
     Example:
@@ -70,6 +71,7 @@ def _serve(config_path: Path) -> None:
             settings,
             tracer(settings.tracing),
             lambda addresses: click.echo(_ready_line(settings, addresses)),
+            lambda: load_settings(config_path),
         )
     )
     click.echo("stopped")

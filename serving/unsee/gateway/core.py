@@ -18,7 +18,7 @@ from unsee.gateway.behind.revisions import RepositoryView
 from unsee.gateway.behind.upstream import Answer, Upstream
 from unsee.gateway.callers.admission import Admission, Asked
 from unsee.gateway.callers.credentials import Credentials, Presented
-from unsee.gateway.callers.permission import permitted, require_operator
+from unsee.gateway.callers.permission import check_policy, permitted, require_operator
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.request import ClipRequest, to_protobuf
 from unsee.gateway.callers.settings import Settings, Tenant
@@ -88,8 +88,24 @@ class Gateway:
     def operator(self, front: Front, presented: Presented) -> Tenant:
         """The operator that calls; raises Refusal for anybody else."""
         tenant = self.authenticate(front, presented)
-        require_operator(tenant)
+        if not tenant.operator:
+            with self.ledger.request(front, tenant.name):
+                require_operator(tenant)
         return tenant
+
+    def policy(self, front: Front, tenant: Tenant, policy: str) -> str:
+        """`policy`, if `tenant` may use it; a refusal is accounted for."""
+        if policy not in tenant.policies:
+            with self.ledger.request(front, tenant.name):
+                check_policy(tenant, policy)
+        return policy
+
+    def use_tenants(self, settings: Settings) -> None:
+        """Know callers by the tenants of `settings` from now on; what runs goes on."""
+        self.settings = self.settings.model_copy(update={"tenants": settings.tenants})
+        self._credentials = Credentials(settings.tenants)
+        for tenant in settings.tenants:
+            self._show_load(tenant.name)
 
     def deadline(self, wanted_s: float | None) -> Deadline:
         """The caller's deadline, within the bounds of the settings."""
@@ -155,17 +171,21 @@ class Gateway:
         self, request: ClipRequest, deadline: Deadline, entry: Entry
     ) -> AsyncGenerator[Answer, None]:
         """The answers of Triton, timed: what later requests are estimated by."""
-        idle_timeout_s = self.settings.limits.idle_timeout_s or self._measured.idle_timeout_s()
+        idle_timeout_s = self.settings.limits.idle_timeout_s or self._measured.idle_timeout_s(
+            request
+        )
         stream = self.upstream.stream(to_protobuf(request, entry.id), idle_timeout_s)
         started = seen = time.monotonic()
+        longest_gap = 0.0
         async with aclosing(stream) as answers:
             while (answer := await deadline.hold(anext(answers, None))) is not None:
                 now = time.monotonic()
-                self._measured.saw_gap(now - seen)
-                seen = now
+                longest_gap, seen = max(longest_gap, now - seen), now
                 if isinstance(answer.event, Clip):
                     entry.clip_s = round(now - started, 4)
-                    self._measured.saw_clip(request, answer.event.record, now - started)
+                    self._measured.saw_clip(
+                        request, answer.event.record, now - started, longest_gap
+                    )
                     self.ledger.made(entry, request, answer.event.record)
                 yield answer
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import logging
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +16,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from unsee.core.errors import PortInUse
+from unsee.core.errors import InputError, PortInUse
 from unsee.gateway.behind.upstream import Upstream
 from unsee.gateway.callers.settings import Settings, split_address
 from unsee.gateway.core import Gateway
@@ -25,6 +28,7 @@ from unsee.gateway.observe.tracing import Tracer
 from unsee.gateway.openai.videos import Videos
 from unsee.gateway.openai.videos_front import VideosFront
 
+LOGGER = logging.getLogger("unsee.gateway")
 POLL_S = 0.02
 
 
@@ -36,19 +40,40 @@ class Addresses:
     http: str | None
 
 
-async def serve(settings: Settings, tracer: Tracer, on_ready: Callable[[Addresses], None]) -> None:
+async def serve(
+    settings: Settings,
+    tracer: Tracer,
+    on_ready: Callable[[Addresses], None],
+    read_again: Callable[[], Settings] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then let what runs finish within the drain time.
+
+    SIGHUP takes the tenants, with their tokens and certificate names, from `read_again()`; all
+    else keeps the settings it was started with. If they cannot be read, the old tenants stay.
 
     Raises:
         PortInUse: an address is taken.
     """
+    _allow_many_files()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with running(settings, tracer) as (_, addresses):
+    async with running(settings, tracer) as (gateway, addresses):
+        if read_again is not None:
+            loop.add_signal_handler(signal.SIGHUP, _renew_tenants, gateway, read_again)
         on_ready(addresses)
         await stopped.wait()
+
+
+def _renew_tenants(gateway: Gateway, read_again: Callable[[], Settings]) -> None:
+    try:
+        gateway.use_tenants(read_again())
+    except InputError as error:
+        LOGGER.error("the tenants stay as they were: %s", error)
+    else:
+        names = ", ".join(tenant.name for tenant in gateway.settings.tenants)
+        LOGGER.info("the tenants were read again: %s", names)
 
 
 @asynccontextmanager
@@ -99,7 +124,10 @@ class _Fronts:
     async def _start_http(self, address: str) -> str:
         listening = _listen(address)
         app = HttpFront(self._gateway).app(self._more_routes())
-        self._http = server = http_server(app, self._settings.limits, self._settings.tls)
+        turned_away = functools.partial(self._gateway.ledger.turned_away, "http")
+        self._http = server = http_server(
+            app, self._settings.limits, self._settings.tls, turned_away
+        )
         self._http_task = asyncio.create_task(server.serve([listening]))
         while not server.started and not self._http_task.done():
             await asyncio.sleep(POLL_S)
@@ -122,6 +150,13 @@ class _Fronts:
             raise _taken(address) from error
         await server.start()
         return f"{split_address(address)[0]}:{port}"
+
+
+def _allow_many_files() -> None:
+    """Every connection is an open file: as many as this process may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _listen(address: str) -> socket.socket:

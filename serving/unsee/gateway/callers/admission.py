@@ -95,6 +95,7 @@ class Admission:
             Refusal: at once if the queue is full or the time cannot suffice.
         """
         line = self._lines.setdefault(asked.tenant.name, _Line(asked.tenant))
+        line.tenant = asked.tenant  # its share may have been changed since
         self._check(line, asked)
         ticket = _Ticket(asked, asyncio.get_running_loop().create_future())
         self._enter(line, ticket)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from unsee.gateway.callers.settings import Tenant
 
 TOKEN_BYTES = 32
 PREFIX = "unsee_"
+FORM = re.compile(r"unsee_[A-Za-z0-9_-]{43}")
+"""Of every token that `new_token` makes; nothing else is accepted, whatever its hash."""
 MAX_HEADER = 512
 
 
@@ -44,7 +47,7 @@ class Credentials:
     """The tenants by what they show."""
 
     def __init__(self, tenants: Sequence[Tenant]) -> None:
-        self._by_hash = tuple((h.encode(), t) for t in tenants for h in t.token_sha256)
+        self._by_hash = tuple((token, t) for t in tenants for token in t.token_sha256)
         self._by_name = {t.certificate_name: t for t in tenants if t.certificate_name is not None}
 
     def tenant(self, presented: Presented) -> Tenant:
@@ -70,12 +73,13 @@ class Credentials:
 
     def _bearer(self, authorization: str) -> Tenant | None:
         scheme, _, token = authorization[:MAX_HEADER].partition(" ")
-        presented = token_sha256(token.strip()).encode()
+        token = token.strip()
+        presented = token_sha256(token).encode()
         found = None
         for known, tenant in self._by_hash:  # every one is compared: no early way out
-            if hmac.compare_digest(known, presented):
+            if hmac.compare_digest(known.sha256.encode(), presented) and known.is_valid():
                 found = tenant
-        return found if scheme.lower() == "bearer" else None
+        return found if scheme.lower() == "bearer" and FORM.fullmatch(token) else None
 
 
 def _unknown(message: str) -> Refusal:

@@ -28,6 +28,7 @@ Reason = Literal[
     "too_slow",
     "gateway_full",
     "tenant_full",
+    "connections",
     "deadline",
     "draining",
     "model",

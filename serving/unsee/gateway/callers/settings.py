@@ -5,10 +5,12 @@ Holds no secret: of a token only its SHA-256 is written down. Knows no transport
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 import ssl
 from collections.abc import Hashable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,11 +32,16 @@ from unsee.gateway.callers.described import problems
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | dict) else value
+
+
+def _as_token(value: Any) -> Any:
+    return {"sha256": value} if isinstance(value, str) else value
 
 
 def _is_hash(value: str) -> str:
@@ -42,6 +49,11 @@ def _is_hash(value: str) -> str:
         raise ValueError(
             "this must be the 64 hex digits that `unsee gateway token new` prints as "
             "token_sha256, never the token itself"
+        )
+    if value in NO_TOKENS:
+        raise ValueError(
+            "this is the hash of an empty text, which is no token; make one with: "
+            "unsee gateway token new"
         )
     return value
 
@@ -53,6 +65,10 @@ def _is_address(value: str) -> str:
     return value
 
 
+NO_TOKENS = frozenset(
+    hashlib.sha256(text).hexdigest() for text in (b"", b"\n", b"\r\n", b" ", b"Bearer", b"unsee_")
+)
+"""Hashes of what is left when a token was forgotten: a script that hashes nothing gives one."""
 TokenHash = Annotated[str, AfterValidator(_is_hash)]
 Address = Annotated[str, AfterValidator(_is_address)]
 
@@ -69,22 +85,38 @@ class Tls(_Part):
     client_ca: Path | None = None
 
 
+class Token(_Part):
+    """A token by its SHA-256, and the last day (UTC) on which it is accepted; None: every day."""
+
+    sha256: TokenHash
+    expires: date | None = None
+
+    def is_valid(self) -> bool:
+        """Whether it is accepted today."""
+        return self.expires is None or datetime.now(UTC).date() <= self.expires
+
+
 class Tenant(_Part):
     """A caller: how it is known, what it may use, and its share.
 
     Args:
-        token_sha256: of its tokens, 64 hex digits each; two during a rotation.
+        token_sha256: of its tokens, 64 hex digits each, or `{sha256: ..., expires: 2027-01-31}`;
+            two during a rotation.
         certificate_name: the common name of its client certificate.
         policies: what it may use; `base`, which unsees nothing, needs `allow_base` as well.
         default_policy: used when a request names none; may be left out if there is one policy.
         may_pin_revision: may ask for another revision than the active one.
         operator: may read /metrics and the status.
         max_concurrent, max_waiting: its clips in the making, and its requests in the queue.
+        max_open_calls: its calls and requests open at once, idle ones included; never more than
+            half of what the gateway takes in all.
         weight: its share of the clips when tenants compete.
     """
 
     name: TenantName
-    token_sha256: Annotated[tuple[TokenHash, ...], BeforeValidator(_as_tuple)] = ()
+    token_sha256: Annotated[
+        tuple[Annotated[Token, BeforeValidator(_as_token)], ...], BeforeValidator(_as_tuple)
+    ] = ()
     certificate_name: Annotated[str, StringConstraints(min_length=1)] | None = None
     policies: tuple[PolicyName, ...] = ()
     default_policy: PolicyName | None = None
@@ -93,6 +125,7 @@ class Tenant(_Part):
     operator: bool = False
     max_concurrent: Count = 2
     max_waiting: Annotated[int, Field(ge=0)] = 8
+    max_open_calls: Count = 64
     weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
@@ -130,6 +163,8 @@ class Limits(_Part):
     Args:
         max_running: clips asked of Triton at once; keep it at or below the model's own bound.
         max_connections: calls and connections open at once, per front.
+        max_connections_per_peer: of these, how many one address may hold on which no tenant's
+            request is being served; raise it where a proxy stands before the gateway.
         read_timeout_s: how long a caller may take to send its request or to take an event.
         idle_timeout_s: how long Triton may be silent in a stream; None: from measured step times.
         default_deadline_s, max_deadline_s: for requests without a deadline, and at most.
@@ -141,6 +176,7 @@ class Limits(_Part):
     max_running: Count = 4
     max_waiting: Annotated[int, Field(ge=0)] = 32
     max_connections: Count = 256
+    max_connections_per_peer: Count = 64
     max_request_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
     read_timeout_s: Seconds = 10.0
     idle_timeout_s: Seconds | None = None
@@ -150,6 +186,10 @@ class Limits(_Part):
     max_videos: Count = 16
     max_video_bytes: Count = 256 * 1024 * 1024
     video_max_age_s: Seconds = 3600.0
+
+    def open_calls_of(self, tenant: Tenant) -> int:
+        """How many calls `tenant` may have open: never so many that it keeps others out."""
+        return min(tenant.max_open_calls, max(1, self.max_connections // 2))
 
 
 class Settings(_Part):
@@ -161,6 +201,8 @@ class Settings(_Part):
         repository: the model repository, for the active revisions and their verdicts.
         tls: None leaves tokens readable on the wire: for loopback addresses only, unless
             `tls_ends_elsewhere` says that something before the gateway does it.
+        hosts: names under which callers reach `http`; a request for another host is refused. None:
+            the loopback's names if `http` is a loopback address, else any name.
         page: serves a page for people at /; None: if `http` is a loopback address.
         openai_videos: serves /v1/videos; needs `repository`, for frame rate and limits.
         log_prompts: writes prompts into the request log.
@@ -175,6 +217,7 @@ class Settings(_Part):
     tls_ends_elsewhere: bool = False
     tenants: tuple[Tenant, ...]
     limits: Limits = Limits()
+    hosts: tuple[str, ...] | None = None
     page: bool | None = None
     openai_videos: bool = False
     log_prompts: bool = False
@@ -191,7 +234,8 @@ class Settings(_Part):
         if self.openai_videos and self.repository is None:
             raise ValueError("openai_videos needs repository: it says how many frames a second has")
         _no_twins("name", [tenant.name for tenant in self.tenants])
-        _no_twins("token_sha256", [h for tenant in self.tenants for h in tenant.token_sha256])
+        hashes = [token.sha256 for tenant in self.tenants for token in tenant.token_sha256]
+        _no_twins("token_sha256", hashes)
         names = [t.certificate_name for t in self.tenants if t.certificate_name is not None]
         _no_twins("certificate_name", names)
         if names and (self.tls is None or self.tls.client_ca is None):
@@ -203,6 +247,15 @@ class Settings(_Part):
                     "or say tls_ends_elsewhere: true"
                 )
         return self
+
+    @property
+    def accepted_hosts(self) -> frozenset[str] | None:
+        """The host names, without ports, that a request over HTTP may name; None: any."""
+        if self.hosts is not None:
+            return frozenset(host.lower() for host in self.hosts)
+        if self.http is not None and is_loopback(self.http):
+            return LOOPBACK_NAMES | {split_address(self.http)[0]}
+        return None
 
     @property
     def shows_page(self) -> bool:

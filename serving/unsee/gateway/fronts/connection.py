@@ -1,13 +1,16 @@
-"""The HTTP connections of the gateway: uvicorn's, with a bound on slow headers and client names.
+"""The HTTP connections of the gateway: uvicorn's, each with deadlines, and a bound on their number.
 
-uvicorn bounds the time between requests but not the time that the head of one may take, and does
-not tell an application whose certificate a connection has shown.
+uvicorn bounds neither the time that the head or the body of a request may take, nor the connections
+of one address, and does not tell an application whose certificate a connection has shown.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,37 +19,183 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from unsee.gateway.callers.settings import Limits, Tls
-from unsee.gateway.fronts.http_exchange import BREAK_OFF, CERTIFICATE_NAME
+from unsee.gateway.callers.settings import Limits, Tenant, Tls
+from unsee.gateway.fronts.http_exchange import CONNECTION, LIVE_PATH, refuse_when_full
+from unsee.gateway.fronts.open_calls import too_many_calls
 
 MAX_HEAD_BYTES = 16 * 1024
+LINGER_S = 1.0
+"""How long the rest of a body may still come when its request has been answered."""
+SPARE_CONNECTIONS = 32
+"""Beyond the limit; they get an answer on the liveness path and a refusal anywhere else."""
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn without signal handlers of its own: the gateway has one way to stop."""
 
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Leave the signals alone."""
         return nullcontext()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: close what has had its time."""
+        self._connections.close_overdue()
+        return await super().on_tick(counter)
 
-def http_server(app: ASGIApp, limits: Limits, tls: Tls | None) -> HttpServer:
-    """A server of `app`; it logs nothing of its own and serves the sockets it is given."""
+
+def http_server(
+    app: ASGIApp, limits: Limits, tls: Tls | None, on_refused: Callable[[], None]
+) -> HttpServer:
+    """A server of `app`; it logs nothing of its own and serves the sockets it is given.
+
+    Args:
+        on_refused: called for each connection that is closed to make room for another one.
+    """
+    connections = Connections(limits, on_refused)
     config = uvicorn.Config(
         app,
-        http=_protocol(limits.read_timeout_s),
+        http=_protocol(connections),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.max_connections,
-        timeout_graceful_shutdown=max(1, round(limits.drain_timeout_s)),
+        timeout_graceful_shutdown=max(1, math.ceil(limits.drain_timeout_s)),
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         **_tls_options(tls),
     )
-    return HttpServer(config)
+    return HttpServer(config, connections)
+
+
+class Connections:
+    """The open connections of one HTTP front, and which of them must go.
+
+    A connection on which a tenant's request is being served is never closed for another's sake.
+    The others, whoever opened them, are worth the less the longer they have been without a
+    request: when an address has too many, or the front is full, the oldest of them is closed. So
+    a caller who sends its request at once gets in, however many connections are held open idle.
+    """
+
+    def __init__(self, limits: Limits, on_refused: Callable[[], None]) -> None:
+        self._limits = limits
+        self._on_refused = on_refused
+        self._open: set[GuardedConnection] = set()
+
+    def add(self, connection: GuardedConnection) -> None:
+        """Take a new connection in, and make room for it."""
+        self._open.add(connection)
+        idle = [each for each in self._open if each.tenant is None and not each.spare]
+        of_peer = [each for each in idle if each.peer == connection.peer]
+        if len(of_peer) > self._limits.max_connections_per_peer:
+            self._give_up(min(of_peer, key=_age))
+        elif sum(not each.spare for each in self._open) > self._limits.max_connections:
+            if len(idle) > 1:
+                self._give_up(min(idle, key=_age))
+            else:
+                self._make_spare(connection)
+
+    def discard(self, connection: GuardedConnection) -> None:
+        """Forget a connection that is closed."""
+        self._open.discard(connection)
+
+    def enter(self, connection: GuardedConnection, tenant: Tenant) -> None:
+        """Note that a request of `tenant` is being served.
+
+        Raises:
+            Refusal: RESOURCE_EXHAUSTED; the tenant has as many open as it may.
+        """
+        if connection.tenant == tenant.name:
+            return
+        most = self._limits.open_calls_of(tenant)
+        if sum(each.tenant == tenant.name for each in self._open) >= most:
+            self._on_refused()
+            raise too_many_calls(most)
+        connection.tenant = tenant.name
+
+    def close_overdue(self) -> None:
+        """Close what has been too slow to send a whole request, or to take its answer."""
+        now = time.monotonic()
+        for connection in tuple(self._open):
+            if connection.overdue(now, self._limits.read_timeout_s):
+                connection.abort()
+
+    def _make_spare(self, connection: GuardedConnection) -> None:
+        connection.spare = True
+        spare = [each for each in self._open if each.spare]
+        if len(spare) > SPARE_CONNECTIONS:
+            self._give_up(min(spare, key=_age))
+
+    def _give_up(self, connection: GuardedConnection) -> None:
+        self._on_refused()
+        self._open.discard(connection)
+        connection.abort()
+
+
+class GuardedConnection(H11Protocol):
+    """One connection, with what its registry needs to judge it."""
+
+    registry: Connections
+    peer = ""
+    spare = False
+    """Whether it was opened beyond the limit."""
+    tenant: str | None = None
+    """Whose request is being served; None while nobody's is whom the gateway knows."""
+    since = 0.0
+    """When it was opened, the last answer ended, or the head of the present request was read."""
+    _unsent = 0
+    _unsent_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
+        self.since = time.monotonic()
+        self.app = _introduced(self.app, self, _common_name(transport))
+        self.registry.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        was_idle = self.conn.their_state is h11.IDLE
+        super().data_received(data)
+        if was_idle and self.conn.their_state is not h11.IDLE:
+            self.since = time.monotonic()
+
+    def on_response_complete(self) -> None:
+        self.tenant = None
+        self.since = time.monotonic()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.registry.discard(self)
+        super().connection_lost(exc)
+
+    def overdue(self, now: float, timeout_s: float) -> bool:
+        """Whether the caller has let `timeout_s` go by without what it had to do next."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        if now - self._unsent_since > timeout_s:
+            return True
+        waited = now - self.since
+        if self.conn.their_state is h11.SEND_BODY:
+            answered = self.cycle is not None and self.cycle.response_complete
+            return waited > (LINGER_S if answered else timeout_s + LINGER_S)
+        return self.conn.their_state is h11.IDLE and waited > timeout_s
+
+    def abort(self) -> None:
+        """End the connection now, whatever is still to be sent."""
+        self.transport.abort()
+
+
+def _age(connection: GuardedConnection) -> float:
+    return connection.since
+
+
+def _protocol(connections: Connections) -> type[GuardedConnection]:
+    return type("Connection", (GuardedConnection,), {"registry": connections})
 
 
 def _tls_options(tls: Tls | None) -> dict[str, Any]:
@@ -61,57 +210,40 @@ def _tls_options(tls: Tls | None) -> dict[str, Any]:
     return options
 
 
-def _protocol(head_timeout_s: float) -> type[H11Protocol]:
-    class GuardedConnection(H11Protocol):
-        """Closes itself when the head of a request takes longer than `head_timeout_s`."""
-
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self.app = _introduced(self.app, transport)
-            self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_watching()
-            super().connection_lost(exc)
-
-        def _watch(self) -> None:
-            if self.conn.their_state is not h11.IDLE:
-                self._stop_watching()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(head_timeout_s, self._too_slow)
-
-        def _stop_watching(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-        def _too_slow(self) -> None:
-            if self.conn.their_state is h11.IDLE:
-                self.transport.close()
-
-    return GuardedConnection
-
-
-def _introduced(app: Any, transport: asyncio.Transport) -> Any:
-    """`app`, told whose connection it is and how to break it off."""
-    name = _common_name(transport)
+def _introduced(app: Any, connection: GuardedConnection, name: str | None) -> Any:
+    """`app`, which finds its connection in the scope; a connection beyond the limit is refused."""
 
     async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[CERTIFICATE_NAME] = name
-        scope[BREAK_OFF] = transport.abort
+        scope[CONNECTION] = Introduced(connection, name)
+        if connection.spare and scope["path"] != LIVE_PATH:
+            await refuse_when_full(scope, receive, send)
+            return
         await app(scope, receive, send)
 
     return introduced
 
 
+class Introduced:
+    """A connection as the routes see it.
+
+    Args:
+        certificate_name: the one common name of its verified client certificate; None without one.
+    """
+
+    def __init__(self, connection: GuardedConnection, certificate_name: str | None) -> None:
+        self._connection = connection
+        self.certificate_name = certificate_name
+
+    def serve(self, tenant: Tenant) -> None:
+        """Say whose the present request is; raises Refusal if the tenant has too many open."""
+        self._connection.registry.enter(self._connection, tenant)
+
+    def break_off(self) -> None:
+        """End the connection now, whatever is still to be sent."""
+        self._connection.abort()
+
+
 def _common_name(transport: asyncio.Transport) -> str | None:
-    """The one common name of the verified client certificate; None without one."""
     certificate = transport.get_extra_info("peercert") or {}
     names = [
         value

@@ -21,6 +21,7 @@ from unsee.gateway.callers.refusal import Refusal, gateway_failed
 from unsee.gateway.callers.request import check_model, read_protobuf
 from unsee.gateway.callers.settings import Limits, Settings, Tenant, Tls
 from unsee.gateway.core import Deadline, Gateway
+from unsee.gateway.fronts.open_calls import OpenCalls, address_of
 
 SERVICE = "/inference.GRPCInferenceService/"
 CLOSED = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
@@ -28,8 +29,10 @@ CLOSED = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 MAX_METADATA_BYTES = 8 * 1024
 METADATA_TIMEOUT_S = 5.0
 RETRY_AFTER = "retry-after-ms"
+IDLE_CONNECTION_MS = 300_000
+"""How long a connection without a call stays open."""
 
-Unary = Callable[[bytes, Any], Awaitable[bytes]]
+Unary = Callable[[bytes, Any], Awaitable[Any]]
 
 
 class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -38,13 +41,20 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._read_timeout_s = gateway.settings.limits.read_timeout_s
+        limits = gateway.settings.limits
+        self._calls = OpenCalls(limits, lambda: gateway.ledger.turned_away("grpc"))
+        methods = {
+            "ServerLive": self._open(self._live),
+            "ServerReady": self._open(self._ready),
+            "ServerMetadata": self._known(self._metadata),
+            "ModelReady": self._known(self._model_ready),
+            "ModelMetadata": self._known(self._model_metadata),
+            "ModelStreamInfer": self._stream,
+        }
+        # All are handled as streams: gRPC hands a unary call over when its message has come, and
+        # until then no deadline of ours could end it.
         self._methods = {
-            "ServerLive": grpc.unary_unary_rpc_method_handler(_guarded(self._live)),
-            "ServerReady": grpc.unary_unary_rpc_method_handler(_guarded(self._ready)),
-            "ServerMetadata": grpc.unary_unary_rpc_method_handler(_guarded(self._metadata)),
-            "ModelReady": grpc.unary_unary_rpc_method_handler(_guarded(self._model_ready)),
-            "ModelMetadata": grpc.unary_unary_rpc_method_handler(_guarded(self._model_metadata)),
-            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._stream),
+            name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()
         }
 
     def service(self, handler_call_details: Any) -> Any:
@@ -54,6 +64,34 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
             return self._methods[name]
         return grpc.stream_stream_rpc_method_handler(_closed if name in CLOSED else _unknown)
 
+    def _open(self, method: Unary) -> Callable[[Any, Any], Awaitable[None]]:
+        """A unary method that anybody may call."""
+
+        async def call(requests: Any, context: Any) -> None:
+            try:
+                async with self._calls.of_peer(address_of(context.peer())):
+                    message = await context.read()
+                await _write_one(context, message, method, self._read_timeout_s)
+            except Refusal as refusal:
+                await _abort(context, refusal)
+
+        return call
+
+    def _known(self, method: Unary) -> Callable[[Any, Any], Awaitable[None]]:
+        """A unary method for tenants."""
+
+        async def call(requests: Any, context: Any) -> None:
+            try:
+                with self._calls.of_tenant(self._tenant(context)):
+                    message = await self._next_message(context)
+                    if message is None:
+                        raise Refusal("INVALID_ARGUMENT", "too_slow", "the call brought no message")
+                    await _write_one(context, message, method, self._read_timeout_s)
+            except Refusal as refusal:
+                await _abort(context, refusal)
+
+        return call
+
     async def _live(self, request: bytes, context: Any) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
 
@@ -61,17 +99,14 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
         return service_pb2.ServerReadyResponse(ready=await self._is_ready())
 
     async def _metadata(self, request: bytes, context: Any) -> Any:
-        self._tenant(context)
         return service_pb2.ServerMetadataResponse(name="unsee gateway", version=version("unsee"))
 
     async def _model_ready(self, request: bytes, context: Any) -> Any:
-        self._tenant(context)
         asked = _parsed(service_pb2.ModelReadyRequest, request)
         check_model(asked.name, asked.version)
         return service_pb2.ModelReadyResponse(ready=await self._is_ready())
 
     async def _model_metadata(self, request: bytes, context: Any) -> Any:
-        self._tenant(context)
         asked = _parsed(service_pb2.ModelMetadataRequest, request)
         check_model(asked.name, asked.version)
         return await self._gateway.upstream.metadata(METADATA_TIMEOUT_S)
@@ -83,12 +118,13 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
         """Clips one after the other: each request of the stream waits for the one before."""
         try:
             tenant = self._tenant(context)
-            message = await self._next_message(context)
-            if message is None:
-                raise Refusal("INVALID_ARGUMENT", "too_slow", "the stream brought no request")
-            while message is not None:
-                await self._answer(message, tenant, context)
+            with self._calls.of_tenant(tenant):
                 message = await self._next_message(context)
+                if message is None:
+                    raise Refusal("INVALID_ARGUMENT", "too_slow", "the stream brought no request")
+                while message is not None:
+                    await self._answer(message, tenant, context)
+                    message = await self._next_message(context)
         except Refusal as refusal:
             await _abort(context, refusal)
 
@@ -140,7 +176,6 @@ def grpc_server(gateway: Gateway) -> Any:
     """A grpc.aio server with the front; its port is not bound yet."""
     return grpc.aio.server(
         handlers=[GrpcFront(gateway)],
-        maximum_concurrent_rpcs=gateway.settings.limits.max_connections,
         options=_options(gateway.settings.limits),
     )
 
@@ -159,6 +194,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", limits.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(1000 * limits.read_timeout_s)),
+        ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.so_reuseport", 0),
@@ -174,18 +211,16 @@ def _server_credentials(tls: Tls) -> Any:
     )
 
 
-def _guarded(method: Callable[[bytes, Any], Awaitable[Any]]) -> Unary:
-    """`method` with its answer as bytes and its errors as statuses."""
-
-    async def call(request: bytes, context: Any) -> bytes:
-        try:
-            answer = await method(request, context)
-        except Refusal as refusal:
-            await _abort(context, refusal)
-        data: bytes = answer.SerializeToString()
-        return data
-
-    return call
+async def _write_one(context: Any, message: Any, method: Unary, timeout_s: float) -> None:
+    """The answer of `method` to the one message of a unary call."""
+    if message is grpc.aio.EOF:
+        raise Refusal("INVALID_ARGUMENT", "request", "the call brought no message")
+    answer = await method(message, context)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await context.write(answer.SerializeToString())
+    except TimeoutError:
+        raise Refusal("CANCELLED", "too_slow", "the answer was not taken") from None
 
 
 async def _closed(requests: Any, context: Any) -> None:

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.gateway.callers.credentials import Presented
-from unsee.gateway.callers.refusal import Refusal
-from unsee.gateway.callers.settings import Limits
+from unsee.gateway.callers.refusal import Refusal, quoted
+from unsee.gateway.callers.settings import Limits, Tenant
+from unsee.gateway.core import Gateway
+from unsee.gateway.fronts.open_calls import gateway_is_full
 
-CERTIFICATE_NAME = "unsee.certificate_name"
-"""Where the connection puts the common name of its client certificate, in the ASGI scope."""
-BREAK_OFF = "unsee.break_off"
-"""Where the connection puts the function that ends it, whatever is still to be sent."""
+CONNECTION = "unsee.connection"
+"""Where a request's connection is found in the ASGI scope; see `connection.Introduced`."""
+LIVE_PATH = "/livez"
+"""Answered even when every connection is taken."""
 CODES = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
@@ -44,8 +49,26 @@ def presented(request: Request) -> Presented:
     authorization = request.headers.getlist("authorization")
     return Presented(
         authorization[0] if len(authorization) == 1 else None,
-        request.scope.get(CERTIFICATE_NAME),
+        request.scope[CONNECTION].certificate_name,
     )
+
+
+def caller(gateway: Gateway, request: Request) -> Tenant:
+    """The tenant whose request this is.
+
+    Raises:
+        Refusal: it is not known, or has too many requests open.
+    """
+    tenant = gateway.authenticate("http", presented(request))
+    request.scope[CONNECTION].serve(tenant)
+    return tenant
+
+
+def operator(gateway: Gateway, request: Request) -> Tenant:
+    """The operator whose request this is; raises Refusal for anybody else."""
+    tenant = gateway.operator("http", presented(request))
+    request.scope[CONNECTION].serve(tenant)
+    return tenant
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -92,6 +115,66 @@ def guarded(endpoint: Endpoint, describe: Describe = error_json) -> Endpoint:
             return refusal_response(refusal, describe)
 
     return call
+
+
+def only_for_own_hosts(app: ASGIApp, hosts: frozenset[str] | None) -> ASGIApp:
+    """`app`, closed to pages of other sites and to requests whose length can be read in two ways.
+
+    A page that a person has open on this machine can send requests here. Its Origin is not ours,
+    and if it has pointed a name of its own at this address, its Host is not ours either.
+
+    Args:
+        hosts: the names, without ports, that a request may be for; None: any.
+    """
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None if scope["type"] != "http" else _stranger(Headers(scope=scope), hosts)
+        if refusal is None:
+            await app(scope, receive, send)
+            return
+        response = refusal_response(refusal)
+        response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+    return guard
+
+
+def _stranger(headers: Headers, hosts: frozenset[str] | None) -> Refusal | None:
+    if "content-length" in headers and "transfer-encoding" in headers:
+        return Refusal(
+            "INVALID_ARGUMENT",
+            "request",
+            "a request has a content-length or is sent in chunks, never both",
+        )
+    named = headers.getlist("host")
+    if len(named) != 1:
+        return Refusal("INVALID_ARGUMENT", "request", "a request needs one Host header")
+    host = named[0].strip().lower()
+    if hosts is not None and _without_port(host) not in hosts:
+        return Refusal(
+            "PERMISSION_DENIED",
+            "permission",
+            f"the host {quoted(host)} is not served here; if it is meant to be, the operator adds "
+            "it to hosts in gateway.yaml",
+        )
+    origins = headers.getlist("origin")
+    if any(origin.strip().lower().partition("://")[2] != host for origin in origins):
+        return Refusal(
+            "PERMISSION_DENIED", "permission", "a page of another site may not call this service"
+        )
+    return None
+
+
+def _without_port(host: str) -> str:
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) and host[-1:] != "]" else host
+    return name.strip("[]")
+
+
+async def refuse_when_full(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer that every connection of the gateway is taken."""
+    response = refusal_response(gateway_is_full())
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -20,20 +20,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.client.messages import MODEL
 from unsee.gateway.behind.upstream import Answer
-from unsee.gateway.callers.permission import check_policy
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
 from unsee.gateway.callers.request import read_json
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
 from unsee.gateway.fronts.http_exchange import (
-    BREAK_OFF,
+    CONNECTION,
+    LIVE_PATH,
+    caller,
     error_json,
     guarded,
-    presented,
+    only_for_own_hosts,
+    operator,
     read_body,
     refusal_response,
 )
@@ -60,10 +62,10 @@ class HttpFront:
         self._gateway = gateway
         self._limits = gateway.settings.limits
 
-    def app(self, more_routes: Sequence[BaseRoute] = ()) -> Starlette:
+    def app(self, more_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """The ASGI application: its own routes and those that the settings ask for besides."""
         routes = [
-            Route("/livez", guarded(self._live)),
+            Route(LIVE_PATH, guarded(self._live)),
             Route("/readyz", guarded(self._ready)),
             Route("/metrics", guarded(self._metrics)),
             Route("/v2/policies", guarded(self._policies)),
@@ -75,7 +77,7 @@ class HttpFront:
             routes=[*routes, *more_routes], exception_handlers={HTTPException: _no_such_route}
         )
         app.router.redirect_slashes = False
-        return app
+        return only_for_own_hosts(app, self._gateway.settings.accepted_hosts)
 
     async def _live(self, request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -84,22 +86,22 @@ class HttpFront:
         if self._gateway.draining:
             return JSONResponse({"ready": False, "reason": "the gateway is going down"}, 503)
         health = await self._gateway.readiness.health()
-        answer = {"ready": health.ready, "reason": health.sentence}
+        answer = {"ready": health.ready, "reason": health.public_sentence}
         return JSONResponse(answer, 200 if health.ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        self._gateway.operator("http", presented(request))
+        operator(self._gateway, request)
         return Response(self._gateway.metrics.text(), media_type=METRICS_TYPE)
 
     async def _status(self, request: Request) -> Response:
-        self._gateway.operator("http", presented(request))
+        operator(self._gateway, request)
         health = await self._gateway.readiness.health()
         models = {"text_to_video": health.model, "encoders": dict(health.encoders)}
         answer = {"ready": health.ready and not self._gateway.draining, "models": models}
         return JSONResponse(answer | self._gateway.status())
 
     async def _policies(self, request: Request) -> Response:
-        tenant = self._gateway.authenticate("http", presented(request))
+        tenant = caller(self._gateway, request)
         policies = [
             self._gateway.repository.describe(policy, with_eligible=tenant.may_pin_revision)
             for policy in tenant.policies
@@ -115,8 +117,8 @@ class HttpFront:
 
     async def _report(self, request: Request) -> Response:
         """The report of the active revision; the path names a policy, never a file."""
-        tenant = self._gateway.authenticate("http", presented(request))
-        policy = check_policy(tenant, request.path_params["policy"])
+        tenant = caller(self._gateway, request)
+        policy = self._gateway.policy("http", tenant, request.path_params["policy"])
         page = await asyncio.to_thread(self._gateway.repository.report_page, policy)
         if page is None:
             raise Refusal(
@@ -127,7 +129,7 @@ class HttpFront:
         return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
 
     async def _generate(self, request: Request) -> Response:
-        tenant = self._gateway.authenticate("http", presented(request))
+        tenant = caller(self._gateway, request)
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _invalid("send the request as content-type: application/json")
         body = await read_body(request, self._limits)
@@ -171,7 +173,7 @@ class ClipStream(Response):
             if sending.done():
                 sending.result()
         except TimeoutError:  # closing would wait until the caller has read the rest
-            scope[BREAK_OFF]()
+            scope[CONNECTION].break_off()
         finally:
             sending.cancel()
             gone.cancel()

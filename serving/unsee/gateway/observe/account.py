@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -69,6 +70,15 @@ class Ledger:
         self._tracer = tracer
         self._log_prompts = log_prompts
         self._active: dict[str, int] = {}
+        self._unknown_callers = LineBudget()
+
+    def turned_away(self, front: Front) -> None:
+        """Count a call or connection that was closed or refused for being one too many.
+
+        It gets no line in the log: there may be thousands of them a second.
+        """
+        self.metrics.requests.labels("", "", front, "refused").inc()
+        self.metrics.refusals.labels("", "connections").inc()
 
     @contextmanager
     def request(self, front: Front, tenant: str = "") -> Iterator[Entry]:
@@ -113,6 +123,12 @@ class Ledger:
     ) -> None:
         self._count(entry, outcome, refusal)
         line = self._line(entry, outcome, refusal, seconds)
+        if refusal is not None and refusal.reason == "credentials":
+            suppressed = self._unknown_callers.spend()
+            if suppressed is None:
+                span.end()
+                return
+            line["not_logged_before"] = suppressed
         REQUEST_LOGGER.info(json.dumps(line, ensure_ascii=True))
         for key, value in line.items():
             if isinstance(value, str | int | float) and key != "prompt":
@@ -143,6 +159,30 @@ class Ledger:
         if refusal is not None:
             line |= {"status": refusal.status, "reason": refusal.reason, "message": str(refusal)}
         return {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}
+
+
+class LineBudget:
+    """How many lines anybody without a token can put into the log: `LINES` in `PERIOD_S`."""
+
+    LINES = 20
+    PERIOD_S = 10.0
+
+    def __init__(self) -> None:
+        self._began = -math.inf
+        self._spent = 0
+        self._suppressed = 0
+
+    def spend(self) -> int | None:
+        """How many lines were left out since the last one; None if this one is left out too."""
+        now = time.monotonic()
+        if now - self._began >= self.PERIOD_S:
+            self._began, self._spent = now, 0
+        if self._spent >= self.LINES:
+            self._suppressed += 1
+            return None
+        self._spent += 1
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
 
 
 def log_to(write: Callable[[str], None]) -> logging.Handler:

@@ -35,8 +35,15 @@ class Health:
         return self.model and any(self.encoders.values())
 
     @property
+    def public_sentence(self) -> str:
+        """What does not answer, in words that name no policy: anybody may read them."""
+        if self.model and not all(self.encoders.values()):
+            return "the encoders of some policies do not answer"
+        return self.sentence
+
+    @property
     def sentence(self) -> str:
-        """What does not answer; `"ready"` if everything does."""
+        """What does not answer; `"ready"` if everything does. For operators."""
         if not self.model:
             return "the model text_to_video does not answer"
         silent = ", ".join(sorted(name for name, answers in self.encoders.items() if not answers))

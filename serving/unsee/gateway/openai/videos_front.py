@@ -17,7 +17,7 @@ from unsee.gateway.behind.repository_files import BaseFacts
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
-from unsee.gateway.fronts.http_exchange import Endpoint, guarded, presented, read_body
+from unsee.gateway.fronts.http_exchange import Endpoint, caller, guarded, read_body
 from unsee.gateway.openai.video_request import (
     ListQuery,
     VideoRequest,
@@ -122,7 +122,7 @@ class VideosFront:
         return self._videos.get(self._tenant(request), request.path_params["video_id"])
 
     def _tenant(self, request: Request) -> Tenant:
-        return self._gateway.authenticate("http", presented(request))
+        return caller(self._gateway, request)
 
     def _base(self) -> BaseFacts:
         base = self._gateway.repository.base()
