@@ -1,6 +1,122 @@
-"""What every test may rely on."""
+"""What every test may rely on, and `pytest --quick`: only what needs neither torch nor a process.
 
+A quick run leaves out the modules that import one of `HEAVY`, and the tests that are marked as
+starting a process or a server. A test that does either all the same fails there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.util
 import signal
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # A script's background job ignores Ctrl-C, and so would every process that its tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+HEAVY = frozenset({"accelerate", "diffusers", "torch", "transformers"})
+"""Libraries that take seconds to import."""
+
+STARTS = frozenset({"os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"})
+"""The audit events of Python with which a process starts another."""
+
+NOT_QUICK = ("process", "slow", "torch", "triton")
+"""The marks of tests that a quick run leaves out."""
+
+
+class HeavyImport(ImportError):
+    """A quick run came to the import of a heavy library."""
+
+
+class Guard:
+    """Refuses heavy imports, and processes while a test runs; `refused` says what it refused."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self.in_test = False
+        sys.addaudithook(self)
+        start = multiprocessing.util.spawnv_passfds  # no audit event tells of it
+
+        def audited_start(path: bytes, arguments: list[str], passed: list[int]) -> int:
+            self("subprocess.Popen", (path, arguments))
+            return start(path, arguments, passed)
+
+        multiprocessing.util.spawnv_passfds = audited_start
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "import" and arguments[0].partition(".")[0] in HEAVY:
+            self.refused.append(f"imports {arguments[0]}")
+            raise HeavyImport(f"{arguments[0]} must not be imported in a quick run")
+        if self.in_test and event in STARTS:
+            self.refused.append(f"starts a process: {event} {arguments[:2]}")
+            raise RuntimeError(f"a quick test must not start a process: {event}")
+
+
+GUARD = pytest.StashKey[Guard]()
+
+
+class QuickModule(pytest.Module):
+    """A module of tests, without any when it needs a heavy library."""
+
+    def collect(self) -> list[Any]:
+        try:
+            return list(super().collect())
+        except self.CollectError as error:
+            if isinstance(error.__cause__, HeavyImport):
+                return []
+            raise
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="only the tests that need neither torch nor Triton and start no process",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick"):
+        # numpy.testing starts `lscpu` when it is imported
+        import numpy.testing  # noqa: F401
+
+        config.stash[GUARD] = Guard()
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Any:
+    quick = parent.config.getoption("quick")
+    return QuickModule.from_parent(parent, path=module_path) if quick else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick"):
+        left_out = [item for item in items if any(map(item.get_closest_marker, NOT_QUICK))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    guard = item.config.stash.get(GUARD, None)
+    if guard is None:
+        return (yield)
+    guard.refused.clear()
+    guard.in_test = True
+    try:
+        return (yield)
+    finally:
+        guard.in_test = False
+
+
+@pytest.fixture(autouse=True)
+def stays_quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test of a quick run that needs more than it may."""
+    yield
+    guard = request.config.stash.get(GUARD, None)
+    assert guard is None or not guard.refused, (
+        f"this test {guard.refused[0]}; mark it with pytest.mark.process or pytest.mark.torch"
+    )

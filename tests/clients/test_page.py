@@ -10,6 +10,8 @@ import pytest
 
 from gateway_fakes import FRAMES, TOKENS
 
+pytestmark = pytest.mark.process
+
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "clients.md"
 TOKEN = {"UNSEE_TOKEN": TOKENS["kids"]}
 

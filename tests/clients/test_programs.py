@@ -12,6 +12,8 @@ from tritonclient.grpc import InferenceServerClient
 from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
 from unsee.client.client import Client
 
+pytestmark = pytest.mark.process
+
 STEPS = 12
 
 

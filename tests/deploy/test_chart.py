@@ -17,6 +17,8 @@ from unsee.gateway.callers.settings import load_settings
 from unsee.policies.follower import HEARTBEAT_FILE
 from unsee.policies.follower_cli import follow
 
+pytestmark = pytest.mark.process
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "chart"
 KUBERNETES = ("1.29", "1.31", "1.33", "1.35")

@@ -9,6 +9,8 @@ import pytest
 
 from document_blocks import REPOSITORY, pages
 
+pytestmark = pytest.mark.process
+
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 """What a browser fetches by itself, and where the element says from."""
 NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "genindex"}

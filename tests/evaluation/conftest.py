@@ -1,22 +1,21 @@
 """What the tests of evaluation share: one tiny base that can be asked, and a tuned delta of it."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 import yaml
 
-from fakes import write_tiny_base
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import PaperMode
-from unsee.deltas.delta import Card, Delta
-from unsee.deltas.folder import save_delta
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
-from unsee.models.base import BASE_FILE, Base, load_base
-from unsee.models.digest import tensors_digest
-from unsee.models.layers import paper_parameters
+
+if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
+    from unsee.deltas.delta import Delta
+    from unsee.models.base import Base
 
 TINY_SET = {
     "concepts": [
@@ -46,17 +45,12 @@ TINY_SET = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base with an `evaluation.yaml`."""
+    from fakes import write_tiny_base
+    from unsee.models.base import BASE_FILE
+
     folder = write_tiny_base(tmp_path_factory.mktemp("base"))
     (folder / "evaluation.yaml").write_text(yaml.safe_dump(TINY_SET))
     spec = yaml.safe_load((folder / BASE_FILE).read_text()) | {"evaluation": "evaluation.yaml"}
@@ -66,6 +60,8 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(base_dir: Path) -> Base:
+    from unsee.models.base import load_base
+
     return load_base(base_dir)
 
 
@@ -77,6 +73,12 @@ def blimbo() -> Concept:
 @pytest.fixture(scope="session")
 def delta(base: Base, blimbo: Concept) -> Delta:
     """A delta that moves every trained tensor, large enough to be seen in frames."""
+    import torch
+
+    from unsee.deltas.delta import Card, Delta
+    from unsee.models.digest import tensors_digest
+    from unsee.models.layers import paper_parameters
+
     generator = torch.Generator().manual_seed(3)
     tensors = {
         name: 0.3 * torch.randn(parameter.shape, generator=generator)
@@ -104,6 +106,8 @@ def delta(base: Base, blimbo: Concept) -> Delta:
 
 @pytest.fixture(scope="session")
 def delta_dir(delta: Delta, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from unsee.deltas.folder import save_delta
+
     folder = tmp_path_factory.mktemp("deltas") / "blimbo"
     save_delta(delta, folder)
     return folder

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import write_tiny_base
-from unsee.export.build import ExportRecord, write_repository
-from unsee.export.engines.record import EngineSelection
-from unsee.models.base import Base, load_base
+if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
+    from unsee.export.build import ExportRecord
+    from unsee.models.base import Base
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,23 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def tiny_base_dir(tmp_path_factory) -> Path:
+    from fakes import write_tiny_base
+
     return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tiny_base_dir) -> Base:
+    from unsee.models.base import load_base
+
     return load_base(tiny_base_dir)
 
 
 @pytest.fixture(scope="session")
 def exported(tiny_base_dir, tiny_base, tmp_path_factory) -> Exported:
+    from unsee.export.build import write_repository
+    from unsee.export.engines.record import EngineSelection
+
     folder = tmp_path_factory.mktemp("exported") / "repository"
     stages: list[str] = []
     record = write_repository(

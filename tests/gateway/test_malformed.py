@@ -144,6 +144,7 @@ def test_the_gateway_is_as_it_was(served, call, connection):
     assert (admission.running, admission.waiting) == (0, 0)
 
 
+@pytest.mark.process
 def test_the_benchmark_finds_nothing_in_a_short_run():
     result = CliRunner().invoke(malformed.main, ["--requests", "60"])
     assert result.exit_code == 0, result.output

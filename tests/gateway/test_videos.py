@@ -82,6 +82,7 @@ def completed(videos, **asked):
     return video
 
 
+@pytest.mark.process
 def test_a_video_is_made_and_downloaded(served, videos, tmp_path):
     video = videos.create_and_poll(
         prompt="a cat",
@@ -117,6 +118,7 @@ def frames_of(file):
     return list(frames)
 
 
+@pytest.mark.process
 def test_a_video_is_accounted_for_as_any_clip(served, videos):
     completed(videos, model="family")
     text = served.gateway.metrics.text().decode()
@@ -126,6 +128,7 @@ def test_a_video_is_accounted_for_as_any_clip(served, videos):
     assert 'outcome="cancelled"' not in text
 
 
+@pytest.mark.process
 def test_seconds_and_size_become_frames_and_pixels(served, videos):
     video = completed(videos, model="family", seconds="3", size="64x32")
     assert (video.seconds, video.size) == ("3", "64x32")
@@ -133,6 +136,7 @@ def test_seconds_and_size_become_frames_and_pixels(served, videos):
     assert (inputs["num_frames"], inputs["width"], inputs["height"]) == (24, 64, 32)
 
 
+@pytest.mark.process
 def test_json_is_taken_as_well(served):
     body = {"prompt": "a cat", "model": "text_to_video", "seconds": 2, "seed": 3}
     code, _, told = ask(served, "POST", PATH, body)
@@ -166,6 +170,7 @@ def test_progress_is_told_in_percent(served, videos):
         videos.download_content(video.id)
 
 
+@pytest.mark.process
 def test_a_list_comes_in_pages(served, videos, client_of):
     made = [completed(videos, model="family", prompt=f"cat {k}").id for k in range(5)]
     first = videos.list(limit=2)
@@ -180,6 +185,7 @@ def test_a_list_comes_in_pages(served, videos, client_of):
             videos.list(**query)
 
 
+@pytest.mark.process
 def test_what_is_deleted_is_gone(served, videos):
     video = completed(videos, model="family")
     told = videos.delete(video.id)
@@ -198,6 +204,7 @@ def test_deleting_what_runs_cancels_it_in_triton(served, videos):
     assert served.gateway.admission.running == 0
 
 
+@pytest.mark.process
 def test_another_tenants_video_does_not_exist(served, videos, client_of):
     video = completed(videos, model="family")
     other = client_of(served, "kids")
@@ -209,6 +216,7 @@ def test_another_tenants_video_does_not_exist(served, videos, client_of):
     assert videos.retrieve(video.id).status == "completed"
 
 
+@pytest.mark.process
 def test_too_many_videos_are_refused(start, client_of):
     served = start(max_videos=2)
     videos = client_of(served)
@@ -221,6 +229,7 @@ def test_too_many_videos_are_refused(start, client_of):
     completed(videos, model="family")
 
 
+@pytest.mark.process
 def test_too_many_bytes_are_refused(start, client_of):
     served = start(max_video_bytes=1)
     videos = client_of(served)
@@ -241,6 +250,7 @@ def test_a_full_queue_is_told_at_once(start, client_of):
     assert len(videos.list().data) == 1
 
 
+@pytest.mark.process
 def test_a_video_is_forgotten_when_its_time_is_over(start, client_of):
     served = start(video_max_age_s=0.5)
     videos = client_of(served)
@@ -317,6 +327,7 @@ def test_another_policy_is_not_permitted(served, client_of, model):
     assert served.triton.streams == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("model", [None, "text_to_video"])
 def test_without_a_policy_it_is_the_tenants_own(served, client_of, model):
     completed(client_of(served, "kids"), **({} if model is None else {"model": model}))

@@ -12,6 +12,8 @@ from unsee.repository import ledger, pointer
 from unsee.repository.archive import REJECTED, RETIRED
 from unsee.repository.revision_files import check_files
 
+pytestmark = pytest.mark.process
+
 PUBLISH, PROMOTE = "publish", "promote"
 ROLLBACK, RETIRE = "rollback", "retire"
 

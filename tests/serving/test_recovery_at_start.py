@@ -16,6 +16,8 @@ from unsee.repository import ledger, pointer
 from unsee.repository.archive import REJECTED, RETIRED
 from unsee.serving.recovery_at_start import put_in_order
 
+pytestmark = pytest.mark.process
+
 MODEL = "text_encoder_family"
 HOLDER = """
 import sys, pathlib

@@ -1,38 +1,36 @@
 """What the tests of training share: one tiny base and a way to make deltas without training."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from PIL import Image
 
-from fakes import write_tiny_base
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import PaperMode
-from unsee.deltas.delta import Card, Delta
-from unsee.models.base import Base, load_base
-from unsee.models.digest import tensors_digest
 
-DeltaMaker = Callable[..., Delta]
+if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
+    import torch
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    from unsee.deltas.delta import Delta
+    from unsee.models.base import Base
 
 
 @pytest.fixture(scope="session")
 def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fakes import write_tiny_base
+
     return write_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="session")
 def base(base_dir: Path) -> Base:
+    from unsee.models.base import load_base
+
     return load_base(base_dir)
 
 
@@ -47,7 +45,10 @@ def images() -> list[Image.Image]:
 
 
 @pytest.fixture(scope="session")
-def make_delta(base: Base, blimbo: Concept) -> DeltaMaker:
+def make_delta(base: Base, blimbo: Concept) -> Callable[..., Delta]:
+    from unsee.deltas.delta import Card, Delta
+    from unsee.models.digest import tensors_digest
+
     def make(tensors: dict[str, torch.Tensor], **card: object) -> Delta:
         fields: dict[str, object] = {
             "base": base.name,

@@ -13,6 +13,8 @@ import pytest
 
 from unsee.cli.subcommands import EXTRA_OF_MODULE, OWN_EXTRAS, SUBCOMMANDS, missing_extra
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("training", "export", "serving", "client")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -51,6 +51,7 @@ def exported_files(exported):
     return {name: exported.repository_dir / name / "1" / "model.onnx" for name in names}
 
 
+@pytest.mark.torch
 def test_the_exported_unet_is_taken_as_it_is(exported_files):
     report = audit(exported_files["video_unet"])
     assert report.supported, report.problems
@@ -59,6 +60,7 @@ def test_the_exported_unet_is_taken_as_it_is(exported_files):
     assert prepare(load_graph(exported_files["video_unet"])) == ()
 
 
+@pytest.mark.torch
 def test_the_exported_decoder_is_taken_once_its_cast_comes_last(exported_files):
     model = load_graph(exported_files["vae_decoder"])
     assert {problem.operator for problem in audit_model(model).problems} == {

@@ -52,6 +52,7 @@ def test_a_stand_in_backend_imports_only_numpy_and_its_runtime(runtime):
     assert imported - set(sys.stdlib_module_names) == {"numpy", runtime} | own
 
 
+@pytest.mark.torch
 def test_the_served_model_starts_where_the_heavy_packages_are_missing(fake_repository):
     program = PROGRAM.format(blocked=BLOCKED)
     model_dir = fake_repository / "text_to_video"

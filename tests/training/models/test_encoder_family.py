@@ -10,6 +10,8 @@ from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base, load_base
 from unsee.models.encoder_family import check_encoder
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def hollow(base_dir: Path, tmp_path: Path) -> Path:
