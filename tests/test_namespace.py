@@ -28,7 +28,7 @@ def test_every_package_is_typed_and_says_what_it_is(portion):
         assert importlib.import_module(f"unsee.{package.name}").__doc__, package
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_client_imports_nothing_heavy():
     packages = list((ROOT / "client/unsee").glob("[a-z]*"))
     modules = sorted(

@@ -15,12 +15,12 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import openvino
 import torch
 
 from benchmarks.measuring.in_process import InProcess, all_cores, opened_graphs
@@ -228,7 +228,7 @@ def acceleration(repository_dir: Path, num_prompts: int, threads: int, write: bo
         "num_frames": clip.num_frames,
         "num_inference_steps": clip.num_inference_steps,
         "guidance_scale": clip.guidance_scale,
-        "openvino": openvino.__version__.split("-")[0],
+        "openvino": metadata.version("openvino"),
         "main": main,
         "others": others,
         "prompts_of_others": min(PROMPTS_OF_OTHERS, len(cases)),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unsee.export.engines.engine_options import openvino_core
 from unsee.export.engines.measurement import Feeds
 
 CALLS = 3
@@ -23,9 +24,7 @@ def layer_shares(file: Path, precision: str, threads: int, feeds: Feeds) -> dict
 
     The graph is compiled for the shapes of `feeds` exactly.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     model = core.read_model(file)
     model.reshape({name: list(array.shape) for name, array in feeds.items()})
     properties = {

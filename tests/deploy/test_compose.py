@@ -21,14 +21,14 @@ def schema_check(file):
     return subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_it_is_valid_by_the_compose_specification(file):
     done = schema_check(file)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_a_misspelt_field_would_be_found(tmp_path):
     wrong = tmp_path / "compose.yaml"
     wrong.write_text(FILES[0].read_text().replace("network_mode:", "networkmode:", 1))
@@ -97,7 +97,7 @@ def test_the_gpu_variant_changes_triton_alone():
     assert device["capabilities"] == ["gpu"]
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_nobody_s_secret_can_be_committed(tmp_path):
     command = ["git", "check-ignore", "-q"]
     for name in ("gateway.yaml", "operator-token", "grafana-password"):

@@ -20,7 +20,7 @@ def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
 def test_hadolint_finds_nothing(dockerfile):
     done = run(Path(sys.executable).parent / "hadolint", dockerfile)
@@ -36,7 +36,7 @@ def test_what_is_copied_is_there_and_nobody_is_root(dockerfile):
     assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["10001"]
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_gpu_script_loads_every_model_and_no_hidden_folder(tmp_path):
     repository = write_fake_repository(tmp_path / "repository")
     (repository / ".incoming").mkdir()

@@ -237,7 +237,7 @@ def test_it_stops_when_told(follower):
     assert not thread.is_alive()
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_command_follows_until_it_is_told_to_stop(settings):
     prepare(settings)
     program = "from unsee.policies.follower_cli import follow; follow()"

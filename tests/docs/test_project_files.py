@@ -47,7 +47,7 @@ def test_the_architecture_names_every_package_and_the_order_of_imports():
     assert order[1].split("\n")[:-1] == expected
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
 def test_a_hook_finds_nothing_in_what_is_committed(hook):
     patterns = [SUFFIXES[kind] for kind in hook.get("types_or", hook.get("types"))]

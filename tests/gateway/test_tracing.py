@@ -61,7 +61,7 @@ def spans(sink):
     return found
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_a_clip_is_a_span_that_has_left_when_the_gateway_stops(serve, tmp_path):
     served = serve(http=None)
     config = {"triton": served.settings.triton, "grpc": "127.0.0.1:0", "http": None}

@@ -123,7 +123,7 @@ def test_draining_ends_what_takes_too_long(serve):
     assert served.triton.cancelled.wait(5)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
     served = serve(http=None)
     config = {

@@ -130,7 +130,7 @@ def test_evaluation_prompts_show_the_concept(concept: Concept) -> None:
     )
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_dataset_is_cached_and_reproducible(tmp_path_factory: pytest.TempPathFactory) -> None:
     roots = [tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")]
     spec = DataSpec("clips", 3, seed=5)

@@ -134,6 +134,7 @@ def hold(repository, held, done):
         done.wait(30)
 
 
+@pytest.mark.process
 def test_a_second_operator_is_told_who_is_at_work(files, publish_kids):
     context = multiprocessing.get_context("spawn")
     held, done = context.Event(), context.Event()

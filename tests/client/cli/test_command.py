@@ -39,7 +39,7 @@ def test_help_is_a_page_in_the_order_of_the_work(capsys):
     assert max(map(len, page.splitlines())) <= 100
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_help_imports_no_subcommand():
     program = (
         "import sys; from unsee.cli.main import run; run(['--help']); "
@@ -52,7 +52,7 @@ def test_help_imports_no_subcommand():
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_every_subcommand_has_its_own_help_and_needs_no_heavy_import_for_it(name):
     program = (
@@ -193,7 +193,7 @@ def test_the_page_in_the_documents_is_the_help():
     )
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--help"], ["version", "--json"]])
 def test_a_closed_pipe_ends_quietly(arguments):
     process = subprocess.Popen(
@@ -206,7 +206,7 @@ def test_a_closed_pipe_ends_quietly(arguments):
     assert process.wait(timeout=60) == 1
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_a_full_disk_is_one_sentence():
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")

@@ -118,7 +118,7 @@ def test_a_broken_file_is_no_trouble(here, file, content):
     assert set(values("unlearn", "--base", "play", "")) <= {"Blimbo", "Van Gogh", "2"}
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize(
     "line", ["unsee ", "unsee promote ", "unsee generate x --policy ", "unsee unlearn --base play "]
 )
@@ -142,7 +142,7 @@ def test_nothing_heavy_is_imported(line):
     assert done.stdout.startswith("plain,")
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell(shell, capsys):
     assert run(["completion", shell]) == 0
@@ -156,7 +156,7 @@ def test_the_login_shell_is_the_default(monkeypatch, capsys):
     assert "#compdef unsee" in capsys.readouterr().out
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize(
     ("words", "expected"),

@@ -18,7 +18,7 @@ def generate(server, *arguments):
     return run(["generate", "Blimbo walking", "--url", server.url, *map(str, arguments)])
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_it_writes_every_output_and_prints_the_files(server, tmp_path, capsys, expected_frames):
     mp4, npy = tmp_path / "clip.mp4", tmp_path / "clip.npy"
     assert generate(server, "-o", mp4, "-o", npy) == 0
@@ -30,7 +30,7 @@ def test_it_writes_every_output_and_prints_the_files(server, tmp_path, capsys, e
     np.testing.assert_array_equal(np.load(npy), expected_frames)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_default_output_is_clip_mp4_here(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert generate(server) == 0
@@ -161,7 +161,7 @@ def test_several_policies_share_a_drawn_seed_and_a_sheet(echoing, tmp_path, caps
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_names_of_several_say_what_tells_them_apart(echoing, prompts, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     policies = ["--policy", "base", "--policy", "family"]
@@ -217,7 +217,7 @@ def test_what_cannot_be_signed_is_told_before_the_server_works(server, capsys, o
     assert server.requests == []
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_ctrl_c_in_a_process_is_130_without_a_traceback(server, tmp_path):
     asked, over = threading.Event(), threading.Event()
 

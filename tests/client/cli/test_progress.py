@@ -73,7 +73,7 @@ def shown(**environment):
     return written.decode()
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_a_terminal_shows_a_bar_and_the_seconds_of_a_stage():
     screen = shown(TERM="xterm-256color")
     assert "━" in screen
@@ -84,14 +84,14 @@ def test_a_terminal_shows_a_bar_and_the_seconds_of_a_stage():
     assert "composing [y] (0.0 s)" in screen
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_no_color_means_none():
     coloured = ("\x1b[3", "\x1b[38;", "\x1b[1;3")
     assert any(sign in shown(TERM="xterm-256color") for sign in coloured)
     assert not any(sign in shown(TERM="xterm-256color", NO_COLOR="1") for sign in coloured)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_a_dumb_terminal_gets_plain_lines():
     screen = shown(TERM="dumb")
     assert "\x1b" not in screen

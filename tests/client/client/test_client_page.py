@@ -27,7 +27,7 @@ def everything_is_fake(monkeypatch):
     return server
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_snippets_run_one_after_the_other(everything_is_fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"prompts": ["a cat", {"prompt": "a dog", "seed": 7}]}

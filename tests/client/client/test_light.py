@@ -21,7 +21,7 @@ def printed(program):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["Client", "AsyncClient"])
 def test_importing_a_client_brings_nothing_that_it_does_not_need_yet(name):
     program = (

@@ -23,7 +23,7 @@ def clip_of(prompt, **record):
     )
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_the_record_comes_back(tmp_path, suffix):
     clip = clip_of(PROMPT, seed=7, encoder_digest="sha256:aa", watermark="none")
@@ -75,7 +75,7 @@ def test_exiftool_shows_it(tmp_path, suffix):
     assert tags["DigitalSourceType"] == TRAINED_MEDIA
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_file_of_another_kind_is_one_sentence(tmp_path, suffix):
     path = tmp_path / f"clip{suffix}"

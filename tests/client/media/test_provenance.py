@@ -98,7 +98,7 @@ def assertion(manifest, label):
     return next(each["data"] for each in manifest["assertions"] if each["label"] == label)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", SIGNABLE)
 def test_a_signed_clip_is_trusted_and_says_what_made_it(clip, signer, authority, tmp_path, suffix):
     path = clip.save(tmp_path / f"clip{suffix}", signer=signer)

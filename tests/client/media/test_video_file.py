@@ -28,7 +28,7 @@ def in_the_middle(frames):
     return frames[:, height // 2, [width // 4, 3 * width // 4]].astype(int)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_mp4_has_all_frames_at_player_size_in_the_right_colours(clip, tmp_path):
     path = clip.save(tmp_path / "clip.mp4")
     video = iio.imread(path, plugin="FFMPEG")
@@ -37,19 +37,19 @@ def test_mp4_has_all_frames_at_player_size_in_the_right_colours(clip, tmp_path):
     assert iio.immeta(path, plugin="FFMPEG")["fps"] == 8
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_mp4_of_odd_sides_is_padded_not_refused(fake, clip, tmp_path):
     odd = Clip(fake.frames(3, 257, 301), clip.record)
     assert iio.imread(odd.save(tmp_path / "odd.mp4"), plugin="FFMPEG").shape == (3, 258, 302, 3)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_mp4_of_one_frame(fake, clip, tmp_path):
     single = Clip(fake.frames(1), clip.record)
     assert len(iio.imread(single.save(tmp_path / "one.mp4"), plugin="FFMPEG")) == 1
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_mp4_of_a_name_that_looks_like_an_address(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = clip.save("a:b.mp4")
@@ -124,7 +124,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(clip, tmp_path, mo
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_what_ffmpeg_says_reaches_the_user(clip, tmp_path, monkeypatch):
     script = tmp_path / "ffmpeg"
     script.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")

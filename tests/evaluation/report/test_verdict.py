@@ -145,7 +145,7 @@ def test_a_tiny_miss_is_not_rounded_away():
     assert "missed by 0.04 percentage points" in found.sentence
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_report_and_verdict_need_no_heavy_library():
     code = (
         "import sys, unsee.evaluation.report.verdict as v;"

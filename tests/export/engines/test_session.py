@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,3 +49,55 @@ def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path, name):
 def test_an_engine_of_a_gpu_is_refused(file):
     with pytest.raises(NotExportable, match="tensorrt-float16 cannot be run on the CPU"):
         open_graph(file, Engine("tensorrt", "float16"), 1, SHAPES)
+
+
+def finished(program, *arguments, home):
+    """How `program` ends in a process of its own, with `home` as the user's folder."""
+    kept = {name: value for name, value in os.environ.items() if name != "CI"}
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=kept | {"HOME": str(home), "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+REPORTS = """
+import os, sys
+HOME = ("os.fork", "socket.getaddrinfo")
+sys.addaudithook(lambda event, arguments: os._exit(9) if event in HOME else None)
+from unsee.export.engines.machine import this_machine
+assert this_machine().capabilities
+"""
+
+
+@pytest.mark.process
+def test_openvino_does_not_report_its_use(tmp_path):
+    done = finished(REPORTS, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from unsee.export.engines.engine import Engine
+from unsee.export.engines.session import open_graph
+opened = [open_graph(Path(sys.argv[1]), Engine("openvino"), 1, {"latents": [1, 4, 3, 2, 2]})
+          for _ in range(2)]
+while opened:
+    del opened[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.process
+def test_ctrl_c_after_two_openvino_graphs_is_no_crash(file, tmp_path):
+    done = finished(INTERRUPTED, file, home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

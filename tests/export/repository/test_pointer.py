@@ -195,7 +195,7 @@ for revision in range(1, 9):
 """
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_writers_in_several_processes_lose_nothing_and_readers_never_see_half_a_file(repository):
     names = ["family", "studio-x"]
     writers = [

@@ -36,7 +36,7 @@ def interpreter(python_version="3.11", **versions):
     return StubInterpreter(Path("/x/python3"), python_version, "/x/lib", "libpython3.so", kept)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_tests_own_interpreter_is_fit():
     assert fit_interpreter().executable == Path(sys.executable).with_name("python3")
 
@@ -55,7 +55,7 @@ def test_an_unfit_interpreter_is_refused(unfit, sentence):
         check(unfit)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "echo '{}'"])
 def test_an_interpreter_that_does_not_answer_is_refused(tmp_path, script):
     python3 = tmp_path / "python3"
@@ -70,7 +70,7 @@ def test_a_missing_python3_is_named(tmp_path):
         python3_beside(tmp_path / "python")
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_backends_folder_holds_copies_without_caches(tmp_path):
     folder = assemble_backends(find_installation(fit_interpreter()), tmp_path / "backends")
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -153,7 +153,7 @@ def test_the_command_line_names_every_model_and_address(settings, tmp_path):
     assert "--backend-config=python,shm-region-prefix-name=prefix-" in command
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_the_environment_leads_the_stub_to_the_right_python(settings):
     found = fit_interpreter()
     inherited = {"PATH": "/bin", "PYTHONPATH": "/elsewhere", "LD_LIBRARY_PATH": "/mine"}

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from serving_fakes import TEMPLATE_DIR
+from stand_in_fakes import load_backend, load_model
 from unsee.serving.server.installation import OWN_BACKENDS_DIR, SHARED_DIR
 
 ALLOWED = {"numpy", "safetensors", "tokenizers", "triton_python_backend_utils", "text_to_video"}
@@ -49,10 +50,17 @@ def test_a_stand_in_backend_imports_only_numpy_and_its_runtime(runtime):
     folders = (OWN_BACKENDS_DIR / runtime, SHARED_DIR)
     imported = {name for folder in folders for name in imported_names(folder)}
     own = {"engine_options", "stand_in", "triton_python_backend_utils"}
-    assert imported - set(sys.stdlib_module_names) == {"numpy", runtime} | own
+    shared = {"numpy", "openvino"}  # the latter when a backend asks for it
+    assert imported - set(sys.stdlib_module_names) == {runtime} | shared | own
 
 
-@pytest.mark.torch
+def test_onnx_runtime_s_stand_in_does_without_openvino(monkeypatch, fake_repository):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    backend = load_backend(monkeypatch, "onnxruntime")
+    assert load_model(backend, fake_repository, "vae_decoder") is not None
+
+
+@pytest.mark.process
 def test_the_served_model_starts_where_the_heavy_packages_are_missing(fake_repository):
     program = PROGRAM.format(blocked=BLOCKED)
     model_dir = fake_repository / "text_to_video"

@@ -139,7 +139,7 @@ def test_one_that_refuses_the_question_in_tritons_words_is_asked_again(monkeypat
             time.sleep(0.01)
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_effort_grows_with_work_and_not_while_stopped():
     code = "print(flush=True)\nwhile True: pass"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:

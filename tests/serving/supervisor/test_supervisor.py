@@ -277,7 +277,7 @@ def test_waits_grow_to_the_longest_and_end_with_the_window(gaps):
     assert tries.wait_s(now + patience.window_s) == 0.0
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_only_living_stubs_of_the_session_are_found(tmp_path):
     program = tmp_path / STUB
     program.symlink_to(sys.executable)
@@ -299,7 +299,7 @@ def test_only_living_stubs_of_the_session_are_found(tmp_path):
         assert live_stubs(process.pid) == {}, "a dead one that nobody has reaped is not alive"
 
 
-@pytest.mark.torch
+@pytest.mark.process
 def test_stubs_are_quiet_until_one_computes(tmp_path):
     program = tmp_path / STUB
     program.symlink_to(sys.executable)

@@ -1,10 +1,14 @@
-"""The options with which ONNX Runtime and OpenVINO open a graph, in the export and in the server.
+"""How ONNX Runtime and OpenVINO open a graph, in the export and in the server.
 
 The stand-in backends of the server have a copy of this file, `engine_options.py` beside their
-`stand_in.py`, because Triton's stub finds no package of this project. It imports nothing.
+`stand_in.py`, because Triton's stub finds no package of this project.
 """
 
 from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
 
 SPINNING = "session.intra_op.allow_spinning"
 NO_PREPACKING = "session.disable_prepacking"
@@ -29,3 +33,25 @@ def openvino_properties(
         "PERFORMANCE_HINT": performance_hint,
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def openvino_core() -> Any:
+    """OpenVINO's `Core`, one for the process. Raises ModuleNotFoundError without the package.
+
+    A `Core` gives the thread that first uses it a stack for signal handlers, and frees that stack
+    when it goes; of two that lived at once, the last leaves the thread with a freed one. The next
+    signal that Python handles, Ctrl-C first of all, is then a segmentation fault. So one is made,
+    and it stays.
+
+    The import reports to Google Analytics, from a child that a thread forks while others compute,
+    wherever the package `openvino_telemetry` is found; no variable turns that off.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return _core(openvino)
+
+
+@functools.cache
+def _core(openvino: Any) -> Any:
+    return openvino.Core()

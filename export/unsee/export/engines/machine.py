@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from unsee.export.engines.engine_options import openvino_core
+
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 
@@ -42,9 +44,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _capabilities() -> tuple[str, ...]:
-    import openvino
-
-    offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    offered = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(sorted(str(name) for name in offered))
 
 

@@ -12,7 +12,11 @@ import numpy.typing as npt
 
 from unsee.core.errors import NotExportable
 from unsee.export.engines.engine import Engine
-from unsee.export.engines.engine_options import onnxruntime_entries, openvino_properties
+from unsee.export.engines.engine_options import (
+    onnxruntime_entries,
+    openvino_core,
+    openvino_properties,
+)
 
 Array = npt.NDArray[Any]
 Runnable = Callable[..., Array]
@@ -60,9 +64,7 @@ def _onnxruntime(file: Path, threads: int, prepacking: bool) -> Runnable:
 
 
 def _openvino(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runnable:
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     model = core.read_model(file)
     model.reshape({name: list(shape) for name, shape in shapes.items()})
     properties = openvino_properties(bfloat16=engine.precision == "bfloat16", threads=threads)

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from engine_options import openvino_properties
+from engine_options import openvino_core, openvino_properties
 from stand_in import (
     Array,
     Feeds,
@@ -53,9 +53,7 @@ class OpenVINOSession:
     joins_requests = False
 
     def __init__(self, path: Path, properties: Mapping[str, Any], num_static_shapes: int) -> None:
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = openvino_core()
         self._properties = dict(properties)
         self._model = self._core.read_model(path)
         self._num_static_shapes = num_static_shapes
@@ -114,12 +112,12 @@ class TritonPythonModel(StandIn):
         num_static_shapes = whole_number(parameters, "STATIC_SHAPES", 0)
         warm_up_shapes = shapes_of(parameters, "WARM_UP_SHAPES")
         try:
-            import openvino
+            core = openvino_core()
         except ModuleNotFoundError:
             raise LoadRefused(
                 'the package openvino is not installed; install with: pip install "unsee[serve]"'
             ) from None
-        capabilities = openvino.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+        capabilities = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if properties["INFERENCE_PRECISION_HINT"] == "bf16" and "BF16" not in capabilities:
             LOGGER.warning("%s: this CPU has no bfloat16 units; float32 is used", path.parent)
         session = OpenVINOSession(path, properties, num_static_shapes)
