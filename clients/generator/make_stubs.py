@@ -9,16 +9,16 @@ bytes.
 from __future__ import annotations
 
 import json
-import re
 from importlib.metadata import distribution
 from pathlib import Path
 
 import click
 import jinja2
-from caller_contract import Contract, Input
+from caller_contract import Contract
 from contract_of_code import with_inputs_and_record
 from contract_tables import with_tables
 from kserve_proto import kserve, proto_text
+from languages import FILTERS
 
 from unsee.core import request_schema
 from unsee.core.files import write_file
@@ -35,21 +35,6 @@ TYPES = {
     "TextToVideo.java": "clients/java/src/main/java/unsee/TextToVideo.java",
 }
 """Templates, and what they make."""
-
-TYPESCRIPT = {"BYTES": "string", "INT64": "number", "INT32": "number", "FP32": "number"}
-TYPESCRIPT |= {"string": "string", "integer": "number", "number": "number"}
-TYPESCRIPT |= {"strings": "Record<string, string>", "numbers": "Record<string, number>"}
-TYPESCRIPT_RANGES = {"INT64": (1 - 2**53, 2**53 - 1), "INT32": (-(2**31), 2**31 - 1)}
-"""The whole numbers of a datatype that a number of TypeScript's holds exactly."""
-
-JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float"}
-JAVA |= {"string": "String", "integer": "long", "number": "double"}
-JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
-JAVA_BYTES = {"INT64": (8, "putLong"), "INT32": (4, "putInt"), "FP32": (4, "putFloat")}
-"""Sizes of numbers, and what writes them into a ByteBuffer."""
-
-JAVA_READ = {"long": "Long.parseLong", "int": "Integer.parseInt", "float": "Float.parseFloat"}
-"""What reads a number of a type from text."""
 
 
 def generated(root: Path = ROOT) -> dict[str, bytes]:
@@ -77,44 +62,8 @@ def _filled(template: str, contract: Contract) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "typescript": TYPESCRIPT.__getitem__,
-        "java": JAVA.__getitem__,
-        "camel": _camel,
-        "prose": _prose,
-        "literal": json.dumps,
-        "java_tensor": _java_tensor,
-        "typescript_input": _typescript_input,
-    }
-    return environment.get_template(f"{template}.j2").render(contract=contract, JAVA_READ=JAVA_READ)
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(part.capitalize() for part in tail)
-
-
-def _java_tensor(entry: Input) -> str:
-    """The arguments that say an input's name, its datatype and the bytes of its value."""
-    value = _camel(entry.name)
-    size, write = JAVA_BYTES.get(entry.datatype, (0, ""))
-    raw = f"bytes({size}).{write}({value})" if size else f"text({value})"
-    return f"{json.dumps(entry.name)}, {json.dumps(entry.datatype)}, {raw}"
-
-
-def _typescript_input(entry: Input) -> str:
-    """The expression that says which values fit."""
-    datatype = json.dumps(entry.datatype)
-    if entry.datatype not in TYPESCRIPT_RANGES:
-        return f"{'text' if entry.datatype == 'BYTES' else 'real'}({datatype})"
-    least, most = TYPESCRIPT_RANGES[entry.datatype]
-    return f"whole({datatype}, {least if entry.minimum is None else entry.minimum}, {most})"
-
-
-def _prose(text: str) -> str:
-    """For a comment: begins with a capital, and Markdown's links are their text."""
-    text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text)
-    return text[:1].upper() + text[1:]
+    environment.filters |= FILTERS
+    return environment.get_template(f"{template}.j2").render(contract=contract)
 
 
 def _commented(notice: str) -> str:

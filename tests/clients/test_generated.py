@@ -1,5 +1,6 @@
 """What is committed is what the generator makes, and the protocol is KServe's."""
 
+import dataclasses
 import importlib
 import shutil
 from importlib.metadata import distribution
@@ -48,6 +49,26 @@ def test_a_change_of_the_request_reaches_every_file_that_is_made_of_it(load, sou
     assert b"num_pictures?: number" in after["clients/typescript/src/text_to_video.ts"]
     java = after["clients/java/src/main/java/unsee/TextToVideo.java"]
     assert b"public Request numPictures(int numPictures)" in java
+
+
+@pytest.mark.parametrize(
+    ("bounds", "typescript", "java"),
+    [
+        ((0.5, 9), 'real("FP32", 0.5, 9)', "guidanceScale < 0.5 || guidanceScale > 9"),
+        ((None, 9), 'real("FP32", -3.4e+38, 9)', "if (guidanceScale > 9)"),
+        ((1, None), 'real("FP32", 1, 3.4e+38)', "if (guidanceScale < 1)"),
+    ],
+)
+def test_bounds_of_an_input_are_checked_in_every_language(
+    load, sources, monkeypatch, bounds, typescript, java
+):
+    minimum, maximum = bounds
+    bounded = dataclasses.replace(INPUTS["guidance_scale"], minimum=minimum, maximum=maximum)
+    bounded_inputs = {**INPUTS, "guidance_scale": bounded}
+    monkeypatch.setattr(load("contract_of_code"), "INPUTS", bounded_inputs)
+    generated = load("make_stubs").generated(sources)
+    assert typescript in generated["clients/typescript/src/text_to_video.ts"].decode()
+    assert java in generated["clients/java/src/main/java/unsee/TextToVideo.java"].decode()
 
 
 def test_a_table_without_a_place_is_an_error(load, sources):

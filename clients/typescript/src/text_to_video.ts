@@ -150,11 +150,11 @@ const INPUTS: Record<string, Input> = {
   policy: text("BYTES"),
   revision: whole("INT64", -9007199254740991, 9007199254740991),
   seed: whole("INT64", 0, 9007199254740991),
-  num_inference_steps: whole("INT32", -2147483648, 2147483647),
-  guidance_scale: real("FP32"),
-  num_frames: whole("INT32", -2147483648, 2147483647),
-  height: whole("INT32", -2147483648, 2147483647),
-  width: whole("INT32", -2147483648, 2147483647),
+  num_inference_steps: whole("INT32", -2147483647, 2147483647),
+  guidance_scale: real("FP32", -3.4e+38, 3.4e+38),
+  num_frames: whole("INT32", -2147483647, 2147483647),
+  height: whole("INT32", -2147483647, 2147483647),
+  width: whole("INT32", -2147483647, 2147483647),
   scheduler: text("BYTES"),
   acceleration: text("BYTES"),
 };
@@ -225,14 +225,18 @@ function text(datatype: string): Input {
   return { datatype, takes: "a text", fits: (value) => typeof value === "string" };
 }
 
-function real(datatype: string): Input {
-  return { datatype, takes: "a finite number", fits: Number.isFinite };
+function real(datatype: string, least: number, most: number): Input {
+  const fits = (value: unknown) => Number.isFinite(value) && within(least, most, value);
+  return { datatype, takes: `a number from ${least} to ${most}`, fits };
 }
 
 function whole(datatype: string, least: number, most: number): Input {
-  const fits = (value: unknown) =>
-    Number.isInteger(value) && Number(value) >= least && Number(value) <= most;
+  const fits = (value: unknown) => Number.isInteger(value) && within(least, most, value);
   return { datatype, takes: `a whole number from ${least} to ${most}`, fits };
+}
+
+function within(least: number, most: number, value: unknown): boolean {
+  return Number(value) >= least && Number(value) <= most;
 }
 
 function raw(datatype: string, value: string | number): Buffer {
