@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PROMPT]")
 @click.option(
-    "--prompts", "prompts_file", type=FILE, metavar="FILE", help="Many instead: one prompt a line."
+    "--prompts",
+    "prompts_file",
+    type=FILE,
+    metavar="FILE",
+    help="One prompt a line, instead of PROMPT.",
 )
 @click.option(
     "--policy",
@@ -31,10 +35,12 @@ if TYPE_CHECKING:
     multiple=True,
     help="The concept policy to apply. Repeat to compare several.  [default: the server's]",
 )
-@click.option("--revision", type=REVISION, help="One of its revisions.  [default: the active one]")
+@click.option(
+    "--revision", type=REVISION, help="Eligible revision of it.  [default: the active one]"
+)
 @click.option("--seed", type=int, help="Equal seeds give equal clips.  [default: drawn]")
 @click.option("--negative-prompt", help="What the clip should not show.")
-@click.option("--steps", "num_inference_steps", type=int, help="Evaluations of the video model.")
+@click.option("--steps", "num_inference_steps", type=int, help="Steps of the sampler.")
 @click.option("--guidance-scale", type=float, help="How closely to follow the prompt.")
 @click.option("--frames", "num_frames", type=int, help="Length in frames.")
 @click.option("--height", type=int, help="In pixels.")
@@ -68,7 +74,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=4,
     show_default=True,
-    help="Of several clips, how many are asked for at once.",
+    help="How many of several clips are asked for at once.",
 )
 @click.option(
     "--sign-certificate",

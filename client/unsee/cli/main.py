@@ -24,9 +24,9 @@ INTRODUCTION = """\
 Makes a text-to-video service stop generating a concept.
 
 A concept is a cartoon character, an artist's style, an object, a person's face or an action.
-Only the text encoder is tuned, in minutes; the video model stays as it is. A policy is a named
-set of such concepts. Triton serves every policy at once, and a new revision of a policy goes
-live while requests are in flight.
+Only what the text encoder says is changed, in seconds; the video model stays as it is. A policy is
+a named set of such concepts. Triton serves every policy at once, and a new revision of a policy
+goes live while requests are in flight.
 """
 
 EPILOGUE = """\

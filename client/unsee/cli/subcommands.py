@@ -25,7 +25,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
     "Learn": {
         "unlearn": Subcommand(
             "unsee.jobs.cli",
-            "Learn to unsee concepts: a delta of the text encoder each.",
+            "Learn to unsee concepts: write a delta for each.",
             "train",
         ),
         "delta": Subcommand(
@@ -35,7 +35,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
     "Measure": {
         "evaluate": Subcommand(
             "unsee.evaluation.cli",
-            "Measure what a policy forgot and what it kept: a report.",
+            "Measure what a policy forgot and what it kept.",
             "evaluate",
         ),
     },
@@ -62,7 +62,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
         "repair": Subcommand("unsee.policies.revision_cli", "Put right what a crash has left."),
         "gateway": Subcommand(
             "unsee.gateway.cli",
-            "Serve tenants: who may do what, how much at once.",
+            "Stand between callers and Triton: policies, limits, metrics.",
             "gateway",
         ),
         "follow": Subcommand(

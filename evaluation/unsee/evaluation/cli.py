@@ -51,8 +51,10 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     type=NEW_FOLDER,
     help="Folder of the report.  [default: reports/NAME of the target]",
 )
-@click.option("--concept", metavar="NAME", help="For a text encoder: what it should not show.")
-@click.option("--category", type=click.Choice(CATEGORIES), help="For a text encoder: its kind.")
+@click.option(
+    "--concept", metavar="NAME", help="What TARGET should not show, if it is a text encoder."
+)
+@click.option("--category", type=click.Choice(CATEGORIES), help="The category of --concept.")
 @click.option(
     "--concepts",
     "concepts_file",
@@ -71,35 +73,40 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     type=_COUNT,
     default=0,
     show_default=True,
-    help="Equal seeds give equal questions.",
+    help="Equal seeds give equal prompts.",
 )
 @click.option(
     "--prompts-per-wording",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Per unseen concept and way to ask for it.  [default: 8]",
+    help="Prompts for each unseen concept and wording.  [default: 8]",
 )
 @click.option(
-    "--prompts-per-sibling", metavar="N", type=_COUNT, help="Per sibling of it.  [default: 4]"
+    "--prompts-per-sibling",
+    metavar="N",
+    type=_COUNT,
+    help="Prompts for each sibling.  [default: 4]",
 )
 @click.option(
-    "--others", "num_others", metavar="N", type=_COUNT, help="About anything else.  [default: 16]"
+    "--others",
+    "num_others",
+    metavar="N",
+    type=_COUNT,
+    help="Prompts about anything else.  [default: 16]",
 )
 @click.option(
     "--attack-prompts",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Per concept and attack.  [default: 8]",
+    help="Prompts for each concept and attack.  [default: 8]",
 )
-@click.option(
-    "--attacks", metavar="all|none|NAME,...", help="What tries to bring them back.  [default: all]"
-)
+@click.option("--attacks", metavar="all|none|NAME,...", help="Attacks to run.  [default: all]")
 @click.option(
     "--media",
     metavar="image,video",
     default="image,video",
     show_default=True,
-    help="What is made and looked at.",
+    help="What to generate and look at.",
 )
 @click.option(
     "--cache",
@@ -123,10 +130,10 @@ def evaluate(
 ) -> None:
     """Measure what TARGET forgot and what it kept: report.json and report.html.
 
-    TARGET is a policy file, a delta folder, or a folder with a tuned CLIPTextModel. The same
-    prompts and seeds are put to it and to the base's own text encoder, attacks try to bring the
-    concepts back, and a recogniser says what the images and clips show. An interrupted run goes on
-    where it was when the command is given again.
+    TARGET is a policy file, a delta folder, or a folder with a tuned CLIPTextModel. It and the
+    base's own text encoder get the same prompts and seeds, attacks try to bring the concepts back,
+    and a recogniser says what the images and clips show. Run an interrupted command again, and it
+    goes on where it was.
 
     \b
     Example:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="In which precision they are computed.",
+    help="Precision of both; auto measures.",
 )
 @json_option
 def export(
@@ -48,8 +48,8 @@ def export(
 
     Text encoder, video UNet and VAE decoder become ONNX graphs that are checked against PyTorch at
     several sizes; the scheduler becomes tables of coefficients. What is up to date is left alone.
-    Unless an engine is named, those that this machine has are timed, and the fastest whose frames
-    are float32's to the eye is taken; engines.json in the repository says what was measured.
+    Unless --engine names one, the engines of this machine are timed, and the fastest is taken whose
+    frames look like float32's (35 dB at least); engines.json in the repository has the figures.
 
     \b
     Example:

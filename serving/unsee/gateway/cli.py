@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     type=FILE,
     default="gateway.yaml",
     show_default=True,
-    help="Who may do what.",
+    help="Settings: tenants, policies, limits.",
 )
 @click.pass_context
 def gateway(ctx: click.Context, config_path: Path) -> None:
-    """Serve tenants from a loopback-only Triton: who may do what, how much at once.
+    """Stand between callers and Triton: who may use which policy, and how much at once.
 
-    Callers reach text_to_video only, with a policy that their settings allow. SIGTERM lets running
-    clips finish; SIGHUP reads the tenants again, so that a revoked token stops working at once. The
-    request log, one JSON object a line, goes to stderr.
+    Callers reach text_to_video only, with a policy that the settings allow them. Triton must listen
+    on loopback alone. SIGTERM lets running clips finish. SIGHUP reads the tenants again, so that a
+    revoked token stops working at once. The request log, one JSON object a line, goes to stderr.
 
     \b
     Example:

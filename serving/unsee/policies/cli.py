@@ -45,7 +45,7 @@ url_option = click.option(
     help="Host and gRPC port of the server.",
 )
 _asked_url = click.option(
-    "--url", type=ADDRESS, help="Host and gRPC port of a server to ask first."
+    "--url", type=ADDRESS, help="Host and gRPC port of a server to probe first."
 )
 
 
@@ -59,8 +59,8 @@ _asked_url = click.option(
     type=PATH,
     help="What `unsee evaluate` wrote: a report.json or its folder.  [default: reports/<policy>]",
 )
-@click.option("--force", is_flag=True, help="Publish against the report; needs --reason.")
-@click.option("--reason", help="Why it is forced, for the audit log.")
+@click.option("--force", is_flag=True, help="Publish whatever the report says; needs --reason.")
+@click.option("--reason", help="Why --force is needed, for the audit log.")
 @click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
 @json_option
 def publish(
@@ -76,11 +76,11 @@ def publish(
 ) -> None:
     """Build the next revision of the policy in POLICY.yaml and load it in the running server.
 
-    The deltas of the policy are added to the base's text encoder. The report of `unsee evaluate`
-    must speak of that very encoder and meet the policy's thresholds; only then it is exported,
-    loaded beside the revisions that are being served, and asked once. Only a revision that answers
-    as recorded becomes eligible; requests use it after it is promoted. Every publication and
-    promotion is a line of audit.jsonl in the repository.
+    The policy's deltas are composed with the base's text encoder. If the report of `unsee evaluate`
+    is about that very encoder and meets the policy's thresholds, the encoder is exported and loaded
+    beside the revisions that are being served. If the server then gives the recorded answer, the
+    revision is eligible; requests use it after it is promoted. Every publication and promotion is a
+    line of audit.jsonl in the repository.
 
     \b
     Example:
@@ -131,8 +131,8 @@ def promote(
 ) -> None:
     """Make a revision of POLICY the active one, for the requests that start from now on.
 
-    Requests under way end with the revision that they began with. A revision whose files are not
-    what its records say is refused; with --url also one that the server does not answer with.
+    Requests under way end with the revision that they began with. A revision whose files differ
+    from its records is refused; with --url, so is one that does not give its recorded answer.
 
     \b
     Example:
@@ -161,10 +161,10 @@ def rollback(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Make the revision of POLICY active again that was so before. Nothing needs to be loaded.
+    """Make the revision of POLICY that was active before active again; nothing is loaded.
 
-    The revision that is left stays eligible, but is promoted by name only, and a second rollback
-    does not return to it.
+    The revision that is left stays eligible. Only `unsee promote --revision` makes it active again;
+    a second rollback does not.
 
     \b
     Example:

@@ -45,7 +45,7 @@ _SECONDS = click.FloatRange(0, min_open=True)
     metavar="SECONDS",
     help="How long an older revision may be used while a new one cannot be loaded.",
 )
-@click.option("--prepare", is_flag=True, help="Make the repository before Triton starts, and end.")
+@click.option("--prepare", is_flag=True, help="Only make the repository, before Triton starts.")
 def follow(
     store_dir: Path,
     repository_dir: Path,

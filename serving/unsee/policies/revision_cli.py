@@ -43,8 +43,8 @@ def retire(
 ) -> None:
     """Take REVISION of POLICY out of the server; its files are kept in the repository's archive.
 
-    The active revision cannot be retired. No request fails: the revision is not offered any more,
-    then the requests that may still use it are waited for, then it is unloaded.
+    The active revision cannot be retired. No request fails: new requests cannot use the revision
+    any more, and it is unloaded when the requests that may still use it have had their turn.
 
     \b
     Example:

@@ -38,9 +38,11 @@ _PORT = click.IntRange(1, 65535)
     help="The model repository to serve.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="Clips.")
-@click.option("--http-port", type=_PORT, default=8000, show_default=True, help="Triton's health.")
-@click.option("--metrics-port", type=_PORT, default=8002, show_default=True, help="Metrics.")
+@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="Port for clips.")
+@click.option("--http-port", type=_PORT, default=8000, show_default=True, help="Port for health.")
+@click.option(
+    "--metrics-port", type=_PORT, default=8002, show_default=True, help="Port for metrics."
+)
 @click.option(
     "--ready-timeout",
     "ready_timeout_s",
@@ -62,7 +64,7 @@ _PORT = click.IntRange(1, 65535)
     "--supervise/--no-supervise",
     default=True,
     show_default=True,
-    help="Replace a model's process that died or hangs, and start a server again that ended.",
+    help="Replace model processes that die or hang, and restart a server that ends.",
 )
 @click.option(
     "--hang-timeout",
@@ -71,7 +73,7 @@ _PORT = click.IntRange(1, 65535)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a model's process may neither answer nor work before it is replaced; 0: ever.",
+    help="Replace a model's process that neither answers nor works for so long; 0: never.",
 )
 @click.option(
     "--drain-timeout",
@@ -92,9 +94,9 @@ def serve(
 ) -> None:
     """Start Triton on a model repository; Ctrl-C stops it.
 
-    Prints one line when the server is ready. Triton's own log goes to a file. Ctrl-C or SIGTERM
-    refuse new requests and let running clips finish; a second one stops at once. What died and was
-    replaced is told on stderr and written to incidents.jsonl in the repository.
+    Prints one line when the server is ready. Triton's own log goes to a file. After Ctrl-C or
+    SIGTERM new requests are refused and running clips finish; a second one stops at once. Processes
+    that died and were replaced are named on stderr and in incidents.jsonl of the repository.
 
     \b
     Example:
