@@ -28,22 +28,23 @@ Outcome = tuple[int, Clip | UnseeError]
 
 
 class ClientBase:
-    """A server's address and how long to wait for it.
+    """What `Client` and `AsyncClient` have in common: the server's address, and how long to wait.
 
     Args:
         url: host and gRPC port, without a scheme.
-        timeout_s: how long one clip may take in all, unless a call says otherwise.
-        idle_timeout_s: how long the server may send nothing; None: as long as `timeout_s` allows.
-        connect_timeout_s: how long reaching the server may take.
-        retries: how often a clip is asked for again if the server refuses before it begins and
-            says that later may help, or if nobody listens; 0: never.
-        token: what a gateway knows the caller by; None: the environment's UNSEE_TOKEN, if set.
-        tls: encrypts the connection; also switched on by a `ca_certificate` and by UNSEE_TLS=1.
-        ca_certificate: PEM file of who signed the server's certificate. None: the environment's
-            UNSEE_CA_CERTIFICATE, if set, else gRPC's own roots.
-        client_certificate, client_key: PEM files that a gateway knows the caller by; they go
-            together, and with TLS.
-        transport: another way to the server, such as `unsee.client.testing.FakeServer`.
+        timeout_s: seconds that one clip may take in all, unless a call gives others.
+        idle_timeout_s: seconds without any message from the server; None: as long as `timeout_s`
+            allows.
+        connect_timeout_s: seconds that reaching the server may take.
+        retries: how often a request is sent again if the server refused it before it began and
+            named a time to come back, or if nobody listened; 0: never.
+        token: the caller's token at a gateway; None: the environment's UNSEE_TOKEN, if set.
+        tls: encrypt the connection; also switched on by a `ca_certificate` and by UNSEE_TLS=1.
+        ca_certificate: PEM file of the authority that signed the server's certificate. None: the
+            environment's UNSEE_CA_CERTIFICATE, if set, else the authorities that gRPC trusts.
+        client_certificate, client_key: PEM files of the caller's certificate at a gateway and its
+            key; both or neither, and only with TLS.
+        transport: a server to use instead of `url`, such as `unsee.client.testing.FakeServer`.
 
     Raises:
         InputError: a file cannot be read, the options contradict each other, or the token would
