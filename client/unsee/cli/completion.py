@@ -1,8 +1,7 @@
-"""What a shell's completion offers: policies, revisions and concepts, read from files.
+"""Completion in a shell: `unsee completion`, and the policies, revisions and concepts it offers.
 
-Imports nothing heavy, reads only what is small, and offers nothing when a file is missing or
-broken: a completion never complains. The layouts it reads are those of `policies.json`,
-`base.yaml` and the evaluation set.
+They are read from `policies.json`, `base.yaml` and the evaluation set. Nothing heavy is imported,
+large files are not read, and a file that is missing or broken offers nothing and is no error.
 """
 
 from __future__ import annotations
@@ -13,13 +12,37 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
+from unsee.core.errors import InputError
+
+SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_UNSEE_COMPLETE"
 """The environment variable by which a shell asks for a completion."""
 DEFAULT_REPOSITORY = Path("model_repository")
 MAX_BYTES = 1 << 20
 """A larger file is not read while a person waits for a completion."""
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS), required=False, metavar="[SHELL]")
+def completion(shell: str | None) -> None:
+    """Print the completion script for SHELL: bash, zsh or fish.  [default: that of $SHELL]
+
+    It completes commands, options, files, the policies and revisions of a repository, and the
+    concepts of a base.
+
+    \b
+    Example:
+      unsee completion bash >> ~/.bashrc
+      unsee completion zsh >> ~/.zshrc
+      unsee completion fish > ~/.config/fish/completions/unsee.fish
+    """
+    script = get_completion_class(shell or _login_shell())
+    command = click.get_current_context().find_root().command
+    if script is None:
+        raise InputError(f"there is no completion for {shell}; there is for {', '.join(SHELLS)}")
+    click.echo(script(command, {}, "unsee", VARIABLE).source())
 
 
 def complete_policies(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -57,10 +80,19 @@ def complete_concepts(
     return _offer({str(one["name"]): str(one.get("category", "")) for one in named}, incomplete)
 
 
+def _login_shell() -> str:
+    shell = Path(os.environ.get("SHELL", "")).name
+    if shell not in SHELLS:
+        raise InputError(
+            f"$SHELL is {shell or 'not set'}; name the shell: unsee completion {'|'.join(SHELLS)}"
+        )
+    return shell
+
+
 def _offer(values: dict[str, str], incomplete: str) -> list[CompletionItem]:
     return [
-        CompletionItem(_typed(value), help=told)
-        for value, told in values.items()
+        CompletionItem(_typed(value), help=meaning)
+        for value, meaning in values.items()
         if value.casefold().startswith(incomplete.casefold())
     ]
 

@@ -1,11 +1,9 @@
-"""`unsee generate`: asks a server for clips and writes them to files.
-
-Only options and output: what to ask for is `clip_wishes`'s business, the asking `clip_batch`'s.
-"""
+"""`unsee generate`: asks a server for clips and writes them to files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,37 @@ import click
 
 from unsee.cli.parameters import ADDRESS, FILE, PATH, POLICY, REVISION, json_option
 from unsee.core.errors import InputError
+from unsee.core.request_schema import INPUTS, Input
 
 if TYPE_CHECKING:
-    from unsee.cli.wishes import ClipWish
+    from unsee.cli.clip_batch import PlannedClip
     from unsee.media.provenance import Provenance
+
+FLAGS = {"num_inference_steps": "--steps", "num_frames": "--frames"}
+"""Options that are shorter than the name of their input."""
+OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "policy": {"type": POLICY, "multiple": True},
+    "revision": {"type": REVISION},
+}
+MORE_HELP = {"policy": " Repeat the option to compare several policies."}
+
+
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command` an option for every input of the model that may be left out."""
+    for name, known in reversed(list(INPUTS.items())):
+        if not known.required:
+            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+            settings = {"type": known.python_type, **OWN_SETTINGS.get(name, {})}
+            parameter = "policies" if name == "policy" else name
+            command = click.option(flag, parameter, help=_help(name, known), **settings)(command)
+    return command
+
+
+def _help(name: str, known: Input) -> str:
+    default = known.default_from if known.default is None else known.default
+    choices = "" if known.choices is None else f" One of {', '.join(known.choices)}."
+    shown = "" if default in (None, "") else f"  [default: {default}]"
+    return f"{known.help}{MORE_HELP.get(name, '')}{choices}{shown}"
 
 
 @click.command()
@@ -26,32 +51,15 @@ if TYPE_CHECKING:
     "prompts_file",
     type=FILE,
     metavar="FILE",
-    help="One prompt a line, instead of PROMPT.",
+    help="Make a clip for each line of this file instead of one for PROMPT.",
 )
+@request_options
 @click.option(
-    "--policy",
-    "policies",
-    type=POLICY,
-    multiple=True,
-    help="The concept policy to apply. Repeat to compare several.  [default: the server's]",
-)
-@click.option(
-    "--revision", type=REVISION, help="Eligible revision of it.  [default: the active one]"
-)
-@click.option("--seed", type=int, help="Equal seeds give equal clips.  [default: drawn]")
-@click.option("--negative-prompt", help="What the clip should not show.")
-@click.option("--steps", "num_inference_steps", type=int, help="Steps of the sampler.")
-@click.option("--guidance-scale", type=float, help="How closely to follow the prompt.")
-@click.option("--frames", "num_frames", type=int, help="Length in frames.")
-@click.option("--height", type=int, help="In pixels.")
-@click.option("--width", type=int, help="In pixels.")
-@click.option("--scheduler", help="A sampler that the server offers, such as DDIMScheduler.")
-@click.option(
-    "--acceleration",
-    help="A similar clip sooner, by fewer evaluations: none, balanced or fast.  [default: none]",
-)
-@click.option(
-    "--url", type=ADDRESS, default="127.0.0.1:8001", show_default=True, help="Host and gRPC port."
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of the server.",
 )
 @click.option(
     "-o",
@@ -59,14 +67,15 @@ if TYPE_CHECKING:
     "outputs",
     type=PATH,
     multiple=True,
-    help="Where to write: .mp4, .gif, .webp, .png (contact sheet) or .npy. Repeat for several. "
-    "{n} and {policy} in the name tell clips apart.  [default: clip.mp4]",
+    help="File to write; the suffix decides the format: .mp4, .gif, .webp, .png (contact sheet) or "
+    ".npy. Repeat the option for several files. {n} in the name stands for the number of the "
+    "prompt, {policy} for the policy.  [default: clip.mp4]",
 )
 @click.option(
     "--sheet",
     type=FILE,
     metavar="FILE.png",
-    help="Also one picture of all: a row for each prompt, a column for each policy.",
+    help="Also draw all clips in one picture: a row for each prompt, a column for each policy.",
 )
 @click.option(
     "--in-flight",
@@ -74,15 +83,18 @@ if TYPE_CHECKING:
     metavar="N",
     default=4,
     show_default=True,
-    help="How many of several clips are asked for at once.",
+    help="How many clips to ask for at once.",
 )
 @click.option(
     "--sign-certificate",
     type=FILE,
     metavar="CERT.pem",
-    help="Sign the files (C2PA) with this certificate and those that lead to its root.",
+    help="Sign the files (C2PA) with this certificate. The file also holds the certificates "
+    "between it and its root.",
 )
-@click.option("--sign-key", type=FILE, metavar="KEY.pem", help="The certificate's private key.")
+@click.option(
+    "--sign-key", type=FILE, metavar="KEY.pem", help="Private key of the signing certificate."
+)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -90,7 +102,7 @@ if TYPE_CHECKING:
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a clip may take.",
+    help="How long one clip may take, waiting included.",
 )
 @json_option
 def generate(
@@ -108,11 +120,11 @@ def generate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Ask the server for a clip of PROMPT, or for many.
+    """Ask the server for a clip of PROMPT, or for many clips.
 
-    What you leave out the server decides; the record that --json prints says what it chose. A
-    refused clip does not stop the others. With --prompts or several policies the JSON document
-    lists the clips and the failures, else it is the clip's record and files.
+    The server decides what you leave out; the record that --json prints says what it chose. If one
+    of several clips is refused, the others are still made. With --prompts or several policies the
+    JSON document lists the clips and the failures; otherwise it holds the clip's record and files.
 
     \b
     Example:
@@ -120,20 +132,19 @@ def generate(
       unsee generate "Blimbo walking" --policy base --policy family --sheet compared.png
       unsee generate --prompts prompts.txt --policy family -o clips/{n}.mp4
     """
-    from unsee.cli.batch import ClipBatch
-    from unsee.cli.wishes import wanted_clips
+    from unsee.cli.clip_batch import ClipBatch, planned_clips
     from unsee.client.client import Client
 
     _check_revision(options["revision"], policies)
-    wishes = wanted_clips(_prompts(words, prompts_file), policies, seed, outputs)
+    planned = planned_clips(_prompts(words, prompts_file), policies, seed, outputs)
     signer = _signer(sign_certificate, sign_key)
-    _check_files(wishes, sheet, signer)
+    _check_files(planned, sheet, signer)
     batch = ClipBatch()
     try:
         with Client(url, timeout_s=timeout_s) as client:
             batch.make(
                 client,
-                wishes,
+                planned,
                 options,
                 in_flight=in_flight,
                 signer=signer,
@@ -141,7 +152,7 @@ def generate(
             )
         if sheet is not None:
             batch.save_sheet(sheet, columns=max(1, len(policies)))
-    finally:  # what was made before a failure or Ctrl-C is told too
+    finally:  # what was made before a failure or Ctrl-C is printed too
         several = prompts_file is not None or len(policies) > 1
         if as_json and (several or batch.clips):
             click.echo(json.dumps(batch.content() if several else batch.clips[0], indent=2))
@@ -153,7 +164,7 @@ def generate(
 def _check_revision(revision: int | None, policies: tuple[str, ...]) -> None:
     if revision is not None and len(policies) > 1:
         raise InputError(
-            f"--revision {revision} is one policy's and {len(policies)} are given; "
+            f"--revision {revision} belongs to one policy, but {len(policies)} are given; "
             "leave it out or name one policy"
         )
 
@@ -161,7 +172,7 @@ def _check_revision(revision: int | None, policies: tuple[str, ...]) -> None:
 def _prompts(words: tuple[str, ...], file: Path | None) -> list[str]:
     """The prompts of the file, or the one of the command line, or what to do about it."""
     if file is not None:
-        from unsee.cli.wishes import read_prompts
+        from unsee.cli.clip_batch import read_prompts
 
         if words:
             raise InputError(f'the prompts come from {file}; leave out "{" ".join(words)}"')
@@ -175,15 +186,15 @@ def _prompts(words: tuple[str, ...], file: Path | None) -> list[str]:
     return list(words)
 
 
-def _check_files(wishes: list[ClipWish], sheet: Path | None, signer: Provenance | None) -> None:
+def _check_files(planned: list[PlannedClip], sheet: Path | None, signer: Provenance | None) -> None:
     """So that a long generation does not end in a wrong file name."""
     from unsee.media.video_file import check_destination
 
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
-            raise InputError(f"--sheet {sheet} is a picture; give it the suffix .png")
+            raise InputError(f"--sheet {sheet} is a PNG picture; give it the suffix .png")
         check_destination(sheet)
-    for file in (file for wish in wishes for file in wish.files):
+    for file in (file for clip in planned for file in clip.files):
         check_destination(file)
         if signer is not None:
             signer.check(file.suffix.lower())

@@ -1,7 +1,7 @@
 """The `unsee` command: its page, and the one place that ends a process.
 
-Knows the table of the subcommands, never what they do: a subcommand's module is imported only when
-it is called or its help is shown, so that `unsee --help` is instant.
+A subcommand's module is imported only when it is called or its help is shown, so that
+`unsee --help` is instant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kinds of values that several subcommands take, checked as soon as they are read.
 
-A path may start with `~`, an address has no scheme, the name of a policy looks like one. What is
-wrong is told in one sentence, before anything heavy is imported. Knows no subcommand.
+A path may start with `~`, an address has no scheme, the name of a policy has its form. What is
+wrong is reported in one sentence, before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRPC_SCHEMES = ("unix", "dns", "ipv4", "ipv6", "xds")
 
 
 class UserPath(click.Path):
-    """A path as a person types it; what need not exist yet is not asked to.
+    """A path as a person types it; it need not exist.
 
     Args:
         to_write: whether it, or the folder that it would be made in, must be writable.

@@ -1,6 +1,6 @@
 """Progress on stderr: bars and a clock on a terminal, plain lines elsewhere; never on stdout.
 
-`NO_COLOR` and `TERM=dumb` are respected. Knows nothing of what is progressing.
+`NO_COLOR` and `TERM=dumb` are respected.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def stage_progress(label: str) -> Iterator[Report]:
 
 
 @contextmanager
-def told_stages() -> Iterator[Say]:
-    """Give a function that is told the name of each stage when it begins, as one line.
+def shown_stages() -> Iterator[Say]:
+    """Give a function to call with the name of each stage when it begins; it shows one line.
 
-    On a terminal the current stage has a moving sign, and one that is over its seconds.
+    On a terminal the current stage has a moving sign, and a finished one its seconds.
     """
     console = _console()
     if console is None:

@@ -1,6 +1,6 @@
 """The table of the subcommands: where each lives, what it is for, which extra it needs.
 
-Knows no subcommand's options and imports none of their modules.
+Imports none of their modules.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
         "generate": Subcommand("unsee.cli.generate", "Ask the server for clips."),
     },
     "This command": {
-        "completion": Subcommand("unsee.cli.completion_command", "Print a shell's completion."),
+        "completion": Subcommand("unsee.cli.completion", "Print a shell's completion."),
         "version": Subcommand("unsee.cli.version", "Say what is installed."),
     },
 }

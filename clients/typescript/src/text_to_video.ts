@@ -11,15 +11,15 @@ export interface GenerateRequest {
   prompt: string;
   /** What the clip should not show. */
   negative_prompt?: string;
-  /** The concept policy to apply (default: the tenant's or the repository's default policy; without one the request is refused). */
+  /** The concept policy to apply; required if there is no default (default: that of the tenant or the repository). */
   policy?: string;
   /** One of the policy's eligible revisions (default: the active one). */
   revision?: number;
-  /** Where the noise starts: equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
+  /** Seed of the noise; equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
   seed?: number;
   /** How many steps the scheduler takes (default: the base's). */
   num_inference_steps?: number;
-  /** How closely to follow the prompt (classifier-free guidance); 1 or less means without guidance (default: the base's). */
+  /** How closely to follow the prompt (classifier-free guidance); 1 or less switches guidance off (default: the base's). */
   guidance_scale?: number;
   /** Length of the clip in frames (default: the base's). */
   num_frames?: number;
@@ -27,9 +27,9 @@ export interface GenerateRequest {
   height?: number;
   /** Width of the clip in pixels (default: the base's). */
   width?: number;
-  /** The sampler: a diffusers class name that the server offers, such as DDIMScheduler (default: the base's). */
+  /** Name of a diffusers scheduler that the server offers, such as DDIMScheduler (default: the base's). */
   scheduler?: string;
-  /** Whether to make a similar clip sooner, by predicting what the video model would say in some steps instead of evaluating it. */
+  /** How far to shorten the work: in some steps the video model is extrapolated instead of evaluated, which gives a similar clip sooner. */
   acceleration?: "none" | "balanced" | "fast";
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unsee.cli.parameters import NEW_FOLDER, base_option, json_option
-from unsee.cli.progress import told_stages
+from unsee.cli.progress import shown_stages
 
 if TYPE_CHECKING:
     from unsee.export.build import ExportRecord, GraphOutcome
@@ -62,7 +62,7 @@ def export(
     from unsee.export.engines.record import EngineSelection
 
     selection = EngineSelection(engine=engine, precision=precision)
-    with told_stages() as say:
+    with shown_stages() as say:
         record = write_repository(base, repository_dir, say, selection)
     click.echo(_as_json(record) if as_json else _in_words(record))
 

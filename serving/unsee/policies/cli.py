@@ -22,7 +22,7 @@ from unsee.cli.parameters import (
     base_option,
     json_option,
 )
-from unsee.cli.progress import told_stages
+from unsee.cli.progress import shown_stages
 from unsee.cli.subcommands import did_you_mean
 from unsee.core.errors import InputError
 
@@ -89,7 +89,7 @@ def publish(
     """
     from unsee.policies import publish as publishing
 
-    with told_stages() as say:
+    with shown_stages() as say:
         result = publishing.publish(
             policy_file,
             base_path,

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from unsee.cli.parameters import POLICY, REVISION, json_option
-from unsee.cli.progress import told_stages
+from unsee.cli.progress import shown_stages
 from unsee.core.errors import ServerError
 from unsee.policies.cli import check_policy, repository_option, url_option
 
@@ -53,7 +53,7 @@ def retire(
     from unsee.policies import retirement
 
     check_policy(repository_dir, policy)
-    with told_stages() as say:
+    with shown_stages() as say:
         done = retirement.retire(
             repository_dir, policy, revision, url, reason=reason, timeout_s=timeout_s, say=say
         )

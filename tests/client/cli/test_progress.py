@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from unsee.cli.progress import stage_progress, told_stages
+from unsee.cli.progress import shown_stages, stage_progress
 
 WORK = """
-from unsee.cli.progress import stage_progress, told_stages
+from unsee.cli.progress import stage_progress, shown_stages
 with stage_progress("learning [x]") as report:
     for step in range(1, 21):
         report(step, 20, "erased [b]")
-with told_stages() as say:
+with shown_stages() as say:
     say("composing [y]")
     say("loading")
 print("result")
@@ -40,7 +40,7 @@ def test_a_line_for_every_tenth_however_far_the_steps_are_apart(capsys, total, s
 
 
 def test_a_line_for_each_stage(capsys):
-    with told_stages() as say:
+    with shown_stages() as say:
         say("composing")
         assert capsys.readouterr().err == "composing\n"
         say("loading")

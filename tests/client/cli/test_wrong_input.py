@@ -98,11 +98,11 @@ WRONG = [
     ("generate x -o model_repository", "model_repository"),
     ("generate x -o a.mp4 -o a.mp4", "a.mp4 is named twice; name it once"),
     ("generate x --policy base --policy family -o a.mp4", "such as -o clip-{policy}.mp4"),
-    ("generate --prompts prompts.txt --sheet a.mp4", "--sheet a.mp4 is a picture"),
+    ("generate --prompts prompts.txt --sheet a.mp4", "--sheet a.mp4 is a PNG picture"),
     # numbers
     ("promote family --revision 0", "0 is not in the range x>=1"),
     ("retire family one", "'one' is not a valid"),
-    ("generate x --revision 1 --policy base --policy family", "--revision 1 is one policy's"),
+    ("generate x --revision 1 --policy base --policy family", "--revision 1 belongs to one policy"),
 ]
 
 

@@ -82,9 +82,8 @@ class RequestOptions(TypedDict, total=False):
         str | None,
         Input(
             "BYTES",
-            "The concept policy to apply.",
-            default_from="the tenant's or the repository's default policy; without one the request "
-            "is refused",
+            "The concept policy to apply; required if there is no default.",
+            default_from="that of the tenant or the repository",
             is_name=True,
         ),
     ]
@@ -96,7 +95,7 @@ class RequestOptions(TypedDict, total=False):
         int | None,
         Input(
             "INT64",
-            "Where the noise starts: equal requests with equal seeds give equal bytes.",
+            "Seed of the noise; equal requests with equal seeds give equal bytes.",
             default_from="drawn, and recorded",
             minimum=0,
         ),
@@ -114,8 +113,8 @@ class RequestOptions(TypedDict, total=False):
         float | None,
         Input(
             "FP32",
-            "How closely to follow the prompt (classifier-free guidance); 1 or less means without "
-            "guidance.",
+            "How closely to follow the prompt (classifier-free guidance); 1 or less switches "
+            "guidance off.",
             default_from=FROM_BASE,
             limited_by="guidance_scale",
         ),
@@ -153,7 +152,7 @@ class RequestOptions(TypedDict, total=False):
         str | None,
         Input(
             "BYTES",
-            "The sampler: a diffusers class name that the server offers, such as DDIMScheduler.",
+            "Name of a diffusers scheduler that the server offers, such as DDIMScheduler.",
             default_from=FROM_BASE,
             is_name=True,
         ),
@@ -162,8 +161,8 @@ class RequestOptions(TypedDict, total=False):
         str | None,
         Input(
             "BYTES",
-            "Whether to make a similar clip sooner, by predicting what the video model would say "
-            "in some steps instead of evaluating it.",
+            "How far to shorten the work: in some steps the video model is extrapolated instead of "
+            "evaluated, which gives a similar clip sooner.",
             default="none",
             choices=("none", "balanced", "fast"),
             is_name=True,

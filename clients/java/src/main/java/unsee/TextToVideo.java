@@ -39,7 +39,7 @@ public final class TextToVideo {
       return put("negative_prompt", "BYTES", text(negativePrompt));
     }
 
-    /** The concept policy to apply (default: the tenant's or the repository's default policy; without one the request is refused). */
+    /** The concept policy to apply; required if there is no default (default: that of the tenant or the repository). */
     public Request policy(String policy) {
       return put("policy", "BYTES", text(policy));
     }
@@ -49,7 +49,7 @@ public final class TextToVideo {
       return put("revision", "INT64", bytes(8).putLong(revision));
     }
 
-    /** Where the noise starts: equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
+    /** Seed of the noise; equal requests with equal seeds give equal bytes (default: drawn, and recorded). */
     public Request seed(long seed) {
       if (seed < 0) {
         String why = "seed must be 0 or more, not " + seed;
@@ -63,7 +63,7 @@ public final class TextToVideo {
       return put("num_inference_steps", "INT32", bytes(4).putInt(numInferenceSteps));
     }
 
-    /** How closely to follow the prompt (classifier-free guidance); 1 or less means without guidance (default: the base's). */
+    /** How closely to follow the prompt (classifier-free guidance); 1 or less switches guidance off (default: the base's). */
     public Request guidanceScale(float guidanceScale) {
       return put("guidance_scale", "FP32", bytes(4).putFloat(guidanceScale));
     }
@@ -83,12 +83,12 @@ public final class TextToVideo {
       return put("width", "INT32", bytes(4).putInt(width));
     }
 
-    /** The sampler: a diffusers class name that the server offers, such as DDIMScheduler (default: the base's). */
+    /** Name of a diffusers scheduler that the server offers, such as DDIMScheduler (default: the base's). */
     public Request scheduler(String scheduler) {
       return put("scheduler", "BYTES", text(scheduler));
     }
 
-    /** Whether to make a similar clip sooner, by predicting what the video model would say in some steps instead of evaluating it: none, balanced, fast. */
+    /** How far to shorten the work: in some steps the video model is extrapolated instead of evaluated, which gives a similar clip sooner: none, balanced, fast. */
     public Request acceleration(String acceleration) {
       return put("acceleration", "BYTES", text(acceleration));
     }

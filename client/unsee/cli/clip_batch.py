@@ -1,0 +1,281 @@
+"""The clips of one `unsee generate`: what to ask for, the asking, and the files that come of it.
+
+Every prompt under every policy is one clip. A refused clip does not stop the others; a server that
+is gone does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsee.cli.progress import Report, say, stage_progress
+from unsee.client.client import Client
+from unsee.core.errors import DeadlineExceeded, InputError, RequestRejected, ServerError, UnseeError
+from unsee.core.files import new_file, not_writable
+from unsee.core.record import GenerationRecord
+from unsee.media.clip import Clip, Progress
+from unsee.media.provenance import Provenance
+from unsee.media.sheet import SheetRow, before_after_sheet
+
+SHOWN_PROMPT = 40
+"""Characters of a prompt that a line of progress has room for."""
+NUMBER, POLICY = "{n}", "{policy}"
+"""What a file's name may hold: the number of the prompt and the name of the policy."""
+MAX_DRAWN_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """One clip to ask for, and the files that it goes to; None: the server chooses."""
+
+    prompt: str
+    policy: str | None
+    seed: int | None
+    files: tuple[Path, ...]
+
+
+def planned_clips(
+    prompts: Sequence[str],
+    policies: Sequence[str],
+    seed: int | None,
+    outputs: Sequence[Path],
+) -> list[PlannedClip]:
+    """Every prompt under every policy, prompt by prompt.
+
+    Without a `seed` several policies get one that is drawn for the prompt, so that they can be
+    compared. Without `outputs` the files are called clip.mp4, with what tells them apart.
+
+    Raises:
+        InputError: two clips would be written to one file, or a prompt is empty.
+    """
+    if not all(prompt.strip() for prompt in prompts):
+        raise InputError("the prompt is empty; say what the clip should show")
+    names = [str(path) for path in outputs] or [_usual_name(len(prompts) > 1, len(policies) > 1)]
+    width = len(str(len(prompts)))
+    planned = []
+    for number, prompt in enumerate(prompts, start=1):
+        common = secrets.randbelow(MAX_DRAWN_SEED) if seed is None and len(policies) > 1 else seed
+        for policy in policies or (None,):
+            files = [_filled(name, f"{number:0{width}}", policy) for name in names]
+            planned.append(PlannedClip(prompt, policy, common, tuple(map(Path, files))))
+    _check_apart(planned, names)
+    return planned
+
+
+def read_prompts(file: Path) -> list[str]:
+    """A prompt for each line of a text file; empty lines and those that start with # are skipped.
+
+    Raises:
+        InputError: the file cannot be read or holds no prompt.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read the prompts in {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not a text file in UTF-8; give one prompt a line") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not prompts:
+        raise InputError(f"{file} holds no prompt; write one a line")
+    return prompts
+
+
+class ClipBatch:
+    """The outcomes of several clips, in the order in which they were planned."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, dict[str, Any]] = {}
+        self._failures: list[tuple[PlannedClip, ServerError]] = []
+        self._frames: dict[int, Clip] = {}
+        self._sheet: Path | None = None
+
+    @property
+    def clips(self) -> list[dict[str, Any]]:
+        """Per clip its record and files, as JSON content."""
+        return [self._made[index] for index in sorted(self._made)]
+
+    @property
+    def files(self) -> list[str]:
+        """The files of the clips, and the sheet."""
+        names = [name for clip in self.clips for name in clip["files"]]
+        return names if self._sheet is None else [*names, str(self._sheet)]
+
+    def make(
+        self,
+        client: Client,
+        planned: Sequence[PlannedClip],
+        options: Mapping[str, Any],
+        *,
+        in_flight: int = 4,
+        signer: Provenance | None = None,
+        keep_frames: bool = False,
+    ) -> None:
+        """Asks for every planned clip with the same `options` and writes its files.
+
+        Args:
+            in_flight: how many are asked for at once.
+            signer: signs the files.
+            keep_frames: whether `save_sheet` is to follow.
+
+        Raises:
+            ServerError: the server is not there.
+            InputError: a value does not fit its type, or a file cannot be written.
+        """
+        requests: list[Any] = [
+            {**options, "prompt": clip.prompt, "policy": clip.policy, "seed": clip.seed}
+            for clip in planned
+        ]
+        with stage_progress("generating" if len(planned) == 1 else "clips") as report:
+            shown = _Progress(report, planned)
+            outcomes = client.generate_many(
+                requests, max_in_flight=in_flight, on_progress=shown.step
+            )
+            with closing(outcomes):
+                for index, outcome in outcomes:
+                    self._take(index, planned[index], outcome, signer)
+                    if keep_frames and isinstance(outcome, Clip):
+                        self._frames[index] = outcome
+                    shown.clip_finished()
+
+    def save_sheet(self, file: Path, columns: int) -> None:
+        """One picture: a row for each prompt whose clips all came, a column for each policy.
+
+        Args:
+            columns: how many planned clips in a row have the same prompt.
+
+        Raises:
+            InputError: the clips differ in size, or the file cannot be written.
+        """
+        starts = sorted({index - index % columns for index in self._frames})
+        rows = [
+            [self._frames[start + column] for column in range(columns)]
+            for start in starts
+            if all(start + column in self._frames for column in range(columns))
+        ]
+        if not rows:
+            say(f"{file} was not drawn: no prompt has a clip under every policy")
+            return
+        _write_sheet(rows, file)
+        self._sheet = file
+
+    def content(self) -> dict[str, Any]:
+        """Everything, as JSON content."""
+        return {
+            "clips": self.clips,
+            "failures": [
+                {"prompt": clip.prompt, "policy": clip.policy, "error": str(error)}
+                for clip, error in self._failures
+            ],
+            "sheet": None if self._sheet is None else str(self._sheet),
+        }
+
+    def raise_failures(self) -> None:
+        """Raises the server's own error if the only clip failed, or how many of several did."""
+        if not self._failures:
+            return
+        _, first = self._failures[0]
+        total = len(self._failures) + len(self._made)
+        if total == 1:
+            raise first
+        for clip, error in self._failures:
+            say(f'no clip of "{clip.prompt}" under {clip.policy or "the default policy"}: {error}')
+        raise ServerError(f"{len(self._failures)} of {total} clips were not made")
+
+    def _take(
+        self,
+        index: int,
+        clip: PlannedClip,
+        outcome: Clip | UnseeError,
+        signer: Provenance | None,
+    ) -> None:
+        if isinstance(outcome, (RequestRejected, DeadlineExceeded)):
+            self._failures.append((clip, outcome))
+            return
+        if isinstance(outcome, UnseeError):
+            raise outcome
+        files = [str(outcome.save(file, signer=signer)) for file in clip.files]
+        self._made[index] = {"record": outcome.record.model_dump(mode="json"), "files": files}
+        say(_in_words(outcome.record))
+
+
+class _Progress:
+    """Shows one clip by its steps, or several by how many are finished."""
+
+    def __init__(self, report: Report, planned: Sequence[PlannedClip]) -> None:
+        self._report = report
+        self._planned = planned
+        self._finished = 0
+
+    def step(self, index: int, progress: Progress) -> None:
+        if len(self._planned) == 1:
+            self._report(progress.step, progress.num_inference_steps, "")
+            return
+        prompt = self._planned[index].prompt[:SHOWN_PROMPT]
+        note = f"{prompt}: step {progress.step}/{progress.num_inference_steps}"
+        self._report(self._finished, len(self._planned), note)
+
+    def clip_finished(self) -> None:
+        self._finished += 1
+        if len(self._planned) > 1:
+            self._report(self._finished, len(self._planned), "")
+
+
+def _write_sheet(rows: Sequence[Sequence[Clip]], file: Path) -> None:
+    picture = before_after_sheet(
+        [
+            SheetRow(
+                clips[0].record.prompt,
+                tuple(clip.frames for clip in clips),
+                note=f"seed {clips[0].record.seed}",
+            )
+            for clips in rows
+        ],
+        title=" and ".join(dict.fromkeys(clip.record.policy for clip in rows[0])),
+        headings=[f"{clip.record.policy}, revision {clip.record.revision}" for clip in rows[0]],
+    )
+    try:
+        with new_file(file) as temporary:
+            picture.save(temporary)
+    except OSError as error:
+        raise not_writable(file, error) from error
+
+
+def _in_words(record: GenerationRecord) -> str:
+    """One line for a person: what made the clip and how long it took."""
+    pace = "" if record.acceleration == "none" else f", acceleration {record.acceleration}"
+    return (
+        f"policy {record.policy}, revision {record.revision}; seed {record.seed}; "
+        f"{record.num_inference_steps} steps of {record.scheduler}{pace}; "
+        f"{sum(record.seconds.values()):.1f} s"
+    )
+
+
+def _usual_name(several_prompts: bool, several_policies: bool) -> str:
+    return "-".join(
+        ["clip", *([NUMBER] if several_prompts else []), *([POLICY] if several_policies else [])]
+    ) + (".mp4")
+
+
+def _filled(name: str, number: str, policy: str | None) -> str:
+    return name.replace(NUMBER, number).replace(POLICY, policy or "default")
+
+
+def _check_apart(planned: Sequence[PlannedClip], names: Sequence[str]) -> None:
+    files = [file for clip in planned for file in clip.files]
+    twice = next((file for file in files if files.count(file) > 1), None)
+    if twice is None:
+        return
+    several_prompts = len({clip.prompt for clip in planned}) > 1
+    several_policies = len({clip.policy for clip in planned}) > 1
+    usual = Path(_usual_name(several_prompts, several_policies)).stem
+    raise InputError(
+        f"{len(planned)} clips cannot all be written to {twice}; tell them apart with "
+        f"{NUMBER} (of the prompt) and {POLICY}, such as -o {usual}{twice.suffix}"
+        if len(planned) > 1
+        else f"{twice} is named twice; name it once"
+    )
