@@ -77,7 +77,13 @@ PAGES = (
     ),
     Page("acceleration", {"acceleration": "acceleration.json"}),
     Page("load", {"load": "load.json"}, plots.load),
-    Page("reliability", _beside("reliability", "swap", "faults", "malformed"), plots.reliability),
+    Page(
+        "reliability",
+        _beside(
+            "reliability", "swap", "faults", "malformed", "held_open_before", "held_open_after"
+        ),
+        plots.reliability,
+    ),
     Page("memory", {"memory": "performance/memory.json"}),
     Page("real_models", {"runs": "real_models.json"}),
     Page("client", {"client": "client.json"}),

@@ -1,0 +1,358 @@
+"""What good callers of a gateway notice while others hold calls and connections open.
+
+A gateway in a process of its own, before a Triton that only pretends (a clip takes 20 ms). Two
+tenants ask for clips without a pause, one over gRPC and one over HTTP, and a third caller asks for
+liveness. Meanwhile an attacker on the same machine keeps 256 calls or connections open, and opens
+each anew when it is closed. Printed per attack: answers, refusals, p50 and p95, and the p95 over
+that of the quiet turn before it. The load is bounded: one machine, `--seconds` an attack.
+
+    python -m benchmarks.reliability.held_open --write
+    python -m benchmarks.reliability.held_open --checkout ../unsee-0.1 --name before --write
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+import yaml
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.service import child_environment
+from unsee.client.client import Client
+from unsee.client.messages import build_response
+from unsee.core.errors import ServerError, UnseeError
+from unsee.gateway.callers.credentials import new_token, token_sha256
+
+HELD_OPEN = 256
+"""What the gateway takes in all, by default."""
+CLIP_S = 0.02
+REOPEN_PAUSE_S = 0.01
+SETTLE_S = 2.0
+TOKEN_VARIABLE = "UNSEE_ATTACKER_TOKEN"
+SERVICE = "/inference.GRPCInferenceService/"
+STREAM = "/v2/models/text_to_video/generate_stream"
+TENANTS = ("grpc-caller", "http-caller", "attacker")
+RECORD = {
+    "prompt": "a cat", "policy": "family", "revision": 1, "base": "none",
+    "base_digest": "sha256:00", "seed": 7, "scheduler": "DDIMScheduler",
+    "num_inference_steps": 1, "guidance_scale": 1.0, "num_frames": 1, "height": 8, "width": 8,
+    "fps": 8, "started_at": "2026-01-01T00:00:00Z", "seconds": {},
+}  # fmt: skip
+
+
+@dataclass
+class Answers:
+    """What one caller got: seconds of its answers, and the sentences of its refusals."""
+
+    seconds: list[float] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+class PretendingTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers each request with a clip of one black frame."""
+
+    def ModelStreamInfer(self, requests: Any, context: Any) -> Iterator[Any]:
+        """A clip for each request after `CLIP_S`."""
+        for _ in requests:
+            time.sleep(CLIP_S)
+            frames = np.zeros((1, 8, 8, 3), np.uint8)
+            response = build_response({"type": "result", "record": RECORD}, frames)
+            yield service_pb2.ModelStreamInferResponse(infer_response=response)
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(1, 120), default=10.0, show_default=True)
+@click.option(
+    "--checkout",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another checkout whose gateway is attacked.  [default: this one]",
+)
+@click.option("--attack", "attack_only", nargs=3, hidden=True, help="Title, gRPC, HTTP address.")
+@click.option("--name", default="after", show_default=True, help="What the record calls this run.")
+@write_option
+def main(
+    seconds: float,
+    checkout: Path | None,
+    attack_only: tuple[str, str, str] | None,
+    name: str,
+    write: bool,
+) -> None:
+    """Attack a gateway and time what its good callers get."""
+    if attack_only is not None:
+        title, grpc_at, http_at = attack_only
+        attacks(os.environ[TOKEN_VARIABLE])[title](grpc_at, http_at, over_with_input())
+        return
+    pool = futures.ThreadPoolExecutor(64)
+    server = grpc.server(pool)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(PretendingTriton(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    tokens = {tenant: new_token() for tenant in TENANTS}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for title in attacks(tokens["attacker"]):
+            with started(f"127.0.0.1:{port}", Path(folder), tokens, checkout) as (grpc_at, http_at):
+                quiet = turn(grpc_at, http_at, tokens, seconds, None)
+                attacked = turn(grpc_at, http_at, tokens, seconds, title)
+            rows.append({"attack": title, "callers": compared(quiet, attacked)})
+            click.echo(as_json(rows[-1]), nl=False, err=True)
+    server.stop(None)
+    report = {"held_open": HELD_OPEN, "seconds": seconds, "attacks": rows}
+    click.echo(as_json(report), nl=False)
+    if write:
+        write_record(f"reliability/held_open_{name}", report)
+
+
+Opened = tuple[socket.socket, bytes]
+Attack = Callable[[str, str, threading.Event], None]
+
+
+def attacks(token: str) -> dict[str, Attack]:
+    """Every way of holding something open, by what it is called."""
+    slow_body = (
+        f"POST {STREAM} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    )
+    return {
+        "gRPC: unary calls whose message never comes": calls_without_message("ServerLive", ()),
+        "gRPC: idle streams of one tenant": calls_without_message(
+            "ModelStreamInfer", (("authorization", f"Bearer {token}"),)
+        ),
+        "HTTP: connections that send nothing": idle_connections(b""),
+        "HTTP: heads that never end": idle_connections(
+            b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+        ),
+        "HTTP: one byte of body after an answer": idle_connections(
+            b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na"
+        ),
+        "HTTP: slow bodies of one tenant": idle_connections(slow_body.encode()),
+    }
+
+
+def calls_without_message(method: str, metadata: Any) -> Attack:
+    """Keeps `HELD_OPEN` calls of `method` open, four connections in all."""
+
+    def attack(grpc_at: str, http_at: str, over: threading.Event) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [grpc.insecure_channel(grpc_at, options) for _ in range(4)]
+        starts = [
+            channel.stream_stream(SERVICE + method, lambda data: data, lambda data: data)
+            for channel in channels
+        ]
+
+        def nothing() -> Iterator[bytes]:
+            over.wait()
+            yield from ()
+
+        calls = [starts[k % 4](nothing(), metadata=metadata) for k in range(HELD_OPEN)]
+        while not over.wait(REOPEN_PAUSE_S):
+            for k, call in enumerate(calls):
+                if not call.is_active():
+                    calls[k] = starts[k % 4](nothing(), metadata=metadata)
+                    if over.wait(REOPEN_PAUSE_S):
+                        break
+        for channel in channels:
+            channel.close()
+
+    return attack
+
+
+def idle_connections(sent: bytes) -> Attack:
+    """Keeps `HELD_OPEN` connections open that have sent `sent` and send no more."""
+
+    def attack(grpc_at: str, http_at: str, over: threading.Event) -> None:
+        host, port = http_at.split(":")
+        selector = selectors.DefaultSelector()
+
+        def opened() -> None:
+            with contextlib.suppress(OSError):
+                connection = socket.create_connection((host, int(port)), timeout=1.0)
+                selector.register(connection, selectors.EVENT_READ)
+                connection.sendall(sent)
+
+        for _ in range(HELD_OPEN):
+            opened()
+        while not over.wait(REOPEN_PAUSE_S):
+            for key, _ in selector.select(timeout=0):
+                connection = key.fileobj
+                with contextlib.suppress(OSError):
+                    if connection.recv(65536):  # type: ignore[union-attr]
+                        continue
+                selector.unregister(connection)
+                connection.close()  # type: ignore[union-attr]
+                opened()
+                if over.wait(REOPEN_PAUSE_S):
+                    break
+        for key in tuple(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+
+    return attack
+
+
+def turn(
+    grpc_at: str, http_at: str, tokens: dict[str, str], seconds: float, attack: str | None
+) -> dict[str, Answers]:
+    """What the good callers got in `seconds`, under an attack or without."""
+    over = threading.Event()
+    answers = {"clips over gRPC": Answers(), "clips over HTTP": Answers(), "liveness": Answers()}
+    http_clip = http_asker(http_at, STREAM, tokens["http-caller"])
+    callers = {
+        "clips over gRPC": grpc_asker(grpc_at, tokens["grpc-caller"]),
+        "clips over HTTP": http_clip,
+        "liveness": http_asker(http_at, "/livez", None),
+    }
+    threads = [
+        threading.Thread(target=keep_asking, args=(callers[name], got, over), daemon=True)
+        for name, got in answers.items()
+    ]
+    with attacking(attack, grpc_at, http_at, tokens["attacker"]):
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        over.set()
+        for thread in threads:
+            thread.join(30)
+    return answers
+
+
+@contextlib.contextmanager
+def attacking(attack: str | None, grpc_at: str, http_at: str, token: str) -> Iterator[None]:
+    """A process of its own attacks while the block lasts; None: nobody does."""
+    if attack is None:
+        yield
+        return
+    with subprocess.Popen(
+        [sys.executable, "-m", __spec__.name, "--attack", attack, grpc_at, http_at],
+        env=child_environment() | {TOKEN_VARIABLE: token},
+        stdin=subprocess.PIPE,
+    ) as process:
+        try:
+            time.sleep(SETTLE_S)
+            yield
+        finally:
+            process.terminate()
+
+
+def over_with_input() -> threading.Event:
+    """An event that is set when whoever started this process has gone."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    return over
+
+
+def keep_asking(ask: Callable[[], None], answers: Answers, over: threading.Event) -> None:
+    """Ask until `over`, fifty times a second at most."""
+    while not over.wait(CLIP_S):
+        started = time.monotonic()
+        try:
+            ask()
+        except (OSError, UnseeError, http.client.HTTPException) as error:
+            answers.refusals.append(f"{type(error).__name__}: {error}"[:200])
+        else:
+            answers.seconds.append(time.monotonic() - started)
+
+
+def grpc_asker(address: str, token: str) -> Callable[[], None]:
+    """Asks for a clip over one connection."""
+    client = Client(address, token=token, retries=0, timeout_s=10, connect_timeout_s=5)
+    return lambda: client.generate("a cat") and None
+
+
+def http_asker(address: str, path: str, token: str | None) -> Callable[[], None]:
+    """Asks for a clip, or for liveness, over a connection of its own each time."""
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        with contextlib.closing(connection):
+            if token is None:
+                connection.request("GET", path)
+            else:
+                headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+                connection.request("POST", path, json.dumps({"prompt": "a cat"}), headers)
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200 or b"event: error" in body:
+                raise ServerError(f"{response.status}: {body[:150].decode(errors='replace')}")
+
+    return ask
+
+
+def compared(quiet: dict[str, Answers], attacked: dict[str, Answers]) -> dict[str, Any]:
+    """The figures of each caller, in the quiet turn and under attack."""
+    rows = {}
+    for name, got in attacked.items():
+        before, after = p95(quiet[name].seconds), p95(got.seconds)
+        rows[name] = {
+            "quiet_answers": len(quiet[name].seconds),
+            "quiet_p95_s": before,
+            "answers": len(got.seconds),
+            "refused": len(got.refusals),
+            "first_refusal": got.refusals[0] if got.refusals else None,
+            "p95_s": after,
+            "p95_ratio": round(after / before, 2) if after and before else None,
+        }
+    return rows
+
+
+def p95(seconds: list[float]) -> float | None:
+    """The 95th percentile; None of fewer than two."""
+    if len(seconds) < 2:
+        return None
+    return round(statistics.quantiles(seconds, n=20)[-1], 4)
+
+
+@contextlib.contextmanager
+def started(
+    triton: str, folder: Path, tokens: dict[str, str], checkout: Path | None
+) -> Iterator[tuple[str, str]]:
+    """The addresses (gRPC, HTTP) of a gateway that runs while the block lasts."""
+    tenants = [
+        {"name": name, "token_sha256": token_sha256(token), "policies": ["family"]}
+        for name, token in tokens.items()
+    ]
+    config = {"triton": triton, "grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "tenants": tenants}
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
+    environment, module = child_environment(), "unsee.cli.main"
+    if checkout is not None:
+        portions = [str(path.parent) for path in checkout.glob("*/unsee")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(portions)}
+        if not (checkout / "client" / "unsee" / "cli").is_dir():
+            module = "unsee.client.command"  # as in version 0.1
+    with subprocess.Popen(
+        [sys.executable, "-m", module, "gateway", "--config", str(folder / "gateway.yaml")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            words = (process.stdout.readline() if process.stdout else "").split()
+            if not words:
+                raise ServerError("the gateway did not start")
+            yield words[2].rstrip(",;"), words[4].rstrip(";")
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()
