@@ -2,7 +2,7 @@
 
     UnseeError
     ├── ParityError             an exported graph does not compute what its PyTorch model computes
-    ├── UnlearnDiverged         the ascent left the finite numbers
+    ├── UnlearnDiverged         the ascent made a value that is not finite
     ├── EngineBuildFailed       TensorRT made no engine, or would not run one
     ├── InputError              what the caller gave is wrong: option, base, concept, policy, file
     │   ├── BaseFolderError     a base is missing, incomplete or unreadable

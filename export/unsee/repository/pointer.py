@@ -152,8 +152,8 @@ def previous(policies: Policies, policy: str, revision: int | None = None) -> in
     if earlier:
         return earlier[-1]
     raise InputError(
-        f'nothing was active before revision {state.active} of the policy "{policy}" that could '
-        f"be again; eligible are: {_listed(state.eligible)}; name one with --to"
+        f'no revision that was active before revision {state.active} of the policy "{policy}" is '
+        f"eligible any more; eligible are: {_listed(state.eligible)}; name one with --to"
     )
 
 

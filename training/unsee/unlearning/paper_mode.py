@@ -116,6 +116,6 @@ def _check_finite(tensors: dict[str, torch.Tensor], settings: PaperMode) -> None
 def _diverged(settings: PaperMode, step: int | None) -> UnlearnDiverged:
     place = f"at step {step}" if step else "after the last step"
     return UnlearnDiverged(
-        f"unlearning left the finite numbers {place}; "
+        f"unlearning diverged {place}: a value is not finite; "
         f"use a learning rate below {settings.learning_rate:g} or fewer epochs"
     )

@@ -106,7 +106,8 @@ def sampler_table(scheduler: Any, num_inference_steps: int) -> SamplerTable:
     rows = _impulse_response(scheduler, timesteps)
     if not np.isfinite(rows).all():
         raise NotExportable(
-            f"{type(scheduler).__name__} at {num_inference_steps} steps leaves the finite numbers"
+            f"{type(scheduler).__name__} at {num_inference_steps} steps gives a value that is not "
+            "finite"
         )
     evaluations = len(timesteps)
     noise = rows[:, 1 + evaluations :]

@@ -92,7 +92,7 @@ class Sampling:
     def clips(self, run: Runnables, clip: Clip, prompts: Sequence[str]) -> Frames:
         """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
 
-        Raises `ParityError` if a graph leaves the finite numbers or the base allows no such clip.
+        Raises `ParityError` if a graph gives a value that is not finite or no such clip is allowed.
         """
         from text_to_video.refusal import Refusal
 
@@ -155,8 +155,8 @@ def sample_clips(
 ) -> Frames:
     """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
 
-    Raises `ParityError` if a graph leaves the finite numbers, the base allows no such clip, or
-    `tables` has none of so many steps.
+    Raises `ParityError` if a graph gives a value that is not finite, the base allows no such clip,
+    or `tables` has none of so many steps.
     """
     return Sampling(base, tables, steps).clips(run, clip, prompts)
 
