@@ -15,7 +15,7 @@ from unsee.evaluation.report.schema import (
     Target,
 )
 from unsee.playground.experiments.findings import Finding
-from unsee.playground.experiments.own_unlearning import Mode
+from unsee.playground.experiments.own_base import Mode
 
 
 def fake_finding(name: str, seen: int, *, mode: Mode = "anchored", seed: int = 0) -> Finding:

@@ -59,8 +59,9 @@ def machine(record: Record, threads: int | None = None) -> str:
 
 
 def median(values: Iterable[float]) -> float:
-    """The median."""
-    return statistics.median(values)
+    """The median; NaN without values."""
+    found = list(values)
+    return statistics.median(found) if found else math.nan
 
 
 def pooled(pairs: Iterable[Record]) -> dict[str, int]:

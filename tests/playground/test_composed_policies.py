@@ -12,6 +12,7 @@ import torch
 from finding_fakes import concept_report
 from rich.console import Console
 
+from benchmarks.pages.render import PAGES
 from fakes import write_tiny_base
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
@@ -27,7 +28,7 @@ from unsee.playground.experiments.composed_policies import (
     delta_of,
 )
 from unsee.playground.experiments.interference import interference
-from unsee.playground.experiments.own_unlearning import chosen
+from unsee.playground.experiments.own_base import chosen
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 CONCEPTS = tuple(chosen(["Blimbo", "car"], []))
@@ -63,6 +64,12 @@ def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "own_report", of_delta)
 
 
+def rendered(name: str, folder: Path) -> str:
+    """The page that a record in `folder` gives."""
+    (page,) = (page for page in PAGES if page.name == name)
+    return page.files(folder)[f"{name}.md"].decode()
+
+
 def test_every_way_gives_an_encoder_of_its_own(base: Base, deltas: list[Delta]) -> None:
     ids = torch.tensor([[base.tokenizer().bos_token_id, *range(40, 87)]])
 
@@ -86,7 +93,7 @@ def test_an_edit_moves_its_own_concept(base: Base, deltas: list[Delta]) -> None:
     assert (found.shares.diagonal() > 0.01).all()
 
 
-def test_the_pages_grow_with_every_way(
+def test_the_record_grows_with_every_way_and_becomes_a_page(
     quick: None, deltas: list[Delta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(composed_policies, "UNLEARNABLE", CONCEPTS)
@@ -97,12 +104,28 @@ def test_the_pages_grow_with_every_way(
     ways = [one["way"] for one in record["policies"]]
     assert ways == [*WAYS, *WAYS]
     assert record["interference"]["concepts"] == ["Blimbo", "car"]
+    assert record["policies"][0]["siblings"] == {"tuned": 0, "base": 0, "n": 0}
+    last = record["policies"][-1]
+    assert last["erased"] == {"tuned": 2, "base": 8, "n": 8}
+    assert last["siblings"] == {"tuned": 3, "base": 4, "n": 4}
+    page = rendered("composition", tmp_path / "docs")
+    assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in page
+    assert "| 75.0 % [30.1, 95.4] of 4 | – | 1.10 |" in page
+    assert "- 2-concepts: Blimbo, car" in page
+    assert "forgetting car moves what names Blimbo by" in page
 
 
 def test_the_ablation_unlearns_with_every_variant(quick: None, tmp_path: Path) -> None:
     settings = {"as it is": QUICK, "rank 1": replace(QUICK, rank=1)}
     docs = tmp_path / "docs"
     ablation.run(settings, CONCEPTS[:1], ablation.PLAN, tmp_path, docs, Console(quiet=True))
-    assert set(json.loads((docs / "ablation.json").read_text())) == set(settings)
+    record = json.loads((docs / "ablation.json").read_text())
+    assert set(record["variants"]) == set(settings)
+    blimbo = record["variants"]["rank 1"]["concepts"]["Blimbo"]
+    assert blimbo["seen, clips"] == {"tuned": 2, "base": 8, "n": 8}
+    assert blimbo["soft-prompt, clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert "seen, images" not in blimbo
+    row = next(line for line in rendered("ablation", docs).splitlines() if "| rank 1 |" in line)
+    assert row.startswith("| rank 1 | 25.0 % [7.1, 59.1] of 8 | 50.0 % [15.0, 85.0] of 4 |")
     card = tmp_path / "ablation" / "rank-1" / "blimbo" / "delta" / "card.json"
     assert json.loads(card.read_text())["settings"]["rank"] == 1

@@ -18,10 +18,10 @@ from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base, UnlearnDefaults, load_base
-from unsee.playground.experiments import every_concept, own_unlearning
+from unsee.playground.experiments import every_concept
 from unsee.playground.experiments.every_concept import ATTACKS, Run, mode_settings, run
 from unsee.playground.experiments.findings import Gatherer
-from unsee.playground.experiments.own_unlearning import chosen, concept_folder
+from unsee.playground.experiments.own_base import UNLEARNABLE, chosen, concept_folder
 from unsee.playground.experiments.rate_search import RateTrial
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
@@ -87,7 +87,7 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
     run(asked, Console(quiet=True))  # every delta is found again
 
 
-def test_deltas_alone_leave_no_pages(asked: Run, plans: list[EvaluationPlan]) -> None:
+def test_deltas_alone_leave_no_record(asked: Run, plans: list[EvaluationPlan]) -> None:
     run(replace(asked, only_unlearn=True, seeds=(0,)), Console(quiet=True))
     assert not plans
     assert not asked.output_dir.exists()
@@ -154,5 +154,5 @@ def test_concepts_that_are_not_there_are_refused(
 
 
 def test_filters_choose_together() -> None:
-    assert len(chosen([], [])) == len(own_unlearning.UNLEARNABLE) == 32
+    assert len(chosen([], [])) == len(UNLEARNABLE) == 32
     assert [concept.name for concept in chosen(["car", "Blimbo"], ["object"])] == ["car"]

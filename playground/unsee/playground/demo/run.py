@@ -44,7 +44,7 @@ from unsee.playground.demo.report import (
     write_record,
     write_sheet,
 )
-from unsee.playground.experiments.own_evaluation import own_report
+from unsee.playground.experiments.own_base import own_report
 from unsee.playground.networks.judge import Judge
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import find_concept

@@ -1,1 +1,1 @@
-"""Experiments on the playground: every concept, composition, ablation, and their pages."""
+"""Experiments on the playground: every concept, composition, ablation; each writes a record."""

@@ -1,7 +1,7 @@
 """What each part of the default mode is worth: one setting changed at a time.
 
-Writes ``docs/measured/ablation.md`` and ``docs/measured/ablation.json``. Deltas and reports lie in
-``build/evaluation/ablation`` and are found again.
+Writes ``docs/measured/ablation.json``, from which ``make pages`` renders the page. Deltas and
+reports lie in ``build/evaluation/ablation`` and are found again.
 """
 
 from __future__ import annotations
@@ -9,32 +9,38 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from rich.console import Console
 
+from unsee.core.files import write_json
 from unsee.core.unlearning_settings import AnchoredMode
+from unsee.deltas.delta import Card
 from unsee.evaluation.attacks import SoftPrompt
 from unsee.evaluation.evaluate import EvaluationPlan
+from unsee.evaluation.report.schema import Report
 from unsee.jobs.job import UnlearnJob
-from unsee.playground.experiments import ablation_page
-from unsee.playground.experiments.ablation_page import Trial
-from unsee.playground.experiments.own_evaluation import fast_base, own_report
-from unsee.playground.experiments.own_unlearning import (
+from unsee.playground.experiments import counts
+from unsee.playground.experiments.counts import EVERY_WORDING
+from unsee.playground.experiments.own_base import (
     CATEGORIES,
+    experiment_options,
+    fast_base,
     own_base,
+    own_report,
     policy_concept,
     slug,
     unlearned,
 )
 from unsee.playground.training.program import exit_code_of
-from unsee.playground.training.train_data import REPOSITORY
 from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import concepts_in
 
+RECORD = "ablation.json"
 SEED = 0
 PLAN = EvaluationPlan(
     seed=SEED,
@@ -81,19 +87,7 @@ def subjects() -> list[WorldConcept]:
 
 
 @click.command()
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option(
-    "--build-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "build" / "evaluation",
-    help="Deltas, frames and reports.  [default: build/evaluation]",
-)
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs" / "measured",
-    help="[default: docs]",
-)
+@experiment_options
 def ablation(threads: int, build_dir: Path, output_dir: Path) -> None:
     """Unlearn six concepts with one setting changed at a time, and measure each."""
     torch.set_num_threads(threads)
@@ -109,10 +103,12 @@ def run(
     output_dir: Path,
     console: Console,
 ) -> None:
-    """Every concept of every variant; the page is rewritten after each."""
+    """Every concept of every variant; the record is rewritten after each."""
     base, judged = own_base(), fast_base()
-    trials: list[Trial] = []
+    found: dict[str, Any] = {"seed": plan.seed, "variants": {}}
     for title, setting in settings.items():
+        variant: dict[str, Any] = {"settings": asdict(setting), "concepts": {}}
+        found["variants"][title] = variant
         for concept in concepts:
             started = time.monotonic()
             console.print(f"[bold]{title}[/bold], {concept.name}")
@@ -122,13 +118,29 @@ def run(
             report = own_report(
                 judged, folder / "delta", plan, folder / "report", build_dir / "frames"
             )
-            seconds = sum(card.seconds.values())
-            trials.append(
-                Trial(title, concept.name, report, seconds, erased=card.erased, kept=card.kept)
-            )
-            ablation_page.write(trials, settings, output_dir)
+            variant["concepts"][concept.name] = recorded(card, report)
+            write_json(output_dir / RECORD, found, indent=1)
             console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    console.print(f"{output_dir / ablation_page.PAGE} is written")
+    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+
+
+def recorded(card: Card, report: Report) -> dict[str, Any]:
+    """One concept unlearned with one variant; `estimated_` are the learning's own figures."""
+    attacks = counts.attacked(report, "video")
+    found = {
+        "seen, images": counts.forgotten(report, "image", EVERY_WORDING),
+        "seen, clips": counts.forgotten(report, "video", EVERY_WORDING),
+        **{f"{attack}, clips": each for attack, each in attacks.items()},
+        "siblings kept, clips": counts.kept(report, "video", "sibling"),
+        "others kept, clips": counts.kept(report, "video", "other"),
+    }
+    return {
+        "seconds": round(sum(card.seconds.values()), 2),
+        "estimated_erased": card.erased,
+        "estimated_kept": card.kept,
+        "motion_ratio": counts.motion_ratio(report),
+        **counts.asked_only(found),
+    }
 
 
 if __name__ == "__main__":

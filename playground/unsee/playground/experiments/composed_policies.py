@@ -1,9 +1,9 @@
 """Policies of several concepts, composed from the deltas of `make evaluation`.
 
-Writes ``composition.md``, ``composition.json`` and ``interference.svg`` in ``docs/measured``: how
-well a policy forgets and keeps by every way of composing it, beside a joint solution of the same
-concepts, and how much the edit of one concept moves another. Reports lie in
-``build/evaluation/composed`` and are found again.
+Writes ``docs/measured/composition.json``, from which ``make pages`` renders the page: how well a
+policy forgets and keeps by every way of composing it, beside a joint solution of the same concepts,
+and how much the edit of one concept moves another. Reports lie in ``build/evaluation/composed`` and
+are found again.
 """
 
 from __future__ import annotations
@@ -20,34 +20,37 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from unsee.core.files import write_json
 from unsee.core.policy import Thresholds
 from unsee.deltas.composition import Merge, compose
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import with_edit
 from unsee.evaluation.evaluate import EvaluationPlan
-from unsee.evaluation.report.schema import Media
+from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
-from unsee.playground.experiments import composition_page
-from unsee.playground.experiments.composition_page import Composed, Composition
+from unsee.playground.experiments import counts
+from unsee.playground.experiments.counts import EVERY_WORDING
 from unsee.playground.experiments.interference import interference
 from unsee.playground.experiments.joint import joint_edit
-from unsee.playground.experiments.own_evaluation import fast_base, report_of
-from unsee.playground.experiments.own_unlearning import (
+from unsee.playground.experiments.own_base import (
     CATEGORIES,
     UNLEARNABLE,
     concept_folder,
+    experiment_options,
+    fast_base,
     own_base,
     policy_concept,
+    report_of,
     unlearned,
 )
 from unsee.playground.training.program import exit_code_of
-from unsee.playground.training.train_data import REPOSITORY
 from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import concepts_in
 
+RECORD = "composition.json"
 SEED = 0
 SIZES = (2, 5, 10)
 TOGETHER = ("character", "style")
@@ -72,19 +75,7 @@ class ConceptSet:
     show_default=True,
     help="With images actions are left out: no picture shows one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option(
-    "--build-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "build" / "evaluation",
-    help="Deltas, frames and reports.  [default: build/evaluation]",
-)
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs" / "measured",
-    help="[default: docs]",
-)
+@experiment_options
 def composed_policies(
     media: tuple[Media, ...], threads: int, build_dir: Path, output_dir: Path
 ) -> None:
@@ -134,12 +125,12 @@ def run(
     output_dir: Path,
     console: Console,
 ) -> None:
-    """The matrix from the deltas, then every set in every way; the pages grow with each."""
+    """The matrix from the deltas, then every set in every way; the record grows with each."""
     base, judged = own_base(), fast_base()
     deltas = {concept.name: delta_of(concept, base, build_dir) for concept in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
     matrix = interference(base, list(deltas.values()), SEED)
-    found: list[Composed] = []
+    found: dict[str, Any] = {"seed": SEED, "policies": [], "interference": matrix.as_record()}
     for media, one, way in _cells(asked):
         started = time.monotonic()
         console.print(f"[bold]{one.name}[/bold], {way}, {media}")
@@ -152,11 +143,27 @@ def run(
             build_dir / "composed" / media / one.name / way,
             build_dir / "frames",
         )
-        names = tuple(concept.name for concept in one.concepts)
-        found.append(Composed(one.name, names, way, report, seconds))
-        composition_page.write(Composition(found, matrix), output_dir)
+        found["policies"].append(recorded(one, way, media, report, seconds))
+        write_json(output_dir / RECORD, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    console.print(f"{output_dir / composition_page.PAGE} is written")
+    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+
+
+def recorded(
+    policy: ConceptSet, way: str, media: Media, report: Report, seconds: float
+) -> dict[str, Any]:
+    """A policy composed in one way in so many seconds, and what the report counts."""
+    return {
+        "policy": policy.name,
+        "concepts": [concept.name for concept in policy.concepts],
+        "way": way,
+        "media": media,
+        "seconds_to_compose": round(seconds, 4),
+        "motion_ratio": counts.motion_ratio(report),
+        "erased": counts.forgotten(report, media, EVERY_WORDING),
+        "siblings": counts.kept(report, media, "sibling"),
+        "others": counts.kept(report, media, "other"),
+    }
 
 
 def _cells(

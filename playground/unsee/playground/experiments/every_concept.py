@@ -1,8 +1,8 @@
 """Unlearns and evaluates every concept of the world, one by one: ``make evaluation``.
 
-Writes ``results.md``, ``results.json`` and the plots in ``docs/measured``. Deltas, frames and
-reports lie in ``build/evaluation`` and are found again, so an interrupted run goes on where it was.
-Runs with different concepts may share that folder; the pages show all that is finished in it.
+Writes ``docs/measured/results.json``, from which ``make pages`` renders the page. Deltas, frames
+and reports lie in ``build/evaluation`` and are found again, so an interrupted run goes on where it
+was. Runs with different concepts may share that folder; the record holds all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import click
 import torch
 from rich.console import Console
 
-from unsee.core.files import write_file
+from unsee.core.files import write_json
 from unsee.core.unlearning_settings import Settings
 from unsee.evaluation.asking.evaluation_set import load_evaluation_set
 from unsee.evaluation.attacks import (
@@ -33,22 +33,24 @@ from unsee.evaluation.attacks import (
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
-from unsee.playground.experiments import rate_search, results_page
-from unsee.playground.experiments.findings import Gatherer
-from unsee.playground.experiments.own_evaluation import EVALUATION_FILE, fast_base, own_report
-from unsee.playground.experiments.own_unlearning import (
+from unsee.playground.experiments import rate_search
+from unsee.playground.experiments.findings import Gatherer, record
+from unsee.playground.experiments.own_base import (
     CATEGORIES,
+    EVALUATION_FILE,
     UNLEARNABLE,
     Mode,
     chosen,
     concept_folder,
+    experiment_options,
+    fast_base,
     own_base,
+    own_report,
     policy_concept,
     unlearned,
 )
 from unsee.playground.experiments.rate_search import RateTrial
 from unsee.playground.training.program import exit_code_of
-from unsee.playground.training.train_data import REPOSITORY
 from unsee.playground.world.world import Concept as WorldConcept
 
 ATTACKS: tuple[Attack, ...] = (
@@ -59,6 +61,7 @@ ATTACKS: tuple[Attack, ...] = (
 )
 """About half of the usual budgets: every concept is attacked eight times, base included."""
 
+RECORD = "results.json"
 RATE_SEED = 0
 """Paper mode's learning rate is searched for once, not per seed."""
 
@@ -124,19 +127,7 @@ class Run:
     show_default=True,
     help="Attack only every so many concepts: attacks take two thirds of the time.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option(
-    "--build-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "build" / "evaluation",
-    help="Deltas, frames and reports.  [default: build/evaluation]",
-)
-@click.option(
-    "--output-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "docs" / "measured",
-    help="[default: docs]",
-)
+@experiment_options
 def every_concept(
     mode: Mode,
     names: tuple[str, ...],
@@ -179,7 +170,7 @@ def every_concept(
 
 
 def run(asked: Run, console: Console) -> None:
-    """Every seed of every concept; the pages are rewritten after each one of them."""
+    """Every seed of every concept; the record is rewritten after each one of them."""
     base = own_base()
     trials = found_rates(base, asked, console)
     settings = mode_settings(base, trials)
@@ -198,17 +189,11 @@ def run(asked: Run, console: Console) -> None:
             plan = asked.plan_of(concept.name, seed)
             frames_dir = asked.build_dir / "frames"
             own_report(judged, folder / "delta", plan, folder / "report", frames_dir)
-            write_pages(gatherer, trials, asked.output_dir)
+            found = record(gatherer.gathered(), trials, settings, machine())
+            write_json(asked.output_dir / RECORD, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     if judged is not None:
-        console.print(f"{asked.output_dir / results_page.PAGE} is written")
-
-
-def write_pages(gatherer: Gatherer, trials: Sequence[RateTrial], folder: Path) -> None:
-    """The pages of everything that is finished."""
-    findings = gatherer.gathered()
-    results = results_page.Results(findings, trials, gatherer.settings, machine())
-    results_page.write(results, folder)
+        console.print(f"{asked.output_dir / RECORD} is written; `make pages` renders its page")
 
 
 def mode_settings(base: Base, trials: Sequence[RateTrial]) -> dict[Mode, Settings]:
@@ -238,7 +223,7 @@ def found_rates(base: Base, asked: Run, console: Console) -> list[RateTrial]:
     for trial in found:
         console.print(f"  {trial.learning_rate:g}: score {trial.score:.3f}", style="dim")
     content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}
-    write_file(file, (json.dumps(content, indent=1) + "\n").encode())
+    write_json(file, content, indent=1)
     return found
 
 

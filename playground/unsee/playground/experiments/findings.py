@@ -1,25 +1,30 @@
-"""What was found about every concept, mode and seed so far: the deltas and reports on disk.
-
-Knows which of them belong to today's base and settings; does not know how they were made or shown.
-"""
+"""What was found about every concept, mode and seed so far: gathered from disk, and as a record."""
 
 from __future__ import annotations
 
+import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
 from unsee.core.errors import UnseeError
+from unsee.core.policy import Thresholds
 from unsee.core.unlearning_settings import Settings
 from unsee.deltas.delta import Card
 from unsee.deltas.folder import TENSORS_FILE, load_card
 from unsee.evaluation.report.schema import Report, load_report
+from unsee.evaluation.report.verdict import verdict_of
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base
-from unsee.playground.experiments.own_unlearning import UNLEARNABLE, Mode, concept_folder
+from unsee.playground.experiments import counts
+from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
+from unsee.playground.experiments.own_base import MODES, UNLEARNABLE, Mode, concept_folder
+from unsee.playground.experiments.rate_search import RateTrial
 
 
 @dataclass(frozen=True)
@@ -93,3 +98,94 @@ class Gatherer:
 def _num_values(file: Path) -> int:
     with safe_open(file, framework="pt") as tensors:
         return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+
+
+def record(
+    findings: Sequence[Finding],
+    trials: Sequence[RateTrial],
+    settings: Mapping[Mode, Settings],
+    machine: Mapping[str, str],
+) -> dict[str, Any]:
+    """The findings for the page of results, as JSON; there must be one.
+
+    ``trials`` are those of paper mode's learning rate, empty without it.
+    """
+    by_mode = {mode: [one for one in findings if one.mode == mode] for mode in MODES}
+    by_mode = {mode: found for mode, found in by_mode.items() if found}
+    shown = [one.report for one in list(by_mode.values())[-1]]
+    clip = shown[0].settings
+    concepts: dict[str, dict[str, dict[str, Any]]] = {}
+    for finding in findings:
+        seeds = concepts.setdefault(finding.mode, {})
+        seeds.setdefault(f"seed-{finding.seed}", {})[finding.concept] = _recorded(finding)
+    return {
+        "settings": {mode: asdict(settings[mode]) for mode in by_mode},
+        "machine": dict(machine),
+        "rates": [asdict(trial) | {"score": trial.score} for trial in trials],
+        "num_concepts": len(UNLEARNABLE),
+        "clip": {
+            "num_frames": clip.num_frames,
+            "num_inference_steps": clip.num_inference_steps,
+            "guidance_scale": clip.guidance_scale,
+        },
+        "gate": {mode: _gate([one.report for one in found]) for mode, found in by_mode.items()},
+        "attacked": sum(bool(report.attacks) for report in shown),
+        "attacks": _attacks(shown),
+        "concepts": concepts,
+    }
+
+
+def _recorded(finding: Finding) -> dict[str, Any]:
+    return {
+        "seconds": round(finding.seconds, 2),
+        "values": finding.values,
+        "bytes": finding.num_bytes,
+        "anchor": finding.anchor,
+        "motion_ratio": counts.motion_ratio(finding.report),
+        **counts.asked_only(_columns(finding.report)),
+    }
+
+
+def _columns(report: Report) -> dict[str, Counts]:
+    """The counts of one report by the page's titles."""
+    found = {
+        "images": counts.forgotten(report, "image", ORDINARY),
+        "clips": counts.forgotten(report, "video", ORDINARY),
+        "clips, mean frame": counts.forgotten(report, "video", ORDINARY, mean_frame=True),
+        "clips, rewritten": counts.forgotten(report, "video", REWRITTEN),
+        "clips, rewritten, mean frame": counts.forgotten(
+            report, "video", REWRITTEN, mean_frame=True
+        ),
+        "siblings, images": counts.kept(report, "image", "sibling"),
+        "siblings, clips": counts.kept(report, "video", "sibling"),
+        "others, images": counts.kept(report, "image", "other"),
+        "others, clips": counts.kept(report, "video", "other"),
+    }
+    attacks = {title: counts.attacked(report, media) for title, media in counts.MEDIA.items()}
+    for attack in attacks["clips"]:
+        found |= {f"{attack}, {title}": attacks[title][attack] for title in attacks}
+    return found
+
+
+def _gate(reports: Sequence[Report]) -> dict[str, Any]:
+    """How many encoders `unsee publish` would let through by its default thresholds."""
+    verdicts = [verdict_of(report, Thresholds()) for report in reports]
+    missed = Counter(c.name for verdict in verdicts for c in verdict.checks if not c.passed)
+    return {
+        "encoders": len(reports),
+        "passed": sum(verdict.passed for verdict in verdicts),
+        "missed": dict(missed.most_common()),
+    }
+
+
+def _attacks(reports: Sequence[Report]) -> dict[str, Any]:
+    """Budget, source and mean seconds of every attack."""
+    rows = [row for report in reports for row in report.attacks]
+    return {
+        name: {
+            "budget": last.budget,
+            "source": last.source,
+            "seconds": round(statistics.fmean(r.seconds for r in rows if r.attack == name), 2),
+        }
+        for name, last in {row.attack: row for row in rows}.items()
+    }

@@ -2,30 +2,25 @@
 
 With D_i the matrix of concept i's edit, x_j the states (less their kept mean) that name concept j
 and d_j the changes that forgetting j needs, the entry (i, j) is E|D_i x_j|^2 / E|d_j|^2: about 1 on
-the diagonal, and 0 beside it where concepts do not touch. Knows moments; makes no picture of any
-concept.
+the diagonal, and 0 beside it where concepts do not touch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import Edit
 from unsee.models.base import Base
-from unsee.playground.experiments.results_plots import INK, svg
 from unsee.unlearning.contexts import contexts_of, word_ids
 from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
-
-_FAINTEST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -36,23 +31,13 @@ class Interference:
     categories: tuple[str, ...]
     shares: NDArray[np.float64]
 
-    def pairs(self) -> list[tuple[str, str, float]]:
-        """(edited, moved, share) of two different concepts each, the worst first."""
-        size = range(len(self.names))
-        found = [
-            (self.names[i], self.names[j], float(self.shares[i, j]))
-            for i in size
-            for j in size
-            if i != j
-        ]
-        return sorted(found, key=lambda pair: -pair[2])
-
-    def median(self, *, siblings: bool) -> float:
-        """The median over different concepts of one category, or of two; NaN without any."""
-        own = np.array(self.categories)
-        alike = own[:, None] == own[None, :]
-        chosen = alike & ~np.eye(len(own), dtype=bool) if siblings else ~alike
-        return float(np.median(self.shares[chosen])) if chosen.any() else float("nan")
+    def as_record(self) -> dict[str, Any]:
+        """The matrix for a record, to four digits."""
+        return {
+            "concepts": list(self.names),
+            "categories": list(self.categories),
+            "shares": [[float(f"{value:.4g}") for value in row] for row in self.shares],
+        }
 
 
 def interference(base: Base, deltas: Sequence[Delta], seed: int) -> Interference:
@@ -82,26 +67,3 @@ def _needed(base: Base, reader: StateReader, delta: Delta, seed: int) -> ForgetM
     mean = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator)).mean
     namings = contexts.draw_named(settings.prompts_to_forget, generator)
     return forget_moments(reader, namings, word_ids(base, card.anchor or ""), mean, contexts.tokens)
-
-
-def interference_plot(found: Interference) -> bytes:
-    """The matrix as a heat map on a logarithmic scale, with lines between categories."""
-    size = len(found.names)
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.add_subplot()
-    norm = LogNorm(_FAINTEST, 1, clip=True)
-    mesh = axes.pcolormesh(found.shares.clip(_FAINTEST, 1), cmap="magma_r", norm=norm)
-    centres = np.arange(size) + 0.5
-    axes.set_xticks(centres, found.names, rotation=90)
-    axes.set_yticks(centres, found.names)
-    for border in _borders(found.categories):
-        axes.axhline(border, color=INK, linewidth=0.8)
-        axes.axvline(border, color=INK, linewidth=0.8)
-    axes.invert_yaxis()
-    axes.set(xlabel="states that name", ylabel="edit of", aspect="equal")
-    figure.colorbar(mesh, ax=axes, shrink=0.6, label="moved, in units of what forgetting needs")
-    return svg(figure)
-
-
-def _borders(categories: Sequence[str]) -> list[int]:
-    return [i for i in range(1, len(categories)) if categories[i] != categories[i - 1]]

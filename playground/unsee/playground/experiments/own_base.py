@@ -1,23 +1,29 @@
-"""Unlearns concepts of the playground, and knows where their deltas and reports lie.
-
-Knows folders and when a delta has to be made anew; does not know what is measured.
-"""
+"""Unlearns and evaluates concepts of the playground's own base; where the results lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import click
 
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.core.policy import Concept
+from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
+from unsee.evaluation.report.schema import Report
+from unsee.evaluation.seeing.recognisers import open_recogniser
+from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.jobs.job import Outcome, UnlearnJob, differences, run_job
 from unsee.models.base import Base, load_base
-from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
 from unsee.playground.world.world import CONCEPTS
 from unsee.playground.world.world import Concept as WorldConcept
 
+EVALUATION_FILE = BASE_DIR / "evaluation.yaml"
 Mode = Literal["paper", "anchored"]
 MODES: tuple[Mode, ...] = ("paper", "anchored")
 
@@ -86,3 +92,51 @@ def _is_outdated(job: UnlearnJob, folder: Path) -> bool:
         return bool(differences(job, folder, None))
     except DeltaDamaged:
         return True
+
+
+def own_report(
+    base: Base, path: Path, plan: EvaluationPlan, folder: Path, frames_dir: Path
+) -> Report:
+    """The report of the policy file or delta folder ``path``, made in ``folder`` or found there."""
+    return report_of(base, open_target(path, base), plan, folder, frames_dir)
+
+
+def report_of(
+    base: Base, target: EvaluationTarget, plan: EvaluationPlan, folder: Path, frames_dir: Path
+) -> Report:
+    """The report of ``target``, made in ``folder`` or found there."""
+    known = load_evaluation_set(EVALUATION_FILE)
+    recogniser = open_recogniser(None, base, known.with_erased(target.concepts).concepts)
+    job = EvaluationJob(base, target, known, recogniser, plan)
+    return evaluate(
+        job, folder, frames_dir=frames_dir, force=True, stage_progress=stage_progress
+    ).report
+
+
+def fast_base() -> Base:
+    """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
+    base = load_base(BASE_DIR)
+    use_mixed_precision(base.unet())
+    use_mixed_precision(base.t2v_unet())
+    return base
+
+
+def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every experiment has: --threads, --build-dir and --output-dir."""
+    folder = click.Path(path_type=Path)
+    build_dir, output_dir = REPOSITORY / "build" / "evaluation", REPOSITORY / "docs" / "measured"
+    options = (
+        click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True),
+        click.option(
+            "--build-dir",
+            type=folder,
+            default=build_dir,
+            help="Deltas, frames and reports.  [default: build/evaluation]",
+        ),
+        click.option(
+            "--output-dir", type=folder, default=output_dir, help="[default: docs/measured]"
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,116 @@
+"""What was found about every concept as a record, against reports whose sums are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finding_fakes import fake_finding
+
+from benchmarks.pages.render import PAGES
+from unsee.core.files import write_json
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.playground.experiments import rate_search
+from unsee.playground.experiments.findings import record
+from unsee.playground.experiments.rate_search import RateTrial
+
+TRIALS = [RateTrial(1e-4, 0.9, 1.0, 1.0), RateTrial(5e-4, 0.1, 0.8, 1.0)]
+
+
+@pytest.fixture
+def found() -> dict[str, Any]:
+    """Two concepts in paper mode with one seed, and one of them in the default mode with two."""
+    return record(
+        [
+            fake_finding("Blimbo", 1, mode="paper"),
+            fake_finding("Zorpik", 0, mode="paper"),
+            fake_finding("Blimbo", 2),
+            fake_finding("Zorpik", 0),
+            fake_finding("Blimbo", 0, seed=1),
+        ],
+        TRIALS,
+        {"anchored": AnchoredMode(), "paper": PaperMode(learning_rate=5e-4)},
+        {"python": "3"},
+    )
+
+
+def rendered(found: dict[str, Any], folder: Path) -> str:
+    write_json(folder / "results.json", found)
+    return PAGES[0].files(folder)["results.md"].decode()
+
+
+def row(text: str, title: str) -> list[str]:
+    """The cells of the first row that begins so."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {title} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_the_record_keeps_modes_and_seeds_apart(found: dict[str, Any]) -> None:
+    default = found["concepts"]["anchored"]
+    assert default["seed-0"]["Blimbo"]["clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert default["seed-0"]["Blimbo"]["clips, mean frame"]["tuned"] == 1
+    assert default["seed-1"]["Blimbo"]["clips"]["tuned"] == 0
+    assert default["seed-0"]["Zorpik"]["soft-prompt, clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert "images" not in default["seed-0"]["Zorpik"]
+    assert set(found["settings"]) == {"paper", "anchored"}
+    assert json.loads(json.dumps(found, allow_nan=False))["rates"][1]["score"] == pytest.approx(0.9)
+
+
+def test_the_gate_and_the_attacks_are_summed_up(found: dict[str, Any]) -> None:
+    assert {mode: gate["encoders"] for mode, gate in found["gate"].items()} == {
+        "paper": 2,
+        "anchored": 3,
+    }
+    assert all(gate["missed"]["samples_at_least"] for gate in found["gate"].values())
+    assert found["attacked"] == 3
+    assert found["attacks"] == {
+        "soft-prompt": {"budget": "10 steps", "source": "a paper", "seconds": 2.0}
+    }
+
+
+def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> None:
+    text = rendered(found, tmp_path)
+    assert row(text, "concept, clips, any frame") == [
+        "100.0 % [75.8, 100.0] of 12",
+        "12.5 % [2.2, 47.1] of 8",
+        "16.7 % [4.7, 44.8] of 12",
+        "Blimbo: 25.0 % [7.1, 59.1] of 8",
+    ]
+    assert row(text, "… in the mean frame")[1:3] == [
+        "0.0 % [0.0, 32.4] of 8",
+        "8.3 % [1.5, 35.4] of 12",
+    ]
+    assert row(text, "attack soft-prompt, clips, any frame")[3] == "all alike"
+    cells = row(text, "Blimbo")
+    assert cells[:2] == ["a creature", "8 → **2** of 8"]
+    assert cells[-2:] == ["1.10", "3.0"]
+    assert "| **0.0005** | 10 % | 80 % | 100 % | 0.900 |" in text
+    assert "On 3 of the 3 encoders" in text
+
+
+def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
+    paper = record(
+        [fake_finding("Blimbo", 1, mode="paper")], TRIALS, {"paper": PaperMode()}, {"python": "3"}
+    )
+    text = rendered(paper, tmp_path)
+    assert "| base | paper mode | worst, paper mode |" in text
+    assert "default mode" not in text
+    default = rendered(
+        record([fake_finding("Blimbo", 1)], [], {"anchored": AnchoredMode()}, {"python": "3"}),
+        tmp_path,
+    )
+    assert "| base | default mode | worst, default mode |" in default
+    assert "learning rate" not in default
+
+
+def test_score_is_the_harmonic_mean_of_forgetting_and_keeping() -> None:
+    assert RateTrial(1e-4, 0.5, 1.0, 1.0).score == pytest.approx(2 / 3)
+    assert RateTrial(1e-4, 1.0, 1.0, 1.0).score == 0
+    assert RateTrial(1e-4, 0.0, 0.0, 0.0).score == 0
+
+
+def test_the_best_rate_is_the_smaller_of_two_equals() -> None:
+    equal = [RateTrial(rate, 0.1, 0.9, 0.9) for rate in (1e-3, 5e-4)]
+    assert rate_search.best([*equal, RateTrial(1e-5, 1.0, 1.0, 1.0)]).learning_rate == 5e-4
