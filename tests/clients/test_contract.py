@@ -146,17 +146,20 @@ def test_the_bases_limits_are_those_that_the_model_checks(contract, limited):
 
 
 def test_the_limits_that_every_server_has(contract):
-    checked = 0
+    inputs = {entry.name: entry for entry in contract.inputs}
+    assert inputs["seed"].minimum == 0
+    assert inputs["acceleration"].choices == tuple(PACES)
     for entry in contract.inputs:
-        if entry.minimum is not None:
-            parsed(contract, **{entry.name: entry.minimum})
-            with pytest.raises(Refusal, match=f"{entry.minimum} or more"):
-                parsed(contract, **{entry.name: entry.minimum - 1})
-            checked += 1
+        for bound, beyond in ((entry.minimum, -1), (entry.maximum, 1)):
+            if bound is not None:
+                parsed(contract, **{entry.name: bound})
+                with pytest.raises(Refusal, match=f"{entry.name} must be .*{bound}"):
+                    parsed(contract, **{entry.name: bound + beyond})
+        for choice in entry.choices or ():
+            parsed(contract, **{entry.name: choice})
         if entry.choices is not None:
-            assert entry.choices == tuple(PACES)
-            checked += 1
-    assert checked == 2
+            with pytest.raises(Refusal, match=f"there is no {entry.name} 'other'"):
+                parsed(contract, **{entry.name: "other"})
 
 
 def test_the_record_is_the_clients(contract):

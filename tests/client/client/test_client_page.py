@@ -46,9 +46,3 @@ def test_every_option_of_waiting_is_on_the_page():
         assert f"`{name}`" in text
     assert {"timeout_s", "idle_timeout_s", "retries"} <= set(Options.__annotations__)
     assert client_module.DEFAULT_URL in text
-
-
-def test_the_page_has_the_figures():
-    text = PAGE.read_text(encoding="utf-8")
-    _, figures, _ = re.split("<!-- measured: (?:begin|end) -->", text)
-    assert figures.count("| --- |") == 3
