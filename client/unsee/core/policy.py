@@ -61,6 +61,10 @@ class Thresholds(BaseModel):
         attacked_at_most: the largest share of an attack's samples that may show an unseen concept;
             the worst attack counts. None: attacks are not judged.
         samples_at_least: how many samples must stand behind each of these figures.
+        base_recognised_at_least: how often the recogniser must see each unseen concept in what the
+            unmodified encoder makes of the same prompts; below it, not seeing it proves nothing.
+        recogniser: the digest of the recogniser that must have looked; None: the base's judge, or
+            any where the base brings none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +75,19 @@ class Thresholds(BaseModel):
     motion_within: Share = 0.20
     attacked_at_most: Share | None = None
     samples_at_least: Annotated[int, Field(ge=1)] = 8
+    base_recognised_at_least: Share = 0.5
+    recogniser: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+
+    def loosened(self) -> tuple[str, ...]:
+        """One sentence for each limit that asks for less than the default does."""
+        usual, found = Thresholds(), []
+        for name in type(self).model_fields:
+            value, default = getattr(self, name), getattr(usual, name)
+            if value is None or default is None or value == default:
+                continue
+            if (value < default) == name.endswith("_at_least"):
+                found.append(f"{name} is {value:g}, looser than the default {default:g}")
+        return tuple(found)
 
 
 class Policy(BaseModel):

@@ -6,7 +6,6 @@ works, how progress is shown, or what a command line is.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -254,7 +253,6 @@ def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
     media: set[Media] = set(job.plan.media)
     if job.plan.attacks:
         media.add("image")
-    questions = hashlib.sha256(job.known.model_dump_json().encode()).hexdigest()
     return Inputs(
         target=_target(job),
         settings=_settings(job),
@@ -262,7 +260,7 @@ def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
         attacks={attack.name: attack.budget() for attack in job.plan.attacks},
         models={one: maker.digest(one) for one in sorted(media)},
         clip_model=job.clip.digest() if job.clip else None,
-        questions=f"sha256:{questions}",
+        questions=job.known.digest(),
     )
 
 
@@ -291,6 +289,7 @@ def _settings(job: EvaluationJob) -> EvaluationSettings:
         guidance_scale=clip.guidance_scale,
         recogniser=job.recogniser.name,
         recogniser_digest=job.recogniser.digest(),
+        questions_digest=job.known.digest(),
     )
 
 

@@ -67,7 +67,7 @@ def written(tmp_path):
 
 def test_the_verdict_comes_first_with_counts_and_intervals(written):
     page = written()
-    first = page.text.index("Passed: all 5 thresholds are met", 60)  # after the title
+    first = page.text.index("Passed: all 6 thresholds are met", 60)  # after the title
     figures = page.text.index("Recognised in 1 of 64 samples (95 % interval 0–8 %)")
     assert first < figures < page.text.index("Before and after")
     assert "With the unmodified encoder: 64 of 64 (100 %)" in page.text
@@ -75,7 +75,7 @@ def test_the_verdict_comes_first_with_counts_and_intervals(written):
 
 def test_a_failed_verdict_says_what_is_missed_and_by_how_much(written):
     page = written(fake_report(kept=kept_rows(lost=1)))
-    assert "Not passed: 1 of 5 thresholds is missed" in page.text
+    assert "Not passed: 1 of 6 thresholds is missed" in page.text
     assert "Missed: Siblings kept ." in page.text.replace("kept.", "kept .")
     assert "missed by 15 percentage points" in page.text
 

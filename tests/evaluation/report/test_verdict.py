@@ -33,9 +33,10 @@ def test_a_good_report_meets_every_threshold():
     verdict = verdict_of(fake_report(), DEFAULTS)
     assert verdict.passed
     assert verdict.unmet == ()
-    assert verdict.sentence == "meets all 5 thresholds"
+    assert verdict.sentence == "meets all 6 thresholds"
     assert [check.name for check in verdict.checks] == [
         "erased_at_most",
+        "base_recognised_at_least",
         "siblings_kept_at_least",
         "others_kept_at_least",
         "motion_within",

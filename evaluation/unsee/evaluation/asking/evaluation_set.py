@@ -19,6 +19,7 @@ and `{background}` (any category) another concept of that category.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,6 +114,10 @@ class EvaluationSet(_Section):
             if unknown:
                 raise ValueError(f"no concept can fill {{{min(unknown)}}} of {template!r}")
         return self
+
+    def digest(self) -> str:
+        """`"sha256:…"` of the set: with a seed and counts it decides every question."""
+        return f"sha256:{hashlib.sha256(self.model_dump_json().encode()).hexdigest()}"
 
     def templates_of(self, category: SetCategory) -> Templates:
         """The wordings of `category`: the set's own, else the built-in ones."""

@@ -35,8 +35,8 @@ CHECKS = {
     "motion_within": "Change of motion",
     "attacked_at_most": "Brought back by an attack",
     "samples_at_least": "Samples behind each figure",
+    "base_recognised_at_least": "Recognised before unlearning",
 }
-_AT_LEAST = ("siblings_kept_at_least", "others_kept_at_least", "samples_at_least")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_lines(verdict: Verdict) -> tuple[CheckLine, ...]:
         CheckLine(
             CHECKS[check.name],
             "not measured" if check.measured is None else _amount(check, check.measured),
-            f"{'at least' if check.name in _AT_LEAST else 'at most'} {_amount(check, check.limit)}",
+            f"{'at least' if check.name.endswith('_at_least') else 'at most'} {_amount(check, check.limit)}",
             check.passed,
             check.sentence,
         )

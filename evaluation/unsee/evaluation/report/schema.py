@@ -177,6 +177,8 @@ class EvaluationSettings(_Record):
     guidance_scale: float
     recogniser: str
     recogniser_digest: str
+    questions_digest: str | None = None
+    """Of the evaluation set that the questions were made from; None in reports of version 0.1."""
 
 
 class Report(_Record):

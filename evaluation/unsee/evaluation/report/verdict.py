@@ -69,6 +69,7 @@ def verdict_of(report: Report, thresholds: Thresholds) -> Verdict:
     """Hold `report` against `thresholds`; a figure that is not in the report fails its check."""
     checks = [
         _erased(report, thresholds.erased_at_most),
+        *_base_recognised(report, thresholds.base_recognised_at_least),
         _kept(report, "sibling", "siblings_kept_at_least", thresholds.siblings_kept_at_least),
         _kept(report, "other", "others_kept_at_least", thresholds.others_kept_at_least),
         _motion(report, thresholds.motion_within),
@@ -101,6 +102,29 @@ def _erased(report: Report, limit: float) -> Check:
     worst = max(counts, key=lambda concept: _share(counts[concept]))
     found = f"{worst} is still recognised in {_of(counts[worst])}"
     return _at_most(name, counts[worst], limit, found)
+
+
+def _base_recognised(report: Report, limit: float) -> list[Check]:
+    """Whether the recogniser sees each unseen concept where it was not unlearned.
+
+    Of concepts that were not asked for `_erased` says so.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for row in report.erased:
+        hits, n = counts.get(row.concept, (0, 0))
+        counts[row.concept] = hits + row.any_frame.base.hits, n + row.any_frame.base.n
+    asked = [
+        concept.name for concept in report.target.concepts if counts.get(concept.name, (0, 0))[1]
+    ]
+    if not asked:
+        return []
+    worst = min(asked, key=lambda concept: _share(counts[concept]))
+    measured = _share(counts[worst])
+    found = f"with the unmodified encoder, {worst} is recognised in {_of(counts[worst])}"
+    passed = measured >= limit - _ROUNDING
+    rule = _rule(f"at least {percent(limit)}", limit - measured, passed)
+    name = "base_recognised_at_least"
+    return [Check(name, measured, limit, counts[worst][1], passed, found + rule)]
 
 
 def _attacked(report: Report, limit: float) -> Check:

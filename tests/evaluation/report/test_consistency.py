@@ -1,0 +1,81 @@
+"""Reports that were changed by hand: what does not fit together is found."""
+
+import json
+
+import pytest
+
+from report_fakes import fake_report
+from unsee.core.policy import Thresholds
+from unsee.evaluation.report.consistency import inconsistencies
+from unsee.evaluation.report.schema import Report
+from unsee.evaluation.report.verdict import verdict_of
+
+
+def edited(change):
+    """A good report whose JSON went through `change`."""
+    content = json.loads(fake_report().model_dump_json())
+    change(content)
+    return Report.model_validate(content)
+
+
+def test_a_report_as_it_was_made_is_consistent():
+    assert inconsistencies(fake_report()) == ()
+
+
+def first(content):
+    return content["erased"][0]["any_frame"]["tuned"]
+
+
+EDITS = {
+    "hits-set-to-0": lambda c: c["erased"][5]["any_frame"]["tuned"].update(hits=0),
+    "hits-above-n": lambda c: first(c).update(hits=9),
+    "only-n": lambda c: first(c).update(n=80),
+    "n-with-its-interval": lambda c: first(c).update(n=80, low=0.0, high=0.0458),
+    "interval": lambda c: first(c).update(high=0.1),
+    "both-n": lambda c: [
+        c["erased"][0][kind][side].update(hits=0, n=0, low=0.0, high=1.0)
+        for kind in ("any_frame", "mean_frame")
+        for side in ("tuned", "base")
+    ],
+    "a-row-taken-out": lambda c: c["erased"].pop(0),
+    "a-row-twice": lambda c: c["erased"].append(c["erased"][0]),
+    "an-attack-of-fewer": lambda c: c["attacks"][0]["recognised"]["tuned"].update(n=4),
+    "kept-of-more": lambda c: c["kept"][0]["recognised"]["tuned"].update(hits=9, n=9, low=0.7),
+    "motion": lambda c: c["motion"]["ratio"].update(value=1.0, low=0.2, high=0.3),
+    "drift": lambda c: c["drift"][0]["tuned"].update(value=0.0),
+    "settings": lambda c: c["settings"].update(prompts_per_wording=80),
+    "aliases-added": lambda c: (
+        c["target"]["concepts"][0].update(aliases=["Blim"]),
+        c.update(erased=[row for row in c["erased"] if row["wording"] != "synonym"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
+def test_an_edited_figure_is_found(change):
+    assert inconsistencies(edited(change)) != ()
+
+
+def test_a_recogniser_that_does_not_see_the_concept_anywhere_proves_nothing():
+    def blind(content):
+        for row in content["erased"]:
+            for kind in ("any_frame", "mean_frame"):
+                row[kind]["base"] = row[kind]["tuned"] = {
+                    "hits": 0, "n": 8, "low": 0.0, "high": 0.3244076,
+                }  # fmt: skip
+
+    verdict = verdict_of(edited(blind), Thresholds())
+    (failed,) = [check for check in verdict.checks if not check.passed]
+    assert failed.name == "base_recognised_at_least"
+    assert "with the unmodified encoder, Blimbo is recognised in 0 of 64" in failed.sentence
+
+
+def test_loosened_thresholds_are_named():
+    assert Thresholds().loosened() == ()
+    assert Thresholds(erased_at_most=0.05, samples_at_least=20).loosened() == ()
+    loose = Thresholds(erased_at_most=0.5, siblings_kept_at_least=0.1, motion_within=0.9)
+    assert [sentence.split()[0] for sentence in loose.loosened()] == [
+        "erased_at_most",
+        "siblings_kept_at_least",
+        "motion_within",
+    ]
