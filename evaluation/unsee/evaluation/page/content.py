@@ -80,12 +80,16 @@ def check_lines(verdict: Verdict) -> tuple[CheckLine, ...]:
         CheckLine(
             CHECKS[check.name],
             "not measured" if check.measured is None else _amount(check, check.measured),
-            f"{'at least' if check.name.endswith('_at_least') else 'at most'} {_amount(check, check.limit)}",
+            f"{_bound(check)} {_amount(check, check.limit)}",
             check.passed,
             check.sentence,
         )
         for check in verdict.checks
     )
+
+
+def _bound(check: Check) -> str:
+    return "at least" if check.name.endswith("_at_least") else "at most"
 
 
 def erased_rows(report: Report) -> list[PlotRow]:
