@@ -14,8 +14,9 @@ import numpy as np
 from safetensors.numpy import save_file
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from record_fakes import base_record, graph_export, revision_record
 from unsee.core.files import locked, new_folder
-from unsee.repository.archive import next_revision
+from unsee.repository.revisions import next_revision
 
 GOLDEN = {
     "input_ids": np.arange(6, dtype=np.int64).reshape(1, 6),
@@ -130,9 +131,9 @@ def fill_revision(version_dir, policy, revision, graph="good", weights=b""):
     if weights:
         (version_dir / "model.onnx.data").write_bytes(weights)
     digest = f"sha256:{hashlib.sha256(data + weights).hexdigest()}"
-    record = {"policy": policy, "revision": revision, "encoder_digest": digest, "concepts": []}
-    (version_dir / "revision.json").write_text(json.dumps(record))
-    (version_dir / "export.json").write_text(json.dumps({"sha256": digest}))
+    record = revision_record(policy, revision, digest)
+    (version_dir / "revision.json").write_text(record.model_dump_json())
+    (version_dir / "export.json").write_text(graph_export(digest).model_dump_json())
     save_file(GOLDEN, version_dir / "golden.safetensors")
 
 
@@ -150,7 +151,7 @@ def write_repository(folder, **revisions):
     """A repository whose policies have the revisions 1 to n, the last one active."""
     assets = folder / "text_to_video" / "assets"
     assets.mkdir(parents=True)
-    (assets / "base.json").write_text(json.dumps({"limits": LIMITS}))
+    (assets / "base.json").write_text(json.dumps(base_record(limits=LIMITS)))
     states = {}
     for policy, count in ({"base": 1} | revisions).items():
         numbers = [write_next_revision(folder, policy) for _ in range(count)]

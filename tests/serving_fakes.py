@@ -27,6 +27,8 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from tritonclient.grpc import model_config_pb2
 
+from record_fakes import base_record, graph_export, revision_record
+
 PROMPT_TOKENS = 48  # two of them are the start and the end of the text
 HIDDEN_SIZE = 8
 CHANNELS = 4
@@ -73,15 +75,8 @@ def write_fake_revision(folder: Path, policy: str, revision: int) -> Path:
     seed = int.from_bytes(hashlib.sha256(f"{policy}:{revision}".encode()).digest()[:4], "little")
     digest = _write_model(folder, name, revision, _text_encoder(seed), 16)
     version_dir = folder / name / str(revision)
-    record = {
-        "schema_version": 1,
-        "policy": policy,
-        "revision": revision,
-        "concepts": [] if policy == "base" else [{"name": "Blimbo", "category": "character"}],
-        "base_digest": "sha256:" + "0" * 64,
-        "encoder_digest": digest,
-    }
-    _write_json(version_dir / "revision.json", record)
+    record = revision_record(policy, revision, digest, () if policy == "base" else ("Blimbo",))
+    (version_dir / "revision.json").write_text(record.model_dump_json())
     return version_dir
 
 
@@ -209,7 +204,7 @@ def _write_model(
     data = model.SerializeToString()
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     (version_dir / "model.onnx").write_bytes(data)
-    _write_json(version_dir / "export.json", {"graph": name, "sha256": digest})
+    (version_dir / "export.json").write_text(graph_export(digest, graph=name).model_dump_json())
     config = model_config_pb2.ModelConfig(
         name=name,
         backend="onnxruntime",
@@ -276,32 +271,12 @@ def _text_to_video_config() -> model_config_pb2.ModelConfig:
 
 
 def _base_record(graphs: dict[str, str]) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "name": "fake",
-        "digest": "sha256:" + "0" * 64,
-        "latents": {"channels": CHANNELS, "vae_scale": VAE_SCALE},
-        "defaults": {
-            "num_frames": 2,
-            "height": 16,
-            "width": 16,
-            "fps": 8,
-            "num_inference_steps": 4,
-            "guidance_scale": 3.5,
-            "scheduler": "DDIMScheduler",
-        },
-        "limits": {
-            "num_frames": [1, 6],
-            "height": [16, 32],
-            "width": [16, 32],
-            "size_multiple": 8,
-            "num_inference_steps": [1, MAX_STEPS],
-            "guidance_scale": [0.0, 20.0],
-            "prompt_tokens": PROMPT_TOKENS,
-        },
-        "schedulers": list(SCHEDULERS),
-        "graphs": graphs,
-    }
+    return base_record(
+        latents={"channels": CHANNELS, "vae_scale": VAE_SCALE},
+        limits={"num_inference_steps": [1, MAX_STEPS], "prompt_tokens": PROMPT_TOKENS},
+        schedulers=list(SCHEDULERS),
+        graphs=graphs,
+    )
 
 
 def _tokenizer() -> Tokenizer:

@@ -27,11 +27,12 @@ from benchmarks.measuring.flops import peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
-from unsee.export.engines.model_config import MODEL_FILE
 from unsee.export.graphs.graphs import Graph
 from unsee.export.tensorrt.build import Device, current_device
 from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
-from unsee.export.version import GraphExport, export_version, find_export
+from unsee.export.version import export_version, find_export
+from unsee.repository.layout import MODEL_FILE
+from unsee.repository.records import GraphExport
 
 _MATMUL_EDGE = 8192
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx")

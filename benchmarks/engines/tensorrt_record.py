@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt.kept_engine import EngineKey
+from unsee.repository.records import ParityReport
 
 Variant = Literal["eager", "compiled", "tensorrt"]
 Operation = Literal["step", "decode", "clip"]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
-from unsee.export.engines.record import ENGINES_FILE, read_choice
+from unsee.export.engines.record import read_choice
 from unsee.export.engines.session import Array, Runnable, open_graph
 from unsee.export.text_to_video.serving_code import make_importable
+from unsee.repository.layout import ENGINES_FILE
 
 GRAPH_FILES = {
     "text_encoder": Path("text_encoder_base/1/model.onnx"),

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from unsee.core.policy import BASE_POLICY
 from unsee.export.engines.model_config import pbtxt
-from unsee.export.revision import encoder_model
+from unsee.repository.layout import encoder_model
 
 POLICIES_FILE = "policies.json"
 CONFIG_FILE = "config.pbtxt"

@@ -37,9 +37,9 @@ from unsee.core.errors import ServerError
 from unsee.policies import promotion
 from unsee.policies.follower import Follower, FollowerSettings, prepare
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import next_revision
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies, encoder_model
+from unsee.repository.layout import encoder_model
+from unsee.repository.records import AuditEvent, Policies
+from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PATIENCE_S = 120.0

@@ -37,7 +37,8 @@ from unsee.policies.gate import Clearance, Override
 from unsee.policies.lock import alone
 from unsee.policies.retirement import retire
 from unsee.repository import pointer
-from unsee.repository.archive import next_revision
+from unsee.repository.records import PolicyState
+from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.encoder_server import EncoderServer
 
@@ -57,7 +58,7 @@ class Service:
     """(revision, when its promotion began, when it had ended), in seconds of the monotonic clock"""
 
     @property
-    def state(self) -> pointer.PolicyState:
+    def state(self) -> PolicyState:
         return pointer.read(self.repository_dir).state(self.policy)
 
     def add_revision(self) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.reliability import swap
 from publish_fakes import write_repository
-from unsee.repository.revision_files import check_files
+from unsee.repository.revisions import check_files
 
 
 def test_a_revision_is_wrong_if_it_was_not_active_while_the_request_began(tmp_path):

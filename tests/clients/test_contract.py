@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 import text_to_video.refusal
 import unsee.gateway.callers.refusal
 from text_to_video.acceleration import PACES
-from text_to_video.base import Base, Defaults, Limits
+from text_to_video.base import Base, Defaults, Latents, Limits
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
 from unsee.client.messages import MODEL
@@ -43,8 +43,8 @@ JSON_TYPES = {
 BASE = Base(
     name="tiny",
     digest="sha256:0",
-    latent_channels=4,
-    vae_scale=8,
+    schema_version=1,
+    latents=Latents(channels=4, vae_scale=8),
     defaults=Defaults(4, 32, 24, 8, 5, 6.5, "DDIMScheduler"),
     limits=Limits((1, 6), (16, 64), (16, 48), 8, (1, 12), (0.0, 20.0), 48),
     schedulers=("DDIMScheduler",),

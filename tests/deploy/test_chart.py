@@ -14,8 +14,8 @@ from yamllint.config import YamlLintConfig
 
 import helm_process
 from unsee.gateway.callers.settings import load_settings
-from unsee.policies.follower import HEARTBEAT_FILE
 from unsee.policies.follower_cli import follow
+from unsee.repository.layout import HEARTBEAT_FILE
 
 pytestmark = pytest.mark.process
 

@@ -24,8 +24,9 @@ from report_fakes import fake_report
 from unsee.gateway.callers.refusal import Reason
 from unsee.gateway.observe.account import Front
 from unsee.gateway.observe.evidence import FIGURES
-from unsee.repository import audit, pointer
-from unsee.repository.audit import AuditEvent
+from unsee.repository import ledger
+from unsee.repository.layout import POINTER_FILE
+from unsee.repository.records import AuditEvent, Policies, PolicyState
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -76,15 +77,14 @@ def ask(served, path, who, body=None):
 def repository(tmp_path_factory):
     """What a gateway reads of a repository: a pointer, a report, a publication."""
     folder = tmp_path_factory.mktemp("repository")
-    state = pointer.PolicyState(active=2, eligible=(2,))
-    content = pointer.Policies(policies={"family": state}).model_dump_json()
-    (folder / pointer.POINTER_FILE).write_text(content)
+    state = PolicyState(active=2, eligible=(2,))
+    content = Policies(policies={"family": state}).model_dump_json()
+    (folder / POINTER_FILE).write_text(content)
     revision = folder / "text_encoder_family" / "2"
     revision.mkdir(parents=True)
     (revision / "report.json").write_text(fake_report().model_dump_json())
     digests = {"encoder_digest": None, "report_digest": None}
-    with audit.appending(folder) as append:
-        append(AuditEvent(action="publish", policy="family", revision=2, **digests))
+    ledger.note(folder, AuditEvent(action="publish", policy="family", revision=2, **digests))
     return folder
 
 

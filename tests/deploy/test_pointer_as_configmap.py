@@ -14,7 +14,7 @@ from serving_fakes import write_fake_repository
 from text_to_video.policies import PolicyPointer
 from unsee.core.errors import InputError
 from unsee.repository import pointer
-from unsee.repository.pointer import Policies, PolicyState
+from unsee.repository.records import Policies, PolicyState
 
 
 class MountedConfigMap:

@@ -17,11 +17,12 @@ from publish_fakes import FakeTriton, fill_revision, write_next_revision, write_
 from text_to_video.policies import PolicyPointer
 from text_to_video.refusal import Refusal
 from unsee.core.errors import InputError, RevisionUnfit
-from unsee.policies.follower import HEARTBEAT_FILE, Follower, FollowerSettings, followed, prepare
+from unsee.policies.follower import Follower, FollowerSettings, followed, prepare
 from unsee.policies.follower_cli import follow
 from unsee.policies.follower_copies import copies, drop_revision, fetch_revision
 from unsee.repository import ledger, pointer
-from unsee.repository.pointer import Policies, PolicyState
+from unsee.repository.layout import HEARTBEAT_FILE
+from unsee.repository.records import Policies, PolicyState
 
 PATIENCE_S = 20
 
@@ -189,7 +190,7 @@ def test_a_new_policy_appears_and_a_removed_one_goes(settings, store, triton, fo
     look_until(follower, lambda: own(settings, "studio").active == 1)
     left = pointer.read(store).policies
     del left["studio"]
-    pointer.replace(store, Policies(policies=left))
+    ledger.replace_pointer(store, Policies(policies=left))
     look_until(follower, lambda: not triton.versions("studio"))
     look_until(follower, lambda: not (settings.repository_dir / "text_encoder_studio").exists())
 

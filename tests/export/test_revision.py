@@ -21,10 +21,10 @@ from unsee.core.errors import ParityError
 from unsee.core.policy import Concept, PolicyConcept
 from unsee.export import revision as revisions
 from unsee.export.build import write_revision
-from unsee.export.onnx.parity import ParityReport
-from unsee.export.revision import RevisionRecord
-from unsee.export.version import GraphExport, read_export
-from unsee.repository.archive import REJECTED, put_away
+from unsee.export.version import read_export
+from unsee.repository.layout import REJECTED
+from unsee.repository.records import GraphExport, ParityReport, RevisionRecord
+from unsee.repository.revisions import put_away
 
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("the blue one",))
 

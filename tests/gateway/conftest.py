@@ -9,32 +9,21 @@ from typing import Any
 import pytest
 
 from gateway_fakes import Served
-from unsee.repository import audit
-from unsee.repository.audit import AuditEvent
+from record_fakes import base_record, revision_record
+from unsee.repository import ledger
+from unsee.repository.records import AuditEvent
 
-BASE = {
-    "schema_version": 1,
-    "name": "tiny",
-    "digest": "sha256:bb",
-    "defaults": {
-        "num_frames": 2,
-        "height": 16,
-        "width": 16,
-        "fps": 8,
-        "num_inference_steps": 3,
-        "guidance_scale": 3.5,
-        "scheduler": "DDIMScheduler",
-    },
-    "limits": {
+BASE = base_record(
+    name="tiny",
+    defaults={"num_inference_steps": 3},
+    limits={
         "num_frames": [1, 32],
         "height": [16, 64],
         "width": [16, 64],
         "size_multiple": 16,
         "num_inference_steps": [1, 50],
-        "guidance_scale": [0.0, 20.0],
-        "prompt_tokens": 48,
     },
-}
+)
 
 
 @pytest.fixture
@@ -69,8 +58,8 @@ def repository(tmp_path: Path) -> Path:
     for policy, names in concepts.items():
         version = folder / f"text_encoder_{policy}" / "2"
         version.mkdir(parents=True)
-        record = {"encoder_digest": "sha256:aa", "concepts": [{"name": name} for name in names]}
-        (version / "revision.json").write_text(json.dumps(record))
+        record = revision_record(policy, 2, "sha256:aa", names)
+        (version / "revision.json").write_text(record.model_dump_json())
     report = "<!doctype html><title>Report</title><style>h1{color:red}</style><h1>Passed</h1>"
     (folder / "text_encoder_family" / "2" / "report.html").write_text(report)
     (folder / "text_to_video" / "assets").mkdir(parents=True)
@@ -78,17 +67,15 @@ def repository(tmp_path: Path) -> Path:
     state = {"active": 2, "eligible": [1, 2], "history": [1, 2]}
     pointer = {"schema_version": 1, "policies": dict.fromkeys(concepts, state)}
     (folder / "policies.json").write_text(json.dumps(pointer))
-    with audit.appending(folder) as append:
-        for policy, unmet in (("family", ()), ("studio-x", ("too few samples",))):
-            append(
-                AuditEvent(
-                    action="publish",
-                    policy=policy,
-                    revision=2,
-                    encoder_digest="sha256:aa",
-                    report_digest="sha256:bb",
-                    forced=bool(unmet),
-                    unmet=unmet,
-                )
-            )
+    for policy, unmet in (("family", ()), ("studio-x", ("too few samples",))):
+        event = AuditEvent(
+            action="publish",
+            policy=policy,
+            revision=2,
+            encoder_digest="sha256:aa",
+            report_digest="sha256:bb",
+            forced=bool(unmet),
+            unmet=unmet,
+        )
+        ledger.note(folder, event)
     return folder

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway_fakes import RECORD, TOKENS, tenants
+from record_fakes import revision_record
 from unsee.cli.main import run, unsee
 from unsee.client.client import Client
 from unsee.core.errors import InputError, RequestRejected, ServerUnreachable
@@ -29,8 +30,8 @@ from unsee.gateway.observe.account import Ledger, log_to
 from unsee.gateway.observe.metrics import Metrics
 from unsee.gateway.observe.status import gateway_status, repository_status
 from unsee.gateway.observe.tracing import NoTracer, tracer
-from unsee.repository import audit
-from unsee.repository.audit import AuditEvent
+from unsee.repository import ledger
+from unsee.repository.records import AuditEvent
 
 PROMPT = "a very secret prompt"
 
@@ -168,20 +169,20 @@ def repository(tmp_path):
     folder = tmp_path / "repository"
     version = folder / "text_encoder_family" / "2"
     version.mkdir(parents=True)
-    (version / "revision.json").write_text(json.dumps({"concepts": [{"name": "Blimbo"}]}))
+    (version / "revision.json").write_text(
+        revision_record("family", 2, "sha256:aa", ("Blimbo",)).model_dump_json()
+    )
     write_pointer(folder, 2)
-    with audit.appending(folder) as append:
-        append(
-            AuditEvent(
-                action="publish",
-                policy="family",
-                revision=2,
-                encoder_digest="sha256:aa",
-                report_digest="sha256:bb",
-                at=datetime(2026, 1, 1, tzinfo=UTC),
-                who="me@here",
-            )
-        )
+    event = AuditEvent(
+        action="publish",
+        policy="family",
+        revision=2,
+        encoder_digest="sha256:aa",
+        report_digest="sha256:bb",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        who="me@here",
+    )
+    ledger.note(folder, event)
     return folder
 
 

@@ -5,8 +5,9 @@ from prometheus_client import CollectorRegistry
 
 from report_fakes import attack_rows, erased_rows, fake_report
 from unsee.gateway.observe.evidence import ActiveEvidence
-from unsee.repository import audit
-from unsee.repository.audit import AuditEvent
+from unsee.repository import ledger
+from unsee.repository.layout import POINTER_FILE
+from unsee.repository.records import AuditEvent, Policies, PolicyState
 
 
 def write_report(repository, revision, **changes):
@@ -35,8 +36,8 @@ def published(repository, **changes):
         report_digest=None,
         **changes,
     )
-    with audit.appending(repository) as append:
-        append(event)
+    (repository / POINTER_FILE).write_text('{"schema_version": 1}')
+    ledger.note(repository, event)
 
 
 def test_the_figures_are_those_that_the_gate_judges(tmp_path):
@@ -73,11 +74,10 @@ def test_without_a_repository_there_is_none():
 
 
 def test_a_gateway_shows_it(serve, tmp_path):
-    from unsee.repository import pointer
 
     write_report(tmp_path, 2)
-    state = pointer.PolicyState(active=2, eligible=(2,))
-    content = pointer.Policies(policies={"family": state}).model_dump_json()
-    (tmp_path / pointer.POINTER_FILE).write_text(content)
+    state = PolicyState(active=2, eligible=(2,))
+    content = Policies(policies={"family": state}).model_dump_json()
+    (tmp_path / POINTER_FILE).write_text(content)
     text = serve(repository=tmp_path).gateway.metrics.text().decode()
     assert 'unsee_gateway_evidence{figure="erased",policy="family",revision="2"}' in text

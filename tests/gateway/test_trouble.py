@@ -17,7 +17,8 @@ from gateway_fakes import PATIENCE_S, TOKENS, error, progress, result, tenants, 
 from unsee.client.client import Client
 from unsee.core.errors import DeadlineExceeded, RequestRejected, UnseeError
 from unsee.media.clip import Progress
-from unsee.serving.supervisor.incidents import Incident, append
+from unsee.repository.ledger import note_incident
+from unsee.repository.records import Incident
 
 
 def client_of(served, who="kids", **options):
@@ -205,7 +206,7 @@ def test_the_status_tells_what_the_supervisor_put_right_and_what_the_gateway_saw
     for at, what in (("2020-01-01", "long ago"), ("2100-01-01", "to come")):
         found = {"at": f"{at}T00:00:00Z", "server": "127.0.0.1:1", "what": what}
         found |= {"kind": "server", "outcome": "repaired", "seconds": 1.0}
-        append(tmp_path, Incident.model_validate(found))
+        note_incident(tmp_path, Incident.model_validate(found))
     incidents = served.gateway.status()["incidents"]
     assert [one["what"] for one in incidents] == ["to come", "family: revision 1 -> 2", "long ago"]
     assert incidents[0]["at"] == "2100-01-01T00:00:00+00:00"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from record_fakes import revision_record
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
 from unsee.media.clip import Clip
@@ -66,7 +66,7 @@ def test_a_repository_of_an_older_base_makes_way(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(run, "write_repository", lambda *arguments: arguments)
     for digest, stays in (("sha256:now", True), ("sha256:before", False)):
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"base_digest": digest}))
+        record.write_text(revision_record(base_digest=digest).model_dump_json())
         said: list[str] = []
         run.export_base(base, tmp_path, said.append)
         assert record.exists() == stays

@@ -9,8 +9,8 @@ from killed_command import NEEDS_SPACE, unsee
 from publish_fakes import FakeTriton, write_repository
 from report_fakes import fake_report
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import REJECTED, RETIRED
-from unsee.repository.revision_files import check_files
+from unsee.repository.layout import REJECTED, RETIRED
+from unsee.repository.revisions import check_files
 
 pytestmark = pytest.mark.process
 

@@ -9,7 +9,8 @@ import yaml
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, erased_rows, fake_report, kept_rows, mean
 from unsee.core.errors import InputError, PublicationRefused, ServerError
 from unsee.evaluation.report.schema import MeanPair, MotionRow, load_report
-from unsee.repository import audit, pointer
+from unsee.repository import ledger, pointer
+from unsee.repository.layout import AUDIT_FILE
 
 OTHER_DIGEST = f"sha256:{'0dd1' * 16}"
 MAGNITUDE = MeanPair(tuned=mean(2, 0.1), base=mean(6, 0.1))
@@ -55,7 +56,7 @@ def refused(files, triton, publish_kids):
 
 
 def events(files):
-    return audit.read(files.repository).events
+    return ledger.read_log(files.repository).events
 
 
 def test_a_good_report_passes_and_lies_beside_the_graph(files, publish_kids):
@@ -203,7 +204,7 @@ def test_a_stale_report_does_not_lie_beside_an_encoder_that_it_does_not_speak_of
 
 def test_publish_and_promote_leave_one_line_each(files, publish_kids):
     publish_kids(promote=True)
-    lines = (files.repository / audit.AUDIT_FILE).read_text().splitlines()
+    lines = (files.repository / AUDIT_FILE).read_text().splitlines()
     published, promoted = map(json.loads, lines)
     assert [published["action"], promoted["action"]] == ["publish", "promote"]
     digest = f"sha256:{hashlib.sha256(files.report.read_bytes()).hexdigest()}"

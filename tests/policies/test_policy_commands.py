@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from publish_fakes import write_next_revision
+from record_fakes import revision_record
 from unsee.cli.main import run
 from unsee.policies import publish
-from unsee.repository import audit, ledger
-from unsee.repository.audit import AuditEvent
+from unsee.repository import ledger
+from unsee.repository.layout import AUDIT_FILE
+from unsee.repository.records import AuditEvent
 
 
 def concepts(repository, policy, revision, *names):
     file = repository / f"text_encoder_{policy}" / str(revision) / "revision.json"
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"concepts": [{"name": name} for name in names]}))
+    digest = json.loads(file.read_text())["encoder_digest"]
+    file.write_text(revision_record(policy, revision, digest, names).model_dump_json())
 
 
 def unsee(repository, *arguments):
@@ -108,7 +110,7 @@ def test_history_shows_who_did_what_and_why(repository, capsys):
 
 def test_history_of_an_unknown_policy_and_with_a_broken_line(repository, capsys):
     assert unsee(repository, "history", "famly") == 2
-    (repository / audit.AUDIT_FILE).write_text("rubbish\n")
+    (repository / AUDIT_FILE).write_text("rubbish\n")
     capsys.readouterr()
     assert unsee(repository, "history", "family") == 0
     assert "line 1 of the audit log is no event" in capsys.readouterr().err

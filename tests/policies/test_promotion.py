@@ -4,7 +4,7 @@ import pytest
 
 from unsee.core.errors import InputError, RevisionUnfit, ServerError, ServerUnreachable
 from unsee.policies import promotion
-from unsee.repository import audit, pointer
+from unsee.repository import ledger, pointer
 
 MODEL = "text_encoder_family"
 
@@ -21,7 +21,7 @@ def tamper(repository, revision):
 def test_promote_points_at_the_revision_and_logs_it(repository):
     promotion.promote(repository, "family", 1)
     assert active(repository) == 1
-    (event,) = audit.read(repository).events
+    (event,) = ledger.read_log(repository).events
     assert (event.action, event.revision, event.outcome) == ("promote", 1, "done")
 
 
@@ -44,7 +44,7 @@ def test_a_tampered_revision_is_refused_and_nothing_changes(repository, change):
     with pytest.raises(RevisionUnfit, match=r"1/model\.onnx has the digest"):
         change(repository)
     assert pointer.read(repository) == before
-    assert audit.read(repository).events == ()
+    assert ledger.read_log(repository).events == ()
 
 
 def test_with_a_server_the_revision_is_asked_first(repository, triton):
@@ -91,7 +91,7 @@ def test_rollback_goes_to_the_one_before_without_loading_anything(repository, tr
     state = promotion.rollback(repository, "family", "siblings", url=triton.url).state("family")
     assert (state.active, state.rolled_back, state.history) == (1, (2,), (1, 2, 1, 2, 1))
     assert triton.calls == [("probe", MODEL, 1)]
-    event = audit.read(repository).events[-1]
+    event = ledger.read_log(repository).events[-1]
     assert (event.action, event.revision, event.reason, event.outcome) == (
         "rollback",
         1,
@@ -120,4 +120,4 @@ def test_a_rollback_that_another_operator_has_overtaken_is_refused(repository, m
     with pytest.raises(InputError):
         promotion.rollback(repository, "family", "second")
     assert active(repository) == 1
-    assert [e.reason for e in audit.read(repository).events if e.reason] == ["first"]
+    assert [e.reason for e in ledger.read_log(repository).events if e.reason] == ["first"]

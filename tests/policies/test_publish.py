@@ -1,10 +1,12 @@
 """Publishing with stand-ins for Triton, base and exporter: order, refusals, what is taken back."""
 
+import json
 import multiprocessing
 from types import SimpleNamespace
 
 import pytest
 
+from record_fakes import base_record
 from unsee.core.errors import (
     FileNotWritable,
     InputError,
@@ -14,8 +16,8 @@ from unsee.core.errors import (
 )
 from unsee.policies import publish
 from unsee.policies.lock import alone
-from unsee.repository import audit, pointer
-from unsee.repository.archive import REJECTED
+from unsee.repository import ledger, pointer
+from unsee.repository.layout import POINTER_FILE, REJECTED
 
 MODEL = "text_encoder_kids"
 
@@ -44,7 +46,7 @@ def test_without_a_server_the_slow_work_is_not_begun(files, publish_kids):
 
 
 def test_without_a_repository_the_slow_work_is_not_begun(files, publish_kids):
-    (files.repository / pointer.POINTER_FILE).unlink()
+    (files.repository / POINTER_FILE).unlink()
     with pytest.raises(InputError, match="unsee export"):
         publish_kids()
     assert files.composed == 0
@@ -73,7 +75,7 @@ def test_a_bad_revision_is_kept_as_rejected_and_the_server_is_as_before(
     kept = files.repository / REJECTED / MODEL
     assert [path.name for path in kept.iterdir()] == [str(number)]
     assert (kept / str(number) / "revision.json").is_file()
-    event = audit.read(files.repository).events[-1]
+    event = ledger.read_log(files.repository).events[-1]
     assert (event.action, event.revision, event.outcome) == ("reject", number, "taken back")
     assert words in event.reason
     assert not list(files.repository.glob(".stand-in*"))
@@ -94,7 +96,7 @@ def test_a_server_that_goes_away_is_one_sentence(files, triton, publish_kids, mo
     assert versions(files.repository) == []
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}", '{"digest": "sha256:other"}'])
+@pytest.mark.parametrize("content", [None, "{", "{}", json.dumps(base_record())])
 def test_a_repository_of_another_base_is_refused(files, content):
     file = files.repository / "text_to_video" / "assets" / "base.json"
     file.unlink() if content is None else file.write_text(content)
@@ -105,7 +107,7 @@ def test_a_repository_of_another_base_is_refused(files, content):
 
 def test_the_repository_of_the_same_base_is_accepted(files):
     file = files.repository / "text_to_video" / "assets" / "base.json"
-    file.write_text('{"digest": "sha256:this"}')
+    file.write_text(json.dumps(base_record(digest="sha256:this")))
     publish._check_same_base(SimpleNamespace(digest=lambda: "sha256:this"), files.repository)
 
 

@@ -17,7 +17,7 @@ from unsee.core.errors import RequestRejected, ServerError
 from unsee.export.onnx.shared_weights import save_beside
 from unsee.policies import publish
 from unsee.repository import pointer
-from unsee.repository.archive import next_revision
+from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.encoder_server import EncoderServer
 

@@ -7,8 +7,8 @@ import pytest
 from publish_fakes import fill_revision, write_next_revision
 from unsee.core.errors import ServerError
 from unsee.policies.recovery import repair
-from unsee.repository import audit, ledger, pointer
-from unsee.repository.archive import REJECTED, RETIRED
+from unsee.repository import ledger, pointer
+from unsee.repository.layout import REJECTED, RETIRED
 from unsee.triton.encoder_server import EncoderServer
 
 MODEL = "text_encoder_family"
@@ -35,7 +35,7 @@ def test_a_revision_that_was_never_made_eligible_goes_to_the_rejected(repository
     )
     assert triton.versions("family") == {1, 2}
     assert (repository / REJECTED / MODEL / "3" / "model.onnx").is_file()
-    (event,) = audit.read(repository).events
+    (event,) = ledger.read_log(repository).events
     assert (event.action, event.revision) == ("repair", 3)
 
 

@@ -5,8 +5,9 @@ import pytest
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.policies import promotion
 from unsee.policies.retirement import retire
-from unsee.repository import audit, pointer
-from unsee.repository.archive import RETIRED, next_revision
+from unsee.repository import ledger, pointer
+from unsee.repository.layout import RETIRED
+from unsee.repository.revisions import next_revision
 from unsee.triton import barrier
 
 MODEL = "text_encoder_family"
@@ -28,7 +29,7 @@ def test_a_retired_revision_is_unloaded_and_kept(repository, triton):
     state = pointer.read(repository).state("family")
     assert (state.active, state.eligible, state.retired) == (2, (2,), (1,))
     assert next_revision(repository / MODEL) == 3
-    first, last = audit.read(repository).events
+    first, last = ledger.read_log(repository).events
     assert (first.action, first.reason, first.outcome) == (
         "retire",
         "replaced",
@@ -66,7 +67,7 @@ def test_a_server_too_busy_keeps_the_revision_loaded_until_the_next_call(reposit
     triton.busy = 0
     retire(repository, "family", 1, triton.url)
     assert triton.versions("family") == {2}
-    assert len(audit.read(repository).events) == 2
+    assert len(ledger.read_log(repository).events) == 2
 
 
 def test_retiring_again_changes_nothing(repository, triton):
@@ -74,13 +75,13 @@ def test_retiring_again_changes_nothing(repository, triton):
     before = pointer.read(repository)
     retire(repository, "family", 1, triton.url)
     assert pointer.read(repository) == before
-    assert len(audit.read(repository).events) == 2
+    assert len(ledger.read_log(repository).events) == 2
 
 
 def test_the_active_revision_is_refused(repository, triton):
     with pytest.raises(InputError, match=r"revision 2 .* is active"):
         retire(repository, "family", 2, triton.url)
-    assert audit.read(repository).events == ()
+    assert ledger.read_log(repository).events == ()
 
 
 def test_without_a_server_nothing_is_begun(repository):

@@ -20,8 +20,9 @@ from unsee.policies import promotion
 from unsee.policies.recovery import repair
 from unsee.policies.retirement import retire
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import RETIRED, next_revision
-from unsee.repository.audit import AuditEvent
+from unsee.repository.layout import RETIRED
+from unsee.repository.records import AuditEvent, PolicyState
+from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.encoder_server import EncoderServer, VersionState
 
@@ -206,7 +207,7 @@ def test_the_last_revision_of_a_policy_that_was_never_promoted_is_retired(settin
         server.load("text_encoder_kids", 1)
 
         def mark(before):
-            state = pointer.PolicyState().with_eligible(1)
+            state = PolicyState().with_eligible(1)
             return before.with_state("kids", state), ledger.event_of(
                 repository, "repair", "kids", 1
             )

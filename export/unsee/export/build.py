@@ -6,7 +6,6 @@ Knows which models there are and what is still up to date; how each is written i
     policies.json   engines.json
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import RepositoryError
-from unsee.core.files import locked, new_folder, write_json
+from unsee.core.files import locked, new_folder
 from unsee.core.policy import BASE_POLICY
 from unsee.export.engines.choice import found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
 from unsee.export.engines.machine import this_machine
-from unsee.export.engines.record import ENGINES_FILE, MEASURED, EngineChoice, EngineSelection
-from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.engines.record import MEASURED, EngineChoice, EngineSelection
+from unsee.export.graphs.graphs import Graph
 from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
 from unsee.export.onnx.shared_weights import save_beside
 from unsee.export.revision import (
-    BASE_REVISION,
-    GOLDEN_FILE,
-    REVISION_FILE,
-    encoder_model,
     fill_revision,
     text_encoder_graph,
     write_encoder_config,
@@ -37,13 +32,31 @@ from unsee.export.service import write_service
 from unsee.export.text_to_video.assets import write_text_to_video
 from unsee.export.text_to_video.sampler_table import sampler_tables
 from unsee.export.text_to_video.sampling_check import sampling_graphs
-from unsee.export.version import GraphExport, export_version, find_export
+from unsee.export.version import export_version, find_export
 from unsee.models.base import Base
+from unsee.repository.layout import (
+    ENGINES_FILE,
+    GOLDEN_FILE,
+    POINTER_FILE,
+    REVISION_FILE,
+    VERSION,
+    encoder_dirs,
+    encoder_model,
+    version_dir,
+)
+from unsee.repository.ledger import replace_pointer
+from unsee.repository.records import (
+    GraphExport,
+    GraphPrecision,
+    Policies,
+    PolicyState,
+    RevisionRecord,
+    read_record,
+)
+from unsee.repository.revisions import versions_on_disk
 
 __all__ = ["ExportRecord", "GraphOutcome", "write_repository", "write_revision"]
 
-POLICIES_FILE = "policies.json"
-VERSION = 1
 _BASE_ENCODER = encoder_model(BASE_POLICY)
 
 
@@ -101,7 +114,7 @@ def write_repository(
     )
     graphs: tuple[Graph, ...] = (text_encoder, vae, unet)
     encoder, decoder, denoiser = (
-        ExportedGraph(graph, repository_dir / outcome.model / str(VERSION), outcome.export.sha256)
+        ExportedGraph(graph, version_dir(repository_dir, outcome.model), outcome.export.sha256)
         for graph, outcome in zip(graphs, outcomes, strict=True)
     )
     choice, reused = found_or_chosen(
@@ -136,14 +149,14 @@ def _graph(
     progress: Callable[[str], None],
 ) -> GraphOutcome:
     model_dir = repository_dir / graph.name
-    version_dir = model_dir / str(VERSION)
+    folder = version_dir(repository_dir, graph.name)
     with locked(model_dir):
-        found = find_export(graph, model, version_dir, precision)
+        found = find_export(graph, model, folder, precision)
         if found is not None:
             return GraphOutcome(graph.name, found, reused=True)
         progress(f"exporting {graph.name}")
-        with new_folder(version_dir, replace=True) as folder:
-            export = export_version(graph, model, folder, precision)
+        with new_folder(folder, replace=True) as new:
+            export = export_version(graph, model, new, precision)
     return GraphOutcome(graph.name, export, reused=False)
 
 
@@ -152,16 +165,16 @@ def _base_encoder(
 ) -> GraphOutcome:
     text_encoder = base.text_encoder()
     model_dir = repository_dir / _BASE_ENCODER
-    version_dir = model_dir / str(BASE_REVISION)
+    folder = version_dir(repository_dir, _BASE_ENCODER)
     with locked(model_dir):
-        complete = all((version_dir / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
-        found = find_export(text_encoder_graph(base), text_encoder, version_dir)
+        complete = all((folder / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
+        found = find_export(text_encoder_graph(base), text_encoder, folder)
         export = found if complete else None
         if export is None:
             progress(f"exporting {_BASE_ENCODER}")
-            with new_folder(version_dir, replace=True) as folder:
+            with new_folder(folder, replace=True) as new:
                 export = fill_revision(
-                    folder, BASE_REVISION, text_encoder, BASE_POLICY, (), base, (), save_beside
+                    new, VERSION, text_encoder, BASE_POLICY, (), base, (), save_beside
                 )
         write_encoder_config(text_encoder, BASE_POLICY, base, repository_dir)
     return GraphOutcome(_BASE_ENCODER, export, reused=export is found)
@@ -169,17 +182,18 @@ def _base_encoder(
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
     """Revisions of another base would be served with this one's video model: refuse."""
-    for record_file in sorted(repository_dir.glob(f"{encoder_model('*')}/*/{REVISION_FILE}")):
-        try:
-            record = json.loads(record_file.read_bytes())
-            policy, digest = record["policy"], record["base_digest"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RepositoryError(f"{record_file} cannot be read: {error}") from error
-        if policy != BASE_POLICY and digest != base.digest():
-            raise RepositoryError(
-                f"{repository_dir} holds revisions of the policy {policy!r} made from another base "
-                f"than {base.name}; export to another folder with --repository"
-            )
+    remedy = "export to another folder with --repository"
+    for policy, model_dir in encoder_dirs(repository_dir).items():
+        for revision in sorted(versions_on_disk(model_dir)):
+            file = model_dir / str(revision) / REVISION_FILE
+            if policy == BASE_POLICY or not file.exists():
+                continue
+            record = read_record(RevisionRecord, file, remedy, RepositoryError)
+            if record.base_digest != base.digest():
+                raise RepositoryError(
+                    f"{repository_dir} holds revisions of the policy {policy!r} made from another "
+                    f"base than {base.name}; {remedy}"
+                )
 
 
 def _computed_by(choice: EngineChoice) -> dict[str, str]:
@@ -189,9 +203,6 @@ def _computed_by(choice: EngineChoice) -> dict[str, str]:
 
 
 def _write_first_policies(repository_dir: Path) -> None:
-    file = repository_dir / POLICIES_FILE
-    if file.exists():
-        return
-    first = {"active": BASE_REVISION, "eligible": [BASE_REVISION], "history": [BASE_REVISION]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {BASE_POLICY: first}}
-    write_json(file, content)
+    if not (repository_dir / POINTER_FILE).exists():
+        first = PolicyState().with_eligible(VERSION).with_active(VERSION)
+        replace_pointer(repository_dir, Policies(policies={BASE_POLICY: first}))

@@ -13,7 +13,7 @@ from unsee.cli.progress import shown_stages
 if TYPE_CHECKING:
     from unsee.export.build import ExportRecord, GraphOutcome
     from unsee.export.engines.record import GraphChoice
-    from unsee.export.onnx.parity import ParityReport
+    from unsee.repository.records import ParityReport
 
 
 @click.command()
@@ -68,7 +68,7 @@ def export(
 
 
 def _in_words(record: ExportRecord) -> str:
-    from unsee.export.engines.record import ENGINES_FILE
+    from unsee.repository.layout import ENGINES_FILE
 
     lines = [_graph_line(outcome) for outcome in record.graphs]
     lines += [_engine_line(model, choice) for model, choice in record.engines.graphs.items()]

@@ -11,12 +11,12 @@ from pathlib import Path
 from unsee.export.engines.choice import ClipComparison, MeasuredGraph, Runnables
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.measurement import Feeds
-from unsee.export.engines.model_config import MODEL_FILE
 from unsee.export.engines.session import Runnable, Shapes, open_graph
 from unsee.export.graphs.graphs import Graph, Sizes, VideoUNetGraph
 from unsee.export.text_to_video.sampler_table import SamplerTable
 from unsee.export.text_to_video.sampling_check import sampling_psnr
 from unsee.models.base import Base
+from unsee.repository.layout import MODEL_FILE
 
 SAMPLING_S = 20.0
 """A clip that would take longer is made in fewer steps to judge an engine."""

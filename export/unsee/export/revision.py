@@ -1,72 +1,37 @@
-"""Revisions: numbered, immutable versions of the Triton model `text_encoder_<policy>`.
+"""Exports encoders as revisions: numbered, immutable versions of a policy's Triton model.
 
-Knows a revision's files and how its number is found, not how the encoder came to be nor which
-revision is active.
-
-    <N>/model.onnx           the encoder
-    <N>/model.onnx.data      weights that it has in common with the base (see `shared_weights`)
-    <N>/export.json          what it was made from and its parity
-    <N>/revision.json        policy, concepts and digests
-    <N>/golden.safetensors   `input_ids` INT64 [n, L] and PyTorch's `last_hidden_state` FP32
-                             [n, L, D] for them: a server that loaded the revision must agree
+What is in a revision's folder is in `unsee.repository.revisions`.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import save
 
 from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.core.policy import BASE_POLICY, Concept
 from unsee.deltas.delta import Card
-from unsee.export.engines.model_config import MODEL_FILE, pbtxt, text_encoder_config
+from unsee.export.engines.model_config import pbtxt, text_encoder_config
 from unsee.export.graphs.graphs import TextEncoderGraph
 from unsee.export.onnx.exporter import Save
-from unsee.export.onnx.parity import ParityReport
 from unsee.export.onnx.shared_weights import SharedWith
-from unsee.export.version import GraphExport, export_version, read_export
+from unsee.export.version import export_version, read_export
 from unsee.models.base import Base
-from unsee.repository.archive import next_revision
-
-REVISION_FILE = "revision.json"
-GOLDEN_FILE = "golden.safetensors"
-BASE_REVISION = 1
-"""The base's encoder itself: the policy `base` has no other."""
-
-
-class DeltaDigest(BaseModel):
-    """Which delta a revision contains: its concept's name and the digest of its tensors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    concept: str
-    tensors_digest: str
-
-
-class RevisionRecord(BaseModel):
-    """The content of `revision.json`; `encoder_digest` is that of the exported graph."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    policy: str
-    revision: int
-    concepts: tuple[Concept, ...]
-    base: str
-    base_digest: str
-    encoder_digest: str
-    deltas: tuple[DeltaDigest, ...]
-    parity: ParityReport
-    created_at: datetime
-
-
-def encoder_model(policy_name: str) -> str:
-    """The name of the Triton model that holds a policy's revisions."""
-    return f"text_encoder_{policy_name}"
+from unsee.repository.layout import (
+    CONFIG_FILE,
+    GOLDEN_FILE,
+    MODEL_FILE,
+    REVISION_FILE,
+    VERSION,
+    encoder_model,
+    revision_dir,
+)
+from unsee.repository.records import DeltaDigest, GraphExport, RevisionRecord
+from unsee.repository.revisions import next_revision
 
 
 def write_revision(
@@ -85,7 +50,7 @@ def write_revision(
     `ParityError` if the exported encoder differs from `text_encoder`.
     """
     model_dir = repository_dir / encoder_model(policy_name)
-    base_dir = repository_dir / encoder_model(BASE_POLICY) / str(BASE_REVISION)
+    base_dir = revision_dir(repository_dir, BASE_POLICY, VERSION)
     save = SharedWith(base_dir / MODEL_FILE).save if read_export(base_dir) else None
     with locked(model_dir):
         revision = next_revision(model_dir)
@@ -157,7 +122,7 @@ def write_encoder_config(
     """Write the policy's `config.pbtxt`, the same for every revision."""
     name = encoder_model(policy_name)
     config = text_encoder_config(text_encoder_graph(base), name)
-    write_file(repository_dir / name / "config.pbtxt", pbtxt(config))
+    write_file(repository_dir / name / CONFIG_FILE, pbtxt(config))
 
 
 def text_encoder_graph(base: Base) -> TextEncoderGraph:

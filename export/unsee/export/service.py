@@ -12,6 +12,7 @@ from unsee.export.engines.model_config import Service, graph_config, pbtxt, vide
 from unsee.export.graphs.graphs import VideoUNetGraph
 from unsee.export.measured_graphs import ExportedGraph, call_sizes
 from unsee.models.base import Base
+from unsee.repository.layout import CONFIG_FILE
 
 
 def write_service(
@@ -32,7 +33,7 @@ def write_service(
             progress(f"building {engine} of {exported.graph.name}")
             _build_plan(exported, model, engine, base)
         config = _config(exported, _service(exported, engine, base))
-        write_file(model_dir / "config.pbtxt", pbtxt(config))
+        write_file(model_dir / CONFIG_FILE, pbtxt(config))
 
 
 def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:

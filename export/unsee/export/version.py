@@ -1,31 +1,29 @@
-"""One version folder of an exported graph: `model.onnx` and `export.json`, what it is and why.
-
-Knows how a graph is exported, checked and recognised; knows neither revisions nor policies.
-"""
+"""Exports a graph into a version folder, `model.onnx` and `export.json`, and finds it again."""
 
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from unsee.core.errors import NotExportable
 from unsee.core.files import check_space, write_json
-from unsee.export.engines.model_config import MODEL_FILE
-from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.graphs.graphs import Graph
 from unsee.export.memory import peak_memory
-from unsee.export.onnx.exporter import OPSET, Save, export_onnx, weights_file
+from unsee.export.onnx.exporter import OPSET, Save, export_onnx
 from unsee.export.onnx.half import half_copy
-from unsee.export.onnx.parity import ParityReport, check_parity
+from unsee.export.onnx.parity import check_parity
 from unsee.models.digest import tensors_digest
+from unsee.repository.layout import EXPORT_FILE, MODEL_FILE
+from unsee.repository.records import GraphExport, GraphPrecision
+from unsee.repository.revisions import graph_digest
 
-EXPORT_FILE = "export.json"
 _EXPORTER_VERSION = 6
 """Counts changes of what the exporter writes for the same source."""
 
@@ -34,32 +32,6 @@ _GRAPH_BYTES = 2**25
 """More than what a file holds beside the weights: nodes, names, records."""
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
-
-
-class GraphExport(BaseModel):
-    """The content of `export.json`: which graph `model.onnx` is and how well it matches PyTorch.
-
-    `sha256` is over `model.onnx` and, if there are, its external weights; `source_digest` over
-    what it was made from. `precision` is what it computes in; its parity is against float32 in any
-    case. `seconds` and `peak_bytes` (the most resident memory of the exporting process, model
-    included) have one value per stage, `"export"` and `"parity"`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[2] = 2
-    graph: str
-    precision: GraphPrecision
-    sha256: str
-    source_digest: str
-    opset: int
-    parity: ParityReport
-    num_parameters: int
-    num_nodes: int
-    versions: dict[str, str]
-    seconds: dict[str, float]
-    peak_bytes: dict[str, int]
-    created_at: datetime
 
 
 def export_version(
@@ -87,7 +59,7 @@ def export_version(
     record = GraphExport(
         graph=graph.name,
         precision=precision,
-        sha256=model_digest(version_dir),
+        sha256=graph_digest(version_dir),
         source_digest=source_digest(graph, model, precision),
         opset=OPSET,
         parity=report,
@@ -131,7 +103,7 @@ def read_export(version_dir: Path) -> GraphExport | None:
     """The record in `version_dir`, or None unless it is there and `model.onnx` is as it says."""
     try:
         record = GraphExport.model_validate_json((version_dir / EXPORT_FILE).read_bytes())
-        return record if model_digest(version_dir) == record.sha256 else None
+        return record if graph_digest(version_dir) == record.sha256 else None
     except (OSError, ValidationError):
         return None
 
@@ -143,22 +115,6 @@ def source_digest(graph: Graph, model: Any, precision: GraphPrecision = "float32
     sha256.update(json.dumps(_config(model), sort_keys=True, default=str).encode())
     facts = f"{graph!r} {precision} opset {OPSET} exporter {_EXPORTER_VERSION}"
     sha256.update(facts.encode())
-    return f"sha256:{sha256.hexdigest()}"
-
-
-def model_digest(version_dir: Path) -> str:
-    """`"sha256:…"` over the bytes of `model.onnx` and then, if there is one, `model.onnx.data`."""
-    files = [version_dir / MODEL_FILE, weights_file(version_dir / MODEL_FILE)]
-    return files_digest(file for file in files if file == files[0] or file.exists())
-
-
-def files_digest(files: Iterable[Path]) -> str:
-    """`"sha256:…"` over the bytes of the files, one after the other."""
-    sha256 = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                sha256.update(block)
     return f"sha256:{sha256.hexdigest()}"
 
 

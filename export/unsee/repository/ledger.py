@@ -1,22 +1,44 @@
-"""Changes of the pointer that the audit log cannot miss: the only writer of both files.
+"""The pointer file and the logs of a repository: the only writer of all of them.
 
-The pointer file carries the event of its last change, so the two come to the disk in one rename.
-The event is appended to the log afterwards; if the process dies or the disk is full in between, the
-next change, `settle` or `history` finds the event in the pointer and not in the log.
+The pointer carries the event of its last change, so the two come to the disk in one rename. The
+event is appended to `audit.jsonl` afterwards; if the process dies or the disk is full in between,
+the next change, `settle` or `history` finds the event in the pointer and not in the log. A log has
+one JSON object per line and is only ever appended to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unsee.core.errors import FileNotWritable
-from unsee.repository import audit, pointer
-from unsee.repository.audit import Append, AuditEvent, Log
-from unsee.repository.pointer import Policies
+from pydantic import ValidationError
+
+from unsee.core.errors import FileNotWritable, InputError
+from unsee.core.files import appending, lock, write_json
+from unsee.repository import pointer
+from unsee.repository.layout import (
+    AUDIT_FILE,
+    INCIDENTS_FILE,
+    POINTER_FILE,
+    POINTER_LOCK_FILE,
+)
+from unsee.repository.records import AuditEvent, Incident, Policies, Record
 
 Decide = Callable[[Policies], tuple[Policies, AuditEvent]]
+Append = Callable[[bytes], None]
+MAX_READ_BYTES = 256 * 1024
+"""How much of the incidents is read; a line has about 300 bytes."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a log holds: its events, oldest first, and the numbers of its lines that are none."""
+
+    events: tuple[AuditEvent, ...]
+    broken: tuple[int, ...] = ()
 
 
 def change(repository_dir: Path, decide: Decide) -> Policies:
@@ -28,14 +50,17 @@ def change(repository_dir: Path, decide: Decide) -> Policies:
         InputError: the repository or its pointer cannot be used.
         FileNotWritable: nothing was changed, unless the message says that it was.
     """
-    pointer.read(repository_dir)  # a repository, before anything is written in it
-    with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
-        before = pointer.read(repository_dir)
-        _catch_up(repository_dir, before, append)
+    with _writing(repository_dir) as (before, append, _):
         after, event = decide(before)
         after = after.model_copy(update={"last_change": event})
-        pointer.replace(repository_dir, after)
-        _append_late(append, event)
+        replace_pointer(repository_dir, after)
+        try:
+            append(_line(event))
+        except FileNotWritable as error:
+            raise FileNotWritable(
+                f"the change was made ({event.action} of revision {event.revision} of the policy "
+                f'"{event.policy}"), but {error}; it is logged by the next change or: unsee repair'
+            ) from error
     return after
 
 
@@ -45,9 +70,8 @@ def note(repository_dir: Path, event: AuditEvent) -> None:
     Raises:
         InputError, FileNotWritable: as `change`.
     """
-    with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
-        _catch_up(repository_dir, pointer.read(repository_dir), append)
-        append(event)
+    with _writing(repository_dir) as (_, append, _):
+        append(_line(event))
 
 
 def settle(repository_dir: Path) -> bool:
@@ -56,9 +80,8 @@ def settle(repository_dir: Path) -> bool:
     Raises:
         InputError, FileNotWritable: as `change`.
     """
-    pointer.read(repository_dir)
-    with audit.appending(repository_dir) as append, pointer.locked(repository_dir):
-        return _catch_up(repository_dir, pointer.read(repository_dir), append)
+    with _writing(repository_dir) as (_, _, missed):
+        return missed
 
 
 def has_missed(repository_dir: Path) -> bool:
@@ -70,6 +93,20 @@ def has_missed(repository_dir: Path) -> bool:
     return _missed(repository_dir, pointer.read(repository_dir)) is not None
 
 
+def replace_pointer(repository_dir: Path, policies: Policies) -> None:
+    """Write the pointer file, which readers see as it was or as it will be.
+
+    Only for the pointer that one process alone writes, a replica's own; else see `change`.
+
+    Raises:
+        FileNotWritable: it could not be written; the file is as it was.
+    """
+    try:
+        write_json(repository_dir / POINTER_FILE, policies)
+    except FileNotWritable as error:
+        raise FileNotWritable(f"{error}; it is as it was") from error
+
+
 def history(repository_dir: Path) -> Log:
     """The audit log, and at its end the pointer's last change if the log has missed it.
 
@@ -77,10 +114,39 @@ def history(repository_dir: Path) -> Log:
         InputError: the repository cannot be read.
     """
     last = pointer.read(repository_dir).last_change
-    log = audit.read(repository_dir)
+    log = read_log(repository_dir)
     if last is None or last in log.events:
         return log
     return Log((*log.events, last), log.broken)
+
+
+def read_log(repository_dir: Path) -> Log:
+    """The audit log as it is; empty if nothing was ever written.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    events, broken = [], []
+    for number, line in enumerate(_lines(repository_dir / AUDIT_FILE), start=1):
+        try:
+            events.append(AuditEvent.model_validate_json(line))
+        except ValidationError:
+            broken.append(number)
+    return Log(tuple(events), tuple(broken))
+
+
+def last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent | None:
+    """The latest publication of a revision; None if the log does not know it.
+
+    Broken lines are passed over: they must not stand in the way of a rollback. Raises InputError
+    if the log cannot be read.
+    """
+    for line in reversed(_lines(repository_dir / AUDIT_FILE)):
+        with suppress(ValidationError):
+            event = AuditEvent.model_validate_json(line)
+            if (event.action, event.policy, event.revision) == ("publish", policy, revision):
+                return event
+    return None
 
 
 def event_of(
@@ -93,7 +159,7 @@ def event_of(
     outcome: str = "done",
 ) -> AuditEvent:
     """An event about a revision, with the digests of its publication."""
-    published = audit.last_publish(repository_dir, policy, revision)
+    published = last_publish(repository_dir, policy, revision)
     return AuditEvent(
         action=action,
         policy=policy,
@@ -105,23 +171,68 @@ def event_of(
     )
 
 
-def _catch_up(repository_dir: Path, policies: Policies, append: Append) -> bool:
-    missed = _missed(repository_dir, policies)
-    if missed is not None:
-        append(missed)
-    return missed is not None
+def note_incident(repository_dir: Path, incident: Incident) -> None:
+    """Append to `incidents.jsonl`.
+
+    Raises:
+        FileNotWritable: it could not be written and is as it was.
+    """
+    with appending(repository_dir / INCIDENTS_FILE) as append:
+        append(_line(incident))
+
+
+def last_incidents(repository_dir: Path, count: int) -> list[Incident]:
+    """The last incidents of a repository, newest first; lines that are none are passed over.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    found: list[Incident] = []
+    for line in reversed(_lines(repository_dir / INCIDENTS_FILE, MAX_READ_BYTES)):
+        with suppress(ValidationError):
+            found.append(Incident.model_validate_json(line))
+    return found[:count]
+
+
+@contextmanager
+def _writing(repository_dir: Path) -> Iterator[tuple[Policies, Append, bool]]:
+    """Be the only writer of pointer and log in the block, with nothing missing in the log.
+
+    Yields the pointer, the function that appends a line to the log, and whether the log had missed
+    a change. So what is done and what the log says come in the same order, and a log that cannot be
+    opened is found out before anything is done.
+    """
+    pointer.read(repository_dir)  # a repository, before anything is written in it
+    with (
+        appending(repository_dir / AUDIT_FILE) as append,
+        lock(repository_dir / POINTER_LOCK_FILE),
+    ):
+        policies = pointer.read(repository_dir)
+        missed = _missed(repository_dir, policies)
+        if missed is not None:
+            append(_line(missed))
+        yield policies, append, missed is not None
 
 
 def _missed(repository_dir: Path, policies: Policies) -> AuditEvent | None:
     last = policies.last_change
-    return None if last is None or last.line() in audit.lines(repository_dir) else last
+    if last is None or _line(last) in _lines(repository_dir / AUDIT_FILE):
+        return None
+    return None if last in read_log(repository_dir).events else last
 
 
-def _append_late(append: Append, event: AuditEvent) -> None:
+def _line(record: Record) -> bytes:
+    return record.model_dump_json().encode()
+
+
+def _lines(file: Path, last_bytes: int | None = None) -> list[bytes]:
+    """The lines of a file as they are, or of its last bytes; none if there is no file."""
     try:
-        append(event)
-    except FileNotWritable as error:
-        raise FileNotWritable(
-            f"the change was made ({event.action} of revision {event.revision} of the policy "
-            f'"{event.policy}"), but {error}; it is logged by the next change or: unsee repair'
-        ) from error
+        with file.open("rb") as stream:
+            if last_bytes is not None:
+                stream.seek(max(0, file.stat().st_size - last_bytes))
+            return stream.read().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error

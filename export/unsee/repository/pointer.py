@@ -1,114 +1,32 @@
-"""`policies.json`: which revision of each policy is active, which are eligible, which were active.
+"""The rules of `policies.json`: which revision may become active, be gone back to, or be retired.
 
-The server reads this file at the start of every request, so each change replaces it whole; writers
-take turns through a lock file. The rules are functions from one content to the next. Nothing here
-knows what a revision contains or whether it is loaded; `ledger` is the only writer.
+The server reads this file at the start of every request, so each change replaces it whole. What a
+change makes of a policy's state is in `unsee.repository.records`; `unsee.repository.ledger` is the
+only writer of a repository's pointer, but for a replica's own (`unsee.policies.follower`).
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from unsee.core.errors import FileNotWritable, InputError
-from unsee.core.files import lock, write_json
-from unsee.core.validation import describe
-from unsee.repository.audit import AuditEvent
-
-POINTER_FILE = "policies.json"
-LOCK_FILE = ".policies.json.lock"
-
-Revision = Annotated[int, Field(ge=1)]
+from unsee.core.errors import InputError
+from unsee.repository.layout import POINTER_FILE
+from unsee.repository.records import Policies, PolicyState, read_record
 
 
-def encoder_model(policy: str) -> str:
-    """The name of the Triton model whose versions are the revisions of `policy`."""
-    return f"text_encoder_{policy}"
+def read(repository_dir: Path) -> Policies:
+    """The pointer file of a repository.
 
-
-class PolicyState(BaseModel):
-    """The revisions of one policy.
-
-    Args:
-        active: the revision that new requests use; None until one is promoted.
-        eligible: revisions that loaded and answered their probe, in ascending order.
-        history: every revision that became active, oldest first.
-        rolled_back: eligible revisions that a rollback left; they become active by name only.
-        retired: revisions that were eligible once and never will be again.
+    Raises:
+        InputError: the file is missing or broken.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    active: Revision | None = None
-    eligible: tuple[Revision, ...] = ()
-    history: tuple[Revision, ...] = ()
-    rolled_back: tuple[Revision, ...] = ()
-    retired: tuple[Revision, ...] = ()
-
-    def with_eligible(self, revision: int) -> PolicyState:
-        """`revision` may be promoted."""
-        return self.model_copy(update={"eligible": _with(self.eligible, revision)})
-
-    def with_active(self, revision: int) -> PolicyState:
-        """New requests use `revision`, which is eligible; nothing changes if they do already."""
-        if revision == self.active:
-            return self
-        update = {
-            "active": revision,
-            "history": (*self.history, revision),
-            "rolled_back": _without(self.rolled_back, revision),
-        }
-        return self.model_copy(update=update)
-
-    def with_rollback(self, revision: int) -> PolicyState:
-        """New requests use `revision` again, and the one left is not chosen unless by name."""
-        left = self.rolled_back if self.active is None else _with(self.rolled_back, self.active)
-        return self.model_copy(update={"rolled_back": left}).with_active(revision)
-
-    def with_retired(self, revision: int) -> PolicyState:
-        """No new request uses `revision`, ever."""
-        update = {
-            "eligible": _without(self.eligible, revision),
-            "rolled_back": _without(self.rolled_back, revision),
-            "retired": _with(self.retired, revision),
-        }
-        return self.model_copy(update=update)
-
-
-class Policies(BaseModel):
-    """The content of `policies.json`.
-
-    Args:
-        default_policy: that of requests which name none.
-        last_change: why the file is as it is; part of the file, so that a change and its event
-            come to the disk together (see `ledger`).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    default_policy: str | None = None
-    policies: dict[str, PolicyState] = {}
-    last_change: AuditEvent | None = None
-
-    def state(self, policy: str) -> PolicyState:
-        """The state of `policy`.
-
-        Raises:
-            InputError: there is no such policy.
-        """
-        if policy not in self.policies:
-            known = ", ".join(sorted(self.policies)) or "none"
-            raise InputError(f'there is no policy "{policy}" in this repository; it has: {known}')
-        return self.policies[policy]
-
-    def with_state(self, policy: str, state: PolicyState) -> Policies:
-        """A copy in which `policy` has `state`."""
-        return self.model_copy(update={"policies": {**self.policies, policy: state}})
+    file = repository_dir / POINTER_FILE
+    if not file.exists():
+        raise InputError(
+            f"{repository_dir} is no model repository: it has no {POINTER_FILE}; "
+            "make one with: unsee export"
+        )
+    return read_record(Policies, file, "restore it, or make it anew with: unsee export")
 
 
 def promotable(policies: Policies, policy: str, revision: int | None = None) -> int:
@@ -174,60 +92,6 @@ def retirable(policies: Policies, policy: str, revision: int) -> int:
     return _eligible(policy, state, revision)
 
 
-def read(repository_dir: Path) -> Policies:
-    """The pointer file of a repository.
-
-    Raises:
-        InputError: the file is missing or broken.
-    """
-    file = repository_dir / POINTER_FILE
-    try:
-        return Policies.model_validate_json(file.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{repository_dir} is no model repository: it has no {POINTER_FILE}; "
-            "make one with: unsee export"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    except ValidationError as error:
-        raise InputError(f"{file} is broken: {describe(error)}") from error
-
-
-def locked(repository_dir: Path) -> AbstractContextManager[int]:
-    """One process at a time changes the pointer; the kernel releases the lock of a dead one.
-
-    Raises:
-        FileNotWritable: the lock file cannot be opened.
-    """
-    return lock(repository_dir / LOCK_FILE)
-
-
-def replace(repository_dir: Path, policies: Policies) -> None:
-    """Write the pointer file, which readers see as it was or as it will be; call it in `locked`.
-
-    Raises:
-        FileNotWritable: it could not be written; the file is as it was.
-    """
-    try:
-        write_json(repository_dir / POINTER_FILE, policies)
-    except FileNotWritable as error:
-        raise FileNotWritable(f"{error}; it is as it was") from error
-
-
-def concept_names(repository_dir: Path, policy: str, revision: int) -> tuple[str, ...]:
-    """The names of the concepts that a revision unsees, as its own record says.
-
-    Raises:
-        InputError: the revision's record is missing or broken.
-    """
-    file = repository_dir / encoder_model(policy) / str(revision) / "revision.json"
-    try:
-        return tuple(concept["name"] for concept in json.loads(file.read_bytes())["concepts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the record {file} is missing or broken") from error
-
-
 def _eligible(policy: str, state: PolicyState, revision: int) -> int:
     if revision not in state.eligible:
         why = "was retired" if revision in state.retired else "is not eligible"
@@ -240,11 +104,3 @@ def _eligible(policy: str, state: PolicyState, revision: int) -> int:
 
 def _listed(revisions: tuple[int, ...]) -> str:
     return ", ".join(map(str, revisions)) or "none"
-
-
-def _with(revisions: tuple[int, ...], revision: int) -> tuple[int, ...]:
-    return tuple(sorted({*revisions, revision}))
-
-
-def _without(revisions: tuple[int, ...], revision: int) -> tuple[int, ...]:
-    return tuple(number for number in revisions if number != revision)

@@ -23,6 +23,14 @@ from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
 from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate
+from text_to_video.layout import (
+    BASE_FILE,
+    SAMPLERS_FILE,
+    TOKENIZER_FILE,
+    VAE_DECODER,
+    VIDEO_UNET,
+    assets_dir,
+)
 from text_to_video.policies import Encoder, PolicyPointer
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
@@ -43,13 +51,13 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the assets; raises TritonModelException naming the one that does not fit."""
         model_dir = Path(args["model_repository"])
-        assets_dir = model_dir / "assets"
+        assets = assets_dir(model_dir.parent)
         parameters = json.loads(args["model_config"]).get("parameters", {})
         try:
-            self._base = read_base(assets_dir / "base.json")
+            self._base = read_base(assets / BASE_FILE)
             length = self._base.limits.prompt_tokens
-            self._tokenizer = PromptTokenizer(assets_dir / "tokenizer.json", length)
-            self._tables = SamplerTables(assets_dir / "samplers.safetensors")
+            self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, length)
+            self._tables = SamplerTables(assets / SAMPLERS_FILE)
         except Exception as error:
             LOGGER.exception("text_to_video cannot read its assets")
             message = f"text_to_video cannot read its assets: {error}"
@@ -178,14 +186,14 @@ class TritonGraphs:
             "timestep": timestep[:, None],  # the configuration reshapes [1] to a scalar per row
             "encoder_hidden_states": hidden,
         }
-        noise_pred = await _call("video_unet", -1, inputs, "noise_pred", "the video UNet")
+        noise_pred = await _call(VIDEO_UNET, -1, inputs, "noise_pred", "the video UNet")
         _check_shape(noise_pred, sample.shape, "the video UNet")
         return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:
         """FP32 [1, C, F, h, w] -> UINT8 [1, F, H, W, 3]."""
         inputs = {"latents": latents}
-        frames = await _call("vae_decoder", -1, inputs, "frames", "the VAE decoder")
+        frames = await _call(VAE_DECODER, -1, inputs, "frames", "the VAE decoder")
         wanted = (1, latents.shape[2], *frames.shape[2:4], 3)
         _check_shape(frames, wanted, "the VAE decoder")
         return frames

@@ -27,7 +27,7 @@ from unsee.cli.subcommands import did_you_mean
 from unsee.core.errors import InputError
 
 if TYPE_CHECKING:
-    from unsee.repository.pointer import Policies
+    from unsee.repository.records import Policies
 
 repository_option = click.option(
     "--repository",

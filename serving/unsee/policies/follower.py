@@ -25,14 +25,13 @@ from unsee.policies.follower_copies import (
     fetch_revision,
 )
 from unsee.policies.promotion import probe
-from unsee.repository import pointer
-from unsee.repository.pointer import Policies, PolicyState, encoder_model
+from unsee.repository import ledger, pointer
+from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE, encoder_model
+from unsee.repository.records import Policies, PolicyState
 from unsee.triton.barrier import wait_for_earlier_requests
 from unsee.triton.encoder_server import EncoderServer
 from unsee.triton.served_versions import align, remove_stand_ins
 
-HEARTBEAT_FILE = ".following"
-"""Touched at every look at the pointer: whoever finds it old knows that nobody follows any more."""
 DRAIN_TIMEOUT_S = 30.0
 
 Say = Callable[[str], None]
@@ -120,7 +119,7 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
         else:
             held.add((policy, revision))
             say(f"{policy}: revision {revision} was copied")
-    pointer.replace(settings.repository_dir, followed(wanted, held, Policies()))
+    ledger.replace_pointer(settings.repository_dir, followed(wanted, held, Policies()))
 
 
 class Follower:
@@ -175,7 +174,7 @@ class Follower:
         own = followed(wanted, self._held, self._own, overdue)
         if own == self._own:
             return
-        pointer.replace(self._settings.repository_dir, own)
+        ledger.replace_pointer(self._settings.repository_dir, own)
         for name in own.policies.keys() | self._own.policies.keys():
             self._say_change(name, own)
         self._own = own
@@ -272,5 +271,5 @@ def _read_shared(pointer_dir: Path) -> Policies:
     """Raises InputError also for a pointer without policies: more likely a slip than an order."""
     policies = pointer.read(pointer_dir)
     if not policies.policies:
-        raise InputError(f"{pointer_dir / pointer.POINTER_FILE} names no policy")
+        raise InputError(f"{pointer_dir / POINTER_FILE} names no policy")
     return policies

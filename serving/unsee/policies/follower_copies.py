@@ -14,14 +14,19 @@ from pathlib import Path
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
 from unsee.core.files import link_or_copy, not_writable
-from unsee.repository.audit import AUDIT_FILE
-from unsee.repository.check import GRAPH_MODELS, TEXT_TO_VIDEO
-from unsee.repository.pointer import encoder_model
-from unsee.repository.revision_files import WEIGHTS_FILE, check_files
-from unsee.triton.served_versions import remove_stand_ins, versions_on_disk
+from unsee.repository.layout import (
+    AUDIT_FILE,
+    CONFIG_FILE,
+    GRAPH_MODELS,
+    TEXT_TO_VIDEO,
+    WEIGHTS_FILE,
+    encoder_dirs,
+    encoder_model,
+)
+from unsee.repository.revisions import check_files, versions_on_disk
+from unsee.triton.served_versions import remove_stand_ins
 
 INCOMING = ".incoming"
-CONFIG_FILE = "config.pbtxt"
 
 
 def copy_service(store_dir: Path, repository_dir: Path) -> None:
@@ -110,12 +115,8 @@ def drop_model_if_empty(repository_dir: Path, policy: str) -> None:
 
 def copies(repository_dir: Path) -> set[tuple[str, int]]:
     """Policy and revision of every copy in the repository."""
-    prefix = encoder_model("")
-    return {
-        (model_dir.name.removeprefix(prefix), revision)
-        for model_dir in repository_dir.glob(f"{prefix}*")
-        for revision in versions_on_disk(model_dir)
-    }
+    folders = encoder_dirs(repository_dir).items()
+    return {(policy, number) for policy, folder in folders for number in versions_on_disk(folder)}
 
 
 class _Copier:

@@ -15,7 +15,7 @@ from unsee.core.errors import InputError, PublicationRefused
 from unsee.core.policy import Policy
 from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE, Report, load_report
 from unsee.evaluation.report.verdict import verdict_of
-from unsee.repository.audit import AUDIT_FILE
+from unsee.repository.layout import AUDIT_FILE
 
 REPORTS_DIR = Path("reports")
 

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unsee.core.files import lock, not_writable
-
-LOCKS_DIR = ".locks"
+from unsee.repository.layout import LOCKS_DIR
 
 
 @contextmanager

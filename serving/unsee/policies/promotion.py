@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.repository import ledger, pointer
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies
-from unsee.repository.revision_files import check_files, golden
+from unsee.repository.records import AuditEvent, Policies
+from unsee.repository.revisions import check_files, golden
 
 if TYPE_CHECKING:
     from unsee.triton.encoder_server import EncoderServer

@@ -24,9 +24,10 @@ from unsee.policies import gate, promotion
 from unsee.policies.gate import Clearance, Override
 from unsee.policies.lock import alone
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import REJECTED, put_away
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies, PolicyState, encoder_model
+from unsee.repository.base import read_base
+from unsee.repository.layout import REJECTED, base_file, encoder_model
+from unsee.repository.records import AuditEvent, Policies, PolicyState
+from unsee.repository.revisions import put_away
 
 if TYPE_CHECKING:
     from unsee.deltas.delta import Card
@@ -260,13 +261,13 @@ def _make_eligible(repository_dir: Path, revision: int, offer: Offer) -> None:
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
     """An encoder is worth nothing beside the video model of another base."""
-    file = repository_dir / "text_to_video" / "assets" / "base.json"
+    file = base_file(repository_dir)
     try:
-        digest = json.loads(file.read_bytes())["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digest = read_base(file).digest
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{repository_dir} is not a complete model repository: {file} cannot be read; "
-            "make it with: unsee export"
+            f"{repository_dir} is not a complete model repository: {file} cannot be read "
+            f"({' '.join(str(error).split())}); make it with: unsee export"
         ) from error
     if digest != base.digest():
         raise InputError(

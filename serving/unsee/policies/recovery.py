@@ -17,10 +17,11 @@ from unsee.core.files import UNFINISHED, locked
 from unsee.policies.lock import alone
 from unsee.policies.promotion import check_revision, probe
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import REJECTED, RETIRED, put_away
-from unsee.repository.pointer import PolicyState, encoder_model
+from unsee.repository.layout import MODEL_FILE, REJECTED, RETIRED, encoder_dirs, encoder_model
+from unsee.repository.records import PolicyState
+from unsee.repository.revisions import put_away, versions_on_disk
 from unsee.triton.encoder_server import EncoderServer
-from unsee.triton.served_versions import align, remove_stand_ins, versions_on_disk
+from unsee.triton.served_versions import align, remove_stand_ins
 
 Say = Callable[[str], None]
 
@@ -80,9 +81,7 @@ def recover_files(repository_dir: Path, policy: str, say: Say) -> None:
 
 def known_policies(repository_dir: Path) -> list[str]:
     """Those that the pointer names, and those whose first publication was interrupted."""
-    prefix = encoder_model("")
-    folders = {path.name.removeprefix(prefix) for path in repository_dir.glob(f"{prefix}*")}
-    return sorted(folders | set(pointer.read(repository_dir).policies))
+    return sorted({*encoder_dirs(repository_dir), *pointer.read(repository_dir).policies})
 
 
 def _damaged(repository_dir: Path, policy: str) -> list[str]:
@@ -125,7 +124,7 @@ def _revive(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> 
     except ServerUnreachable:
         raise
     except ServerError as error:
-        os.utime(version_dir / "model.onnx")
+        os.utime(version_dir / MODEL_FILE)
         server.load(model_dir.name, revision)
         probe(server, version_dir, revision)
         say(f"version {revision} of {model_dir.name} was loaded again: {error}")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from unsee.policies.lock import alone
 from unsee.repository import ledger, pointer
-from unsee.repository.archive import RETIRED, archived, put_away
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies, encoder_model
+from unsee.repository.layout import RETIRED, archive_dir, encoder_model
+from unsee.repository.records import AuditEvent, Policies
+from unsee.repository.revisions import put_away
 from unsee.triton.barrier import wait_for_earlier_requests
 from unsee.triton.encoder_server import EncoderServer
 from unsee.triton.served_versions import align
@@ -72,7 +72,7 @@ def retire(
             put_away(version_dir, RETIRED)
         say(f"unloading revision {revision} of {model_dir.name}")
         align(server, model_dir)
-        place = archived(model_dir, RETIRED) / str(revision)
+        place = archive_dir(model_dir, RETIRED) / str(revision)
         _log_the_end(repository_dir, policy, revision, place)
     return Retirement(policy, revision, place)
 

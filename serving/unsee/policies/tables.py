@@ -7,9 +7,9 @@ from pathlib import Path
 
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY
-from unsee.repository import audit
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies, PolicyState, concept_names
+from unsee.repository import ledger
+from unsee.repository.records import AuditEvent, Policies, PolicyState
+from unsee.repository.revisions import read_revision
 
 
 def policies_table(policies: Policies, repository_dir: Path) -> str:
@@ -58,7 +58,7 @@ def _verdict(repository_dir: Path, policy: str, revision: int | None) -> str:
     """What the gate said of a revision when it was published, as the audit log has it."""
     if policy == BASE_POLICY or revision is None:
         return "-"
-    event = audit.last_publish(repository_dir, policy, revision)
+    event = ledger.last_publish(repository_dir, policy, revision)
     if event is None:
         return "not on record"
     if not event.unmet:
@@ -70,7 +70,8 @@ def _unseen(repository_dir: Path, policy: str, revision: int | None) -> str:
     if revision is None:
         return ""
     try:
-        return ", ".join(concept_names(repository_dir, policy, revision)) or "nothing"
+        record = read_revision(repository_dir, policy, revision)
+        return ", ".join(c.name for c in record.concepts) or "nothing"
     except InputError:
         return "its record is missing or broken"
 

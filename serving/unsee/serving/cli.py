@@ -16,8 +16,8 @@ from unsee.cli.parameters import FILE, FOLDER
 from unsee.core.errors import FileNotWritable, ServerError
 
 if TYPE_CHECKING:
+    from unsee.repository.records import Incident
     from unsee.serving.server.triton import ServerSettings, TritonServer
-    from unsee.serving.supervisor.incidents import Incident
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
@@ -147,13 +147,13 @@ def _keep_running(server: TritonServer, hang_timeout_s: float | None) -> None:
 
 def _noting(repository_dir: Path) -> Callable[[Incident], None]:
     """What writes an incident to the repository, and one line to stderr in any case."""
-    from unsee.serving.supervisor.incidents import append
+    from unsee.repository.ledger import note_incident
 
     def note(incident: Incident) -> None:
         at = incident.at.isoformat(timespec="seconds")
         click.echo(f"{at} {incident.what} ({incident.seconds:.1f} s)", err=True)
         try:
-            append(repository_dir, incident)
+            note_incident(repository_dir, incident)
         except FileNotWritable as error:
             click.echo(f"warning: {error}", err=True)
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from unsee.core.errors import InputError, Locked, RevisionUnfit
 from unsee.core.files import UNFINISHED
-from unsee.policies.follower import HEARTBEAT_FILE
 from unsee.policies.lock import alone
 from unsee.policies.recovery import known_policies, recover_files
 from unsee.repository import ledger, pointer
-from unsee.repository.pointer import PolicyState, encoder_model
-from unsee.repository.revision_files import check_files
-from unsee.triton.served_versions import has_stand_ins, versions_on_disk
+from unsee.repository.layout import HEARTBEAT_FILE, encoder_model, stand_in_dirs
+from unsee.repository.records import PolicyState
+from unsee.repository.revisions import check_files, versions_on_disk
 
 Say = Callable[[str], None]
 
@@ -58,7 +57,7 @@ def _has_left_overs(repository_dir: Path, policy: str) -> bool:
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
     return (
         any(model_dir.glob(f"{UNFINISHED}*"))
-        or has_stand_ins(model_dir)
+        or bool(stand_in_dirs(model_dir))
         or bool(versions_on_disk(model_dir) - set(state.eligible))
     )
 

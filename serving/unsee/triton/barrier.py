@@ -11,7 +11,6 @@ not when its stream ends. Holds for one server with one `text_to_video`, which i
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from tritonclient.grpc import service_pb2_grpc
 from unsee.client.messages import build_request
 from unsee.core.errors import InputError, ServerError
 from unsee.core.policy import BASE_POLICY
+from unsee.repository.base import read_base
+from unsee.repository.layout import base_file
 
 GRACE_S = 0.25
 """From a call's leaving the thread pool to its being Triton's: microseconds, generously."""
@@ -67,11 +68,11 @@ def _refusal(stub: Any, request: Any, deadline: float) -> str | None:
 
 
 def _smallest_request(repository_dir: Path) -> dict[str, Any]:
-    file = repository_dir / "text_to_video" / "assets" / "base.json"
-    names = ("num_inference_steps", "num_frames", "height", "width")
+    file = base_file(repository_dir)
     try:
-        limits = json.loads(file.read_bytes())["limits"]
-        smallest = {name: int(limits[name][0]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        limits = read_base(file).limits
+    except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read; make it with: unsee export") from error
+    names = ("num_inference_steps", "num_frames", "height", "width")
+    smallest = {name: getattr(limits, name)[0] for name in names}
     return {"prompt": "x", "policy": BASE_POLICY, "guidance_scale": 1.0, **smallest}

@@ -13,19 +13,18 @@ from pathlib import Path
 from unsee.core.errors import ServerError
 from unsee.core.files import link_or_copy
 from unsee.core.policy import BASE_POLICY
-from unsee.repository.pointer import encoder_model
-from unsee.repository.revision_files import MODEL_FILE, graph_files
+from unsee.repository.layout import (
+    MODEL_FILE,
+    VERSION,
+    revision_dir,
+    stand_in_dir,
+    stand_in_dirs,
+)
+from unsee.repository.revisions import graph_files, versions_on_disk
 from unsee.triton.encoder_server import EncoderServer, VersionState
 
 UNLOAD_TIMEOUT_S = 300.0
 POLL_S = 0.1
-
-
-def versions_on_disk(model_dir: Path) -> set[int]:
-    """The numbers of the version folders of a model; none if there is no such model."""
-    if not model_dir.is_dir():
-        return set()
-    return {int(path.name) for path in model_dir.iterdir() if path.name.isdigit()}
 
 
 def align(server: EncoderServer, model_dir: Path) -> tuple[int, ...]:
@@ -51,23 +50,8 @@ def align(server: EncoderServer, model_dir: Path) -> tuple[int, ...]:
 
 def remove_stand_ins(model_dir: Path) -> None:
     """Delete the copies of the base's encoder that an interrupted `align` has left."""
-    for folder in _stand_ins(model_dir):
+    for folder in stand_in_dirs(model_dir):
         shutil.rmtree(folder)
-
-
-def has_stand_ins(model_dir: Path) -> bool:
-    """Whether there are such copies."""
-    return bool(_stand_ins(model_dir))
-
-
-def _stand_ins(model_dir: Path) -> list[Path]:
-    prefix = _stand_in_prefix(model_dir)
-    found = model_dir.parent.glob(f"{prefix}*")  # also those of a policy whose name begins alike
-    return [folder for folder in found if folder.name.removeprefix(prefix).isdigit()]
-
-
-def _stand_in_prefix(model_dir: Path) -> str:
-    return f".stand-in-{model_dir.name}-"
 
 
 def _clear_failure(server: EncoderServer, model_dir: Path, version: int) -> None:
@@ -76,10 +60,10 @@ def _clear_failure(server: EncoderServer, model_dir: Path, version: int) -> None
     A failed load makes the whole server unready until that very version loads. Nobody can ask for
     the number: it is not eligible.
     """
-    healthy_dir = model_dir.parent / encoder_model(BASE_POLICY) / "1"
+    healthy_dir = revision_dir(model_dir.parent, BASE_POLICY, VERSION)
     if not (healthy_dir / MODEL_FILE).is_file():
         return
-    stand_in = model_dir.parent / f"{_stand_in_prefix(model_dir)}{version}"
+    stand_in = stand_in_dir(model_dir, version)
     shutil.rmtree(stand_in, ignore_errors=True)
     stand_in.mkdir()
     for file in graph_files(healthy_dir):

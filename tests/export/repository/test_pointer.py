@@ -12,14 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from unsee.core.errors import InputError
 from unsee.repository import ledger, pointer
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import Policies, PolicyState
+from unsee.repository.layout import POINTER_FILE
+from unsee.repository.records import AuditEvent, Policies, PolicyState
 
 
 @pytest.fixture
 def repository(tmp_path):
     content = {"schema_version": 1, "default_policy": None, "policies": {}}
-    (tmp_path / pointer.POINTER_FILE).write_text(json.dumps(content))
+    (tmp_path / POINTER_FILE).write_text(json.dumps(content))
     return tmp_path
 
 
@@ -98,20 +98,26 @@ def test_unknown_policies_and_revisions_name_the_known_ones():
 def test_a_file_of_before_the_last_fields_is_read(repository):
     state = {"active": 1, "eligible": [1], "history": [1]}
     content = {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
-    (repository / pointer.POINTER_FILE).write_text(json.dumps(content))
+    (repository / POINTER_FILE).write_text(json.dumps(content))
     assert pointer.read(repository).state("base").active == 1
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"schema_version": 2}', b'{"schema_version": 1, "colour": "red"}'],
+    [b"", b"{", b"[]", b'{"schema_version": 1, "colour": "red"}'],
 )
 def test_a_broken_file_is_named_and_left_as_it_is(repository, content):
-    file = repository / pointer.POINTER_FILE
+    file = repository / POINTER_FILE
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"policies\.json is broken"):
         ledger.change(repository, lambda before: (before, event()))
     assert file.read_bytes() == content
+
+
+def test_a_file_of_another_format_says_which_is_read(repository):
+    (repository / POINTER_FILE).write_bytes(b'{"schema_version": 2}')
+    with pytest.raises(InputError, match=r"json has the format 2, and .* reads 1; .* unsee export"):
+        pointer.read(repository)
 
 
 def test_a_folder_that_is_no_repository(tmp_path):
@@ -182,8 +188,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from unsee.repository import ledger
-from unsee.repository.audit import AuditEvent
-from unsee.repository.pointer import PolicyState
+from unsee.repository.records import AuditEvent
+from unsee.repository.records import PolicyState
 repository, policy = Path(sys.argv[1]), sys.argv[2]
 for revision in range(1, 9):
     def change(before):

@@ -11,7 +11,6 @@ import torch
 from unsee.core.errors import ParityError, TensorRTMissing
 from unsee.export.graphs.graphs import VAEDecoderGraph
 from unsee.export.graphs.sizes import Profile
-from unsee.export.onnx.parity import ParityReport
 from unsee.export.tensorrt import kept_engine as module
 from unsee.export.tensorrt.build import BuiltEngine, Device, current_device, tensorrt_library
 from unsee.export.tensorrt.kept_engine import (
@@ -21,6 +20,7 @@ from unsee.export.tensorrt.kept_engine import (
     reusable_timings,
     write_engine,
 )
+from unsee.repository.records import ParityReport
 
 DEVICE = Device(gpu="a GPU", compute_capability="9.0", driver="570.1", tensorrt="10.15.1")
 PROFILE = Profile({"B": 1, "F": 1}, {"B": 2, "F": 8}, {"B": 8, "F": 16})

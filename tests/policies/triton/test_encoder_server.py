@@ -8,7 +8,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
-from unsee.repository.pointer import encoder_model
+from unsee.repository.layout import encoder_model
 from unsee.triton.encoder_server import EncoderServer, VersionState
 
 GOLDEN = {

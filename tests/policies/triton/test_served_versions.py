@@ -2,7 +2,8 @@
 
 import pytest
 
-from unsee.triton.served_versions import has_stand_ins, remove_stand_ins
+from unsee.repository.layout import stand_in_dirs
+from unsee.triton.served_versions import remove_stand_ins
 
 
 @pytest.mark.parametrize("neighbour", ["family-kids", "family-2", "fam"])
@@ -12,8 +13,8 @@ def test_stand_ins_of_a_policy_whose_name_begins_alike_are_left_alone(tmp_path, 
     for folder in (own, other):
         folder.mkdir()
     model_dir = tmp_path / "text_encoder_family"
-    assert has_stand_ins(model_dir)
+    assert stand_in_dirs(model_dir) == [own]
     remove_stand_ins(model_dir)
     assert not own.exists()
     assert other.exists()
-    assert not has_stand_ins(model_dir)
+    assert stand_in_dirs(model_dir) == []

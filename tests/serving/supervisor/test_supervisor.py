@@ -1,4 +1,4 @@
-"""The supervisor with a process table and a server that only pretend, and the file of incidents."""
+"""The supervisor with a process table and a server that only pretend."""
 
 import os
 import signal
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.serving.supervisor import supervisor
-from unsee.serving.supervisor.incidents import INCIDENTS_FILE, Incident, append, last
 from unsee.serving.supervisor.patience import Patience, Tries
 from unsee.serving.supervisor.stubs import STUB, ModelVersion, Quiet, live_stubs
 from unsee.serving.supervisor.supervisor import Supervisor, keep_log
@@ -326,25 +325,6 @@ def test_stubs_are_quiet_until_one_computes(tmp_path):
 def read_stat(pid):
     with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
         return file.read().rpartition(b")")[2]
-
-
-def incident(what):
-    return Incident(server="127.0.0.1:1", kind="server", outcome="repaired", seconds=1.0, what=what)
-
-
-def test_incidents_are_read_newest_first_and_broken_lines_passed_over(tmp_path):
-    assert last(tmp_path, 5) == []
-    for number in range(4):
-        append(tmp_path, incident(f"number {number}"))
-        with (tmp_path / INCIDENTS_FILE).open("a") as file:
-            file.write('{"at": "cut off\n')
-    assert [found.what for found in last(tmp_path, 3)] == ["number 3", "number 2", "number 1"]
-
-
-def test_a_file_of_incidents_that_cannot_be_read_is_one_sentence(tmp_path):
-    (tmp_path / INCIDENTS_FILE).mkdir()
-    with pytest.raises(InputError, match="cannot read the incidents"):
-        last(tmp_path, 1)
 
 
 def test_a_log_that_is_missing_is_not_kept(tmp_path):

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 from unsee.core.errors import NotExportable
 from unsee.export.engines.machine import Machine
-from unsee.export.graphs.graphs import GraphPrecision
+from unsee.repository.layout import MODEL_FILE, PLAN_FILE
+from unsee.repository.records import GraphPrecision
 
 EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -39,9 +40,9 @@ class Backend:
 
 
 BACKENDS: Mapping[EngineName, Backend] = {
-    "onnxruntime": Backend("onnxruntime", "", "model.onnx", "KIND_AUTO", ("float32",)),
-    "openvino": Backend("openvino", "", "model.onnx", "KIND_CPU", ("float32", "bfloat16")),
-    "tensorrt": Backend("", "tensorrt_plan", "model.plan", "KIND_GPU", ("float32", "float16")),
+    "onnxruntime": Backend("onnxruntime", "", MODEL_FILE, "KIND_AUTO", ("float32",)),
+    "openvino": Backend("openvino", "", MODEL_FILE, "KIND_CPU", ("float32", "bfloat16")),
+    "tensorrt": Backend("", "tensorrt_plan", PLAN_FILE, "KIND_GPU", ("float32", "float16")),
 }
 
 

@@ -15,9 +15,7 @@ from unsee.core.request_schema import INPUTS
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.engine_options import NO_PREPACKING
 from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
-
-MODEL_FILE = "model.onnx"
-TEXT_TO_VIDEO = "text_to_video"
+from unsee.repository.layout import TEXT_TO_VIDEO
 
 _TYPES = {"BYTES": "TYPE_STRING"} | {name: f"TYPE_{name}" for name in ("INT64", "INT32", "FP32")}
 """What the configuration calls the datatypes of inputs."""

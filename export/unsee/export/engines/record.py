@@ -11,7 +11,6 @@ from unsee.export.engines.engine import AUTO, Engine
 from unsee.export.engines.machine import Machine
 from unsee.export.engines.measurement import Timing
 
-ENGINES_FILE = "engines.json"
 LEAST_PSNR_DB = 35.0
 """Frames that differ more from float32's are not the same clip to the eye."""
 

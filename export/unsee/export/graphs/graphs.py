@@ -27,6 +27,8 @@ from unsee.export.graphs.sizes import (
     latent_sizes,
     with_batch,
 )
+from unsee.repository.layout import VAE_DECODER, VIDEO_UNET
+from unsee.repository.records import GraphPrecision
 
 __all__ = [
     "Clip",
@@ -44,8 +46,6 @@ __all__ = [
 ]
 
 DataType = Literal["INT64", "FP32", "UINT8"]
-GraphPrecision = Literal["float32", "float16"]
-"""How a graph computes inside; its borders are FP32, INT64 or UINT8 in either."""
 
 _GUIDED_ROWS = 2
 _VIDEO_UNETS = {"UNet3DConditionModel": VideoUNetModule, "UNetMotionModel": MotionUNetModule}
@@ -190,7 +190,7 @@ class VideoUNetGraph:
     vae_scale: int
     max_frames: int | None = None
 
-    name: ClassVar[str] = "video_unet"
+    name: ClassVar[str] = VIDEO_UNET
     max_batch_size: ClassVar[int] = 8
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {
         "float32": Tolerance(1e-4, "std"),
@@ -319,7 +319,7 @@ class VAEDecoderGraph:
     channels: int
     scale: int
 
-    name: ClassVar[str] = "vae_decoder"
+    name: ClassVar[str] = VAE_DECODER
     max_batch_size: ClassVar[int] = 4
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {
         "float32": Tolerance(1.0, "level"),

@@ -2,54 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnxruntime
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from unsee.core.errors import ParityError
-from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Sizes
+from unsee.repository.records import GraphPrecision, ParityReport, SizeParity
 
 INPUT_SEED = 20_240_714
 _CPU = torch.device("cpu")
 
 RunGraph = Callable[..., Tensor]
 """A graph as a function of its inputs in order that gives its one output."""
-
-
-class SizeParity(BaseModel):
-    """The difference at one size: `max_abs` in the output's units, `max_rel` = max_abs / std.
-
-    std is the standard deviation of PyTorch's output.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sizes: dict[str, int]
-    max_abs: float
-    max_rel: float
-
-
-class ParityReport(BaseModel):
-    """The differences of one graph at every size checked, and what it was allowed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tolerance: float
-    unit: Literal["std", "level"]
-    sizes: tuple[SizeParity, ...]
-
-    @property
-    def difference(self) -> float:
-        """The largest difference at any size, in `unit`s."""
-        return max(self.difference_at(size) for size in self.sizes)
-
-    def difference_at(self, size: SizeParity) -> float:
-        """The difference at one size, in `unit`s."""
-        return size.max_rel if self.unit == "std" else size.max_abs
 
 
 def check_parity(

@@ -18,14 +18,14 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unsee.core.files import write_file
-from unsee.export.engines.engine import BACKENDS
-from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.core.files import write_file, write_json
+from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
-from unsee.export.onnx.parity import ParityReport, compare
+from unsee.export.onnx.parity import compare
 from unsee.export.tensorrt.build import Device, EngineRunner, build_engine
+from unsee.repository.layout import PLAN_FILE
+from unsee.repository.records import GraphPrecision, ParityReport
 
-PLAN_FILE = BACKENDS["tensorrt"].model_file
 TIMING_FILE = "timing.cache"
 ENGINE_FILE = "engine.json"
 _BUILDER_VERSION = 1
@@ -150,7 +150,7 @@ def write_engine(
     (folder / ENGINE_FILE).unlink(missing_ok=True)
     write_file(folder / PLAN_FILE, plan)
     write_file(folder / TIMING_FILE, timings)
-    write_file(folder / ENGINE_FILE, (record.model_dump_json(indent=2) + "\n").encode())
+    write_json(folder / ENGINE_FILE, record)
     return record
 
 

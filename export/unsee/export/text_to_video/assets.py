@@ -6,6 +6,7 @@ PyTorch nor diffusers nor transformers.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,22 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from unsee.core.files import locked, new_folder, write_file, write_json
-from unsee.export.engines.model_config import TEXT_TO_VIDEO, pbtxt, text_to_video_config
+from unsee.export.engines.model_config import pbtxt, text_to_video_config
 from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
 from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
 from unsee.models.base import Base
-
-CODE_VERSION = "1"
+from unsee.repository.base import SCHEMA_VERSION, Defaults, Latents, Limits
+from unsee.repository.base import Base as BaseRecord
+from unsee.repository.layout import (
+    BASE_FILE,
+    CONFIG_FILE,
+    SAMPLERS_FILE,
+    TEXT_TO_VIDEO,
+    TOKENIZER_FILE,
+    assets_dir,
+    version_dir,
+)
 
 
 def write_text_to_video(
@@ -35,14 +45,13 @@ def write_text_to_video(
     `computed_by` goes into every clip's record: the graphs' digests and engines by name. Raises
     `RepositoryError` if this installation lacks the model's code.
     """
-    model_dir = repository_dir / TEXT_TO_VIDEO
-    copy_code(model_dir / CODE_VERSION)
-    write_file(model_dir / "config.pbtxt", pbtxt(text_to_video_config()))
-    assets_dir = model_dir / "assets"
-    write_file(assets_dir / "samplers.safetensors", save(table_tensors(tables)))
-    write_file(assets_dir / "tokenizer.json", tokenizer_json(base.tokenizer()))
-    record = base_record(base, unet, vae, list(tables), computed_by)
-    write_json(assets_dir / "base.json", record)
+    copy_code(version_dir(repository_dir, TEXT_TO_VIDEO))
+    config = pbtxt(text_to_video_config())
+    write_file(repository_dir / TEXT_TO_VIDEO / CONFIG_FILE, config)
+    assets = assets_dir(repository_dir)
+    write_file(assets / SAMPLERS_FILE, save(table_tensors(tables)))
+    write_file(assets / TOKENIZER_FILE, tokenizer_json(base.tokenizer()))
+    write_json(assets / BASE_FILE, asdict(base_record(base, unet, vae, list(tables), computed_by)))
 
 
 def base_record(
@@ -51,31 +60,30 @@ def base_record(
     vae: VAEDecoderGraph,
     schedulers: Sequence[str],
     computed_by: Mapping[str, str],
-) -> dict[str, Any]:
-    """The content of `base.json`; sizes in pixels, limits as [least, most]."""
+) -> BaseRecord:
+    """The content of `base.json`; sizes in pixels."""
     clip, limits = base.spec.clip, base.spec.limits
     own = type(base.t2v_scheduler()).__name__
-    return {
-        "schema_version": 1,
-        "name": base.name,
-        "digest": base.digest(),
-        "latents": {"channels": unet.channels, "vae_scale": vae.scale},
-        "defaults": {
-            **clip.model_dump(),
-            "scheduler": own if own in schedulers else schedulers[0],
-        },
-        "limits": {
-            "num_frames": [1, limits.num_frames],
-            "height": list(limits.height),
-            "width": list(limits.width),
-            "size_multiple": vae.scale * unet.size_multiple,
-            "num_inference_steps": [1, limits.num_inference_steps],
-            "guidance_scale": [0.0, limits.guidance_scale],
-            "prompt_tokens": unet.sequence_length,
-        },
-        "schedulers": list(schedulers),
-        "graphs": dict(computed_by),
-    }
+    return BaseRecord(
+        schema_version=SCHEMA_VERSION,
+        name=base.name,
+        digest=base.digest(),
+        latents=Latents(unet.channels, vae.scale),
+        defaults=Defaults(
+            **clip.model_dump(), scheduler=own if own in schedulers else schedulers[0]
+        ),
+        limits=Limits(
+            num_frames=(1, limits.num_frames),
+            height=limits.height,
+            width=limits.width,
+            size_multiple=vae.scale * unet.size_multiple,
+            num_inference_steps=(1, limits.num_inference_steps),
+            guidance_scale=(0.0, limits.guidance_scale),
+            prompt_tokens=unet.sequence_length,
+        ),
+        schedulers=tuple(schedulers),
+        graphs=dict(computed_by),
+    )
 
 
 def tokenizer_json(tokenizer: Any) -> str:
@@ -91,14 +99,14 @@ def tokenizer_json(tokenizer: Any) -> str:
     return text
 
 
-def copy_code(version_dir: Path) -> None:
-    """Copy the code of `text_to_video` to `version_dir` unless that is it, or equals it."""
+def copy_code(folder: Path) -> None:
+    """Copy the code of `text_to_video` to `folder` unless that is it, or equals it."""
     template = code_dir()
-    if version_dir.resolve() == template.resolve() or _code(version_dir) == _code(template):
+    if folder.resolve() == template.resolve() or _code(folder) == _code(template):
         return
-    with locked(version_dir.parent), new_folder(version_dir, replace=True) as folder:
+    with locked(folder.parent), new_folder(folder, replace=True) as new:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
-        shutil.copytree(template, folder, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(template, new, ignore=ignored, dirs_exist_ok=True)
 
 
 def _code(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import torch
 from safetensors.numpy import save
 
 from unsee.core.errors import ParityError
+from unsee.core.policy import BASE_POLICY
 from unsee.export.graphs.base_graphs import sampling_graphs, vae_decoder_graph, video_unet_graph
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
@@ -26,6 +27,15 @@ from unsee.export.text_to_video.assets import base_record, tokenizer_json
 from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
 from unsee.export.text_to_video.serving_code import make_importable
 from unsee.models.base import Base
+from unsee.repository.layout import (
+    BASE_FILE,
+    SAMPLERS_FILE,
+    TOKENIZER_FILE,
+    VAE_DECODER,
+    VERSION,
+    VIDEO_UNET,
+    encoder_model,
+)
 
 if TYPE_CHECKING:
     from text_to_video.policies import Encoder
@@ -81,13 +91,13 @@ class Sampling:
         self._steps = steps
         with tempfile.TemporaryDirectory(prefix="unsee-sampling-") as name:
             folder = Path(name)
-            (folder / "base.json").write_text(json.dumps(record))
-            (folder / "tokenizer.json").write_text(tokenizer_json(base.tokenizer()))
-            (folder / "samplers.safetensors").write_bytes(save(table_tensors(at_steps)))
-            self._base = read_base(folder / "base.json")
-            self._tokenizer = PromptTokenizer(folder / "tokenizer.json", unet.sequence_length)
+            (folder / BASE_FILE).write_text(json.dumps(asdict(record)))
+            (folder / TOKENIZER_FILE).write_text(tokenizer_json(base.tokenizer()))
+            (folder / SAMPLERS_FILE).write_bytes(save(table_tensors(at_steps)))
+            self._base = read_base(folder / BASE_FILE)
+            self._tokenizer = PromptTokenizer(folder / TOKENIZER_FILE, unet.sequence_length)
             scheduler = self._base.defaults.scheduler
-            self._table = SamplerTables(folder / "samplers.safetensors").table(scheduler, steps)
+            self._table = SamplerTables(folder / SAMPLERS_FILE).table(scheduler, steps)
 
     def clips(self, run: Runnables, clip: Clip, prompts: Sequence[str]) -> Frames:
         """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
@@ -118,7 +128,7 @@ class Sampling:
         tensors["prompt"] = np.array([prompt.encode()], np.object_)
         plan = Plan(
             request=parse_request(tensors, self._base),
-            encoder=Encoder("base", 1, "text_encoder_base", None),
+            encoder=Encoder(BASE_POLICY, VERSION, encoder_model(BASE_POLICY), None),
             input_ids=self._tokenizer.encode(negative_prompt="", prompt=prompt),
             table=self._table,
         )
@@ -206,9 +216,7 @@ class _Graphs:
         return self._run["text_encoder"](input_ids=input_ids)
 
     async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
-        return self._run["video_unet"](
-            sample=sample, timestep=timestep, encoder_hidden_states=hidden
-        )
+        return self._run[VIDEO_UNET](sample=sample, timestep=timestep, encoder_hidden_states=hidden)
 
     async def vae_decoder(self, latents: Array) -> Array:
-        return self._run["vae_decoder"](latents=latents)
+        return self._run[VAE_DECODER](latents=latents)

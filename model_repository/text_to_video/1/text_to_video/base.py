@@ -1,16 +1,25 @@
-"""What the exporter says about the base: sizes, limits, defaults (`assets/base.json`).
+"""`base.json`: the base that a repository was exported from – sizes, limits and defaults.
 
-It does not know the weights, and it trusts the file only as far as it can check it.
+`text_to_video` can import nothing of Unsee and has a copy of this file beside it, so this module
+needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The denoiser's space: `vae_scale` is how many pixels a side of a latent stands for."""
+
+    channels: int
+    vae_scale: int
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Defaults:
     num_frames: int
     height: int
     width: int
-    fps: int
+    fps: float
     num_inference_steps: int
     guidance_scale: float
     scheduler: str
@@ -41,37 +50,56 @@ class Limits:
 
 @dataclass(frozen=True)
 class Base:
-    """The base that the repository was exported from."""
+    """The content of `base.json`.
 
+    Args:
+        digest: that of the base's text encoder.
+        schedulers: the names that a request may choose from.
+        graphs: digest and engine of each graph, as they go into every clip's record.
+    """
+
+    schema_version: int
     name: str
     digest: str
-    latent_channels: int
-    vae_scale: int
+    latents: Latents
     defaults: Defaults
     limits: Limits
     schedulers: tuple[str, ...]
     graphs: dict[str, str]
 
 
-def read_base(path: Path) -> Base:
-    """Read `base.json`; raises ValueError naming the field that is missing or unknown."""
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"base.json has schema_version {record.get('schema_version')!r}, not 1")
-    try:
-        limits: dict[str, Any] = record["limits"]
-        limits = {k: tuple(v) if isinstance(v, list) else v for k, v in limits.items()}
-        return Base(
-            name=record["name"],
-            digest=record["digest"],
-            latent_channels=record["latents"]["channels"],
-            vae_scale=record["latents"]["vae_scale"],
-            defaults=Defaults(**record["defaults"]),
-            limits=Limits(**limits),
-            schedulers=tuple(record["schedulers"]),
-            graphs=dict(record["graphs"]),
-        )
-    except KeyError as error:
-        raise ValueError(f"base.json lacks the field {error}") from None
-    except TypeError as error:
-        raise ValueError(f"base.json does not fit: {error}") from None
+def read_base(file: Path) -> Base:
+    """The record in `file`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it does not fit; the message names the field.
+    """
+    record = json.loads(file.read_text(encoding="utf-8"))
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"{file.name} has schema_version {version!r}, not {SCHEMA_VERSION}")
+    base: Base = _fitted(Base, record, file.name)
+    return base
+
+
+def _fitted(wanted: Any, value: Any, where: str) -> Any:
+    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number or text."""
+    hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
+    if hints and isinstance(value, dict):
+        for name in hints.keys() ^ value.keys():
+            what = "lacks the field" if name in hints else "has a field that is not known,"
+            raise ValueError(f"{where} {what} {name!r}")
+        return wanted(**{k: _fitted(hints[k], v, f"{where}: {k}") for k, v in value.items()})
+    if get_origin(wanted) is tuple and isinstance(value, list):
+        kinds = get_args(wanted)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(kinds) == len(value):
+            return tuple(_fitted(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if get_origin(wanted) is dict and isinstance(value, dict):
+        return {key: _fitted(str, entry, f"{where}.{key}") for key, entry in value.items()}
+    numbers = (int, float) if wanted is float else (wanted,)
+    plain = get_origin(wanted) is None and not hints
+    if plain and isinstance(value, numbers) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{where} is {value!r}")

@@ -101,8 +101,11 @@ def guide(noise_pred: Array, guidance_scale: float) -> Array:
 
 
 def _latent_shape(request: GenerationRequest, base: Base) -> tuple[int, int, int, int]:
-    height, width = request.height // base.vae_scale, request.width // base.vae_scale
-    return (base.latent_channels, request.num_frames, height, width)
+    height, width = (
+        request.height // base.latents.vae_scale,
+        request.width // base.latents.vae_scale,
+    )
+    return (base.latents.channels, request.num_frames, height, width)
 
 
 def _record(plan: Plan, base: Base, watch: Stopwatch) -> dict[str, Any]:

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from text_to_video.layout import (
+    EXPORT_FILE,
+    POINTER_FILE,
+    REVISION_FILE,
+    encoder_model,
+    revision_dir,
+)
 from text_to_video.refusal import Refusal, quoted
 
 SCHEMA_VERSION = 1
@@ -31,7 +38,7 @@ class PolicyPointer:
 
     def __init__(self, repository_dir: Path) -> None:
         self._repository_dir = repository_dir
-        self._path = repository_dir / "policies.json"
+        self._path = repository_dir / POINTER_FILE
         self._seen: tuple[int, int, int] | None = None
         self._record: dict[str, Any] = {}
 
@@ -56,8 +63,7 @@ class PolicyPointer:
             raise Refusal(
                 "NOT_FOUND", f"the policy {name} has no revision {number}; it offers {offered}"
             )
-        model_name = f"text_encoder_{name}"
-        return Encoder(name, number, model_name, self._digest(model_name, number))
+        return Encoder(name, number, encoder_model(name), self._digest(name, number))
 
     def _current(self) -> dict[str, Any]:
         try:
@@ -67,16 +73,16 @@ class PolicyPointer:
                 self._record = _checked(json.loads(self._path.read_text(encoding="utf-8")))
                 self._seen = seen
         except (OSError, ValueError) as error:
-            message = "the server cannot read its list of policies (policies.json)"
+            message = f"the server cannot read its list of policies ({POINTER_FILE})"
             raise Refusal("UNAVAILABLE", message) from error
         return self._record
 
-    def _digest(self, model_name: str, revision: int) -> str | None:
+    def _digest(self, policy: str, revision: int) -> str | None:
         """The encoder's digest as its records give it; None where the repository holds none."""
-        version_dir = self._repository_dir / model_name / str(revision)
-        for file_name, field in (("revision.json", "encoder_digest"), ("export.json", "sha256")):
+        folder = revision_dir(self._repository_dir, policy, revision)
+        for file_name, field in ((REVISION_FILE, "encoder_digest"), (EXPORT_FILE, "sha256")):
             try:
-                record = json.loads((version_dir / file_name).read_text(encoding="utf-8"))
+                record = json.loads((folder / file_name).read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
             if isinstance(record, dict) and record.get(field):
@@ -86,8 +92,8 @@ class PolicyPointer:
 
 def _checked(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"policies.json is not of schema version {SCHEMA_VERSION}")
+        raise ValueError(f"{POINTER_FILE} is not of schema version {SCHEMA_VERSION}")
     for name, entry in record["policies"].items() if "policies" in record else [("", None)]:
         if not isinstance(entry, dict) or not {"active", "eligible"} <= entry.keys():
-            raise ValueError(f"policies.json lacks the revisions of {name!r}")
+            raise ValueError(f"{POINTER_FILE} lacks the revisions of {name!r}")
     return record

@@ -9,7 +9,6 @@ a package's.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -32,7 +31,6 @@ from unsee.core.policy import BASE_POLICY, Concept
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import PAGE_FILE
 from unsee.export.build import ExportRecord, write_repository
-from unsee.export.revision import REVISION_FILE, encoder_model
 from unsee.jobs.job import Outcome, UnlearnJob, run_job
 from unsee.media.clip import Clip
 from unsee.models.base import Base, load_base
@@ -49,6 +47,8 @@ from unsee.playground.networks.judge import Judge
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import find_concept
 from unsee.policies.publish import PublishResult, publish
+from unsee.repository.layout import encoder_dirs
+from unsee.repository.revisions import read_revision, versions_on_disk
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 BASE_DIR = Path(__file__).parents[4] / "bases" / "playground"
@@ -190,8 +190,11 @@ def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> No
 
 def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
     """The demo's repository; one of weights that have been trained since makes way."""
-    records = repository_dir.glob(f"{encoder_model('*')}/*/{REVISION_FILE}")
-    made_from = {json.loads(file.read_bytes())["base_digest"] for file in records}
+    made_from = {
+        read_revision(repository_dir, policy, number).base_digest
+        for policy, folder in encoder_dirs(repository_dir).items()
+        for number in versions_on_disk(folder)
+    }
     if made_from - {base.digest()}:
         say(f"made anew, since the base has been trained since: {repository_dir}")
         shutil.rmtree(repository_dir)

@@ -6,85 +6,33 @@ nothing that a caller sent is part of one. A file that is missing or broken is N
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from unsee.repository.pointer import encoder_model
+from unsee.evaluation.report.schema import PAGE_FILE
+from unsee.repository.base import Base, read_base
+from unsee.repository.layout import base_file, revision_dir
 
 LOGGER = logging.getLogger("unsee.gateway")
-REPORT_PAGE = "report.html"
-BASE_FILE = Path("text_to_video", "assets", "base.json")
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Defaults(_Facts):
-    """What a request that does not say gets; sizes in pixels."""
-
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    num_inference_steps: int
-    guidance_scale: float
-
-
-class SizeLimits(_Facts):
-    """What a request may ask for: inclusive ranges; sizes in pixels, multiples of one number."""
-
-    num_frames: tuple[int, int]
-    height: tuple[int, int]
-    width: tuple[int, int]
-    size_multiple: int
-    num_inference_steps: tuple[int, int]
-
-
-class BaseFacts(_Facts):
-    """What a caller may know of the base that the repository was exported from."""
-
-    name: str
-    defaults: Defaults
-    limits: SizeLimits
-
-
-def base_facts(repository_dir: Path) -> BaseFacts | None:
+def base_record(repository_dir: Path) -> Base | None:
     """The defaults and limits of the repository's base."""
     try:
-        return BaseFacts.model_validate_json((repository_dir / BASE_FILE).read_bytes())
+        return read_base(base_file(repository_dir))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        LOGGER.error("the facts of the base cannot be read: %s", " ".join(str(error).split()))
+    except (OSError, ValueError) as error:
+        LOGGER.error("the record of the base cannot be read: %s", " ".join(str(error).split()))
         return None
-
-
-def shown(repository_dir: Path, policy: str, revision: int) -> dict[str, Any]:
-    """What the files beside a revision's graph say of it, as JSON values: digest, report."""
-    folder = _version_dir(repository_dir, policy, revision)
-    answer: dict[str, Any] = {}
-    try:
-        digest = json.loads((folder / "revision.json").read_bytes())["encoder_digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
-    if isinstance(digest, str):
-        answer["encoder_digest"] = digest
-    if (folder / REPORT_PAGE).is_file():
-        answer["report"] = f"/v2/policies/{policy}/report"
-    return answer
 
 
 def report_page(repository_dir: Path, policy: str, revision: int) -> bytes | None:
     """The report page beside a revision's graph: an ordinary file, no link to another place."""
-    file = _version_dir(repository_dir, policy, revision) / REPORT_PAGE
+    file = revision_dir(repository_dir, policy, revision) / PAGE_FILE
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -97,7 +45,3 @@ def report_page(repository_dir: Path, policy: str, revision: int) -> bytes | Non
         LOGGER.error("%s has more than %d bytes and is not shown", file, MAX_REPORT_BYTES)
         return None
     return content
-
-
-def _version_dir(repository_dir: Path, policy: str, revision: int) -> Path:
-    return repository_dir / encoder_model(policy) / str(revision)

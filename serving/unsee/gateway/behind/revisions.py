@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import InputError
+from unsee.evaluation.report.schema import PAGE_FILE
 from unsee.gateway.behind import repository_files
-from unsee.gateway.behind.repository_files import BaseFacts
-from unsee.repository import audit, pointer
-from unsee.repository.pointer import Policies
+from unsee.repository import ledger, pointer
+from unsee.repository.base import Base
+from unsee.repository.layout import POINTER_FILE, revision_dir
+from unsee.repository.records import Policies
+from unsee.repository.revisions import read_revision
 
 LOGGER = logging.getLogger("unsee.gateway")
 
@@ -46,10 +49,13 @@ class RepositoryView:
         answer: dict[str, Any] = {"policy": policy, "active_revision": state.active}
         if with_eligible:
             answer["eligible_revisions"] = list(state.eligible)
-        answer |= repository_files.shown(self._dir, policy, state.active)
+        if (revision_dir(self._dir, policy, state.active) / PAGE_FILE).is_file():
+            answer["report"] = f"/v2/policies/{policy}/report"
         try:
-            answer["unsees"] = list(pointer.concept_names(self._dir, policy, state.active))
-            event = audit.last_publish(self._dir, policy, state.active)
+            record = read_revision(self._dir, policy, state.active)
+            answer["encoder_digest"] = record.encoder_digest
+            answer["unsees"] = [concept.name for concept in record.concepts]
+            event = ledger.last_publish(self._dir, policy, state.active)
         except InputError as error:
             LOGGER.error("the repository cannot be read: %s", error)
             return answer
@@ -70,15 +76,15 @@ class RepositoryView:
             return None
         return repository_files.report_page(self._dir, policy, active)
 
-    def base(self) -> BaseFacts | None:
+    def base(self) -> Base | None:
         """The defaults and limits of the repository's base; None if nobody knows."""
-        return None if self._dir is None else repository_files.base_facts(self._dir)
+        return None if self._dir is None else repository_files.base_record(self._dir)
 
     def _current(self) -> Policies:
         if self._dir is None:
             return self._policies
         try:
-            status = (self._dir / pointer.POINTER_FILE).stat()
+            status = (self._dir / POINTER_FILE).stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
             if seen != self._seen:
                 self._policies = pointer.read(self._dir)

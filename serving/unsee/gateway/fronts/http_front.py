@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,8 @@ class HttpFront:
         }
         base = self._gateway.repository.base()
         if base is not None:
-            answer["base"] = base.model_dump(mode="json")
+            facts = {"defaults": asdict(base.defaults), "limits": asdict(base.limits)}
+            answer["base"] = {"name": base.name, **facts}
         return JSONResponse(answer)
 
     async def _report(self, request: Request) -> Response:

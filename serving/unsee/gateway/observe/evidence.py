@@ -18,8 +18,9 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Thresholds
 from unsee.evaluation.report.schema import REPORT_FILE, load_report
 from unsee.evaluation.report.verdict import verdict_of
-from unsee.repository import audit
-from unsee.repository.pointer import encoder_model
+from unsee.repository import ledger
+from unsee.repository.layout import revision_dir
+from unsee.repository.records import AuditEvent
 
 LOGGER = logging.getLogger("unsee.gateway")
 FIGURES = {
@@ -70,7 +71,7 @@ class ActiveEvidence(Collector):
     def _of(self, repository_dir: Path, policy: str, revision: int) -> dict[str, float]:
         key = policy, revision
         if key not in self._figures:
-            folder = repository_dir / encoder_model(policy) / str(revision)
+            folder = revision_dir(repository_dir, policy, revision)
             self._figures[key] = _figures(folder) if (folder / REPORT_FILE).exists() else {}
         return self._figures[key]
 
@@ -88,9 +89,9 @@ def _figures(folder: Path) -> dict[str, float]:
     }
 
 
-def _last_publish(repository_dir: Path, policy: str, revision: int) -> audit.AuditEvent | None:
+def _last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent | None:
     try:
-        return audit.last_publish(repository_dir, policy, revision)
+        return ledger.last_publish(repository_dir, policy, revision)
     except InputError as error:
         LOGGER.error("the audit log cannot be read: %s", error)
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unsee.core.errors import InputError
 from unsee.gateway.observe.account import MAX_INCIDENTS, Incident
-from unsee.serving.supervisor import incidents
+from unsee.repository import ledger
 
 LOGGER = logging.getLogger("unsee.gateway")
 
@@ -25,7 +25,7 @@ def _supervised(repository_dir: Path | None) -> list[Incident]:
     if repository_dir is None:
         return []
     try:
-        found = incidents.last(repository_dir, MAX_INCIDENTS)
+        found = ledger.last_incidents(repository_dir, MAX_INCIDENTS)
     except InputError as error:
         LOGGER.error("%s", error)
         return []

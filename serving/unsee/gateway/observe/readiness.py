@@ -13,7 +13,7 @@ from typing import Any
 
 from unsee.gateway.behind.upstream import Upstream
 from unsee.gateway.callers.refusal import Refusal
-from unsee.repository.pointer import encoder_model
+from unsee.repository.layout import encoder_model
 
 MAX_AGE_S = 5.0
 PROBE_TIMEOUT_S = 5.0

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from unsee.client.address import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
 from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
-from unsee.repository import audit, pointer
-from unsee.serving.supervisor import incidents
+from unsee.repository import ledger, pointer
+from unsee.repository.records import AuditEvent
 
 TIMEOUT_S = 15.0
 MAX_BYTES = 4 * 1024 * 1024
@@ -60,9 +60,9 @@ def repository_status(repository_dir: Path) -> dict[str, Any]:
         InputError: it is no repository, or its files are broken.
     """
     policies = pointer.read(repository_dir).policies
-    events = audit.read(repository_dir).events[-SHOWN_EVENTS:]
+    events = ledger.read_log(repository_dir).events[-SHOWN_EVENTS:]
     happened = [(event.at, _sentence(event)) for event in events]
-    happened += [(one.at, one.what) for one in incidents.last(repository_dir, SHOWN_EVENTS)]
+    happened += [(one.at, one.what) for one in ledger.last_incidents(repository_dir, SHOWN_EVENTS)]
     return {
         "active_revisions": {name: policies[name].active for name in sorted(policies)},
         "incidents": [
@@ -72,7 +72,7 @@ def repository_status(repository_dir: Path) -> dict[str, Any]:
     }
 
 
-def _sentence(event: audit.AuditEvent) -> str:
+def _sentence(event: AuditEvent) -> str:
     forced = f", forced: {event.reason}" if event.forced else ""
     return f"{event.policy}: {event.action} of revision {event.revision} by {event.who}{forced}"
 

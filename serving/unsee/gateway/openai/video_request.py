@@ -22,10 +22,10 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from unsee.client.messages import MODEL
-from unsee.gateway.behind.repository_files import BaseFacts
 from unsee.gateway.callers.refusal import Refusal, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem
 from unsee.gateway.openai.videos import Wanted
+from unsee.repository.base import Base
 
 T = TypeVar("T")
 MAX_FIELDS = 32
@@ -55,7 +55,7 @@ class VideoRequest(HttpRequest):
     seconds: Seconds | None = None
     size: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}x[0-9]{1,5}$")] | None = None
 
-    def wanted(self, base: BaseFacts) -> Wanted:
+    def wanted(self, base: Base) -> Wanted:
         """The clip that is asked for; raises Refusal (INVALID_ARGUMENT) if the base has none."""
         self._check_said_once()
         update = {"policy": self.policy or self._policy_of_model}
@@ -81,7 +81,7 @@ class VideoRequest(HttpRequest):
             return None
         return self.model.removeprefix(f"{MODEL}:")
 
-    def _frames(self, base: BaseFacts) -> dict[str, Any]:
+    def _frames(self, base: Base) -> dict[str, Any]:
         if self.seconds is None:
             return {}
         fps, (low, high) = base.defaults.fps, base.limits.num_frames
@@ -93,7 +93,7 @@ class VideoRequest(HttpRequest):
             )
         return {"num_frames": num_frames}
 
-    def _sides(self, base: BaseFacts) -> dict[str, Any]:
+    def _sides(self, base: Base) -> dict[str, Any]:
         if self.size is None:
             return {}
         limits, (width, height) = base.limits, map(int, self.size.split("x"))

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from unsee.gateway.behind.repository_files import BaseFacts
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
@@ -27,6 +26,7 @@ from unsee.gateway.openai.video_request import (
     read_query,
 )
 from unsee.gateway.openai.videos import Video, Videos
+from unsee.repository.base import Base
 
 PATH = "/v1/videos"
 POLL_AFTER_MS = 500
@@ -124,7 +124,7 @@ class VideosFront:
     def _tenant(self, request: Request) -> Tenant:
         return caller(self._gateway, request)
 
-    def _base(self) -> BaseFacts:
+    def _base(self) -> Base:
         base = self._gateway.repository.base()
         if base is None:
             raise Refusal(

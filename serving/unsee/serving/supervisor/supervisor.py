@@ -21,9 +21,9 @@ from typing import Any, NoReturn, Protocol
 
 from unsee.client.messages import MODEL
 from unsee.core.errors import ServerError, UnseeError
+from unsee.repository.records import Incident
 from unsee.serving.supervisor.doubt import Doubt
 from unsee.serving.supervisor.hang import HangWatch
-from unsee.serving.supervisor.incidents import Incident
 from unsee.serving.supervisor.models import ServedModels
 from unsee.serving.supervisor.patience import Patience, Tries
 from unsee.serving.supervisor.questions import answers

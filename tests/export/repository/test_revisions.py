@@ -7,7 +7,7 @@ import pytest
 
 from publish_fakes import GOLDEN, fill_revision, write_repository
 from unsee.core.errors import RevisionUnfit
-from unsee.repository.revision_files import check_files, golden
+from unsee.repository.revisions import check_files, golden
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""`base.json`: the base that a repository was exported from – sizes, limits and defaults.
+
+`text_to_video` can import nothing of Unsee and has a copy of this file beside it, so this module
+needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The denoiser's space: `vae_scale` is how many pixels a side of a latent stands for."""
+
+    channels: int
+    vae_scale: int
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request that does not say gets; sizes in pixels."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    num_inference_steps: int
+    guidance_scale: float
+    scheduler: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for: inclusive ranges; sizes in pixels, multiples of one number."""
+
+    num_frames: tuple[int, int]
+    height: tuple[int, int]
+    width: tuple[int, int]
+    size_multiple: int
+    num_inference_steps: tuple[int, int]
+    guidance_scale: tuple[float, float]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Base:
+    """The content of `base.json`.
+
+    Args:
+        digest: that of the base's text encoder.
+        schedulers: the names that a request may choose from.
+        graphs: digest and engine of each graph, as they go into every clip's record.
+    """
+
+    schema_version: int
+    name: str
+    digest: str
+    latents: Latents
+    defaults: Defaults
+    limits: Limits
+    schedulers: tuple[str, ...]
+    graphs: dict[str, str]
+
+
+def read_base(file: Path) -> Base:
+    """The record in `file`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it does not fit; the message names the field.
+    """
+    record = json.loads(file.read_text(encoding="utf-8"))
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"{file.name} has schema_version {version!r}, not {SCHEMA_VERSION}")
+    base: Base = _fitted(Base, record, file.name)
+    return base
+
+
+def _fitted(wanted: Any, value: Any, where: str) -> Any:
+    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number or text."""
+    hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
+    if hints and isinstance(value, dict):
+        for name in hints.keys() ^ value.keys():
+            what = "lacks the field" if name in hints else "has a field that is not known,"
+            raise ValueError(f"{where} {what} {name!r}")
+        return wanted(**{k: _fitted(hints[k], v, f"{where}: {k}") for k, v in value.items()})
+    if get_origin(wanted) is tuple and isinstance(value, list):
+        kinds = get_args(wanted)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(kinds) == len(value):
+            return tuple(_fitted(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if get_origin(wanted) is dict and isinstance(value, dict):
+        return {key: _fitted(str, entry, f"{where}.{key}") for key, entry in value.items()}
+    numbers = (int, float) if wanted is float else (wanted,)
+    plain = get_origin(wanted) is None and not hints
+    if plain and isinstance(value, numbers) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{where} is {value!r}")

@@ -1,0 +1,57 @@
+"""`base.json` and what `text_to_video` has a copy of."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from record_fakes import base_record
+from text_to_video import base as copy
+from unsee.repository import base, layout
+
+VENDORED = Path(copy.__file__).parent
+
+
+def write(tmp_path, record):
+    (tmp_path / "base.json").write_text(json.dumps(record))
+    return tmp_path / "base.json"
+
+
+@pytest.mark.parametrize("module", [layout, base])
+def test_the_model_has_the_very_same_file(module):
+    source = Path(module.__file__)
+    assert (VENDORED / source.name).read_bytes() == source.read_bytes()
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    record = base_record(graphs={"video_unet": "sha256:0", "video_unet_engine": "onnxruntime"})
+    found = base.read_base(write(tmp_path, record))
+    assert json.loads(json.dumps(asdict(found))) == record
+    assert found.limits.height == (16, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema_version": 2}, r"base\.json has schema_version 2, not 1"),
+        ({"colour": "red"}, "not known, 'colour'"),
+        ({"limits": {"height": [16]}}, r"base\.json: limits: height is \[16\]"),
+        ({"limits": {"height": 16}}, r"height is 16"),
+        ({"defaults": {"num_frames": True}}, "num_frames is True"),
+        ({"defaults": {"fps": "8"}}, "fps is '8'"),
+        ({"graphs": {"video_unet": None}}, "video_unet is None"),
+        ({"latents": {"depth": 1}}, "latents has a field that is not known, 'depth'"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, changes, words):
+    record = base_record() | {"colour": "red"} if "colour" in changes else base_record(**changes)
+    with pytest.raises(ValueError, match=words):
+        base.read_base(write(tmp_path, record))
+
+
+def test_a_missing_field_is_named(tmp_path):
+    record = base_record()
+    del record["defaults"]["height"]
+    with pytest.raises(ValueError, match="defaults lacks the field 'height'"):
+        base.read_base(write(tmp_path, record))
