@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.files import user_at_host
-from unsee.core.policy import Concept, describe
+from unsee.core.policy import Concept
+from unsee.core.validation import describe
 
 GraphPrecision = Literal["float32", "float16"]
 """How a graph computes inside; its borders are FP32, INT64 or UINT8 in either."""
