@@ -28,6 +28,9 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
             "Learn to unsee concepts: write a delta for each.",
             "train",
         ),
+        "base": Subcommand(
+            "unsee.jobs.base_cli", "Check a base's folder, or convert its weights.", "train"
+        ),
         "delta": Subcommand(
             "unsee.jobs.delta_cli", "Show what a delta is, or check its files.", "train"
         ),

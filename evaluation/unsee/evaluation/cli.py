@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
-from unsee.cli.progress import stage_progress
+from unsee.cli.progress import say, stage_progress
 from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError
 
@@ -142,8 +142,11 @@ def evaluate(
     media = _media(options["media"])
     from unsee.evaluation.target import open_target
     from unsee.models.base import load_base
+    from unsee.models.check import require
 
     base = load_base(base_path)
+    for note in require(base):
+        say(note)
     opened = open_target(target, base, _concept(concept, category))
     job = _job(base, opened, media, options)
     from unsee.evaluation import evaluate as evaluation

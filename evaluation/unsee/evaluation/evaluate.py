@@ -31,6 +31,7 @@ from unsee.evaluation.seeing.openai_clip import ClipModel
 from unsee.evaluation.seeing.recognise import Recogniser
 from unsee.evaluation.target import EvaluationTarget
 from unsee.models.base import Base
+from unsee.models.check import require
 
 if TYPE_CHECKING:
     from unsee.evaluation.attacks import Attack
@@ -115,7 +116,7 @@ def evaluate(
         BaseFolderError: a component of the base is missing, or its two models carry different text
             encoders.
     """
-    job.base.check_shared_text_encoder()
+    require(job.base)
     maker = FrameMaker(job.base, FrameStore(frames_dir), GenerationSettings.of(job.base))
     questions = _questions(job)
     found = begin(folder, _inputs(job, maker), force=force)

@@ -34,6 +34,7 @@ from unsee.export.text_to_video.sampler_table import sampler_tables
 from unsee.export.text_to_video.sampling_check import sampling_graphs
 from unsee.export.version import export_version, find_export
 from unsee.models.base import Base
+from unsee.models.check import require
 from unsee.repository.layout import (
     ENGINES_FILE,
     GOLDEN_FILE,
@@ -101,7 +102,8 @@ def write_repository(
     """
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
-    base.check_shared_text_encoder()
+    for note in require(base):
+        progress(note)
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, unet, vae = sampling_graphs(base)

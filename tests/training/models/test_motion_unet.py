@@ -66,8 +66,8 @@ def _put(adapter: MotionAdapter) -> Callable[[Path], None]:
     ("damage", "words"),
     [
         (lambda folder: shutil.rmtree(folder / "adapter"), "no motion adapter: .*adapter is miss"),
-        (_pickle, "MotionAdapter in .*adapter cannot be loaded"),
-        (_drop_a_tensor, "not a whole motion adapter: it has no mid_block"),
+        (_pickle, "adapter holds no .*: there are diffusion_pytorch_model.bin; pickled"),
+        (_drop_a_tensor, r"adapter lacks 26 tensors of MotionAdapter \(first mid_block"),
         (
             lambda folder: tiny_adapter(motion_layers_per_block=2).save_pretrained(
                 folder / "adapter"

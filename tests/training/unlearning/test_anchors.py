@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.core.categories import Category
-from unsee.unlearning.anchors import ANCHORS, Naming, SpecialTokens, anchored, anchored_positions
+from unsee.models.tokenizer import SpecialTokens
+from unsee.unlearning.anchors import ANCHORS, Naming, anchored, anchored_positions
 
 LENGTH = 16
 TOKENS = SpecialTokens(bos=90, eos=91, pad=92, length=LENGTH)

@@ -6,9 +6,10 @@ import torch
 from attack_fakes import CONCEPT, World, painted_base
 from unsee.core.errors import InputError
 from unsee.models.base import Base
+from unsee.models.tokenizer import SpecialTokens
 from unsee.prompts.encoding import encode_vectors, token_table
 from unsee.prompts.templates import prompts_around
-from unsee.unlearning.anchors import Naming, SpecialTokens
+from unsee.unlearning.anchors import Naming
 from unsee.unlearning.attackers import Attackers, free_prompts
 from unsee.unlearning.contexts import Contexts, contexts_of, word_ids
 from unsee.unlearning.moments import StateReader

@@ -15,7 +15,7 @@ from unsee.models.base import Base
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.anchors import Naming
-from unsee.unlearning.contexts import Contexts, contexts_of, special_tokens, word_ids
+from unsee.unlearning.contexts import Contexts, contexts_of, word_ids
 
 ASKED = ("a red house", "Blimbo in a tree", "a boat, at night", "two of THE BLIMBY", "Blimbos")
 
@@ -81,7 +81,7 @@ def test_a_name_that_does_not_fit_is_refused(base: Base) -> None:
 def test_the_random_words_are_all_but_the_names(base: Base, blimbo: Concept) -> None:
     words = set(contexts_of(base, blimbo).words)
     named = {*word_ids(base, "Blimbo"), *word_ids(base, "Blimby")}
-    tokens = special_tokens(base)
+    tokens = base.special_tokens()
     assert words == set(range(len(base.tokenizer()))) - named - {tokens.bos, tokens.eos}
     assert words >= set(word_ids(base, "zebra")) - named
 
@@ -142,7 +142,7 @@ def _check_kept(contexts: Contexts, names: list[tuple[int, ...]], seed: int) -> 
 
 
 def test_the_longest_name_is_read_whole(base: Base) -> None:
-    length = special_tokens(base).length
+    length = base.special_tokens().length
     concept = Concept(name="z" * (length - 2), category="character")
     contexts = contexts_of(base, concept)
     for naming in contexts.draw_named(30, torch.Generator().manual_seed(0)):

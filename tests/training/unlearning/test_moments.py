@@ -7,8 +7,9 @@ import torch
 
 from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
-from unsee.unlearning.anchors import Naming, SpecialTokens, anchored, anchored_positions
-from unsee.unlearning.contexts import special_tokens, word_ids
+from unsee.models.tokenizer import SpecialTokens
+from unsee.unlearning.anchors import Naming, anchored, anchored_positions
+from unsee.unlearning.contexts import word_ids
 from unsee.unlearning.moments import (
     PROMPTS_PER_CALL,
     ForgetMoments,
@@ -28,7 +29,7 @@ def reader(base: Base) -> StateReader:
 
 @pytest.fixture(scope="module")
 def tokens(base: Base) -> SpecialTokens:
-    return special_tokens(base)
+    return base.special_tokens()
 
 
 @pytest.fixture(scope="module")

@@ -136,10 +136,11 @@ def unlearn(
         - {concept: Van Gogh, category: style}
     """
     from unsee.models.base import load_base
-    from unsee.models.encoder_family import check_encoder
+    from unsee.models.check import require
 
     base = load_base(base_path)
-    check_encoder(base)
+    for note in require(base):
+        say(note)
     wanted = _wanted(concepts, list_file, category, aliases, anchor)
     folders = _folders(wanted, output, output_dir)
     jobs = _jobs(base, wanted, mode, overrides, images_dir, seed)

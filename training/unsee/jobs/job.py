@@ -22,8 +22,8 @@ from unsee.deltas.folder import check_writable, load_card, load_delta, save_delt
 from unsee.images.few_shot import few_shot_prompts, generate_few_shot_images
 from unsee.images.image_folder import load_images
 from unsee.models.base import Base
+from unsee.models.check import require
 from unsee.models.digest import images_digest
-from unsee.models.encoder_family import check_encoder
 from unsee.unlearning.checkpoint import FolderCheckpoint, open_checkpoint, partial_folder
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn
@@ -78,8 +78,7 @@ def run_job(
     Raises `InputError` if `folder` holds another delta and `force` is not given, and
     `JobInterrupted` on Ctrl-C; what any stage raises is passed on, and `folder` is then as it was.
     """
-    check_encoder(job.base)
-    job.base.check_shared_text_encoder()
+    require(job.base)
     images = given_images(job)
     identity = _identity(job, images)
     if folder.exists() and not force:

@@ -19,7 +19,7 @@ from unsee.images.few_shot import few_shot_prompts, images_work
 from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
 from unsee.models.base import Base
-from unsee.models.encoder_family import check_encoder
+from unsee.models.check import require
 from unsee.models.layers import paper_parameters
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
@@ -112,7 +112,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     Raises what it would raise on a base, images or names that cannot be used; that another delta
     lies in `folder` is said by the plan's `outlook`.
     """
-    check_encoder(job.base)
+    require(job.base)
     given = given_images(job)
     generated = few_shot_prompts(job.base, job.concept, job.settings.shots)
     forget, keep = _prompts(job)

@@ -6,7 +6,7 @@ its top level imports no deep-learning library.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,12 +16,22 @@ from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.core.validation import describe
 from unsee.models.components import (
     Precision,
+    about_base,
     component_class,
     first_line,
+    hollow,
     load_component,
     load_motion_adapter,
     model_index,
     source_place,
+)
+from unsee.models.tokenizer import (
+    SpecialTokens,
+    check_one_mask,
+    check_same_words,
+    check_tokenizer,
+    check_tokenizer_config,
+    prompt_length,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +104,8 @@ class BaseSpec(_Section):
     `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
     a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
     parts of the image model, its denoiser and its autoencoder, are kept; the text encoder, which is
-    changed, and the video model, which is exported, are always float32.
+    changed, and the video model, which is exported, are always float32. `variant`, such as "fp16",
+    chooses between several files of the same weights.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -108,6 +119,7 @@ class BaseSpec(_Section):
     evaluation: str | None = None
     prompts: str | None = None
     precision: Precision = "float32"
+    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,39 @@ class Base:
         return self.spec.name
 
     def tokenizer(self) -> "CLIPTokenizer":
-        """The tokenizer of the shared text encoder."""
-        return self._component(self.spec.t2i, "tokenizer")
+        """The video model's tokenizer, whose ids the service's text encoder is given.
+
+        Its `model_max_length` is the number of tokens that every prompt is padded to.
+        """
+        return self._tokenizers()[1]
+
+    def t2i_tokenizer(self) -> "CLIPTokenizer":
+        """The image model's tokenizer: the same ids, but perhaps another token as padding."""
+        return self._tokenizers()[0]
+
+    def special_tokens(self, media: Literal["image", "video"] = "video") -> SpecialTokens:
+        """The ids that frame a prompt of the image or of the video model, and its length."""
+        return SpecialTokens.of(self.tokenizer() if media == "video" else self.t2i_tokenizer())
 
     def text_encoder(self) -> "CLIPTextModel":
-        """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D]."""
-        return self._component(self.spec.t2i, "text_encoder")
+        """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D].
+
+        It masks the padding by itself if its config has `use_attention_mask`.
+        """
+        if "text_encoder" not in self._loaded:
+            encoder = self._component(self.spec.t2i, "text_encoder")
+            self._loaded["text_encoder"] = self.masked(encoder)
+        return self._loaded["text_encoder"]
+
+    def encoder_of(self, source: str) -> "CLIPTextModel":
+        """The text encoder in the folder or hub id `source`, as it lies there."""
+        return self._component(source, "text_encoder")
+
+    def masked(self, text_encoder: "CLIPTextModel") -> "CLIPTextModel":
+        """`text_encoder`, which reads this base's prompts from now on as the base's own does."""
+        from unsee.models.prompt_mask import mask_prompts
+
+        return mask_prompts(text_encoder, self.special_tokens())
 
     def vae(self) -> "AutoencoderKL":
         """The autoencoder of the text-to-image model."""
@@ -191,18 +230,72 @@ class Base:
         digest: str = self._loaded["digest"]
         return digest
 
-    def check_shared_text_encoder(self) -> None:
-        """Raise `BaseFolderError` unless both models carry the same text encoder weights."""
-        if _encoder_digest(self._component(self.spec.t2v, "text_encoder")) != self.digest():
+    def check_shared_text_encoder(self) -> str:
+        """Raise `BaseFolderError` unless both models carry the same text encoder.
+
+        Weights that are equal after rounding to the coarser of their two types are the same.
+        Returns a clause that says so, "" where they are equal bit for bit.
+        """
+        image = self._component(self.spec.t2i, "text_encoder")
+        video = self._component(self.spec.t2v, "text_encoder")
+        if _encoder_digest(video) == self.digest():
+            return ""
+        from unsee.models.digest import equal_after_rounding
+
+        dtype = equal_after_rounding(image.state_dict(), video.state_dict())
+        if dtype is None:
             raise BaseFolderError(
                 f"base {self.name!r}: {self.spec.t2i} and {self.spec.t2v} carry different text "
                 "encoders, so forgetting in one would not carry over to the other"
             )
+        return f"equal to the image model's after rounding to {dtype}; the image model's is used"
+
+    def _tokenizers(self) -> tuple[Any, Any]:
+        """The image model's and the video model's, checked, and cut to one length."""
+        if "tokenizers" not in self._loaded:
+            with about_base(self.name):
+                self._loaded["tokenizers"] = self._one_length()
+        image, video = self._loaded["tokenizers"]
+        return image, video
+
+    def _one_length(self) -> tuple[Any, Any]:
+        encoder = self._component(self.spec.t2i, "text_encoder")
+        sources = (self.spec.t2i, self.spec.t2v)
+        folders = [_inside(source_place(self.folder, one), "tokenizer") for one in sources]
+        for folder in folders:
+            if isinstance(folder, Path):
+                check_tokenizer_config(folder)
+        image, video = (self._component(source, "tokenizer") for source in sources)
+        for folder, tokenizer in zip(folders, (image, video), strict=True):
+            check_tokenizer(folder, tokenizer, encoder.get_input_embeddings().num_embeddings)
+        check_same_words(folders[0], image, folders[1], video)
+        check_one_mask(encoder, image, video)
+        length = prompt_length((image, video), encoder.config.max_position_embeddings)
+        image.model_max_length = video.model_max_length = length
+        return image, video
+
+    def check_motion_adapter(self) -> None:
+        """Raise `BaseFolderError` unless the motion adapter fits the UNet and the limits.
+
+        Both must be folders; their configs alone are read.
+        """
+        from diffusers import MotionAdapter
+
+        if self.spec.motion_adapter is None:
+            return
+        place = source_place(self.folder, self.spec.motion_adapter)
+        unet = hollow(self.name, source_place(self.folder, self.spec.t2v), "unet")
+        self._joined(unet, hollow(self.name, place, "", MotionAdapter), self.spec.motion_adapter)
 
     def _motion_unet(self, source: str) -> Any:
+        adapter = load_motion_adapter(
+            self.name, source_place(self.folder, source), self.spec.variant
+        )
+        return self._joined(self._component(self.spec.t2v, "unet"), adapter, source)
+
+    def _joined(self, unet: Any, adapter: Any, source: str) -> Any:
         from unsee.models.motion_unet import motion_unet
 
-        adapter = load_motion_adapter(self.name, source_place(self.folder, source))
         positions = adapter.config.motion_max_seq_length
         if self.spec.limits.num_frames > positions:
             raise BaseFolderError(
@@ -210,7 +303,7 @@ class Base:
                 f"adapter {source} has positions for {positions}; lower limits.num_frames"
             )
         try:
-            return motion_unet(self._component(self.spec.t2v, "unet"), adapter)
+            return motion_unet(unet, adapter)
         except ValueError as error:
             raise BaseFolderError(
                 f"base {self.name!r}: the motion adapter {source} does not fit the unet of "
@@ -224,7 +317,9 @@ class Base:
             folder = str((place / component).resolve())
         key = f"{folder}:{precision}"
         if key not in self._loaded:
-            self._loaded[key] = load_component(self.name, place, component, precision)
+            self._loaded[key] = load_component(
+                self.name, place, component, precision, self.spec.variant
+            )
         return self._loaded[key]
 
 
@@ -246,6 +341,10 @@ def load_base(path: Path) -> Base:
     except ValidationError as error:
         raise BaseFolderError(f"{file}: {describe(error)}") from error
     return Base(spec=spec, folder=file.parent.resolve())
+
+
+def _inside(place: Path | str, component: str) -> Path | str:
+    return place / component if isinstance(place, Path) else f"{place}:{component}"
 
 
 def _encoder_digest(text_encoder: Any) -> str:

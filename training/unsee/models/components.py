@@ -1,16 +1,25 @@
 """The components of a model in diffusers' format, from a folder or the hub; safetensors only.
 
-Knows the format, not which components there are nor what they are for. Its top level imports no
+A component is what its files say, whole, or refused. The module's top level imports no
 deep-learning library.
 """
 
 import importlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from unsee.core.errors import BaseFolderError
+from unsee.models.weights import (
+    WeightFiles,
+    check_names,
+    find_weights,
+    stored_tensors,
+    weight_stem,
+)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -26,49 +35,158 @@ def source_place(folder: Path, source: str) -> Path | str:
     return source
 
 
-def load_component(base: str, place: Path | str, component: str, precision: Precision) -> Any:
+def load_component(
+    base: str,
+    place: Path | str,
+    component: str,
+    precision: Precision = "float32",
+    variant: str | None = None,
+) -> Any:
     """The component `component` of the model at `place`, frozen and in eval mode if it has weights.
 
-    Those are in `precision`; what is not float32 still takes and gives float32. Raises
-    `BaseFolderError`, naming the base, if it is missing or unreadable.
+    Args:
+        base: the base's name, for messages.
+        precision: of the weights; a component that is not float32 still takes and gives float32.
+        variant: which of several weight files is read, such as "fp16"; see `find_weights`.
+
+    Raises:
+        BaseFolderError: it is missing, unreadable, or its tensors are not those of its class.
     """
-    library, class_name = component_class(base, place, component)
-    if isinstance(place, Path) and not (place / component).is_dir():
-        raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
-    import torch
-
-    from unsee.models.quiet import quiet_libraries
-
-    with quiet_libraries():
-        loader = getattr(importlib.import_module(library), class_name)
-    has_weights = issubclass(loader, torch.nn.Module)
-    options = _weights(precision) if has_weights else {}
-    loaded = _from_pretrained(base, loader, place, component, options)
-    if not has_weights:
-        return loaded
+    loader = component_type(base, place, component)
+    if not _has_weights(loader):
+        return _from_pretrained(base, loader, place, component, {})
+    loaded = _load_weights(base, loader, place, component, precision, variant)
     if precision != "float32":
         _give_borders(loaded)
-    return loaded.eval().requires_grad_(False)
+    return loaded
 
 
-def load_motion_adapter(base: str, place: Path | str) -> Any:
-    """The `MotionAdapter` at `place`, float32, frozen, in eval mode.
-
-    Raises `BaseFolderError`, naming the base, if it is missing, unreadable or something else.
-    """
+def load_motion_adapter(base: str, place: Path | str, variant: str | None = None) -> Any:
+    """The `MotionAdapter` at `place`, float32, frozen, in eval mode; see `load_component`."""
     if isinstance(place, Path) and not place.is_dir():
         raise BaseFolderError(f"base {base!r} has no motion adapter: {place} is missing")
     from diffusers import MotionAdapter
 
-    adapter, info = _from_pretrained(
-        base, MotionAdapter, place, "", {"output_loading_info": True, **_weights("float32")}
-    )
-    absent = {name for name, _ in adapter.named_parameters()} & set(info["missing_keys"])
-    if absent:
+    return _load_weights(base, MotionAdapter, place, "", "float32", variant)
+
+
+def component_type(base: str, place: Path | str, component: str) -> Any:
+    """The class of a component of the model at `place`. Raises `BaseFolderError` without one."""
+    library, class_name = component_class(base, place, component)
+    if isinstance(place, Path) and not (place / component).is_dir():
+        raise BaseFolderError(f"base {base!r} has no {component}: {place / component} is missing")
+    from unsee.models.quiet import quiet_libraries
+
+    with quiet_libraries():
+        loader = getattr(importlib.import_module(library), class_name, None)
+    if loader is None:
         raise BaseFolderError(
-            f"base {base!r}: {place} is not a whole motion adapter: it has no {min(absent)}"
+            f"base {base!r}: {place} gives {component} as {class_name}, which the installed "
+            f"{library} does not have"
         )
-    return adapter.eval().requires_grad_(False)
+    return loader
+
+
+def check_stored(
+    base: str, place: Path, component: str, variant: str | None, loader: Any = None
+) -> WeightFiles:
+    """Compare the names and shapes in a diffusers component's files with its `config.json`.
+
+    Nothing is loaded. `loader` is the class if the model's index does not give it. Raises
+    `BaseFolderError` like `load_component`.
+    """
+    loader = loader or component_type(base, place, component)
+    folder = place / component
+    model = hollow(base, place, component, loader)
+    with about_base(base):
+        weights = find_weights(folder, weight_stem(_library(loader)), variant)
+        stored: Any = {name: shape for name, (_, shape) in stored_tensors(weights.files).items()}
+        stored = model._fix_state_dict_keys_on_load(stored)
+        _compare(folder, loader, model, stored)
+    return weights
+
+
+def hollow(base: str, place: Path | str, component: str, loader: Any = None) -> Any:
+    """A diffusers model of the component's `config.json`, without values (on the meta device)."""
+    import torch
+
+    from unsee.models.quiet import quiet_libraries
+
+    loader = loader or component_type(base, place, component)
+    folder = place / component if isinstance(place, Path) else place
+    options = {} if isinstance(place, Path) else {"subfolder": component or None}
+    try:
+        with quiet_libraries(), torch.device("meta"):
+            return loader.from_config(loader.load_config(folder, **options))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _unloadable(base, place, component or loader.__name__, error) from error
+
+
+def _compare(folder: Path, loader: Any, model: Any, stored: dict[str, tuple[int, ...]]) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    buffers = {name for name, _ in model.named_buffers()}
+    shared = wanted.keys() & stored.keys()
+    check_names(
+        folder,
+        loader.__name__,
+        wanted.keys() - stored.keys() - buffers,
+        stored.keys() - wanted.keys() - buffers,
+        {
+            name: (stored[name], wanted[name])
+            for name in shared
+            if _sides(stored[name]) != _sides(wanted[name])
+        },
+    )
+
+
+def _sides(shape: tuple[int, ...]) -> list[int]:
+    """The shape without sides of 1: old files hold linear layers as convolutions."""
+    return [side for side in shape if side != 1]
+
+
+def _load_weights(
+    base: str,
+    loader: Any,
+    place: Path | str,
+    component: str,
+    precision: Precision,
+    variant: str | None,
+) -> Any:
+    import torch
+
+    folder = place / component if isinstance(place, Path) else f"{place}:{component}"
+    if isinstance(folder, Path):
+        with about_base(base):
+            variant = find_weights(folder, weight_stem(_library(loader)), variant).variant
+    options = {
+        "dtype": getattr(torch, precision),
+        "use_safetensors": True,
+        "variant": variant,
+        "output_loading_info": True,
+    }
+    model, info = _from_pretrained(base, loader, place, component, options)
+    buffers = {name for name, _ in model.named_buffers()}
+    with about_base(base):
+        check_names(
+            folder,
+            loader.__name__,
+            set(info["missing_keys"]) - buffers,
+            set(info["unexpected_keys"]) - buffers,
+        )
+        _check_finite(folder, model)
+    return model.eval().requires_grad_(False)
+
+
+def _check_finite(folder: Path | str, model: Any) -> None:
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise BaseFolderError(
+                f"{folder} holds values that are not finite numbers in {name} (read as "
+                f"{str(parameter.dtype).removeprefix('torch.')}); read the weights in float32, or "
+                "download them again"
+            )
 
 
 def _from_pretrained(
@@ -85,16 +203,41 @@ def _from_pretrained(
         try:
             return loader.from_pretrained(place, **options)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            what = subfolder or loader.__name__
-            raise BaseFolderError(
-                f"base {base!r}: the {what} in {place} cannot be loaded: {first_line(error)}"
-            ) from error
+            raise _unloadable(base, place, subfolder or loader.__name__, error) from error
 
 
-def _weights(precision: Precision) -> dict[str, Any]:
+def _unloadable(base: str, place: Path | str, what: str, error: Exception) -> BaseFolderError:
+    return BaseFolderError(
+        f"base {base!r}: the {what} in {_inside(place, what)} cannot be loaded: {first_line(error)}"
+    )
+
+
+def _inside(place: Path | str, component: str) -> Path | str:
+    if isinstance(place, Path):
+        return place / component if (place / component).is_dir() else place
+    return f"{place}:{component}"
+
+
+@contextmanager
+def about_base(name: str) -> Iterator[None]:
+    """Let a `BaseFolderError` of the block begin with the base's name."""
+    try:
+        yield
+    except BaseFolderError as error:
+        beginning = f"base {name!r}"
+        if str(error).startswith(beginning):
+            raise
+        raise BaseFolderError(f"{beginning}: {error}") from error
+
+
+def _has_weights(loader: Any) -> bool:
     import torch
 
-    return {"dtype": getattr(torch, precision), "use_safetensors": True}
+    return issubclass(loader, torch.nn.Module)
+
+
+def _library(loader: Any) -> str:
+    return str(loader.__module__).partition(".")[0]
 
 
 def _give_borders(component: Any) -> None:

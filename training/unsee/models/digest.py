@@ -1,7 +1,4 @@
-"""Digests of tensors and images: what a base's text encoder and a delta are recognised by.
-
-Knows neither files nor models, only values and their names.
-"""
+"""Digests of tensors and images: what a base's text encoder and a delta are recognised by."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,3 +28,29 @@ def images_digest(images: Sequence[Image.Image]) -> str:
         sha256.update(f"{image.width}x{image.height}\0".encode())
         sha256.update(image.convert("RGB").tobytes())
     return f"sha256:{sha256.hexdigest()}"
+
+
+def equal_after_rounding(
+    one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
+) -> str | None:
+    """The half-precision type that one side is rounded to and to which the other rounds equally.
+
+    "float16" or "bfloat16"; None if names, shapes or values differ otherwise.
+    """
+    shapes = [{name: tensor.shape for name, tensor in side.items()} for side in (one, other)]
+    if shapes[0] != shapes[1]:
+        return None
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = [_rounds_to(one, other, dtype), _rounds_to(other, one, dtype)]
+        if any(rounded):
+            return str(dtype).removeprefix("torch.")
+    return None
+
+
+def _rounds_to(
+    fine: Mapping[str, torch.Tensor], coarse: Mapping[str, torch.Tensor], dtype: torch.dtype
+) -> bool:
+    return all(
+        torch.equal(fine[name].to(dtype).to(tensor.dtype), tensor)
+        for name, tensor in coarse.items()
+    )

@@ -45,31 +45,26 @@ def slotted_prompts(
     What the encoder cannot read is cut off the end, as the pipelines do. Raises `InputError` if
     the free positions themselves do not fit.
     """
-    tokenizer = base.tokenizer()
-    length = int(base.text_encoder().config.max_position_embeddings)
+    tokens = base.special_tokens()
     ids, slots = [], []
     for before, after in pieces:
         head = _word_ids(base, before)
         start = 1 + len(head)
-        if start + num_slots > length - 1:
+        if start + num_slots > tokens.length - 1:
             raise InputError(
-                f"{num_slots} vectors after {before!r} do not fit into the {length} tokens that "
-                f"the base {base.name!r} reads; use fewer vectors"
+                f"{num_slots} vectors after {before!r} do not fit into the {tokens.length} tokens "
+                f"that the base {base.name!r} reads; use fewer vectors"
             )
-        body = [*head, *[tokenizer.pad_token_id] * num_slots, *_word_ids(base, after)]
-        row = [tokenizer.bos_token_id, *body[: length - 2], tokenizer.eos_token_id]
-        ids.append(row + [tokenizer.pad_token_id] * (length - len(row)))
+        free = [tokens.pad] * num_slots
+        ids.append(tokens.framed([*head, *free, *_word_ids(base, after)]))
         slots.append(range(start, start + num_slots))
     return SlottedPrompts(torch.tensor(ids), torch.tensor([list(row) for row in slots]))
 
 
 def prompt_ids(base: Base, prompts: Sequence[str]) -> torch.Tensor:
     """Token ids [P, L] int64, padded and cut to the encoder's length as the pipelines do."""
-    length = base.text_encoder().config.max_position_embeddings
     with quiet_libraries():
-        rows = base.tokenizer()(
-            list(prompts), padding="max_length", max_length=length, truncation=True
-        )
+        rows = base.tokenizer()(list(prompts), padding="max_length", truncation=True)
     return torch.tensor(rows.input_ids)
 
 

@@ -16,7 +16,7 @@ def fitting_prompts(base: Base, prompts: Sequence[str]) -> dict[str, list[int]]:
     Raises `InputError` if there is none.
     """
     tokenizer = base.tokenizer()
-    length = base.text_encoder().config.max_position_embeddings
+    length = base.special_tokens().length
     with quiet_libraries():
         rows = {prompt: list(tokenizer(prompt).input_ids) for prompt in prompts}
     fitting = {prompt: row for prompt, row in rows.items() if len(row) <= length}
@@ -30,8 +30,8 @@ def fitting_prompts(base: Base, prompts: Sequence[str]) -> dict[str, list[int]]:
 
 
 def padded_token_ids(base: Base, prompts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of the fitting prompts, [P][L], padded to the encoder's length."""
-    length = base.text_encoder().config.max_position_embeddings
-    padding = base.tokenizer().pad_token_id
+    """Return the token ids of the fitting prompts, [P][L], padded as the
+    image model pads them."""
+    tokens = base.special_tokens("image")
     rows = fitting_prompts(base, prompts).values()
-    return [row + [padding] * (length - len(row)) for row in rows]
+    return [row + [tokens.pad] * (tokens.length - len(row)) for row in rows]

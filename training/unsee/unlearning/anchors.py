@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unsee.core.categories import Category
+from unsee.models.tokenizer import SpecialTokens
 
 ANCHORS: dict[Category, str] = {
     "character": "cartoon creature",
@@ -26,21 +27,6 @@ class Naming:
     before: tuple[int, ...]
     name: tuple[int, ...]
     after: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The ids that frame a prompt of `length` tokens."""
-
-    bos: int
-    eos: int
-    pad: int
-    length: int
-
-    def framed(self, ids: Sequence[int]) -> list[int]:
-        """The prompt's ids, cut and padded to `length`."""
-        row = [self.bos, *ids[: self.length - 2], self.eos]
-        return row + [self.pad] * (self.length - len(row))
 
 
 def anchored(naming: Naming, anchor: Sequence[int], tokens: SpecialTokens) -> list[int]:

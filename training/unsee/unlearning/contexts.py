@@ -12,10 +12,11 @@ import torch
 from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
+from unsee.models.tokenizer import SpecialTokens
 from unsee.prompts.naming import split_at_name
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
-from unsee.unlearning.anchors import Naming, SpecialTokens
+from unsee.unlearning.anchors import Naming
 
 _SHARE_PREFIXED = 0.5
 _SHARE_FOLLOWED = 0.15
@@ -81,18 +82,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
         named=tuple(_naming(base, prompt, concept) for prompt in named),
         kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
         words=_words(base, concept),
-        tokens=special_tokens(base),
-    )
-
-
-def special_tokens(base: Base) -> SpecialTokens:
-    """The ids that frame a prompt of the base, and its length."""
-    tokenizer = base.tokenizer()
-    return SpecialTokens(
-        bos=tokenizer.bos_token_id,
-        eos=tokenizer.eos_token_id,
-        pad=tokenizer.pad_token_id,
-        length=int(base.text_encoder().config.max_position_embeddings),
+        tokens=base.special_tokens(),
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from unsee.deltas.edit import final_layer_norm, standardised
+from unsee.models.tokenizer import SpecialTokens
 from unsee.prompts.encoding import SlottedPrompts, encode_vectors
-from unsee.unlearning.anchors import Naming, SpecialTokens, anchored, anchored_positions
+from unsee.unlearning.anchors import Naming, anchored, anchored_positions
 
 PROMPTS_PER_CALL = 16
 _UNCHANGED = 1e-3

@@ -1,7 +1,4 @@
-"""Prompts as the denoiser sees them: the hidden states of a text encoder.
-
-Knows a tokenizer and an encoder, base or tuned; knows neither questions nor frames.
-"""
+"""Prompts as the denoiser sees them: the hidden states of a text encoder, base or tuned."""
 
 from __future__ import annotations
 
@@ -12,20 +9,23 @@ from typing import Any
 import torch
 
 from unsee.core.errors import InputError
+from unsee.evaluation.report.schema import Media
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
+from unsee.models.tokenizer import SpecialTokens
 
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """A text encoder with the tokenizer of `base`, padded as diffusers' pipelines pad."""
+    """A text encoder with the tokenizer of `base`, padded as the pipeline of `media` pads."""
 
     text_encoder: Any
     base: Base
+    media: Media = "video"
 
     def fits(self, prompt: str) -> bool:
         """Whether the encoder reads `prompt` to its end."""
-        return len(self._token_ids(prompt)) <= self._length
+        return len(self._token_ids(prompt)) <= self._tokens.length
 
     @torch.no_grad()
     def embeds(self, prompts: Sequence[str]) -> torch.Tensor:
@@ -41,17 +41,14 @@ class PromptEncoder:
 
     def _row(self, prompt: str) -> torch.Tensor:
         ids = self._token_ids(prompt)
-        if len(ids) > self._length:
+        tokens = self._tokens
+        if len(ids) > tokens.length:
             raise InputError(
                 f"the prompt {prompt!r} takes {len(ids)} tokens and the base {self.base.name!r} "
-                f"reads {self._length}"
+                f"reads {tokens.length}"
             )
-        padding = [self.base.tokenizer().pad_token_id] * (self._length - len(ids))
-        padded = torch.tensor([ids + padding])
-        mask = None
-        if getattr(self.text_encoder.config, "use_attention_mask", False):
-            mask = torch.tensor([[1] * len(ids) + [0] * len(padding)])
-        hidden = self.text_encoder(padded, attention_mask=mask).last_hidden_state
+        padded = torch.tensor([ids + [tokens.pad] * (tokens.length - len(ids))])
+        hidden = self.text_encoder(padded).last_hidden_state
         row: torch.Tensor = hidden[0].float()
         return row
 
@@ -60,6 +57,5 @@ class PromptEncoder:
             return list(self.base.tokenizer()(prompt).input_ids)
 
     @property
-    def _length(self) -> int:
-        length: int = self.text_encoder.config.max_position_embeddings
-        return length
+    def _tokens(self) -> SpecialTokens:
+        return self.base.special_tokens(self.media)

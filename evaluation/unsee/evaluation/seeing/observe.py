@@ -32,18 +32,17 @@ class Encoder:
 
     text_encoder: Any
     base: Base
-    _kept: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[Media, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def embeds(self, prompts: Sequence[str]) -> torch.Tensor:
-        """[N, L, D] float32."""
-        return PromptEncoder(self.text_encoder, self.base).embeds(prompts)
+    def embeds(self, prompts: Sequence[str], media: Media = "video") -> torch.Tensor:
+        """[N, L, D] float32, padded as the model of `media` pads."""
+        return PromptEncoder(self.text_encoder, self.base, media).embeds(prompts)
 
-    @property
-    def negative(self) -> torch.Tensor:
+    def negative(self, media: Media = "video") -> torch.Tensor:
         """The empty prompt's embeddings, [1, L, D]."""
-        if "" not in self._kept:
-            self._kept[""] = self.embeds([""])
-        return self._kept[""]
+        if media not in self._kept:
+            self._kept[media] = self.embeds([""], media)
+        return self._kept[media]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ class Observer:
         """uint8 [N, F, H, W, 3] of the questions' prompts and seeds."""
         prompts = [question.prompt for question in questions]
         seeds = [question.seed for question in questions]
-        return self.maker.frames(media, encoder.embeds(prompts), encoder.negative, seeds)
+        return self.maker.frames(
+            media, encoder.embeds(prompts, media), encoder.negative(media), seeds
+        )
 
     def cost(self, questions: Sequence[Question], media: Media) -> int:
         """How many clips `observe` asks the frame maker for."""
@@ -104,9 +105,9 @@ class Observer:
         rows = [row for row, question in enumerate(questions) if question.kind == "other"]
         if not rows:
             return {}
-        embeds = self.base.embeds([questions[row].prompt for row in rows])
+        embeds = self.base.embeds([questions[row].prompt for row in rows], media)
         seeds = [questions[row].seed + 1 for row in rows]
-        again = self.maker.frames(media, embeds, self.base.negative, seeds)
+        again = self.maker.frames(media, embeds, self.base.negative(media), seeds)
         return dict(zip(rows, difference_of(again, base[rows]).tolist(), strict=True))
 
     def _seen(self, frames: Frames, questions: Sequence[Question], media: Media) -> list[Seen]:

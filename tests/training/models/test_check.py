@@ -1,0 +1,452 @@
+"""A base's folder is read as its makers meant it, or refused: by all commands alike."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from fakes import write_tiny_base
+from unsee.core.errors import BaseFolderError, UnseeError
+from unsee.jobs.base_cli import base as base_command
+from unsee.models.base import load_base
+from unsee.models.check import check, require
+from unsee.models.convert import convert_weights
+
+ENCODER = "t2i/text_encoder/model.safetensors"
+UNET = "t2i/unet/diffusion_pytorch_model.safetensors"
+VIDEO_UNET = "t2v/unet/diffusion_pytorch_model.safetensors"
+VAE = "t2i/vae/diffusion_pytorch_model.safetensors"
+COMPONENTS = (ENCODER, UNET, VIDEO_UNET, VAE)
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture
+def folder(base_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+
+
+def _tensors(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], name: str
+) -> Damage:
+    def damage(folder: Path) -> None:
+        file = folder / name
+        save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+    return damage
+
+
+def _without_last(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensors[name] for name in sorted(tensors)[:-1]}
+
+
+def _misnamed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"cond_stage.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _one_more(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"surplus.weight": torch.zeros(2)}
+
+
+def _misshapen(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    first = sorted(tensors)[0]
+    return tensors | {first: torch.zeros(7, 3)}
+
+
+def _with_lora(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 2)}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_without_last, r"lacks 1 tensors of \w+ \(first .*download"),
+        (_misnamed, r"lacks \d+ tensors .* and holds \d+ tensors .*first cond_stage"),
+        (_one_more, r"holds 1 tensors that are not \w+'s \(first surplus\.weight\)"),
+        (_misshapen, r"cannot be loaded|holds .* as \[7, 3\], where config\.json gives"),
+        (_with_lora, r"lora_A.*merge the LoRA into the weights"),
+    ],
+)
+def test_weights_that_are_not_the_model_s_are_refused(
+    folder: Path, name: str, change: Callable[..., Any], words: str
+) -> None:
+    _tensors(change, name)(folder)
+    with pytest.raises(BaseFolderError, match=words) as refusal:
+        require(load_base(folder))
+    assert "\n" not in str(refusal.value)
+    assert name.split("/")[1] in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_weights_that_are_not_the_model_s_are_never_loaded(folder: Path, name: str) -> None:
+    _tensors(_without_last, name)(folder)
+    opened = load_base(folder)
+    loads = {ENCODER: opened.text_encoder, UNET: opened.unet, VIDEO_UNET: opened.t2v_unet}
+    with pytest.raises(BaseFolderError, match="lacks 1 tensors"):
+        loads.get(name, opened.vae)()
+
+
+def test_keys_of_buffers_and_old_prefixes_are_no_fault(folder: Path) -> None:
+    def as_published(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        renamed = {f"text_model.{name}": tensor for name, tensor in tensors.items()}
+        return renamed | {"text_model.embeddings.position_ids": torch.arange(48)[None]}
+
+    before = load_base(folder).digest()
+    _tensors(as_published, ENCODER)(folder)
+    opened = load_base(folder)
+    assert opened.digest() == before
+    require(opened)
+
+
+def test_the_names_of_an_old_autoencoder_s_attention_are_no_fault(folder: Path) -> None:
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def as_published(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        renamed = {}
+        for name, tensor in tensors.items():
+            for new, old in names.items():
+                name = name.replace(f".{new}.", f".{old}.")
+            renamed[name] = tensor
+        return renamed
+
+    expected = load_base(folder).vae().state_dict()
+    _tensors(as_published, VAE)(folder)
+    opened = load_base(folder)
+    require(opened)
+    found = opened.vae().state_dict()
+    assert any("to_q" in name for name in expected)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_values_that_are_not_finite_are_refused(folder: Path) -> None:
+    def spoiled(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        first = sorted(tensors)[0]
+        return tensors | {first: torch.full_like(tensors[first], torch.nan)}
+
+    _tensors(spoiled, ENCODER)(folder)
+    with pytest.raises(BaseFolderError, match="not finite numbers in embeddings"):
+        require(load_base(folder))
+
+
+def _own_video_encoder(folder: Path) -> Path:
+    place = folder / "t2v" / "text_encoder"
+    place.unlink()
+    shutil.copytree(folder / "t2i" / "text_encoder", place)
+    return place / "model.safetensors"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rounded", ["t2i", "t2v"])
+def test_encoders_that_are_equal_after_rounding_are_one(
+    folder: Path, dtype: torch.dtype, rounded: str
+) -> None:
+    _own_video_encoder(folder)
+    file = folder / rounded / "text_encoder" / "model.safetensors"
+    halved = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    save_file(halved, file, metadata={"format": "pt"})
+    (note,) = require(load_base(folder))
+    assert f"equal to the image model's after rounding to {str(dtype)[6:]}" in note
+    file = folder / "t2v" / "text_encoder" / "model.safetensors"
+    moved = {name: tensor + 0.01 for name, tensor in load_file(file).items()}
+    save_file(moved, file, metadata={"format": "pt"})
+    with pytest.raises(BaseFolderError, match="different text encoders"):
+        require(load_base(folder))
+
+
+def _yaml(folder: Path, **fields: Any) -> None:
+    file = folder / "base.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | fields))
+
+
+def _halved(file: Path, name: str) -> None:
+    tensors = {key: tensor.half() for key, tensor in load_file(file).items()}
+    save_file(tensors, file.with_name(name), metadata={"format": "pt"})
+
+
+def test_a_variant_is_read_where_it_is_named_or_alone(folder: Path) -> None:
+    plain = load_base(folder).digest()
+    file = folder / ENCODER
+    _halved(file, "model.fp16.safetensors")
+    assert load_base(folder).digest() == plain
+    _yaml(folder, variant="fp16")
+    chosen = load_base(folder)
+    assert chosen.digest() != plain
+    assert any("no fp16 file here: the plain one is read" in note for note in require(chosen))
+    _yaml(folder, variant=None)
+    file.unlink()
+    alone = load_base(folder)
+    assert alone.digest() == chosen.digest()
+    findings = {finding.part: finding for finding in check(alone)}
+    assert "float16 in model.fp16.safetensors" in findings["t2i/text_encoder"].read
+    _halved(folder / "t2i/text_encoder/model.fp16.safetensors", "model.bf16.safetensors")
+    with pytest.raises(BaseFolderError, match="variants bf16 and fp16; choose one with the line"):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize("name", [ENCODER, UNET, VIDEO_UNET])
+def test_shards_are_read_and_a_missing_one_is_named(folder: Path, name: str) -> None:
+    file = folder / name
+    tensors = load_file(file)
+    stem, names = file.name.removesuffix(".safetensors"), sorted(tensors)
+    weight_map = {}
+    for number in (1, 2):
+        shard = f"{stem}-0000{number}-of-00002.safetensors"
+        part = {key: tensors[key] for key in names[number - 1 :: 2]}
+        save_file(part, file.with_name(shard), metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    file.with_name(f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    file.unlink()
+    require(load_base(folder))
+    loads = {ENCODER: "text_encoder", UNET: "unet", VIDEO_UNET: "t2v_unet"}
+    found = getattr(load_base(folder), loads[name])().state_dict()
+    assert all(torch.equal(found[key], tensor.float()) for key, tensor in tensors.items())
+    file.with_name(f"{stem}-00002-of-00002.safetensors").unlink()
+    with pytest.raises(BaseFolderError, match=r"00002-of-00002\.safetensors, which .* is missing"):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "pickled"),
+    [(ENCODER, "pytorch_model.bin"), (UNET, "diffusion_pytorch_model.fp16.bin")],
+)
+def test_pickled_weights_are_refused_and_converted(folder: Path, name: str, pickled: str) -> None:
+    file = folder / name
+    tensors = load_file(file)
+    torch.save(tensors, file.with_name(pickled))
+    file.unlink()
+    place = file.parent
+    words = rf"{place.name} holds no .*: there are {pickled}; .*unsee base convert .*{place}"
+    with pytest.raises(BaseFolderError, match=words):
+        require(load_base(folder))
+    result = CliRunner().invoke(base_command, ["convert", str(folder / "t2i")])
+    assert result.exit_code == 0, result.output
+    (written,) = convert_weights_again(folder, file)
+    assert all(torch.equal(load_file(written)[key], tensor) for key, tensor in tensors.items())
+    require(load_base(folder))
+
+
+def convert_weights_again(folder: Path, file: Path) -> list[Path]:
+    """A second conversion writes nothing; the files that the first one wrote."""
+    assert convert_weights(folder / "t2i") == ()
+    return list(file.parent.glob("*.safetensors"))
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (Path.touch, (Path("/tmp/unsee-was-run"),))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+    torch.save({"weight": _Bomb()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BaseFolderError, match="is not run"):
+        convert_weights(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("place", [".", "t2i", "t2i/text_encoder", "t2v/unet"])
+def test_a_lora_beside_the_weights_is_named(folder: Path, place: str) -> None:
+    (folder / place / "pytorch_lora_weights.safetensors").write_bytes(b"")
+    (note,) = require(load_base(folder))
+    assert "pytorch_lora_weights.safetensors: not applied; merge it" in note
+
+
+def test_a_lora_that_some_programs_apply_is_refused(folder: Path) -> None:
+    (folder / "t2i" / "text_encoder" / "adapter_config.json").write_text("{}")
+    with pytest.raises(BaseFolderError, match=r"adapter_config\.json asks for a LoRA on the text_"):
+        require(load_base(folder))
+
+
+def _tokenizer_config(folder: Path, model: str = "t2i", **fields: Any) -> None:
+    own = folder / model / "tokenizer"
+    if own.is_symlink():
+        own.unlink()
+        shutil.copytree(folder / "t2i" / "tokenizer", own)
+    file = own / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def _encoder_config(folder: Path, **fields: Any) -> None:
+    file = folder / "t2i" / "text_encoder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def _add_token(folder: Path) -> CLIPTokenizer:
+    place = folder / "t2i" / "tokenizer"
+    tokenizer = CLIPTokenizer.from_pretrained(place)
+    tokenizer.add_tokens(["<blimbo>"])
+    tokenizer.save_pretrained(place)
+    return tokenizer
+
+
+def test_a_token_without_an_embedding_is_refused(folder: Path) -> None:
+    size = len(_add_token(folder))
+    with pytest.raises(
+        BaseFolderError, match=rf"ids up to {size - 1}, and .* has {size - 1} token"
+    ):
+        require(load_base(folder))
+
+
+def test_a_token_with_an_embedding_works(folder: Path) -> None:
+    tokenizer = _add_token(folder)
+    place = folder / "t2i" / "text_encoder"
+    encoder = CLIPTextModel.from_pretrained(place)
+    encoder.resize_token_embeddings(len(tokenizer))
+    encoder.save_pretrained(place)
+    opened = load_base(folder)
+    assert require(opened) == ()
+    ids = opened.tokenizer()("<blimbo>").input_ids
+    assert len(tokenizer) - 1 in ids
+    opened.text_encoder()(torch.tensor([ids]))
+
+
+@pytest.mark.parametrize("model", ["t2i", "t2v"])
+@pytest.mark.parametrize("name", ["pad_token", "eos_token", "bos_token"])
+def test_a_tokenizer_that_lacks_a_special_token_is_refused(
+    folder: Path, model: str, name: str
+) -> None:
+    _tokenizer_config(folder, model, **{name: None})
+    with pytest.raises(BaseFolderError, match=rf"{model}/tokenizer names no {name}; add the line"):
+        require(load_base(folder))
+
+
+def test_padding_on_the_left_is_refused(folder: Path) -> None:
+    _tokenizer_config(folder, padding_side="left")
+    with pytest.raises(BaseFolderError, match="pads on the left"):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"), [(10**30, 48), (77, 48), (32, 32)], ids=["none", "more", "less"]
+)
+@pytest.mark.parametrize("model", ["t2i", "t2v"])
+def test_the_least_length_counts_everywhere(
+    folder: Path, model: str, allowed: int, expected: int
+) -> None:
+    _tokenizer_config(folder, model, model_max_length=allowed)
+    opened = load_base(folder)
+    require(opened)
+    assert opened.special_tokens().length == opened.special_tokens("image").length == expected
+    assert opened.tokenizer().model_max_length == expected
+
+
+def test_a_length_without_room_for_a_word_is_refused(folder: Path) -> None:
+    _tokenizer_config(folder, model_max_length=2)
+    with pytest.raises(BaseFolderError, match="only 2 tokens, by model_max_length"):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize("ids", [(0, 2), (10**6, 10**6 + 1)])
+def test_the_tokenizer_s_ids_count_and_not_the_config_s(folder: Path, ids: tuple[int, int]) -> None:
+    _encoder_config(folder, bos_token_id=ids[0], eos_token_id=ids[1])
+    opened = load_base(folder)
+    tokenizer = opened.tokenizer()
+    tokens = opened.special_tokens()
+    assert (tokens.bos, tokens.eos) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    (note,) = require(opened)
+    assert f"config.json has the ids {ids[0]} and {ids[1]}; the tokenizer's" in note
+
+
+def test_paddings_that_differ_are_each_their_own_model_s(folder: Path) -> None:
+    _tokenizer_config(folder, "t2v", pad_token="!")
+    opened = load_base(folder)
+    (note,) = require(opened)
+    assert "pads with '<|endoftext|>'" in note
+    assert opened.special_tokens().pad == opened.tokenizer().convert_tokens_to_ids("!")
+    assert opened.special_tokens("image").pad == opened.special_tokens("image").eos
+    _encoder_config(folder, use_attention_mask=True)
+    with pytest.raises(BaseFolderError, match="give both the same pad_token"):
+        require(load_base(folder))
+
+
+def test_tokenizers_with_other_ids_are_refused(folder: Path) -> None:
+    _tokenizer_config(folder, "t2v")
+    file = folder / "t2v" / "tokenizer" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        BaseFolderError, match=r"read a prompt differently: the token 'a' is \d+ in"
+    ):
+        require(load_base(folder))
+
+
+def test_a_second_encoder_is_refused_by_export_too(folder: Path, tmp_path: Path) -> None:
+    from unsee.export.build import write_repository
+
+    file = folder / "t2v" / "model_index.json"
+    index = json.loads(file.read_text())
+    file.write_text(json.dumps(index | {"text_encoder_2": ["transformers", "CLIPTextModel"]}))
+    with pytest.raises(BaseFolderError, match="second text encoder"):
+        write_repository(load_base(folder), tmp_path / "repository")
+    file.write_text(json.dumps(index | {"text_encoder": ["transformers", "T5EncoderModel"]}))
+    with pytest.raises(BaseFolderError, match="T5EncoderModel"):
+        write_repository(load_base(folder), tmp_path / "repository")
+
+
+def _commands(folder: Path, scratch: Path) -> dict[str, list[str]]:
+    base = ["--base", str(folder)]
+    name = ["Blimbo", "--category", "character"]
+    return {
+        "unsee.jobs.cli:unlearn": [*name, *base, "-o", str(scratch / "delta")],
+        "unsee.jobs.cli:unlearn --dry-run": [*name, *base, "--dry-run"],
+        "unsee.evaluation.cli:evaluate": [str(folder), *base],
+        "unsee.export.cli:export": [*base, "--repository", str(scratch / "repository")],
+        "unsee.jobs.base_cli:base": ["check", str(folder), "--json"],
+    }
+
+
+@pytest.mark.parametrize("damaged", [VIDEO_UNET, UNET, "t2i/tokenizer"])
+def test_every_command_refuses_in_the_same_sentence(
+    folder: Path, tmp_path: Path, damaged: str
+) -> None:
+    if damaged.endswith("tokenizer"):
+        _add_token(folder)
+    else:
+        _tensors(_without_last, damaged)(folder)
+    with pytest.raises(BaseFolderError) as expected:
+        require(load_base(folder))
+    for where, arguments in _commands(folder, tmp_path).items():
+        module, _, name = where.split()[0].partition(":")
+        command = getattr(__import__(module, fromlist=[name]), name)
+        result = CliRunner().invoke(command, arguments)
+        assert isinstance(result.exception, UnseeError), (where, result.output)
+        said = str(result.exception)
+        if where.endswith("base"):
+            content = json.loads(result.stdout)
+            assert content["ok"] is False
+            said = next(one["problem"] for one in content["findings"] if one["problem"])
+        assert said == str(expected.value), where
+
+
+def test_the_table_of_a_sound_base(folder: Path) -> None:
+    result = CliRunner().invoke(base_command, ["check", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "t2v/unet" in result.stdout
+    assert "float32 in diffusion_pytorch_model.safetensors" in result.stdout
+    assert "48 tokens a prompt, padded with '<|endoftext|>'" in result.stdout
+
+
+def test_components_that_this_service_does_not_run_are_named(folder: Path) -> None:
+    file = folder / "t2i" / "model_index.json"
+    index = json.loads(file.read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    file.write_text(json.dumps(index))
+    (note,) = require(load_base(folder))
+    assert note == "t2i/safety_checker: not run by this service: its frames are not filtered"
+
+
+def test_one_model_for_both(tmp_path: Path) -> None:
+    folder = write_tiny_base(tmp_path)
+    _yaml(folder, t2v="t2i")
+    assert require(load_base(folder)) == ()

@@ -1,0 +1,259 @@
+"""What stands in a base's folder, what is made of it, and whether that can be served.
+
+Every command that reads a base calls `require` first, so that all refuse the same folders in the
+same sentence; `unsee base check` shows the whole table.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unsee.core.errors import BaseFolderError
+from unsee.models.base import Base
+from unsee.models.components import (
+    check_stored,
+    component_class,
+    component_type,
+    model_index,
+    source_place,
+)
+from unsee.models.encoder_family import check_encoder
+from unsee.models.weights import WeightFiles, adapters_in, find_weights, stored_tensors, weight_stem
+
+_READ = {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of a base.
+
+    Args:
+        part: a path in the base's folder, or a field of `base.yaml`.
+        read: what was found there.
+        used: what unlearning, evaluation, export and serving make of it.
+        note: one clause where that is not what the folder says; "" otherwise.
+        problem: why the base is refused; "" otherwise.
+    """
+
+    part: str
+    read: str = ""
+    used: str = ""
+    note: str = ""
+    problem: str = ""
+
+
+def check(base: Base) -> tuple[Finding, ...]:
+    """Every part of `base`, those with a problem included.
+
+    Text encoders are loaded; of denoisers and autoencoders names and shapes alone are compared.
+    """
+    return tuple(_findings(base))
+
+
+def require(base: Base) -> tuple[str, ...]:
+    """The notes on `base`, one sentence each, once it was checked.
+
+    Raises:
+        BaseFolderError: the first problem.
+    """
+    findings = check(base)
+    for finding in findings:
+        if finding.problem:
+            raise BaseFolderError(finding.problem)
+    return tuple(f"{one.part}: {one.note}" for one in findings if one.note)
+
+
+def _findings(base: Base) -> Iterator[Finding]:
+    spec = base.spec
+    yield from _attempt("text encoders", lambda: _encoders(base))
+    yield from _attempt("tokenizers", lambda: _tokenizers(base))
+    sources = dict.fromkeys((spec.t2i, spec.t2v))
+    for source in sources:
+        for component in ("unet", "vae"):
+            look = partial(_weights_of, base, source, component)
+            yield from _attempt(f"{source}/{component}", look)
+        yield from _attempt(f"{source}/scheduler", partial(_scheduler, base, source))
+        yield from _attempt(source, partial(_unread, base, source))
+    adapter = spec.motion_adapter
+    if adapter is not None:
+        yield from _attempt(adapter, lambda: _motion_adapter(base, adapter))
+    yield from _attempt("prompts", lambda: _prompts(base))
+    yield from _adapters(base)
+
+
+def _attempt(part: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except BaseFolderError as error:
+        return [Finding(part, problem=str(error))]
+
+
+def _encoders(base: Base) -> list[Finding]:
+    check_encoder(base)
+    encoder = base.text_encoder()
+    note = base.check_shared_text_encoder()
+    config = encoder.config
+    masked = ", padding masked" if getattr(config, "use_attention_mask", None) else ""
+    used = f"edited, evaluated and exported in float32{masked}"
+    image, video = base.spec.t2i, base.spec.t2v
+    found = [
+        Finding(f"{image}/text_encoder", _encoder_text(base, image, encoder), used),
+    ]
+    if video != image:
+        other = base.encoder_of(video)
+        found.append(
+            Finding(f"{video}/text_encoder", _encoder_text(base, video, other), "compared", note)
+        )
+    return found
+
+
+def _encoder_text(base: Base, source: str, encoder: Any) -> str:
+    config = encoder.config
+    return (
+        f"{type(encoder).__name__}, {config.num_hidden_layers} layers of {config.hidden_size}"
+        f"{_stored(base, source, 'text_encoder')}"
+    )
+
+
+def _tokenizers(base: Base) -> list[Finding]:
+    image, video = base.t2i_tokenizer(), base.tokenizer()
+    tokens = base.special_tokens()
+    config = base.text_encoder().config
+    notes = []
+    ids = (config.bos_token_id, config.eos_token_id)
+    if ids != (tokens.bos, tokens.eos):
+        notes.append(
+            f"the encoder's config.json has the ids {ids[0]} and {ids[1]}; the tokenizer's "
+            f"{tokens.bos} and {tokens.eos} are used"
+        )
+    lengths = (video.init_kwargs.get("model_max_length"), config.max_position_embeddings)
+    if lengths[0] is not None and any(length != tokens.length for length in lengths):
+        notes.append(
+            f"the tokenizer allows {lengths[0]:g} tokens and the encoder {lengths[1]}: "
+            f"{tokens.length} are used"
+        )
+    used = f"{tokens.length} tokens a prompt, padded with {video.pad_token!r} ({tokens.pad})"
+    text = f"{type(video).__name__}, {len(video)} tokens"
+    found = [Finding(f"{base.spec.t2v}/tokenizer", text, used, "; ".join(notes))]
+    if base.spec.t2i != base.spec.t2v:
+        note = ""
+        if image.pad_token_id != tokens.pad:
+            note = (
+                f"pads with {image.pad_token!r} ({image.pad_token_id}), the video model's with "
+                f"{video.pad_token!r} ({tokens.pad}): images are padded so, clips as the video "
+                "model pads"
+            )
+        text = f"{type(image).__name__}, {len(image)} tokens"
+        found.append(Finding(f"{base.spec.t2i}/tokenizer", text, "the same ids", note))
+    return found
+
+
+def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
+    place = source_place(base.folder, source)
+    loader = component_type(base.name, place, component)
+    uses = []
+    if source == base.spec.t2i:
+        uses.append(f"images, in {base.spec.precision}")
+    if source == base.spec.t2v:
+        uses.append("clips, exported")
+    part, used = f"{source}/{component}", " and ".join(uses)
+    if not isinstance(place, Path):
+        return [Finding(part, loader.__name__, used)]
+    weights = check_stored(base.name, place, component, base.spec.variant)
+    return [Finding(part, f"{loader.__name__}{_types(weights)}", used, weights.note)]
+
+
+def _motion_adapter(base: Base, source: str) -> list[Finding]:
+    from diffusers import MotionAdapter
+
+    place = source_place(base.folder, source)
+    if not isinstance(place, Path):
+        return [Finding(source, "MotionAdapter", "clips, exported")]
+    if not place.is_dir():
+        raise BaseFolderError(f"base {base.name!r} has no motion adapter: {place} is missing")
+    weights = check_stored(base.name, place, "", base.spec.variant, MotionAdapter)
+    base.check_motion_adapter()
+    return [Finding(source, f"MotionAdapter{_types(weights)}", "clips, exported", weights.note)]
+
+
+def _scheduler(base: Base, source: str) -> list[Finding]:
+    place = source_place(base.folder, source)
+    _, name = component_class(base.name, place, "scheduler")
+    is_video = source == base.spec.t2v
+    scheduler = base.t2v_scheduler() if is_video else base.t2i_scheduler()
+    kind = scheduler.config.get("prediction_type", "flow")
+    used = "clips" if is_video else "the noise process of unlearning, images"
+    return [Finding(f"{source}/scheduler", f"{name}, {kind}", used)]
+
+
+def _unread(base: Base, source: str) -> list[Finding]:
+    """Components that a pipeline of diffusers would load and this service does not."""
+    index = model_index(base.name, source_place(base.folder, source))
+    entries = {
+        name: entry[1]
+        for name, entry in index.items()
+        if name not in _READ and isinstance(entry, list) and len(entry) == 2 and entry[1]
+    }
+    return [
+        Finding(
+            f"{source}/{name}",
+            str(class_name),
+            "not read",
+            "not run by this service: its frames are not filtered"
+            if name == "safety_checker"
+            else "",
+        )
+        for name, class_name in entries.items()
+        if not name.startswith("text_encoder_")
+    ]
+
+
+def _prompts(base: Base) -> list[Finding]:
+    if base.spec.prompts is None:
+        return []
+    count = len(base.prompts())
+    return [Finding(base.spec.prompts, f"{count} prompts", "kept as they are by an edit")]
+
+
+def _adapters(base: Base) -> Iterator[Finding]:
+    """LoRA files, which neither diffusers nor this service applies unless they are merged."""
+    places = [base.folder]
+    for source in dict.fromkeys((base.spec.t2i, base.spec.t2v)):
+        place = source_place(base.folder, source)
+        if isinstance(place, Path):
+            places += [place, place / "text_encoder", place / "unet"]
+    seen: set[Path] = set()
+    for place in places:
+        if place.resolve() in seen:
+            continue
+        seen.add(place.resolve())
+        for file in adapters_in(place):
+            if file.name == "adapter_config.json":
+                problem = (
+                    f"base {base.name!r}: {file} asks for a LoRA on the {place.name}, which is "
+                    "applied in some programs and not in others; merge it into the weights "
+                    "(merge_and_unload, then save_pretrained) and remove the file"
+                )
+                yield Finding(str(file.relative_to(base.folder)), "LoRA", problem=problem)
+            else:
+                note = "not applied; merge it into the weights if clips are to be made with it"
+                part = str(file.relative_to(base.folder)) if base.folder in file.parents else file
+                yield Finding(str(part), "LoRA", "not read", note)
+
+
+def _stored(base: Base, source: str, component: str) -> str:
+    place = source_place(base.folder, source)
+    if not isinstance(place, Path):
+        return ""
+    library, _ = component_class(base.name, place, component)
+    return _types(find_weights(place / component, weight_stem(library), base.spec.variant))
+
+
+def _types(weights: WeightFiles) -> str:
+    """The files' names and the types of their values."""
+    spelled = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+    types = {spelled.get(dtype, dtype) for dtype, _ in stored_tensors(weights.files).values()}
+    names = weights.files[0].name if len(weights.files) == 1 else f"{len(weights.files)} shards"
+    return f", {' and '.join(sorted(types))} in {names}"
