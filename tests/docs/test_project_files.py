@@ -38,6 +38,10 @@ def test_the_architecture_names_every_package_and_the_order_of_imports():
     named = set(re.findall(r"^\| `unsee\.(\w+)`", text, re.MULTILINE))
     found = {path.parent.name for path in REPOSITORY.glob("*/unsee/*/__init__.py")}
     assert named == found
+    for package, row in re.findall(r"^\| `unsee\.(\w+)` \|(.*)$", text, re.MULTILINE):
+        (folder,) = REPOSITORY.glob(f"*/unsee/{package}")
+        for file in re.findall(r"`([\w/]+(?:\.py|/))`", row):
+            assert (folder / file).exists(), f"unsee.{package} has no {file}"
     order = re.search(r"```\n(playground\n.*?)```", text, re.DOTALL)
     assert order
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
