@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring.in_process import InProcess, all_cores, opened_graphs
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, repository_option, write_option
 from unsee.evaluation.report.statistics import mean_of, rate_of
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.session import Array, Runnable
@@ -197,13 +197,7 @@ def cases_of_evaluation(num_prompts: int) -> list[tuple[str, Scene]]:
 
 
 @click.command()
-@click.option(
-    "--repository",
-    "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
-    default="demo/model_repository",
-    show_default=True,
-)
+@repository_option
 @click.option(
     "--prompts", "num_prompts", type=click.IntRange(min=2), default=256, show_default=True
 )
@@ -233,9 +227,7 @@ def acceleration(repository_dir: Path, num_prompts: int, threads: int, write: bo
         "others": others,
         "prompts_of_others": min(PROMPTS_OF_OTHERS, len(cases)),
     }
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("acceleration", record)
+    finish("acceleration", record, write=write)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from benchmarks.measuring.processes import (
     in_own_process,
     memory_of_children,
 )
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.timing import Spread
 from benchmarks.policies.many import write_policies
 from unsee.client.client import Client
@@ -122,9 +122,7 @@ def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, wri
         "axes": measured,
         "policies": [dataclasses.asdict(point) for point in policies],
     }
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("performance/scaling", record)
+    finish("performance/scaling", record, write=write)
 
 
 def measure(

@@ -13,6 +13,13 @@ from unsee.core.files import write_file
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
 
+repository_option: Callable[[Any], Any] = click.option(
+    "--repository",
+    "repository_dir",
+    type=click.Path(path_type=Path, exists=True),
+    default="demo/model_repository",
+    show_default=True,
+)
 write_option: Callable[[Any], Any] = click.option(
     "--write", is_flag=True, help="Keep the record in docs/measured, for `make pages`."
 )
@@ -22,6 +29,13 @@ def write_record(name: str, record: Any, folder: Path = MEASURED) -> None:
     """Keep a record as `<name>.json` in `folder`, whole or not at all."""
     write_file(folder / f"{name}.json", as_json(record).encode())
     click.echo(f"written: {folder / name}.json; `make pages` renders its page", err=True)
+
+
+def finish(name: str, record: Any, *, write: bool) -> None:
+    """Print a record as JSON and, with `write`, keep it as `<name>.json`."""
+    click.echo(as_json(record), nl=False)
+    if write:
+        write_record(name, record)
 
 
 def as_json(record: Any) -> str:

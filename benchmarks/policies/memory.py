@@ -21,7 +21,7 @@ import click
 import numpy as np
 
 from benchmarks.measuring.processes import KeptProcess, in_own_process, memory_of_children
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
 from benchmarks.policies.sessions import Encoders
 
 if TYPE_CHECKING:  # every process that is measured imports this file
@@ -139,9 +139,7 @@ def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
             record["encoders"][name] = _encoder(name, graphs, tokens)
         finally:
             shutil.rmtree(folder)
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("performance/memory", record)
+    finish("performance/memory", record, write=write)
 
 
 def export_encoder(name: str, count: int, folder: Path) -> tuple[Graphs, int]:

@@ -28,7 +28,7 @@ from typing import Any
 import click
 
 from benchmarks.measuring.processes import descendants
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, repository_option, write_option
 from benchmarks.measuring.service import Callers, child_environment
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
@@ -144,13 +144,7 @@ class Service:
 
 
 @click.command()
-@click.option(
-    "--repository",
-    "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
-    default="demo/model_repository",
-    show_default=True,
-)
+@repository_option
 @click.option("--clients", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--deadline", "deadline_s", type=float, default=30.0, show_default=True)
 @write_option
@@ -175,9 +169,7 @@ def main(repository_dir: Path, clients: int, deadline_s: float, write: bool) -> 
     left = service.leftovers()
     record = {"clients": clients, "deadline_s": deadline_s, "faults": rows}
     record |= {"left_in_shared_memory": left}
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("reliability/faults", record)
+    finish("reliability/faults", record, write=write)
     if left or any(row["hung"] for row in rows) or rows[-1]["failed_after_a_step"]:
         raise SystemExit(1)
 

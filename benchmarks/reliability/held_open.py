@@ -25,23 +25,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import grpc
-import numpy as np
-import yaml
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from benchmarks.measuring.record import as_json, write_option, write_record
-from benchmarks.measuring.service import child_environment
+from benchmarks.measuring.record import as_json, finish, write_option
+from benchmarks.measuring.service import Gateway, child_environment, gateway, grey_triton
 from unsee.client.client import Client
-from unsee.client.messages import build_response
 from unsee.core.errors import ServerError, UnseeError
-from unsee.gateway.callers.credentials import new_token, token_sha256
 
 HELD_OPEN = 256
 """What the gateway takes in all, by default."""
@@ -52,12 +46,6 @@ TOKEN_VARIABLE = "UNSEE_ATTACKER_TOKEN"
 SERVICE = "/inference.GRPCInferenceService/"
 STREAM = "/v2/models/text_to_video/generate_stream"
 TENANTS = ("grpc-caller", "http-caller", "attacker")
-RECORD = {
-    "prompt": "a cat", "policy": "family", "revision": 1, "base": "none",
-    "base_digest": "sha256:00", "seed": 7, "scheduler": "DDIMScheduler",
-    "num_inference_steps": 1, "guidance_scale": 1.0, "num_frames": 1, "height": 8, "width": 8,
-    "fps": 8, "started_at": "2026-01-01T00:00:00Z", "seconds": {},
-}  # fmt: skip
 
 
 @dataclass
@@ -66,18 +54,6 @@ class Answers:
 
     seconds: list[float] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
-
-
-class PretendingTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Answers each request with a clip of one black frame."""
-
-    def ModelStreamInfer(self, requests: Any, context: Any) -> Iterator[Any]:
-        """A clip for each request after `CLIP_S`."""
-        for _ in requests:
-            time.sleep(CLIP_S)
-            frames = np.zeros((1, 8, 8, 3), np.uint8)
-            response = build_response({"type": "result", "record": RECORD}, frames)
-            yield service_pb2.ModelStreamInferResponse(infer_response=response)
 
 
 @click.command()
@@ -102,25 +78,16 @@ def main(
         title, grpc_at, http_at = attack_only
         attacks(os.environ[TOKEN_VARIABLE])[title](grpc_at, http_at, over_with_input())
         return
-    pool = futures.ThreadPoolExecutor(64)
-    server = grpc.server(pool)
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(PretendingTriton(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    tokens = {tenant: new_token() for tenant in TENANTS}
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for title in attacks(tokens["attacker"]):
-            with started(f"127.0.0.1:{port}", Path(folder), tokens, checkout) as (grpc_at, http_at):
-                quiet = turn(grpc_at, http_at, tokens, seconds, None)
-                attacked = turn(grpc_at, http_at, tokens, seconds, title)
+    with tempfile.TemporaryDirectory() as folder, grey_triton(CLIP_S) as triton:
+        for title in attacks(""):
+            with started(triton, Path(folder), checkout) as running:
+                quiet = turn(running, seconds, None)
+                attacked = turn(running, seconds, title)
             rows.append({"attack": title, "callers": compared(quiet, attacked)})
             click.echo(as_json(rows[-1]), nl=False, err=True)
-    server.stop(None)
     report = {"held_open": HELD_OPEN, "seconds": seconds, "attacks": rows}
-    click.echo(as_json(report), nl=False)
-    if write:
-        write_record(f"reliability/held_open_{name}", report)
+    finish(f"reliability/held_open_{name}", report, write=write)
 
 
 Opened = tuple[socket.socket, bytes]
@@ -209,10 +176,9 @@ def idle_connections(sent: bytes) -> Attack:
     return attack
 
 
-def turn(
-    grpc_at: str, http_at: str, tokens: dict[str, str], seconds: float, attack: str | None
-) -> dict[str, Answers]:
+def turn(running: Gateway, seconds: float, attack: str | None) -> dict[str, Answers]:
     """What the good callers got in `seconds`, under an attack or without."""
+    grpc_at, http_at, tokens = running.grpc, running.http, running.tokens
     over = threading.Event()
     answers = {"clips over gRPC": Answers(), "clips over HTTP": Answers(), "liveness": Answers()}
     http_clip = http_asker(http_at, STREAM, tokens["http-caller"])
@@ -321,37 +287,19 @@ def p95(seconds: list[float]) -> float | None:
     return round(statistics.quantiles(seconds, n=20)[-1], 4)
 
 
-@contextlib.contextmanager
 def started(
-    triton: str, folder: Path, tokens: dict[str, str], checkout: Path | None
-) -> Iterator[tuple[str, str]]:
-    """The addresses (gRPC, HTTP) of a gateway that runs while the block lasts."""
-    tenants = [
-        {"name": name, "token_sha256": token_sha256(token), "policies": ["family"]}
-        for name, token in tokens.items()
-    ]
-    config = {"triton": triton, "grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "tenants": tenants}
-    (folder / "gateway.yaml").write_text(yaml.safe_dump(config))
-    environment, module = child_environment(), "unsee.cli.main"
-    if checkout is not None:
-        portions = [str(path.parent) for path in checkout.glob("*/unsee")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(portions)}
-        if not (checkout / "client" / "unsee" / "cli").is_dir():
-            module = "unsee.client.command"  # as in version 0.1
-    with subprocess.Popen(
-        [sys.executable, "-m", module, "gateway", "--config", str(folder / "gateway.yaml")],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            words = (process.stdout.readline() if process.stdout else "").split()
-            if not words:
-                raise ServerError("the gateway did not start")
-            yield words[2].rstrip(",;"), words[4].rstrip(";")
-        finally:
-            process.terminate()
+    triton: str, folder: Path, checkout: Path | None
+) -> contextlib.AbstractContextManager[Gateway]:
+    """A gateway of this or of another checkout, whose tenants may use one policy."""
+    tenant = {"policies": ["family"]}
+    if checkout is None:
+        return gateway(triton, folder, TENANTS, tenant)
+    portions = [str(path.parent) for path in checkout.glob("*/unsee")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(portions)}
+    has_cli = (checkout / "client" / "unsee" / "cli").is_dir()
+    module = "unsee.cli.main" if has_cli else "unsee.client.command"  # as in version 0.1
+    command = (module, "gateway")
+    return gateway(triton, folder, TENANTS, tenant, command=command, environment=environment)
 
 
 if __name__ == "__main__":

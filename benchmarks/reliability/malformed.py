@@ -23,7 +23,7 @@ from typing import Any
 import click
 import grpc
 
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.service import gateway
 from unsee.client.messages import build_request
 from unsee.core.request_schema import INPUTS
@@ -76,9 +76,7 @@ def main(count: int, seed: int, triton: str, write: bool) -> None:
         report |= {"rss_before_mib": before_mib, "rss_after_mib": rss_mib(process.pid)}
         alive = process.poll() is None
     report["gateway_alive"] = alive
-    click.echo(as_json(report), nl=False)
-    if write:
-        write_record("reliability/malformed", report)
+    finish("reliability/malformed", report, write=write)
     if report["bad_answers"] or not alive:
         raise SystemExit(1)
 

@@ -31,15 +31,15 @@ from typing import Any, Self
 
 import click
 
+from benchmarks.measuring.record import repository_option
 from benchmarks.measuring.timing import Spread
+from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
 from unsee.policies import promotion
 from unsee.policies.follower import Follower, FollowerSettings, prepare
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import encoder_model
 from unsee.repository.records import AuditEvent, Policies
-from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PATIENCE_S = 120.0
@@ -239,14 +239,8 @@ def wrong(answers: Sequence[Answer], swaps: Sequence[Swap]) -> int:
 
 def add_revision(store_dir: Path, policy: str) -> int:
     """A copy of the policy's newest revision under the next number, eligible."""
-    model_dir = store_dir / encoder_model(policy)
     newest = max(pointer.read(store_dir).state(policy).eligible)
-    revision = next_revision(model_dir)
-    unfinished = store_dir / ".unfinished-revision"
-    shutil.copytree(model_dir / str(newest), unfinished)
-    file = unfinished / "revision.json"
-    file.write_text(json.dumps(json.loads(file.read_bytes()) | {"revision": revision}))
-    unfinished.rename(model_dir / str(revision))
+    revision = copy_revision(store_dir, policy, newest)
 
     def mark(policies: Policies) -> tuple[Policies, AuditEvent]:
         state = policies.state(policy).with_eligible(revision)
@@ -274,14 +268,7 @@ def _process_that_serves(repository_dir: Path) -> int:
 
 
 @click.command()
-@click.option(
-    "--repository",
-    "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
-    default="demo/model_repository",
-    show_default=True,
-    help="Copied; the copy is the store.",
-)
+@repository_option
 @click.option("--policy", default="family", show_default=True)
 @click.option("--replicas", "num_replicas", type=click.IntRange(2), default=3, show_default=True)
 @click.option("--new", "num_new", type=click.IntRange(1), default=5, show_default=True)

@@ -9,7 +9,6 @@ under the next number, so that the export is not in the figures; all else is wha
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
@@ -26,11 +25,11 @@ import click
 import numpy as np
 
 from benchmarks.measuring.processes import descendants
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, repository_option, write_option
 from benchmarks.measuring.service import Callers
+from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
-from unsee.core.files import locked, new_folder
 from unsee.core.policy import Policy, PolicyConcept
 from unsee.policies import promotion, publish
 from unsee.policies.gate import Clearance, Override
@@ -38,7 +37,6 @@ from unsee.policies.lock import alone
 from unsee.policies.retirement import retire
 from unsee.repository import pointer
 from unsee.repository.records import PolicyState
-from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.encoder_server import EncoderServer
 
@@ -101,19 +99,6 @@ class Service:
         ends = [end for _, _, end in self.activity[1:]] + [float("inf")]
         spans = zip(starts, ends, strict=True)
         return any(n == revision and s <= ended and began <= e for (n, s), e in spans)
-
-
-def copy_revision(repository_dir: Path, policy: str, source: int) -> int:
-    """Another revision with the same graph, records and golden answer; its number."""
-    model_dir = repository_dir / pointer.encoder_model(policy)
-    with locked(model_dir):
-        number = next_revision(model_dir)
-        with new_folder(model_dir / str(number)) as folder:
-            shutil.copytree(model_dir / str(source), folder, dirs_exist_ok=True)
-            file = folder / "revision.json"
-            record = json.loads(file.read_bytes()) | {"revision": number}
-            file.write_text(json.dumps(record, indent=2) + "\n")
-    return number
 
 
 @dataclass(frozen=True)
@@ -318,13 +303,7 @@ def served_copy(repository_dir: Path, policy: str, threads: int | None) -> Itera
 
 
 @click.command()
-@click.option(
-    "--repository",
-    "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
-    default="demo/model_repository",
-    show_default=True,
-)
+@repository_option
 @click.option("--policy", default="family", show_default=True, help="One with an active revision.")
 @click.option("--swaps", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--clients", type=click.IntRange(min=1), default=4, show_default=True)
@@ -360,9 +339,7 @@ def swap(
             "tritonserver": [[n, a] for n, a, _, _ in memory],
         },
     }
-    click.echo(as_json(result), nl=False)
-    if write:
-        write_record("reliability/swap", result)
+    finish("reliability/swap", result, write=write)
     if under_load["failed_requests"] or under_load["wrong_revision_requests"]:
         raise click.ClickException("a request failed or was answered by a wrong revision")
 

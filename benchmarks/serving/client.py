@@ -1,7 +1,7 @@
 """What the client costs: its start, its size on disk, and its part of a clip.
 
-The clips come from a real tritonserver whose model makes grey frames at once, so that transport is
-all there is. The ways alternate clip by clip, and a ratio is taken pair by pair.
+The clips come from a server that makes grey frames at once, so that transport is all there is. The
+ways alternate clip by clip, and a ratio is taken pair by pair.
 
     python -m benchmarks.serving.client --write
 """
@@ -20,9 +20,9 @@ import click
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.service import grey_triton
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
-from benchmarks.serving.blank_server import blank_server
 from benchmarks.serving.footprint import closure, installed_bytes
 from unsee.client.client import Client
 from unsee.client.messages import MODEL
@@ -120,7 +120,7 @@ def client_cost(processes: int, turns: int, write: bool) -> None:
     """Measure what the client costs and print it as JSON."""
     sizes = {name: installed_bytes(name) / MEGA for name in closure("")}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:6]
-    with blank_server() as url:
+    with grey_triton() as url:
         clips = overhead(url, turns)
     record = {
         "processes": processes,
@@ -128,14 +128,13 @@ def client_cost(processes: int, turns: int, write: bool) -> None:
         "distributions": len(sizes),
         "megabytes": sum(sizes.values()),
         "largest": {name: sizes[name] for name in largest},
+        "server": "a gRPC server in Python that makes grey frames at once",
         "num_frames": NUM_FRAMES,
         "steps": STEPS,
         "turns": turns,
         "clips": clips,
     }
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("client", record)
+    finish("client", record, write=write)
 
 
 if __name__ == "__main__":

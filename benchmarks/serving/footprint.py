@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from benchmarks.measuring.bases import CACHE_DIR, ROOT, export_base
 from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import in_own_process, memory_of_children
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.timing import Spread, in_turn
 from benchmarks.serving.overhead import PROMPT, SEED
 from unsee.client.client import Client
@@ -65,9 +65,7 @@ def footprint(clips: int, write: bool) -> None:
         ),
         "served": [dataclasses.asdict(one) for one in served],
     }
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("performance/footprint", record)
+    finish("performance/footprint", record, write=write)
 
 
 def closure(extra: str) -> set[str]:

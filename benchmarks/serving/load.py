@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -27,7 +28,7 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, repository_option, write_option
 from benchmarks.measuring.service import Gateway, gateway
 from benchmarks.serving.load_clips import (
     PROMPT,
@@ -44,6 +45,7 @@ from benchmarks.serving.load_clips import (
 )
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, UnseeError
+from unsee.export.engines.machine import this_machine
 from unsee.media.clip import Clip
 from unsee.repository import pointer
 from unsee.serving.server.triton import ServerSettings, TritonServer
@@ -107,21 +109,15 @@ class Level:
             "unet_calls_by_rows": rows,
             "unet_queued_s_per_clip": sum(one.queued_s for one in self.unet) / len(self.made),
             "seconds_per_clip": {
-                "queue": mean([one.queue_s for one in self.made]),
-                **{stage: mean([one.stages[stage] for one in self.made]) for stage in STAGES},
-                "transport": mean([one.transport_s for one in self.made]),
+                "queue": fmean([one.queue_s for one in self.made]),
+                **{stage: fmean([one.stages[stage] for one in self.made]) for stage in STAGES},
+                "transport": fmean([one.transport_s for one in self.made]),
             },
         }
 
 
 @click.command()
-@click.option(
-    "--repository",
-    "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
-    default="demo/model_repository",
-    show_default=True,
-)
+@repository_option
 @click.option("--turns", type=click.IntRange(1), help="[default: 3, with --quick 1]")
 @click.option("--steps", type=click.IntRange(1), help="Of each clip.  [default: the base's]")
 @click.option("--quick", is_flag=True, help="Few clips, for development.")
@@ -134,7 +130,7 @@ def load(
     plan = Plan(**asdict(chosen) | {"steps": steps, "turns": turns or chosen.turns})
     policies = sorted(pointer.read(repository_dir).policies)
     record: dict[str, Any] = {
-        "machine": machine(),
+        "machine": this_machine().model_dump() | {"load_average": os.getloadavg()[0]},
         "plan": asdict(plan),
         "policies": policies,
         "floods": FLOODERS,
@@ -147,9 +143,7 @@ def load(
             record |= measured_without(repository_dir, plan, policies, Path(folder))
     except UnseeError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("load", record)
+    finish("load", record, write=write)
 
 
 def measured_with_places(
@@ -346,21 +340,6 @@ def percentiles(values: list[float]) -> dict[str, float]:
         return {}
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "most": max(values)}
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def machine() -> dict[str, Any]:
-    """The processor, the cores this process may use, and what else was running when it began."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else "unknown",
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-    }
 
 
 if __name__ == "__main__":

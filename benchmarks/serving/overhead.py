@@ -34,7 +34,7 @@ from benchmarks.measuring.in_process import (
     opened_graphs,
 )
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
-from benchmarks.measuring.record import as_json, write_option, write_record
+from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
 from unsee.client.client import Client
 from unsee.core.errors import UnseeError
@@ -111,9 +111,7 @@ def serving_overhead(
         record = measured(repository_dir, pairs, thread_counts)
     except (ProcessFailed, UnseeError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(as_json(record), nl=False)
-    if write:
-        write_record("performance/overhead", record)
+    finish("performance/overhead", record, write=write)
 
 
 def measured(

@@ -10,13 +10,12 @@ one is in memory; the ratio is taken turn by turn.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,31 +33,6 @@ _COMPARED = (_YARDSTICK, "paper", "anchored")
 _MATMUL_EDGE = 4096
 _TINY_MATMUL_EDGE = 256
 _STEPS_PER_IMAGE = 25
-
-
-@dataclass(frozen=True)
-class Row:
-    """One operation over all turns.
-
-    `flops` and `seconds` (a median) are of one call; `floor_s` is what a call takes at the device's
-    peak and `share_of_peak` how near it is. `calls` is how many the mode makes with its default
-    settings, at most, and `total_s` what they take. `times_faster` is against the paper's step as
-    written. `peak_bytes` is the variant's.
-    """
-
-    variant: str
-    operation: str
-    dtype: str
-    flops: int
-    seconds: float
-    fastest_s: float
-    slowest_s: float
-    floor_s: float
-    share_of_peak: float
-    calls: int
-    total_s: float
-    times_faster: float | None
-    peak_bytes: int
 
 
 @click.command()
@@ -140,7 +114,7 @@ def unlearn(
         "pixels": pixels,
         "turns": turns,
         "repeats": repeats,
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": rows,
         "failures": failures,
     }
     click.echo(as_json(record), nl=False)
@@ -162,7 +136,7 @@ def take_turns(jobs: Mapping[str, Job], turns: int) -> tuple[dict[str, list[Run]
     return runs, failures
 
 
-def rows_of(runs: Mapping[str, Sequence[Run]], batch_size: int) -> list[Row]:
+def rows_of(runs: Mapping[str, Sequence[Run]], batch_size: int) -> list[dict[str, Any]]:
     """A row per operation, in the order of the runs."""
     calls = default_calls(batch_size)
     yardstick = [_median(each.operations[0]) for each in runs.get(_YARDSTICK, ())]
@@ -208,26 +182,33 @@ def _row(
     calls: int,
     ratios: Sequence[float],
     memory: int,
-) -> Row:
+) -> dict[str, Any]:
+    """One operation over all turns.
+
+    `flops` and `seconds` (a median) are of one call; `floor_s` is what a call takes at the device's
+    peak and `share_of_peak` how near it is. `calls` is how many the mode makes with its default
+    settings, at most, and `total_s` what they take. `times_faster` is against the paper's step as
+    written. `peak_bytes` is the variant's.
+    """
     one = operations[0]
     seconds = [value for each in operations for value in each.seconds]
     typical = statistics.median(seconds)
     floor = one.flops / max(each.peak_flops for each in operations)
-    return Row(
-        variant=variant,
-        operation=one.name,
-        dtype=one.dtype,
-        flops=one.flops,
-        seconds=typical,
-        fastest_s=min(seconds),
-        slowest_s=max(seconds),
-        floor_s=floor,
-        share_of_peak=floor / typical,
-        calls=calls,
-        total_s=calls * typical,
-        times_faster=statistics.median(ratios) if ratios else None,
-        peak_bytes=memory,
-    )
+    return {
+        "variant": variant,
+        "operation": one.name,
+        "dtype": one.dtype,
+        "flops": one.flops,
+        "seconds": typical,
+        "fastest_s": min(seconds),
+        "slowest_s": max(seconds),
+        "floor_s": floor,
+        "share_of_peak": floor / typical,
+        "calls": calls,
+        "total_s": calls * typical,
+        "times_faster": statistics.median(ratios) if ratios else None,
+        "peak_bytes": memory,
+    }
 
 
 def _median(operation: Operation) -> float:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from benchmarks.reliability import swap
+from benchmarks.reliability.revisions import copy_revision
 from publish_fakes import write_repository
 from unsee.repository.revisions import check_files
 
@@ -38,7 +39,7 @@ def test_failed_and_wrong_requests_are_counted(tmp_path):
 
 def test_a_copied_revision_is_a_whole_one(tmp_path):
     repository = write_repository(tmp_path / "repository", family=2)
-    assert swap.copy_revision(repository, "family", 2) == 3
+    assert copy_revision(repository, "family", 2) == 3
     check_files(repository, "family", 3)
 
 
