@@ -4,11 +4,13 @@ import re
 import shlex
 import subprocess
 import tomllib
+from typing import get_args
 
 import pytest
 import yaml
 
 from document_blocks import REPOSITORY, blocks
+from unsee.gateway.callers.refusal import Reason
 
 HOOKS = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
 SUFFIXES = {"python": "*.py", "pyi": "*.pyi", "yaml": "*.yaml"}
@@ -52,6 +54,13 @@ def test_the_architecture_names_every_package_and_the_order_of_imports():
 
 
 @pytest.mark.process
+def test_the_runbook_explains_every_reason_of_a_refusal():
+    page = (REPOSITORY / "docs/operate/runbook.md").read_text(encoding="utf-8")
+    table = page.partition("## What refuses a request")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(get_args(Reason))
+
+
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
 def test_a_hook_finds_nothing_in_what_is_committed(hook):
     patterns = [SUFFIXES[kind] for kind in hook.get("types_or", hook.get("types"))]
