@@ -53,7 +53,6 @@ def test_the_architecture_names_every_package_and_the_order_of_imports():
     assert order[1].split("\n")[:-1] == expected
 
 
-@pytest.mark.process
 def test_the_runbook_explains_every_reason_of_a_refusal():
     page = (REPOSITORY / "docs/operate/runbook.md").read_text(encoding="utf-8")
     table = page.partition("## What refuses a request")[2].partition("\n## ")[0]
@@ -61,6 +60,7 @@ def test_the_runbook_explains_every_reason_of_a_refusal():
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(get_args(Reason))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
 def test_a_hook_finds_nothing_in_what_is_committed(hook):
     patterns = [SUFFIXES[kind] for kind in hook.get("types_or", hook.get("types"))]
