@@ -81,7 +81,7 @@ def t2i_pipeline(base: Base) -> Any:
     pipeline = StableDiffusionPipeline(
         vae=base.vae(),
         text_encoder=base.text_encoder(),
-        tokenizer=base.t2i_tokenizer(),
+        tokenizer=base.tokenizer("image"),
         unet=base.unet(),
         scheduler=type(scheduler).from_config(scheduler.config),  # the pipeline edits its own
         safety_checker=None,

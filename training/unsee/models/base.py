@@ -140,20 +140,18 @@ class Base:
         """The base's name, as its file gives it."""
         return self.spec.name
 
-    def tokenizer(self) -> "CLIPTokenizer":
-        """The video model's tokenizer, whose ids the service's text encoder is given.
+    def tokenizer(self, media: Literal["image", "video"] = "video") -> "CLIPTokenizer":
+        """The tokenizer of the video model, which is served, or of the image model.
 
-        Its `model_max_length` is the number of tokens that every prompt is padded to.
+        They give the same ids, but perhaps another token as padding. `model_max_length` is the
+        number of tokens that every prompt is padded to, the same for both.
         """
-        return self._tokenizers()[1]
-
-    def t2i_tokenizer(self) -> "CLIPTokenizer":
-        """The image model's tokenizer: the same ids, but perhaps another token as padding."""
-        return self._tokenizers()[0]
+        image, video = self._tokenizers()
+        return video if media == "video" else image
 
     def special_tokens(self, media: Literal["image", "video"] = "video") -> SpecialTokens:
         """The ids that frame a prompt of the image or of the video model, and its length."""
-        return SpecialTokens.of(self.tokenizer() if media == "video" else self.t2i_tokenizer())
+        return SpecialTokens.of(self.tokenizer(media))
 
     def text_encoder(self) -> "CLIPTextModel":
         """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D].

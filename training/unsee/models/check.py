@@ -118,7 +118,7 @@ def _encoder_text(base: Base, source: str, encoder: Any) -> str:
 
 
 def _tokenizers(base: Base) -> list[Finding]:
-    image, video = base.t2i_tokenizer(), base.tokenizer()
+    image, video = base.tokenizer("image"), base.tokenizer()
     tokens = base.special_tokens()
     config = base.text_encoder().config
     notes = []

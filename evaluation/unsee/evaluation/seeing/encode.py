@@ -54,7 +54,7 @@ class PromptEncoder:
 
     def _token_ids(self, prompt: str) -> list[int]:
         with quiet_libraries():
-            return list(self.base.tokenizer()(prompt).input_ids)
+            return list(self.base.tokenizer(self.media)(prompt).input_ids)
 
     @property
     def _tokens(self) -> SpecialTokens:

@@ -1,0 +1,156 @@
+"""A prompt's embeddings are the same in diffusers, unlearning, evaluation and the served graph."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from fakes import write_tiny_base
+from text_to_video.tokens import PromptTokenizer
+from unsee.deltas.edit import with_edit
+from unsee.evaluation.seeing.encode import PromptEncoder
+from unsee.export.graphs.base_graphs import sampling_graphs
+from unsee.export.onnx.exporter import export_onnx
+from unsee.export.text_to_video.assets import tokenizer_json
+from unsee.models.base import Base, load_base
+from unsee.prompts.encoding import encode_prompts
+
+PROMPTS = ("", "a cat", "  A\tCat!  wow !!", "Cafe\u0301\u00a0noir", "x" * 30)
+CLOSE = {"rtol": 0, "atol": 2e-5}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("plain"))
+
+
+def _change(file: Path, **fields: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def _masked(folder: Path) -> None:
+    _change(folder / "t2i/text_encoder/config.json", use_attention_mask=True)
+
+
+def _bang(folder: Path, *models: str) -> None:
+    for model in models:
+        place = folder / model / "tokenizer"
+        if place.is_symlink():
+            place.unlink()
+            shutil.copytree(folder / "t2i/tokenizer", place)
+        tokenizer = CLIPTokenizer.from_pretrained(place, pad_token="!")
+        tokenizer.save_pretrained(place)
+
+
+def _masked_bang(folder: Path) -> None:
+    _bang(folder, "t2i")
+    _masked(folder)
+
+
+def _shorter(folder: Path) -> None:
+    _change(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=36)
+
+
+def _other_ids(folder: Path) -> None:
+    config = folder / "t2i/text_encoder/config.json"
+    _change(config, bos_token_id=0, eos_token_id=2, pad_token_id=1)
+
+
+def _more_words(folder: Path) -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "t2i/tokenizer")
+    tokenizer.add_tokens(["wow"])
+    tokenizer.save_pretrained(folder / "t2i/tokenizer")
+    encoder = CLIPTextModel.from_pretrained(folder / "t2i/text_encoder")
+    encoder.resize_token_embeddings(len(tokenizer))
+    encoder.save_pretrained(folder / "t2i/text_encoder")
+
+
+CHANGES = {
+    "plain": lambda folder: None,
+    "masked": _masked,
+    "padded with !": lambda folder: _bang(folder, "t2i"),
+    "masked and padded with !": _masked_bang,
+    "the video model pads with !": lambda folder: _bang(folder, "t2v"),
+    "shorter": _shorter,
+    "other ids in config.json": _other_ids,
+    "a word more": _more_words,
+}
+
+
+EXPORTED = ("masked", "shorter")
+"""The changes that the graph itself depends on; the others change what it is given."""
+
+
+@pytest.fixture(params=CHANGES)
+def folder(request: pytest.FixtureRequest, plain: Path, tmp_path: Path) -> Path:
+    folder = shutil.copytree(plain, tmp_path / "base", symlinks=True)
+    CHANGES[request.param](folder)
+    return folder
+
+
+def _by_diffusers(pipeline: Any) -> torch.Tensor:
+    with torch.no_grad():
+        rows = [
+            pipeline.encode_prompt(prompt, "cpu", 1, do_classifier_free_guidance=False)[0]
+            for prompt in PROMPTS
+        ]
+    return torch.cat(rows)
+
+
+def _by_the_server(
+    base: Base, encoder: Any, folder: Path, *, exported: bool = True
+) -> torch.Tensor:
+    """With the exported graph, or with the module that is exported."""
+    graph, _, _ = sampling_graphs(base)
+    (folder / "tokenizer.json").write_text(tokenizer_json(base.tokenizer()))
+    tokenizer = PromptTokenizer(folder / "tokenizer.json", graph.sequence_length)
+    ids = np.concatenate([tokenizer.encode(prompt=prompt) for prompt in PROMPTS])
+    if not exported:
+        with torch.no_grad():
+            return graph.wrap(encoder)(torch.from_numpy(ids))
+    export_onnx(graph, encoder, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    return torch.from_numpy(session.run(None, {"input_ids": ids})[0])
+
+
+def test_the_embeddings_are_those_of_diffusers(
+    request: pytest.FixtureRequest, folder: Path, tmp_path: Path
+) -> None:
+    base = load_base(folder)
+    encoder = base.text_encoder()
+    expected = _by_diffusers(TextToVideoSDPipeline.from_pretrained(folder / "t2v"))
+    torch.testing.assert_close(encode_prompts(base, encoder, PROMPTS), expected, **CLOSE)
+    evaluated = PromptEncoder(encoder, base).embeds(PROMPTS)
+    torch.testing.assert_close(evaluated, expected, **CLOSE)
+    exported = request.node.callspec.params["folder"] in EXPORTED
+    served = _by_the_server(base, encoder, tmp_path, exported=exported)
+    torch.testing.assert_close(served, expected, **CLOSE)
+    images = _by_diffusers(StableDiffusionPipeline.from_pretrained(folder / "t2i"))
+    evaluated = PromptEncoder(encoder, base, "image").embeds(PROMPTS)
+    torch.testing.assert_close(evaluated, images, **CLOSE)
+
+
+def test_an_edited_encoder_masks_alike(plain: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(plain, tmp_path / "base", symlinks=True)
+    _masked(folder)
+    base = load_base(folder)
+    size = base.text_encoder().config.hidden_size
+    matrix = torch.eye(size, dtype=torch.float64)
+    matrix[0, 1] = 0.5
+    edited = with_edit(base.text_encoder(), matrix, torch.zeros(size, dtype=torch.float64))
+    edited.save_pretrained(tmp_path / "edited")
+    pipeline = TextToVideoSDPipeline.from_pretrained(
+        folder / "t2v", text_encoder=CLIPTextModel.from_pretrained(tmp_path / "edited")
+    )
+    expected = _by_diffusers(pipeline)
+    torch.testing.assert_close(PromptEncoder(edited, base).embeds(PROMPTS), expected, **CLOSE)
+    torch.testing.assert_close(_by_the_server(base, edited, tmp_path), expected, **CLOSE)
