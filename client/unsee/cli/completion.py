@@ -120,16 +120,13 @@ def _mapping(file: Path) -> dict[str, Any]:
         if file.stat().st_size > MAX_BYTES:
             return {}
         text = file.read_text(encoding="utf-8")
-        content = json.loads(text) if file.suffix == ".json" else _yaml(text)
-    except (OSError, ValueError):
+        content = json.loads(text) if file.suffix == ".json" else _yaml(text, file)
+    except (OSError, ValueError, InputError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _yaml(text: str) -> Any:
-    import yaml
+def _yaml(text: str, file: Path) -> Any:
+    from unsee.core.yaml_file import parse_yaml
 
-    try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError("no YAML") from error
+    return parse_yaml(text, str(file))

@@ -14,17 +14,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.validation import describe
+from unsee.core.validation import describe, matching
+from unsee.core.yaml_file import read_yaml
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
-PolicyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+PolicyName = Annotated[
+    str,
+    matching(
+        r"[a-z][a-z0-9-]{0,31}",
+        "a name is a lower-case letter and up to 31 lower-case letters, digits and hyphens, "
+        "such as family",
+    ),
+]
 
 BASE_POLICY = "base"
 """The reserved policy that unsees nothing."""
@@ -134,13 +141,7 @@ def load_policy(path: Path | str) -> Policy:
 
 
 def _read_mapping(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the policy file {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} is not valid YAML: {reason}") from error
+    content = read_yaml(file, "the policy file")
     if not isinstance(content, dict):
         raise InputError(f'{file}: a policy file needs the fields "name" and "unsee"')
     return content

@@ -25,7 +25,7 @@ MODULE_OF_DISTRIBUTION = {
     "protobuf": "google",
     "pyyaml": "yaml",
 }
-BROUGHT_ALONG = {"google", "grpc"}
+BROUGHT_ALONG = {"google", "grpc", "pydantic_core"}
 """What the base dependencies need themselves."""
 INSIDE_TRITON = {"engine_options", "stand_in", "text_to_video", "triton_python_backend_utils"}
 """Modules that lie beside a model, or that Triton brings."""

@@ -147,5 +147,5 @@ def test_a_wrong_template_is_refused(known: EvaluationSet, template: str) -> Non
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read the evaluation set"):
         load_evaluation_set(tmp_path / "none.yaml")

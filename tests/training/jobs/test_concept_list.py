@@ -44,12 +44,12 @@ def test_a_list(tmp_path: Path) -> None:
         ("[1, 2]", 'needs the field "concepts"'),
         ("", 'needs the field "concepts"'),
         ("concepts: [", "is not valid YAML"),
-        ({"concepts": []}, "concepts: tuple should have at least 1 item"),
+        ({"concepts": []}, "concepts: this is empty; give one or more"),
         ({"concept": []}, "concepts: this field is missing"),
         ({"concepts": [{"concept": "A"}]}, "concepts[0].category: this field is missing"),
         (
             {"concepts": [{"concept": "A", "category": "colour"}]},
-            "concepts[0].category: input should be 'character'",
+            "concepts[0].category: this must be 'character'",
         ),
         (
             {"concepts": [{"concept": "A", "category": "style", "alias": "B"}]},
@@ -57,11 +57,11 @@ def test_a_list(tmp_path: Path) -> None:
         ),
         (
             {"concepts": [{"concept": 7, "category": "style"}]},
-            "concepts[0].concept: input should be a valid string (got 7)",
+            "concepts[0].concept: this must be text (got 7)",
         ),
         (
             {"concepts": [{"concept": "A", "category": "style", "also": "B"}]},
-            "concepts[0].also: input should be a valid tuple",
+            "concepts[0].also: this must be a list (got 'B')",
         ),
         (
             {"concepts": [{"concept": name, "category": "style"} for name in ("A b", "a-B")]},

@@ -136,6 +136,6 @@ def test_no_base_and_no_yaml(tmp_path: Path) -> None:
     with pytest.raises(BaseFolderError, match="no base at"):
         load_base(tmp_path)
     (tmp_path / "base.yaml").write_text("name: [")
-    with pytest.raises(BaseFolderError, match="cannot be read as YAML") as raised:
+    with pytest.raises(BaseFolderError, match="is not valid YAML") as raised:
         load_base(tmp_path)
     assert "\n" not in str(raised.value)

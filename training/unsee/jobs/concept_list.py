@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept, Name
 from unsee.core.validation import describe
+from unsee.core.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,7 @@ def load_concept_list(file: Path) -> tuple[WantedConcept, ...]:
     Raises `InputError` naming the file and the field if it cannot be read, a field is wrong or
     not known, or two concepts share a folder.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the concept list {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(file, "the concept list")
     if not isinstance(content, dict):
         raise InputError(f'{file}: a concept list needs the field "concepts"')
     return _checked(content, str(file))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unsee.core.errors import BaseFolderError
+from unsee.core.errors import BaseFolderError, InputError
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.core.validation import describe
+from unsee.core.yaml_file import read_yaml
 from unsee.models.components import (
     Precision,
     about_base,
@@ -327,15 +327,14 @@ def load_base(path: Path) -> Base:
     Raises `BaseFolderError` in one sentence if there is no such file or a field of it is wrong.
     """
     file = path / BASE_FILE if path.is_dir() else path
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        spec = BaseSpec.model_validate(content)
-    except FileNotFoundError:
+    if not file.exists():
         raise BaseFolderError(
             f"no base at {path}: expected a folder that holds {BASE_FILE}, or such a file"
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BaseFolderError(f"{file} cannot be read as YAML: {first_line(error)}") from error
+        )
+    try:
+        spec = BaseSpec.model_validate(read_yaml(file, "the base's file"))
+    except InputError as error:
+        raise BaseFolderError(str(error)) from error
     except ValidationError as error:
         raise BaseFolderError(f"{file}: {describe(error)}") from error
     return Base(spec=spec, folder=file.parent.resolve())

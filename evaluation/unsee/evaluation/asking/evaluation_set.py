@@ -25,13 +25,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.validation import describe
+from unsee.core.yaml_file import read_yaml
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 
 SetCategory = Literal["character", "style", "object", "person", "action", "background"]
@@ -151,10 +151,7 @@ class EvaluationSet(_Section):
 def load_evaluation_set(file: Path) -> EvaluationSet:
     """Read an `evaluation.yaml`. Raises `InputError` if it is missing or a field is wrong."""
     try:
-        return EvaluationSet.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the evaluation set {file} cannot be read: {reason}") from error
+        return EvaluationSet.model_validate(read_yaml(file, "the evaluation set"))
     except ValidationError as error:
         raise InputError(f"{file}: {describe(error)}") from error
 

@@ -26,6 +26,7 @@ from tritonclient.grpc import service_pb2
 
 from unsee.client.messages import MODEL, build_request
 from unsee.core.request_schema import INPUTS
+from unsee.core.validation import matching
 from unsee.gateway.callers.described import problems
 from unsee.gateway.callers.refusal import Refusal, quoted
 
@@ -34,6 +35,7 @@ VERSIONS = ("", "1")
 SIZES = {"INT64": 8, "INT32": 4, "FP32": 4}
 FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
 REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
+ID_FORM = "the request id must be at most 128 printable ASCII characters"
 
 
 def _encodable(text: str) -> str:
@@ -89,7 +91,7 @@ else:
 class HttpRequest(ClipRequest):
     """The JSON of a request over HTTP: the inputs, and what gRPC has elsewhere."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,128}$")] = ""
+    id: Annotated[str, matching(REQUEST_ID.pattern, ID_FORM)] = ""
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @property
@@ -127,7 +129,7 @@ def read_protobuf(message: bytes) -> tuple[ClipRequest, str]:
     if request.parameters:
         raise _invalid(f"the parameter {quoted(min(request.parameters))} is not accepted here")
     if not REQUEST_ID.fullmatch(request.id):
-        raise _invalid("the request id must be at most 128 printable ASCII characters")
+        raise _invalid(ID_FORM)
     _check_outputs(request.outputs)
     values = _tensors(request)
     try:

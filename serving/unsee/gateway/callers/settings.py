@@ -9,12 +9,10 @@ import hashlib
 import ipaddress
 import re
 import ssl
-from collections.abc import Hashable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,12 +26,14 @@ from pydantic import (
 
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY, PolicyName
+from unsee.core.yaml_file import read_yaml
 from unsee.gateway.callers.described import problems
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+TenantName = PolicyName
+"""A tenant's name has the form of a policy's."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -271,13 +271,7 @@ def load_settings(path: Path) -> Settings:
     Raises:
         InputError: it cannot be read, or a field is wrong; no value of a token is repeated.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except OSError as error:
-        raise InputError(f"cannot read the gateway's settings {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not valid YAML: {reason}") from error
+    content = read_yaml(path, "the gateway's settings")
     if not isinstance(content, dict):
         raise InputError(f'{path}: the settings need at least the field "tenants"')
     try:
@@ -299,17 +293,6 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: the last one would silently win."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ValueError(f'the key "{twice}" is given twice')
-        return super().construct_mapping(node, deep)
 
 
 def _no_twins(field: str, values: list[str]) -> None:

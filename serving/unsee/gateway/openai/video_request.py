@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from unsee.client.messages import MODEL
+from unsee.core.validation import matching
 from unsee.gateway.callers.refusal import Refusal, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem
 from unsee.gateway.openai.videos import Wanted
@@ -30,6 +31,7 @@ from unsee.repository.base import Base
 T = TypeVar("T")
 MAX_FIELDS = 32
 MAX_SECONDS = 3600.0
+SIZE_FORM = "this must be width x height in pixels, such as 64x48"
 
 
 def _number(value: Any) -> Any:
@@ -53,7 +55,7 @@ class VideoRequest(HttpRequest):
 
     model: Annotated[str, StringConstraints(max_length=128)] | None = None
     seconds: Seconds | None = None
-    size: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}x[0-9]{1,5}$")] | None = None
+    size: Annotated[str, matching(r"[0-9]{1,5}x[0-9]{1,5}", SIZE_FORM)] | None = None
 
     def wanted(self, base: Base) -> Wanted:
         """The clip that is asked for; raises Refusal (INVALID_ARGUMENT) if the base has none."""

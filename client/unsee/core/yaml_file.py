@@ -1,0 +1,85 @@
+"""YAML as every file of Unsee is read: plain values alone, and no key twice."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from unsee.core.errors import InputError
+
+MERGE = "tag:yaml.org,2002:merge"
+"""The tag of `<<`, which takes another mapping's keys in; it may stand in a mapping twice."""
+
+if TYPE_CHECKING:
+    _FastLoader = yaml.SafeLoader
+else:
+    _FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class UniqueKeyLoader(_FastLoader):
+    """The safe loader, which refuses a key that stands twice: the last one would silently win."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of `node`; raises yaml.MarkedYAMLError with the place of a repeated key."""
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key_node.tag == MERGE:
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # the loader's own message says so
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f'the key "{key}" is given twice; give it once',
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(file: Path, what: str) -> Any:
+    """The content of a YAML file in UTF-8: dictionaries, lists, texts, numbers, dates, None.
+
+    Args:
+        what: the file's role for an error's sentence, such as "the policy file".
+
+    Raises:
+        InputError: it cannot be read, is not valid YAML or gives a key twice; names the line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {what} {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not valid YAML: it is not text in UTF-8 ({error})") from error
+    return parse_yaml(text, str(file))
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """The content of a YAML text.
+
+    Args:
+        place: where the text is from, for an error's sentence.
+
+    Raises:
+        InputError: as `read_yaml`.
+    """
+    try:
+        return yaml.load(text, Loader=UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        raise InputError(f"{place} is not valid YAML: {_with_line(error)}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{place} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{place} is not valid YAML: it is nested too deeply") from error
+
+
+def _with_line(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    problem = " ".join(str(error.problem or error.context).split())
+    if mark is None:
+        return problem
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
