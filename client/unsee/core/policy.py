@@ -83,7 +83,16 @@ class Thresholds(BaseModel):
     attacked_at_most: Share | None = None
     samples_at_least: Annotated[int, Field(ge=1)] = 8
     base_recognised_at_least: Share = 0.5
-    recogniser: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    recogniser: (
+        Annotated[
+            str,
+            matching(
+                r"sha256:[0-9a-f]{64}",
+                "a recogniser's digest is sha256: and 64 hex digits, as in a report.json",
+            ),
+        ]
+        | None
+    ) = None
 
     def loosened(self) -> tuple[str, ...]:
         """One sentence for each limit that asks for less than the default does."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import BaseFolderError, InputError
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
-from unsee.core.validation import describe
+from unsee.core.validation import describe, matching
 from unsee.core.yaml_file import read_yaml
 from unsee.models.components import (
     Precision,
@@ -119,7 +119,16 @@ class BaseSpec(_Section):
     evaluation: str | None = None
     prompts: str | None = None
     precision: Precision = "float32"
-    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    variant: (
+        Annotated[
+            str,
+            matching(
+                r"[A-Za-z0-9_-]+",
+                "a variant is letters, digits, hyphens and underscores, such as fp16",
+            ),
+        ]
+        | None
+    ) = None
 
 
 @dataclass(frozen=True)
