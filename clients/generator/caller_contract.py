@@ -63,7 +63,7 @@ class JsonField(_Part):
     type: JsonType
     required: bool = True
     nullable: bool = False
-    default: str | None = None
+    default: str | int | float | None = None
     description: str
 
 

@@ -48,6 +48,6 @@ def _record_field(name: str, field: Any) -> dict[str, Any]:
         entry["required"] = False
         if field.default is None:
             entry["nullable"] = True
-        elif isinstance(field.default, str):
+        elif isinstance(field.default, (str, int, float)):
             entry["default"] = field.default
     return {**entry, "description": field.description}
