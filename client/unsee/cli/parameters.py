@@ -145,7 +145,7 @@ POLICY = PolicyName()
 REVISION = Revision()
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout."
 )
 base_option = click.option(
     "--base",
@@ -153,7 +153,7 @@ base_option = click.option(
     type=PATH,
     metavar="FOLDER",
     required=True,
-    help="Folder with a base.yaml.",
+    help="Folder of the base: the one with base.yaml.",
 )
 
 

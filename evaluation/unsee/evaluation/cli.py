@@ -49,56 +49,61 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     "-o",
     "--output",
     type=NEW_FOLDER,
-    help="Folder of the report.  [default: reports/NAME of the target]",
+    help="Folder to write the report to.  [default: reports/NAME of the target]",
 )
 @click.option(
-    "--concept", metavar="NAME", help="What TARGET should not show, if it is a text encoder."
+    "--concept",
+    metavar="NAME",
+    help="The concept that TARGET should not show, if TARGET is a text encoder.",
 )
 @click.option("--category", type=click.Choice(CATEGORIES), help="The category of --concept.")
 @click.option(
     "--concepts",
     "concepts_file",
     type=FILE,
-    help="An evaluation set: concepts, siblings, prompts.  [default: the base's]",
+    help="Evaluation set: a file of concepts, siblings and prompts.  [default: the base's]",
 )
 @click.option(
     "--recogniser",
     metavar="SPEC",
-    help="judge:FOLDER, clip:FOLDER_OR_HUB_ID or an installed one.  [default: the base's judge]",
+    help="What recognises concepts: judge:FOLDER, clip:FOLDER_OR_HUB_ID or the name of an "
+    "installed recogniser.  [default: the base's judge]",
 )
-@click.option("--clip-model", metavar="FOLDER_OR_ID", help="Also measure the CLIP score with it.")
+@click.option(
+    "--clip-model", metavar="FOLDER_OR_ID", help="Also measure the CLIP score with this CLIP model."
+)
 @click.option(
     "--seed",
     metavar="N",
     type=_COUNT,
     default=0,
     show_default=True,
-    help="Equal seeds give equal prompts.",
+    help="Random seed; equal seeds give equal prompts and noise.",
 )
 @click.option(
     "--prompts-per-wording",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Prompts for each unseen concept and wording.  [default: 8]",
+    help="How many prompts for each unseen concept and wording.  [default: 8]",
 )
 @click.option(
     "--prompts-per-sibling",
     metavar="N",
     type=_COUNT,
-    help="Prompts for each sibling.  [default: 4]",
+    help="How many prompts for each sibling of an unseen concept.  [default: 4]",
 )
 @click.option(
     "--others",
     "num_others",
     metavar="N",
     type=_COUNT,
-    help="Prompts about anything else.  [default: 16]",
+    help="How many prompts about anything else.  [default: 16]",
 )
 @click.option(
     "--attack-prompts",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Prompts for each concept and attack.  [default: 8]",
+    help="How many prompts for each concept and attack.  [default: 8]",
 )
 @click.option("--attacks", metavar="all|none|NAME,...", help="Attacks to run.  [default: all]")
 @click.option(
@@ -106,7 +111,7 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     metavar="image,video",
     default="image,video",
     show_default=True,
-    help="What to generate and look at.",
+    help="What to generate and judge.",
 )
 @click.option(
     "--cache",

@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="What computes the video UNet and the VAE decoder; auto measures on this machine.",
+    help="Engine that computes the video UNet and the VAE decoder; auto takes the fastest one "
+    "that is exact enough on this machine.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Precision of both; auto measures.",
+    help="Precision in which the engine computes both; auto measures.",
 )
 @json_option
 def export(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     type=FILE,
     default="gateway.yaml",
     show_default=True,
-    help="Settings: tenants, policies, limits.",
+    help="File of settings: tenants, their policies and their limits.",
 )
 @click.pass_context
 def gateway(ctx: click.Context, config_path: Path) -> None:

@@ -18,12 +18,12 @@ SHOWN_INCIDENTS = 10
 
 
 @click.command()
-@click.option("--url", help="A gateway, such as http://127.0.0.1:9000; needs UNSEE_TOKEN.")
+@click.option("--url", help="Ask this gateway, such as http://127.0.0.1:9000; needs UNSEE_TOKEN.")
 @click.option(
     "--repository",
     "repository_dir",
     type=FOLDER,
-    help="A model repository, if no gateway is asked.  [default: model_repository]",
+    help="Read this model repository, if no gateway is asked.  [default: model_repository]",
 )
 @json_option
 def status(url: str | None, repository_dir: Path | None, as_json: bool) -> None:

@@ -45,7 +45,9 @@ url_option = click.option(
     help="Host and gRPC port of the server.",
 )
 _asked_url = click.option(
-    "--url", type=ADDRESS, help="Host and gRPC port of a server to probe first."
+    "--url",
+    type=ADDRESS,
+    help="First check that the server at this host and gRPC port answers with the revision.",
 )
 
 
@@ -57,10 +59,14 @@ _asked_url = click.option(
 @click.option(
     "--report",
     type=PATH,
-    help="What `unsee evaluate` wrote: a report.json or its folder.  [default: reports/<policy>]",
+    help="Report of `unsee evaluate`: report.json or its folder.  [default: reports/<policy>]",
 )
-@click.option("--force", is_flag=True, help="Publish whatever the report says; needs --reason.")
-@click.option("--reason", help="Why --force is needed, for the audit log.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Publish even if the report is missing or too weak; needs --reason.",
+)
+@click.option("--reason", help="Why --force is used; written to the audit log.")
 @click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
 @json_option
 def publish(
@@ -116,9 +122,11 @@ def publish(
 
 @click.command()
 @click.argument("policy", type=POLICY)
-@click.option("--revision", type=REVISION, help="Which revision.  [default: the latest eligible]")
+@click.option(
+    "--revision", type=REVISION, help="Revision to promote.  [default: the latest eligible one]"
+)
 @repository_option
-@click.option("--default", is_flag=True, help="Also use it for requests that name no policy.")
+@click.option("--default", is_flag=True, help="Also use this policy for requests that name none.")
 @_asked_url
 @json_option
 def promote(
@@ -148,8 +156,10 @@ def promote(
 
 @click.command()
 @click.argument("policy", type=POLICY)
-@click.option("--to", type=REVISION, help="Which revision.  [default: the one active before]")
-@click.option("--reason", required=True, help="Why, for the audit log.")
+@click.option(
+    "--to", type=REVISION, help="Revision to go back to.  [default: the one that was active before]"
+)
+@click.option("--reason", required=True, help="Why you roll back; written to the audit log.")
 @repository_option
 @_asked_url
 @json_option

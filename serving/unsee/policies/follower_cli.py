@@ -15,26 +15,30 @@ _SECONDS = click.FloatRange(0, min_open=True)
 
 @click.command()
 @click.option(
-    "--store", "store_dir", type=FOLDER, required=True, help="The model repository that all share."
+    "--store",
+    "store_dir",
+    type=FOLDER,
+    required=True,
+    help="Model repository that all servers share.",
 )
 @click.option(
     "--repository",
     "repository_dir",
     type=FOLDER,
     required=True,
-    help="This replica's own repository, which its Triton serves.",
+    help="This server's own model repository.",
 )
 @click.option(
     "--pointer-dir",
     type=FOLDER,
-    help="Folder of the policies.json to follow.  [default: the store]",
+    help="Folder of the policies.json to follow, if it is not in the store.",
 )
 @click.option(
     "--url",
     type=ADDRESS,
     default="127.0.0.1:8001",
     show_default=True,
-    help="Host and gRPC port of its Triton.",
+    help="Host and gRPC port of this server.",
 )
 @click.option(
     "--max-lag",
@@ -45,7 +49,11 @@ _SECONDS = click.FloatRange(0, min_open=True)
     metavar="SECONDS",
     help="How long an older revision may be used while a new one cannot be loaded.",
 )
-@click.option("--prepare", is_flag=True, help="Only make the repository, before Triton starts.")
+@click.option(
+    "--prepare",
+    is_flag=True,
+    help="Only fill the repository and end; run this before Triton starts.",
+)
 def follow(
     store_dir: Path,
     repository_dir: Path,

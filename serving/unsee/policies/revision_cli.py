@@ -19,7 +19,7 @@ from unsee.policies.cli import check_policy, repository_option, url_option
 @click.command()
 @click.argument("policy", type=POLICY)
 @click.argument("revision", type=REVISION)
-@click.option("--reason", help="Why, for the audit log.")
+@click.option("--reason", help="Why you retire it; written to the audit log.")
 @repository_option
 @url_option
 @click.option(
@@ -29,7 +29,7 @@ from unsee.policies.cli import check_policy, repository_option, url_option
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for requests that may still use it.",
+    help="How long to wait for requests that may still use the revision.",
 )
 @json_option
 def retire(

@@ -38,10 +38,14 @@ _PORT = click.IntRange(1, 65535)
     help="The model repository to serve.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="Port for clips.")
-@click.option("--http-port", type=_PORT, default=8000, show_default=True, help="Port for health.")
 @click.option(
-    "--metrics-port", type=_PORT, default=8002, show_default=True, help="Port for metrics."
+    "--grpc-port", type=_PORT, default=8001, show_default=True, help="gRPC port, for clips."
+)
+@click.option(
+    "--http-port", type=_PORT, default=8000, show_default=True, help="HTTP port, for health checks."
+)
+@click.option(
+    "--metrics-port", type=_PORT, default=8002, show_default=True, help="Port of Triton's metrics."
 )
 @click.option(
     "--ready-timeout",
@@ -52,13 +56,23 @@ _PORT = click.IntRange(1, 65535)
     metavar="SECONDS",
     help="How long the models may take to load.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads per graph.  [default: cores]")
-@click.option("--log", "log_path", type=FILE, help="Triton's log.  [default: in ~/.local/state]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads per graph.  [default: the number of cores]",
+)
+@click.option(
+    "--log",
+    "log_path",
+    type=FILE,
+    help="File for Triton's log.  [default: a file in ~/.local/state]",
+)
 @click.option(
     "--repair/--no-repair",
     default=True,
     show_default=True,
-    help="First put right what interrupted commands have left, and check the active revisions.",
+    help="First complete or undo what interrupted commands have left, and check the active "
+    "revisions.",
 )
 @click.option(
     "--supervise/--no-supervise",
@@ -73,7 +87,7 @@ _PORT = click.IntRange(1, 65535)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Replace a model's process that neither answers nor works for so long; 0: never.",
+    help="Replace a model's process that neither answers nor works for this long; 0 means never.",
 )
 @click.option(
     "--drain-timeout",
@@ -82,7 +96,7 @@ _PORT = click.IntRange(1, 65535)
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long running clips may go on when the server is to stop.",
+    help="How long running clips may continue after the server was asked to stop.",
 )
 def serve(
     log_path: Path | None,

@@ -35,39 +35,60 @@ _DELTAS = Path("deltas")
 @click.command()
 @click.argument("concepts", nargs=-1, metavar="[CONCEPT]...", shell_complete=complete_concepts)
 @click.option(
-    "--concepts", "list_file", type=FILE, metavar="FILE", help="A YAML list of concepts instead."
+    "--concepts",
+    "list_file",
+    type=FILE,
+    metavar="FILE",
+    help="Read the concepts from this YAML file.",
 )
-@click.option("--category", type=click.Choice(CATEGORIES), help="What the concepts are.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="Category of the concepts.")
 @base_option
 @click.option(
-    "--also", "aliases", multiple=True, metavar="ALIAS", help="Another name of the concept."
+    "--also",
+    "aliases",
+    multiple=True,
+    metavar="ALIAS",
+    help="Another name of the concept. Repeat the option for several names.",
 )
-@click.option("--anchor", metavar="TEXT", help="What to show instead.  [default: by category]")
+@click.option(
+    "--anchor", metavar="TEXT", help="What to show instead of the concept.  [default: by category]"
+)
 @click.option(
     "--mode",
     type=click.Choice(MODES),
     default="anchored",
     show_default=True,
-    help="Learn an edit within bounds, or follow the paper.",
+    help="anchored: an edit that keeps other prompts as they are; paper: tuning as published.",
 )
 @click.option(
-    "--shots", metavar="N", type=click.IntRange(min=1), help="How many images.  [default: 4]"
+    "--shots",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="How many images to learn from.  [default: 4]",
 )
-@click.option("--images", "images_dir", type=FOLDER, help="Folder of images to use instead.")
+@click.option(
+    "--images",
+    "images_dir",
+    type=FOLDER,
+    help="Learn from the images in this folder instead of generating some.",
+)
 @click.option(
     "--rank",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Most directions that the edit removes (anchored mode).",
+    help="Greatest rank of the edit (anchored mode).",
 )
 @click.option(
-    "--attackers", metavar="N", type=click.IntRange(min=0), help="Most attackers (anchored mode)."
+    "--attackers",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="How many soft prompts may attack the edit while it is learned (anchored mode).",
 )
 @click.option(
     "--kept-at-least",
     metavar="X",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    help="Share of kept variance that must not move (anchored mode).",
+    help="Share of the other prompts' variance that the edit must keep (anchored mode).",
 )
 @click.option(
     "--learning-rate",
@@ -76,10 +97,16 @@ _DELTAS = Path("deltas")
     help="Learning rate of Adam (paper mode).",
 )
 @click.option(
-    "--epochs", metavar="N", type=click.IntRange(min=1), help="Passes over the images (paper mode)."
+    "--epochs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="How often to go through the images (paper mode).",
 )
 @click.option(
-    "--batch-size", metavar="N", type=click.IntRange(min=1), help="Noised images per step."
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Number of noised images in a step.",
 )
 @click.option(
     "--seed",
@@ -87,16 +114,26 @@ _DELTAS = Path("deltas")
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Equal seeds give equal deltas.",
+    help="Random seed; equal seeds give equal deltas.",
 )
-@click.option("-o", "--output", type=NEW_FOLDER, help="Folder of the one delta.")
 @click.option(
-    "--output-dir", type=NEW_FOLDER, help="Folder of the deltas' folders.  [default: deltas]"
+    "-o", "--output", type=NEW_FOLDER, help="Folder to write the delta to, for a single concept."
 )
-@click.option("--force", is_flag=True, help="Start anew and replace another delta in the folder.")
+@click.option(
+    "--output-dir",
+    type=NEW_FOLDER,
+    help="Folder to write a folder per delta to.  [default: deltas]",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Start again from the beginning, and replace another delta in the folder.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and how long it would take.")
 @click.option("--log-dir", type=NEW_FOLDER, help="Write TensorBoard scalars below this folder.")
-@click.option("--sign-with", type=FILE, metavar="KEY.pem", help="Sign each delta's folder.")
+@click.option(
+    "--sign-with", type=FILE, metavar="KEY.pem", help="Sign each delta with this private key."
+)
 @json_option
 def unlearn(
     concepts: tuple[str, ...],
@@ -117,11 +154,11 @@ def unlearn(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Learn to unsee each CONCEPT: writes a delta of the base's text encoder.
+    """Learn to unsee each CONCEPT, and write a delta of the base's text encoder for it.
 
     A few images of the concept are generated (or read from --images), and an edit of the text
     encoder is learned until the image model no longer makes them from its name. The base is not
-    changed. Ctrl-C is safe: the same command goes on where it was.
+    changed. Ctrl-C is safe: run the command again, and it goes on where it stopped.
 
     \b
     Examples:

@@ -52,7 +52,12 @@ def show(folder: Path, as_json: bool) -> None:
 
 @delta.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--public-key", type=FILE, metavar="KEY.pem", help="Check the signature with it.")
+@click.option(
+    "--public-key",
+    type=FILE,
+    metavar="KEY.pem",
+    help="Also check the signature, with this public key.",
+)
 @json_option
 def verify(folder: Path, public_key: Path | None, as_json: bool) -> None:
     """Check that every file of the delta in FOLDER is the one that was written.
