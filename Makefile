@@ -4,26 +4,33 @@ export ORT_DISABLE_TELEMETRY = 1
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-# In a process of their own: after the engines' libraries, an interrupted training crashed in one run.
-LEARNING := tests/evaluation/ tests/playground/ tests/training/
-SERVING  := tests/deploy/ tests/e2e/ tests/gateway/ tests/policies/ tests/serving/
+DEMO   := $(VENV)/.ready-for-demo
+PYTEST := $(PY) -m pytest --numprocesses=2
 
-.PHONY: help setup demo test lint types unit unit-serving unit-others unit-learning evaluation benchmark load pages docs stubs clean
+.PHONY: help setup demo quick test lint types unit unit-quick evaluation benchmark load pages docs stubs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml
+$(PY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"error: Python 3.11 or 3.12 is needed (the bundled Triton has stubs that work for these two), {v[0]}.{v[1]} found; run: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+
+$(DEMO): pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[train,evaluate,export,serve]"
 	@touch $@
+
+$(READY): pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev,docs,deploy-checks,page-checks]"
+	@touch $(DEMO) $@
 
 setup: $(READY)  ## create .venv with everything in it
 
-demo: $(READY)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/
+demo: $(DEMO)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/
 	@$(PY) -m unsee.playground.demo.run --output-dir demo
+
+quick: lint types unit-quick  ## lint, types and the tests that need neither torch, Triton nor a process: a minute
 
 test: lint types unit  ## lint, types and all tests
 
@@ -35,16 +42,11 @@ lint: $(READY)  ## ruff, and which package may import which
 types: $(READY)  ## mypy, strict in our packages
 	$(VENV)/bin/mypy
 
-unit: unit-serving unit-others unit-learning  ## pytest, those against a real tritonserver included
+unit: $(READY)  ## all tests, those against a real tritonserver included
+	$(PYTEST) --dist=loadgroup --durations=10
 
-unit-serving: $(READY)
-	$(PY) -m pytest $(SERVING)
-
-unit-others: $(READY)
-	$(PY) -m pytest $(filter-out $(LEARNING) $(SERVING),$(wildcard tests/*/)) tests/test_namespace.py
-
-unit-learning: $(READY)
-	$(PY) -m pytest $(LEARNING)
+unit-quick: $(READY)
+	$(PYTEST) --quick
 
 evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; hours
 	@$(PY) -m unsee.playground.experiments.every_concept

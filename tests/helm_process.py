@@ -1,4 +1,4 @@
-"""Helm's own engine, in a process of its own: a Go runtime and PyTorch in one process can crash.
+"""Helm's own engine, in a process of its own, since its Go runtime interrupts threads by signals.
 
 Run as a program it takes one question as JSON on its standard input and answers in JSON.
 """

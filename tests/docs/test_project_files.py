@@ -63,6 +63,8 @@ def test_the_runbook_explains_every_reason_of_a_refusal():
 @pytest.mark.process
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
 def test_a_hook_finds_nothing_in_what_is_committed(hook):
+    if hook["id"] == "yamllint":
+        pytest.importorskip("yamllint", reason='needs pip install -e ".[deploy-checks]"')
     patterns = [SUFFIXES[kind] for kind in hook.get("types_or", hook.get("types"))]
     listed = subprocess.run(
         ["git", "ls-files", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=True

@@ -31,5 +31,6 @@ def test_importing_a_client_brings_nothing_that_it_does_not_need_yet(name):
     assert printed(program) == "[]\n"
 
 
+@pytest.mark.process
 def test_the_import_takes_no_longer_than_the_guide_says():
     assert min(float(printed(TIMED)) for _ in range(5)) <= MOST_SECONDS
