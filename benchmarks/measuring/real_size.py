@@ -121,6 +121,8 @@ class VideoSize:
     unet: dict[str, Any] | None = None
     motion: dict[str, Any] | None = None
     num_frames: int = 16
+    num_inference_steps: int = 25
+    guidance_scale: float = 7.5
     prediction_type: str = "epsilon"
     smallest_pixels: int = 64
     parameters: dict[str, int] = field(default_factory=dict)
@@ -152,6 +154,31 @@ VIDEO_SIZES = {
         },
         parameters={"motion": 453_209_280, "unet": 859_520_964 + 453_209_280},
     ),
+    "middle": VideoSize(
+        like=Size(
+            text_encoder={
+                "hidden_size": 512,
+                "intermediate_size": 2048,
+                "num_hidden_layers": 6,
+                "num_attention_heads": 8,
+            },
+            unet={},
+            vae=_VAE | {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 1},
+            prediction_type="v_prediction",
+            vocabulary=600,
+        ),
+        pixels=256,
+        unet={
+            "block_out_channels": (64, 128, 256, 256),
+            "layers_per_block": 2,
+            "cross_attention_dim": 512,
+            "attention_head_dim": 32,
+        },
+        num_inference_steps=2,
+        guidance_scale=3.5,
+        prediction_type="v_prediction",
+        parameters={"unet": 59_263_300},
+    ),
     "tiny-modelscope": VideoSize(
         like=SIZES["tiny"],
         pixels=64,
@@ -182,7 +209,8 @@ VIDEO_SIZES = {
     ),
 }
 """ModelScope is damo-vilab's text-to-video-ms-1.7b (ZeroScope has the same config), AnimateDiff the
-motion adapter v1-5-2 on Stable Diffusion 1.x. `smallest_pixels` still halve evenly."""
+motion adapter v1-5-2 on Stable Diffusion 1.x, `middle` lies between the embedded base and these.
+`smallest_pixels` still halve evenly."""
 
 
 def write_base(folder: Path, name: str, pixels: int) -> None:
@@ -358,19 +386,20 @@ _VIDEO_INDEX = {
 
 
 def _spec(name: str, pixels: int) -> dict[str, Any]:
-    return {"name": name, "t2i": "t2i", "t2v": "t2i"} | _clips(16, pixels, pixels)
+    return {"name": name, "t2i": "t2i", "t2v": "t2i"} | _clips(16, pixels, pixels, 25, 7.5)
 
 
 def _video_spec(name: str, size: VideoSize) -> dict[str, Any]:
     adapter = {} if size.motion is None else {"motion_adapter": "motion_adapter"}
-    clips = _clips(size.num_frames, size.smallest_pixels, size.pixels)
+    steps, guidance = size.num_inference_steps, size.guidance_scale
+    clips = _clips(size.num_frames, size.smallest_pixels, size.pixels, steps, guidance)
     return {"name": name, "t2i": "model", "t2v": "model"} | adapter | clips
 
 
-def _clips(num_frames: int, least: int, most: int) -> dict[str, Any]:
+def _clips(num_frames: int, least: int, most: int, steps: int, guidance: float) -> dict[str, Any]:
     clip = {"num_frames": num_frames, "height": most, "width": most, "fps": 8}
     sizes = {"num_frames": num_frames, "height": [least, most], "width": [least, most]}
     return {
-        "clip": clip | {"num_inference_steps": 25, "guidance_scale": 7.5},
+        "clip": clip | {"num_inference_steps": steps, "guidance_scale": guidance},
         "limits": sizes | {"num_inference_steps": 50, "guidance_scale": 20.0},
     }

@@ -13,8 +13,8 @@ from benchmarks.engines import full_size
 from benchmarks.measuring import real_size
 
 
-@pytest.mark.parametrize("name", ["modelscope", "animatediff"])
-def test_the_sizes_are_the_published_ones(name: str) -> None:
+@pytest.mark.parametrize("name", ["modelscope", "animatediff", "middle"])
+def test_the_sizes_are_those_that_the_pages_say(name: str) -> None:
     from unsee.models.motion_unet import motion_unet
 
     size = real_size.VIDEO_SIZES[name]

@@ -45,14 +45,6 @@ def make_fast(pipeline: Any) -> None:
     pipeline.unet.compile(dynamic=False)
 
 
-def to_uint8(frames: npt.NDArray[np.float32]) -> Clips:
-    return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def generator_for(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def generate_stills(
     pipeline: StableDiffusionPipeline,
     prompts: Sequence[str],
@@ -61,16 +53,8 @@ def generate_stills(
     guidance_scale: float | None = None,
 ) -> Clips:
     """uint8 [N, 1, 64, 64, 3]; each prompt has a seed of its own."""
-    output = pipeline(
-        list(prompts),
-        height=FRAME_SIZE,
-        width=FRAME_SIZE,
-        num_inference_steps=num_inference_steps or clip_defaults().num_inference_steps,
-        guidance_scale=clip_defaults().guidance_scale if guidance_scale is None else guidance_scale,
-        generator=[generator_for(seed) for seed in seeds],
-        output_type="np",
-    )
-    return to_uint8(output.images)[:, None]
+    options = _options(prompts, seeds, num_inference_steps, guidance_scale)
+    return _to_uint8(pipeline(**options).images)[:, None]
 
 
 def generate_clips(
@@ -82,14 +66,24 @@ def generate_clips(
     guidance_scale: float | None = None,
 ) -> Clips:
     """uint8 [N, F, 64, 64, 3]; each prompt has a seed of its own."""
-    output = pipeline(
-        list(prompts),
-        height=FRAME_SIZE,
-        width=FRAME_SIZE,
-        num_frames=num_frames,
-        num_inference_steps=num_inference_steps or clip_defaults().num_inference_steps,
-        guidance_scale=clip_defaults().guidance_scale if guidance_scale is None else guidance_scale,
-        generator=[generator_for(seed) for seed in seeds],
-        output_type="np",
-    )
-    return to_uint8(output.frames)
+    options = _options(prompts, seeds, num_inference_steps, guidance_scale)
+    return _to_uint8(pipeline(num_frames=num_frames, **options).frames)
+
+
+def _options(
+    prompts: Sequence[str], seeds: Sequence[int], steps: int | None, guidance: float | None
+) -> dict[str, Any]:
+    defaults = clip_defaults()
+    return {
+        "prompt": list(prompts),
+        "height": FRAME_SIZE,
+        "width": FRAME_SIZE,
+        "num_inference_steps": steps or defaults.num_inference_steps,
+        "guidance_scale": defaults.guidance_scale if guidance is None else guidance,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": "np",
+    }
+
+
+def _to_uint8(frames: npt.NDArray[np.float32]) -> Clips:
+    return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)

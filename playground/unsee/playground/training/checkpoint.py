@@ -1,14 +1,11 @@
 """Checkpoints without pickles: tensors in safetensors, the rest in JSON.
 
-A checkpoint is a folder that appears whole or not at all: it is written under a temporary
-name and renamed.
+A checkpoint is a folder that appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from unsee.core.files import new_folder
 
 
 def flatten_optimizer(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -42,23 +41,11 @@ def write_folder(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
 ) -> None:
     """Writes ``<name>.safetensors`` for each entry and ``record.json``, all or nothing."""
-    partial = folder.with_name(f"{folder.name}.partial{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, entries in tensors.items():
-        detached = {k: v.detach().contiguous().clone() for k, v in entries.items()}
-        save_file(detached, partial / f"{name}.safetensors")
-    (partial / "record.json").write_text(json.dumps(record, indent=1))
-    replace_folder(partial, folder)
-
-
-def replace_folder(source: Path, target: Path) -> None:
-    """Puts ``source`` in the place of ``target``; both on one file system."""
-    old = target.with_name(f"{target.name}.old{os.getpid()}")
-    if target.exists():
-        target.rename(old)
-    source.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    with new_folder(folder, replace=True) as partial:
+        for name, entries in tensors.items():
+            detached = {k: v.detach().contiguous().clone() for k, v in entries.items()}
+            save_file(detached, partial / f"{name}.safetensors")
+        (partial / "record.json").write_text(json.dumps(record, indent=1))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

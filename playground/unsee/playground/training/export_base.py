@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3D
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from unsee.core.files import new_folder
 from unsee.playground.networks.tokenizer import save_tokenizer
-from unsee.playground.training.checkpoint import replace_folder
 
 SHARED = ("tokenizer", "text_encoder", "vae")
 
@@ -40,13 +38,6 @@ SHARED_INDEX = {
 }
 
 
-def fresh_folder(target: Path) -> Path:
-    partial = target.with_name(f".{target.name}.partial{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
-
-
 def save_half(module: Any, folder: Path) -> None:
     """Saves a copy of the weights in float16 safetensors."""
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -67,33 +58,31 @@ def export_t2i(
     scheduler: DDIMScheduler,
 ) -> None:
     """Writes a StableDiffusionPipeline folder; an existing one is replaced in one move."""
-    partial = fresh_folder(folder)
-    save_tokenizer(tokenizer, partial / "tokenizer")
-    scheduler.save_pretrained(partial / "scheduler")
-    for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
-        save_half(module, partial / name)
-    components = {
-        **SHARED_INDEX,
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "safety_checker": [None, None],
-    }
-    text = model_index("StableDiffusionPipeline", components, requires_safety_checker=False)
-    (partial / "model_index.json").write_text(text)
-    replace_folder(partial, folder)
+    with new_folder(folder, replace=True) as partial:
+        save_tokenizer(tokenizer, partial / "tokenizer")
+        scheduler.save_pretrained(partial / "scheduler")
+        for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
+            save_half(module, partial / name)
+        components = {
+            **SHARED_INDEX,
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "safety_checker": [None, None],
+        }
+        text = model_index("StableDiffusionPipeline", components, requires_safety_checker=False)
+        (partial / "model_index.json").write_text(text)
 
 
 def export_t2v(folder: Path, unet: UNet3DConditionModel, scheduler: DDIMScheduler) -> None:
     """Writes a TextToVideoSDPipeline folder that shares parts with the T2I one beside it."""
-    partial = fresh_folder(folder)
-    scheduler.save_pretrained(partial / "scheduler")
-    save_half(unet, partial / "unet")
-    for name in SHARED:
-        (partial / name).symlink_to(Path("..") / "t2i" / name)
-    components = {**SHARED_INDEX, "unet": ["diffusers", "UNet3DConditionModel"]}
-    (partial / "model_index.json").write_text(model_index("TextToVideoSDPipeline", components))
-    replace_folder(partial, folder)
+    with new_folder(folder, replace=True) as partial:
+        scheduler.save_pretrained(partial / "scheduler")
+        save_half(unet, partial / "unet")
+        for name in SHARED:
+            (partial / name).symlink_to(Path("..") / "t2i" / name)
+        components = {**SHARED_INDEX, "unet": ["diffusers", "UNet3DConditionModel"]}
+        (partial / "model_index.json").write_text(model_index("TextToVideoSDPipeline", components))
 
 
 def export_untrained(base_dir: Path) -> None:

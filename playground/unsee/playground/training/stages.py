@@ -35,9 +35,8 @@ from unsee.playground.training.train_autoencoder import (
     latent_statistics,
     to_unit_range,
 )
+from unsee.playground.training.train_denoisers import ImageTask, VideoTask
 from unsee.playground.training.train_judge import JudgeTask
-from unsee.playground.training.train_t2i import ImageTask
-from unsee.playground.training.train_t2v import VideoTask
 
 STATISTICS_FRAMES = 2048
 
