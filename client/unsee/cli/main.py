@@ -7,18 +7,17 @@ A subcommand's module is imported only when it is called or its help is shown, s
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from unsee.cli.start import INTERRUPTED, main
 from unsee.cli.subcommands import GROUPS, SUBCOMMANDS, did_you_mean, missing_extra
 from unsee.core.errors import UnseeError
 
 WRONG_INPUT = 2
-INTERRUPTED = 130
 
 INTRODUCTION = """\
 Makes a text-to-video service stop generating a concept.
@@ -150,12 +149,6 @@ def run(args: Sequence[str] | None = None) -> int:
         click.echo(f"error: {_cause(error)}", err=True)
         return error.exit_code if isinstance(error, UnseeError) else 1
     return outcome if isinstance(outcome, int) else 0
-
-
-def main() -> NoReturn:
-    """The entry point of the `unsee` script; nothing it loads may report home unless asked to."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    sys.exit(run())
 
 
 def _cause(error: UnseeError | OSError) -> str:

@@ -46,7 +46,7 @@ def test_help_imports_no_subcommand():
         "loaded = {m for m in sys.modules if m.startswith('unsee.')}; "
         "assert not {m.split('.')[1] for m in loaded} - {'cli', 'core'}, loaded; "
         "assert {m for m in loaded if m.startswith('unsee.cli.')} == "
-        "{'unsee.cli.main', 'unsee.cli.subcommands'}, loaded; "
+        "{'unsee.cli.main', 'unsee.cli.start', 'unsee.cli.subcommands'}, loaded; "
         "assert not {'numpy', 'grpc', 'pydantic', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
