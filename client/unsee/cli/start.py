@@ -12,6 +12,7 @@ import atexit
 import os
 import signal
 import sys
+from importlib import import_module
 
 INTERRUPTED = 130
 AGAIN_S = 0.02
@@ -27,9 +28,7 @@ def main() -> None:
     try:
         process.begin()
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        from unsee.cli.main import run
-
-        code = run()
+        code = import_module("unsee.cli.main").run()
     except BaseException as error:
         if not process.interrupted:
             raise
