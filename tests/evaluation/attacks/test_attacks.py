@@ -29,7 +29,7 @@ from unsee.prompts.encoding import (
     slotted_prompts,
     token_table,
 )
-from unsee.prompts.naming import around_name, check_unnamed
+from unsee.prompts.naming import Names
 
 SOFT = SoftPrompt(start_steps=10, steps=60)
 SEARCH = PromptSearch(num_tokens=2)
@@ -206,20 +206,21 @@ def test_found_words_are_read_back_as_the_tokens_that_were_searched(world: World
 
 def test_a_prompt_that_names_the_concept_is_not_plain(world: World) -> None:
     concept = Concept(name="Car", category="object", aliases=("automobile",))
-    check_unnamed(["a scary carpet"], concept)
+    names = Names.of(world.base, concept)
+    names.check_unnamed(["a scary carpet"])
     for prompt in ("a red car.", "an AUTOMOBILE at night"):
         with pytest.raises(InputError, match="names it"):
-            check_unnamed([prompt], concept)
+            names.check_unnamed([prompt])
     named = replace(world.victim(world.encoder()), plain_prompts=world.concept_prompts)
     with pytest.raises(InputError, match="names it"):
         ConceptVector().run(named, 1, 0)
 
 
-def test_the_vectors_take_the_names_place() -> None:
-    cup = Concept(name="cup", category="object", aliases=("mug", "red mug"))
-    assert around_name("a Cup in the sea", cup) == ("a ", " in the sea")
-    assert around_name("a red mug, a mug", cup) == ("a ", ", a ")
-    assert around_name("two cups", cup) == ("", "two cups")
+def test_the_vectors_take_the_names_place(world: World) -> None:
+    cup = Names.of(world.base, Concept(name="cup", category="object", aliases=("mug", "red mug")))
+    assert cup.around("a Cup in the sea") == ("a ", " in the sea")
+    assert cup.around("a red mug, a mug") == ("a ", ", a ")
+    assert cup.around("two cups") == ("", "two cups")
 
 
 @pytest.mark.parametrize(

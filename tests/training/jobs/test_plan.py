@@ -104,7 +104,9 @@ def test_the_base_s_prompts_are_parted_by_the_name(base: Base, tmp_path: Path) -
     spec = base.spec.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
     plan = make_plan(_job(replace(base, spec=spec), ANCHORED), tmp_path / "out", force=False)
     assert plan.forget.distinct == 18
-    assert plan.keep.examples == ("a red house", "Blimbos")
+    assert plan.keep.examples == ("a red house",)
+    assert plan.near.examples == ("Blimbos",)
+    assert 'neither  1 prompts that nearly name it: "Blimbos"; --also' in plan.in_words()
 
 
 def test_as_json(base: Base, tmp_path: Path, images: list[Image.Image]) -> None:

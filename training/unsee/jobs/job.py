@@ -24,6 +24,7 @@ from unsee.images.image_folder import load_images
 from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.digest import images_digest
+from unsee.prompts.naming import Names, parted
 from unsee.unlearning.checkpoint import FolderCheckpoint, open_checkpoint, partial_folder
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn
@@ -84,6 +85,7 @@ def run_job(
     if folder.exists() and not force:
         return _found(job, folder, images, identity)
     check_writable(folder, force=force)
+    _say_near_names(job, say)
     with open_checkpoint(folder, identity, anew=force) as checkpoint:
         run = _Run(job, checkpoint, stage_progress, say, watch)
         try:
@@ -93,6 +95,15 @@ def run_job(
         save_delta(delta, folder, images=images, force=force)
         checkpoint.remove()
     return Outcome(folder=folder, delta=delta, reused=False)
+
+
+def _say_near_names(job: UnlearnJob, say: Callable[[str], None]) -> None:
+    _, near, _ = parted(job.base.prompts(), [Names.of(job.base, job.concept)])
+    if near:
+        say(
+            f"{len(near)} of the base's prompts nearly name {job.concept.name!r}, such as "
+            f"{near[0]!r}: they are neither forgotten nor kept; --also NAME forgets them too"
+        )
 
 
 def given_images(job: UnlearnJob) -> list[Image.Image] | None:

@@ -23,7 +23,7 @@ from unsee.models.check import require
 from unsee.models.layers import paper_parameters
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
-from unsee.prompts.naming import split_at_name
+from unsee.prompts.naming import Names, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
@@ -56,6 +56,8 @@ class Stage:
 class UnlearningPlan:
     """What would be done; `anchors` are the candidates, `images` the files or their prompts.
 
+    `near` are prompts of the base with a near name, which are neither forgotten nor kept.
+
     `steps` is the most that would be taken, `trained_values` the number of float32 values in
     `trained_tensors` tensors that would be learned, `outlook` a word on the output folder.
     """
@@ -66,6 +68,7 @@ class UnlearningPlan:
     seed: int
     forget: Prompts
     keep: Prompts
+    near: Prompts
     anchors: tuple[str, ...]
     num_images: int
     image_source: str
@@ -94,6 +97,11 @@ class UnlearningPlan:
             f"  forget   {_prompts_in_words(self.forget)}",
             f"  keep     {_prompts_in_words(self.keep)}",
         ]
+        if self.near.distinct:
+            lines.append(
+                f"  neither  {self.near.distinct} prompts that nearly name it: "
+                f"{_listed(self.near.examples)}; --also NAME forgets them too"
+            )
         if self.anchors:
             lines.append(f"  show     {' or '.join(map(_anchor_in_words, self.anchors))} instead")
         lines += [
@@ -115,7 +123,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     require(job.base)
     given = given_images(job)
     generated = few_shot_prompts(job.base, job.concept, job.settings.shots)
-    forget, keep = _prompts(job)
+    forget, keep, near = _prompts(job)
     tensors, values = _trained(job)
     return UnlearningPlan(
         concept=job.concept,
@@ -124,6 +132,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
         seed=job.seed,
         forget=forget,
         keep=keep,
+        near=near,
         anchors=_anchors(job),
         num_images=job.settings.shots,
         image_source="to be generated" if given is None else f"from {job.images_dir}",
@@ -137,17 +146,16 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     )
 
 
-def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts]:
+def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts, Prompts]:
     templates = tuple(fitting_prompts(job.base, training_prompts(job.concept)))
     if isinstance(job.settings, PaperMode):
         drawn = job.settings.epochs * job.settings.shots
-        return _drawn(drawn, templates), _drawn(0, ())
-    asked = job.base.prompts()
-    naming = [prompt for prompt in asked if split_at_name(prompt, job.concept)]
-    others = [prompt for prompt in asked if prompt not in set(naming)]
+        return _drawn(drawn, templates), _drawn(0, ()), _drawn(0, ())
+    naming, near, others = parted(job.base.prompts(), [Names.of(job.base, job.concept)])
     return (
         _drawn(job.settings.prompts_to_forget, (*templates, *naming)),
         _drawn(job.settings.prompts_to_keep, others),
+        _drawn(0, near),
     )
 
 

@@ -1,48 +1,162 @@
-"""Where a prompt names a concept. Knows neither models nor what is done with the prompt."""
+"""Where a prompt names a concept, as the tokenizer reads both.
+
+Tokenizers normalise before they split: CLIP's makes every kind of space one, composes accents and
+lowers letters. A *near name* is what a person would take for the name and the tokenizer does not:
+a plural, a possessive, letters of another width or alphabet, a soft hyphen in between.
+"""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
+from unsee.models.base import Base
+
+Read = Callable[[str], str]
+
+_CONFUSABLE = str.maketrans(
+    {
+        **dict(zip("аеорсхуіјѕһкмтвнԁԛԝԍ", "aeopcxyijshkmtbhdqwg", strict=True)),  # Cyrillic
+        **dict(zip("αορντυικχεβηγζ", "aopvtuikxebnyz", strict=True)),  # Greek
+        **{"ı": "i", "ℓ": "l", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ո": "n", "օ": "o", "ս": "u"},
+        **{"0": "o", "3": "e", "5": "s", "$": "s", "@": "a", "4": "a", "8": "b"},
+    }
+)
+_ONE = ("l", "i")
+"""What a 1, a bar or an exclamation mark may stand for."""
+_FEWEST_SPREAD = 4
+"""Shorter names are not looked for with signs between their letters."""
 
 
-def split_at_name(prompt: str, concept: Concept) -> tuple[str, str, str] | None:
-    """The text before the first name of `concept`, the name as it is written, and the text after.
+@dataclass(frozen=True)
+class Names:
+    """The names of `concept`, in texts that are first made what the tokenizer reads (`read`)."""
 
-    None if the prompt does not name the concept.
-    """
-    named = _names(concept).search(prompt)
-    if named is None:
+    concept: Concept
+    read: Read
+
+    @classmethod
+    def of(cls, base: Base, concept: Concept) -> "Names":
+        """As the tokenizer of `base` reads them."""
+        return cls(concept, reader(base))
+
+    def split(self, prompt: str) -> tuple[str, str, str] | None:
+        """The text before the first name, the name, and the text after, as they are read.
+
+        None if the prompt does not name the concept.
+        """
+        text = self.read(prompt)
+        named = next(self._found(text), None)
+        if named is None:
+            return None
+        return text[: named.start()], named.group(), text[named.end() :]
+
+    def around(self, prompt: str) -> tuple[str, str]:
+        """The text before and after the first name; further names are cut out.
+
+        A prompt without one is ("", prompt).
+        """
+        parts = self.split(prompt)
+        if parts is None:
+            return "", prompt
+        before, _, after = parts
+        for name in reversed(list(self._found(after))):
+            after = after[: name.start()] + after[name.end() :]
+        return before, after
+
+    def near(self, prompt: str) -> str | None:
+        """The first near name in a prompt that does not name the concept; None without one."""
+        text = self.read(prompt)
+        if next(self._found(text), None) is not None:
+            return None
+        for fold in (_folded(text, one) for one in _ONE):
+            found = self._near.search(fold)
+            if found is not None:
+                return found.group().strip()
         return None
-    return prompt[: named.start()], named.group(), prompt[named.end() :]
+
+    def check_unnamed(self, prompts: Iterable[str]) -> None:
+        """Raise `InputError` if a prompt names the concept."""
+        for prompt in prompts:
+            parts = self.split(prompt)
+            if parts is not None:
+                raise InputError(
+                    f"the prompt {prompt!r} was to be without {self.concept.name!r} but names it "
+                    f"({parts[1]!r}); give one that does not"
+                )
+
+    def _found(self, text: str) -> Iterator[re.Match[str]]:
+        """The names in a text as it is read; a dotless i, say, is not an i in another case."""
+        lowered = {name.lower() for name in self._all}
+        return (name for name in self._exact.finditer(text) if name.group().lower() in lowered)
+
+    @cached_property
+    def _all(self) -> tuple[str, ...]:
+        names = (self.concept.name, *self.concept.aliases)
+        return tuple(sorted(map(self.read, names), key=len, reverse=True))
+
+    @cached_property
+    def _exact(self) -> re.Pattern[str]:
+        names = "|".join(map(re.escape, self._all))
+        return re.compile(rf"(?<!\w)(?:{names})(?!\w|['’]s?\b)", re.IGNORECASE)
+
+    @cached_property
+    def _near(self) -> re.Pattern[str]:
+        patterns = {_near_pattern(_folded(name, one)) for name in self._all for one in _ONE}
+        return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(patterns))})(?!\w)")
 
 
-def around_name(prompt: str, concept: Concept) -> tuple[str, str]:
-    """The text before and after the first name or alias of `concept`, as a word, in any case.
+def reader(base: Base) -> Read:
+    """The function that makes of a text what the tokenizer of `base` splits into tokens."""
+    normalizer = base.tokenizer().backend_tokenizer.normalizer
 
-    Further names are cut out. A prompt without one is ("", prompt).
+    def read(text: str) -> str:
+        normal = normalizer.normalize_str(text) if normalizer is not None else text
+        return " ".join(normal.split())
+
+    return read
+
+
+def parted(
+    prompts: Sequence[str], names: Sequence[Names]
+) -> tuple[list[str], list[str], list[str]]:
+    """Prompts that name the first concept, that have a near name of any, and that have none.
+
+    Prompts that name another of the concepts are in none of the three.
     """
-    pattern = _names(concept)
-    named = pattern.search(prompt)
-    if named is None:
-        return "", prompt
-    return prompt[: named.start()], pattern.sub("", prompt[named.end() :])
-
-
-def check_unnamed(prompts: Sequence[str], concept: Concept) -> None:
-    """Raise `InputError` if a prompt contains a name or alias of `concept` as a word."""
-    pattern = _names(concept)
+    own, near, others = [], [], []
     for prompt in prompts:
-        named = pattern.search(prompt)
-        if named is not None:
-            raise InputError(
-                f"the prompt {prompt!r} was to be without {concept.name!r} but names it "
-                f"({named.group()!r}); give one that does not"
-            )
+        if names[0].split(prompt) is not None:
+            own.append(prompt)
+        elif any(one.split(prompt) is not None for one in names[1:]):
+            continue
+        elif any(one.near(prompt) is not None for one in names):
+            near.append(prompt)
+        else:
+            others.append(prompt)
+    return own, near, others
 
 
-def _names(concept: Concept) -> re.Pattern[str]:
-    longest_first = sorted((concept.name, *concept.aliases), key=len, reverse=True)
-    names = "|".join(re.escape(name) for name in longest_first)
-    return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+def _folded(text: str, one: str) -> str:
+    """`text` in plain Latin letters: width, accents, look-alikes and invisible signs taken away."""
+    plain = "".join(
+        sign
+        for sign in unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text))
+        if unicodedata.category(sign) not in ("Cf", "Mn")
+    )
+    letters = plain.casefold().translate(_CONFUSABLE)
+    return re.sub(r"(?<=\w)[1|!](?=\w)|(?<!\w)[1|](?=\w)", one, letters)
+
+
+def _near_pattern(name: str) -> str:
+    """The name in its plural or possessive, and with signs between the letters of a longer one."""
+    letters = [sign for sign in name if sign.isalnum()]
+    if len(letters) >= _FEWEST_SPREAD:
+        spread = r"[\W_]{0,2}".join(map(re.escape, letters))
+    else:
+        spread = re.escape(name)
+    plural = rf"|{spread[:-1]}ies" if name.endswith("y") and len(name) > 1 else ""
+    return rf"{spread}(?:e?s)?(?:['’]s?)?{plural}"

@@ -23,7 +23,7 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
 from unsee.models.work import Work
-from unsee.prompts.naming import split_at_name
+from unsee.prompts.naming import Names
 from unsee.unlearning.attackers import Attacker, Attackers, free_prompts
 from unsee.unlearning.checkpoint import Checkpoint
 from unsee.unlearning.contexts import Contexts, contexts_of, word_ids
@@ -61,7 +61,7 @@ def learn_edit(
     Raises `InputError` if the concept cannot be named within the encoder's length, or if the
     anchor names it.
     """
-    _check_anchor(settings.anchor, concept)
+    _check_anchor(settings.anchor, Names.of(base, concept))
     learner = _Learner(_task(base, concept, images, settings, generator), settings, generator)
     found = checkpoint.load() if checkpoint is not None else None
     if found is not None:
@@ -100,10 +100,10 @@ def most_work(settings: AnchoredMode) -> Work:
     )
 
 
-def _check_anchor(anchor: str | None, concept: Concept) -> None:
-    if anchor is not None and split_at_name(anchor, concept):
+def _check_anchor(anchor: str | None, names: Names) -> None:
+    if anchor is not None and names.split(anchor):
         raise InputError(
-            f"the anchor {anchor!r} names {concept.name!r}, which it is to stand for; "
+            f"the anchor {anchor!r} names {names.concept.name!r}, which it is to stand for; "
             "give something else to be shown instead"
         )
 

@@ -13,7 +13,7 @@ from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
 from unsee.models.tokenizer import SpecialTokens
-from unsee.prompts.naming import split_at_name
+from unsee.prompts.naming import Names, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning.anchors import Naming
@@ -66,20 +66,21 @@ class Contexts:
 
 
 def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) -> Contexts:
-    """The contexts of `concept` on `base`; prompts that name one of `others` are not kept either.
+    """The contexts of `concept` on `base`.
+
+    Prompts that name one of `others` are not kept either, and those with a near name (see
+    `naming`) are neither kept nor forgotten.
 
     Raises `InputError` if no prompt that names it fits the tokenizer.
     """
-    asked = base.prompts()
-    own = [prompt for prompt in asked if split_at_name(prompt, concept)]
-    unseen = (concept, *others)
-    kept = [prompt for prompt in asked if not any(split_at_name(prompt, one) for one in unseen)]
+    names = [Names.of(base, one) for one in (concept, *others)]
+    own, _, kept = parted(base.prompts(), names)
     templates = list(training_prompts(concept))
     if len(own) < _FEWEST_OWN:
         own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
     named = tuple(fitting_prompts(base, [*templates, *own]))
     return Contexts(
-        named=tuple(_naming(base, prompt, concept) for prompt in named),
+        named=tuple(_naming(base, prompt, names[0]) for prompt in named),
         kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
         words=_words(base, concept),
         tokens=base.special_tokens(),
@@ -100,8 +101,8 @@ def _word_ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
         ]
 
 
-def _naming(base: Base, prompt: str, concept: Concept) -> Naming:
-    parts = split_at_name(prompt, concept)
+def _naming(base: Base, prompt: str, names: Names) -> Naming:
+    parts = names.split(prompt)
     assert parts is not None
     before, name, after = (tuple(ids) for ids in _word_ids(base, parts))
     return Naming(before, name, after)

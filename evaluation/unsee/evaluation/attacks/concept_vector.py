@@ -17,7 +17,7 @@ from unsee.images.denoising import load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import compared_losses, draw_trials
 from unsee.prompts.encoding import encode_prompts
-from unsee.prompts.naming import check_unnamed
+from unsee.prompts.naming import Names
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ConceptVector:
                 f"there are {len(victim.concept_prompts)} concept_prompts and "
                 f"{len(victim.plain_prompts)} plain_prompts; give one plain prompt for each"
             )
-        check_unnamed(victim.plain_prompts, victim.concept)
+        Names.of(victim.base, victim.concept).check_unnamed(victim.plain_prompts)
 
 
 def concept_vector(victim: Victim) -> torch.Tensor:

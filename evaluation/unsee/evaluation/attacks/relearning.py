@@ -18,7 +18,7 @@ from unsee.images.latents import encode_images
 from unsee.images.trials import denoising_loss, draw_trials
 from unsee.models.layers import paper_parameters
 from unsee.prompts.encoding import encode_ids, encode_prompts, prompt_ids
-from unsee.prompts.naming import check_unnamed
+from unsee.prompts.naming import Names
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class BenignRelearning:
         concept."""
         require(victim.unrelated, "unrelated", self.name)
         require(victim.concept_prompts, "concept_prompts", self.name)
-        check_unnamed([prompt for prompt, _ in victim.unrelated], victim.concept)
+        Names.of(victim.base, victim.concept).check_unnamed(
+            prompt for prompt, _ in victim.unrelated
+        )
         relearned = self._relearned(victim, seed, Ticker(progress, self.steps))
         sent = cycled(victim.concept_prompts, num_prompts)
         return Attacked(

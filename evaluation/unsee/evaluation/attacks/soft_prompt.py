@@ -24,7 +24,7 @@ from unsee.prompts.encoding import (
     slotted_prompts,
     token_table,
 )
-from unsee.prompts.naming import around_name
+from unsee.prompts.naming import Names
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def _inversion(victim: Victim, budget: SoftPrompt, generator: torch.Generator) -
 
 def _pieces(victim: Victim) -> list[tuple[str, str]]:
     """What stands before and after the vectors in each prompt."""
-    return [around_name(prompt, victim.concept) for prompt in victim.concept_prompts]
+    names = Names.of(victim.base, victim.concept)
+    return [names.around(prompt) for prompt in victim.concept_prompts]
 
 
 def _start_vectors(

@@ -1,0 +1,113 @@
+"""Names are found in what the tokenizer reads; a near name is neither forgotten nor kept."""
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unsee.core.policy import Concept
+from unsee.models.base import Base
+from unsee.prompts.naming import Names, parted
+from unsee.unlearning.contexts import contexts_of, word_ids
+
+ZAZA = Concept(name="Zaza Möbl", category="person")
+MOBIL = Concept(name="Mobil", category="character", aliases=("Billy",))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Zaza Möbl",
+        "zaza  möbl",
+        "ZAZA\tMÖBL",
+        "Zaza\u00a0Möbl",
+        "Zaza\u2003Möbl",
+        "Zaza\nMöbl",
+        unicodedata.normalize("NFD", "Zaza Möbl"),
+    ],
+)
+def test_what_the_tokenizer_reads_as_the_name_names_the_concept(base: Base, written: str) -> None:
+    names = Names.of(base, ZAZA)
+    parts = names.split(f"a portrait of {written}, at night")
+    assert parts is not None
+    assert [word_ids(base, part) for part in parts] == [
+        word_ids(base, part) for part in ("a portrait of", "Zaza Möbl", ", at night")
+    ]
+    other_way_round = Names.of(base, ZAZA.model_copy(update={"name": written}))
+    assert other_way_round.split("the face of zaza möbl") is not None
+
+
+NEAR = [
+    "two Mobils",
+    "Mobil's hat",
+    "Mobil’s hat",
+    "the Mobils’ house",
+    "ＭＯＢＩＬ",
+    "Mo\u00adbil",
+    "Mo\u200bbil",
+    "Mob\u200dil",
+    "M\ufeffobil",
+    "Мobil",  # Cyrillic capital Em
+    "Mоbil",  # Cyrillic o
+    "Mοbil",  # Greek omicron
+    "Mobıl",  # dotless i
+    "M0bil",
+    "Mob1l",
+    "Móbil",
+    "M-o-b-i-l",
+    "Mo.bil",
+    "Mo bil",
+    "three Billies",
+    "Billys",
+    "Mobil\u0301 in a tree",
+]
+
+
+@pytest.mark.parametrize("prompt", NEAR)
+def test_a_near_name_is_neither_forgotten_nor_kept(base: Base, prompt: str) -> None:
+    names = Names.of(base, MOBIL)
+    assert names.split(prompt) is None
+    assert names.near(prompt) is not None
+    asked = (prompt, "a Mobil", "a red house")
+    assert parted(asked, [names]) == (["a Mobil"], [prompt], ["a red house"])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["automobil", "mobilised", "immobil", "a mob ill", "bill", "a mo b", "Mob", "the mobile phone"],
+)
+def test_other_words_are_other_words(base: Base, prompt: str) -> None:
+    names = Names.of(base, MOBIL)
+    assert names.split(prompt) is None
+    assert names.near(prompt) is None
+
+
+@pytest.mark.parametrize("prompt", ["a car", "carpet", "c a r s", "scar", "ca r"])
+def test_short_names_are_not_spread_over_others(base: Base, prompt: str) -> None:
+    names = Names.of(base, Concept(name="car", category="object"))
+    assert names.near(prompt) is None
+    assert names.near("two cars") == "cars"
+
+
+def test_an_alias_takes_a_near_name(base: Base) -> None:
+    for alias, prompt in (
+        ("Mobils", "two mobils"),
+        ("Mobil's", "Mobil's hat"),
+        ("Mo bil", "mo  bil"),
+    ):
+        names = Names.of(base, MOBIL.model_copy(update={"aliases": (alias,)}))
+        assert names.split(prompt) is not None
+        assert names.near(prompt) is None
+
+
+def test_unlearning_parts_prompts_as_the_tokenizer_reads_them(base: Base, tmp_path: Path) -> None:
+    asked = ["zaza\u00a0möbl on a boat", "Zaza Mo\u0308bl  in a tree", "Zaza Möbls", "a red house"]
+    (tmp_path / "prompts.txt").write_text("\n".join(asked))
+    spec = base.spec.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
+    contexts = contexts_of(replace(base, spec=spec), ZAZA)
+    assert contexts.kept == (word_ids(base, "a red house"),)
+    named = {naming.before + naming.name + naming.after for naming in contexts.named}
+    for prompt in ("zaza möbl on a boat", "zaza möbl in a tree"):
+        assert word_ids(base, prompt) in named
+    assert all("möbls" not in str(naming) for naming in contexts.named)
