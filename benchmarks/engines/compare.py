@@ -177,7 +177,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "clip_flops": table.of_clip(steps),
         "peak_flops": best,
         "layers": layers,
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": rows,
         "failures": failures,
         "judged": {g: dataclasses.asdict(r) | {"points": r.points} for g, r in seen.items()},
         "num_judged": plan.num_judged,

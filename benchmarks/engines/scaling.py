@@ -65,26 +65,6 @@ AXES = {
 """Steps are of a whole clip; frames, rows and latents' edge are of one call of the video UNet."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """One engine at one value of an axis."""
-
-    engine: str
-    value: int
-    flops: int
-    seconds: Spread
-    share_of_peak: float
-
-
-@dataclass(frozen=True)
-class PolicyPoint:
-    """A server with so many policies; bytes of all its processes after a clip of each."""
-
-    policies: int
-    ready_s: float
-    memory_bytes: int
-
-
 @click.command()
 @click.option(
     "--axis",
@@ -120,7 +100,7 @@ def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, wri
         "turns": turns,
         "served": served,
         "axes": measured,
-        "policies": [dataclasses.asdict(point) for point in policies],
+        "policies": policies,
     }
     finish("performance/scaling", record, write=write)
 
@@ -144,23 +124,19 @@ def measure(
         }
         seconds, best = _in_turn(work, peak, turns, seed, lambda line: _say(f"{name}: {line}"))
     points = [
-        Point(
-            engine=engine,
-            value=value,
-            flops=asked[value],
-            seconds=(spread := Spread.of(taken)),
-            share_of_peak=asked[value] / spread.median / best[VARIANTS[engine].precision],
-        )
+        {
+            "engine": engine,
+            "value": value,
+            "flops": asked[value],
+            "seconds": dataclasses.asdict(spread := Spread.of(taken)),
+            "share_of_peak": asked[value] / spread.median / best[VARIANTS[engine].precision],
+        }
         for (engine, value), taken in seconds.items()
     ]
-    return {
-        "base": axis.base,
-        "peak_flops": best,
-        "points": [dataclasses.asdict(point) for point in points],
-    }
+    return {"base": axis.base, "peak_flops": best, "points": points}
 
 
-def measure_policies(exported_dir: Path, threads: int) -> list[PolicyPoint]:
+def measure_policies(exported_dir: Path, threads: int) -> list[dict[str, Any]]:
     """Servers with ever more policies, one after the other."""
     points = []
     for count in POLICY_COUNTS:
@@ -174,7 +150,7 @@ def measure_policies(exported_dir: Path, threads: int) -> list[PolicyPoint]:
     return points
 
 
-def _policies_served(folder: Path, names: Sequence[str], threads: int) -> PolicyPoint:
+def _policies_served(folder: Path, names: Sequence[str], threads: int) -> dict[str, Any]:
     log = folder / "tritonserver.log"
     settings = ServerSettings.on_free_ports(folder / "repository", log, threads=threads)
     before, started = memory_of_children(), time.perf_counter()
@@ -182,7 +158,8 @@ def _policies_served(folder: Path, names: Sequence[str], threads: int) -> Policy
         ready_s = time.perf_counter() - started
         for name in names:
             client.generate(PROMPT, seed=SEED, policy=name, num_inference_steps=1)
-        return PolicyPoint(len(names), ready_s, memory_of_children() - before)
+        memory_bytes = memory_of_children() - before
+        return {"policies": len(names), "ready_s": ready_s, "memory_bytes": memory_bytes}
 
 
 def _in_turn(

@@ -13,6 +13,8 @@ Needs an NVIDIA GPU, a PyTorch with CUDA and TensorRT of the version that serves
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,10 +23,19 @@ from typing import Any, get_args
 import click
 import torch
 
-from benchmarks.engines.tensorrt_record import EngineReport, HostRecord, Operation, Timing, Variant
-from benchmarks.engines.tensorrt_variants import PRECISION, Job, Parts, VariantRun, run_variant
+from benchmarks.engines.tensorrt_variants import (
+    PRECISION,
+    YARDSTICK,
+    Job,
+    Operation,
+    Parts,
+    Variant,
+    VariantRun,
+    run_variant,
+)
 from benchmarks.measuring.flops import peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
+from benchmarks.measuring.record import as_json
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
 from unsee.export.graphs.graphs import Graph
@@ -67,22 +78,18 @@ def tensorrt_host(
         failure = click.ClickException(str(error))
         failure.exit_code = getattr(error, "exit_code", 1)
         raise failure from error
-    click.echo(record.model_dump_json(indent=1))
-    for timing in record.timings:
-        faster = record.times_faster(timing)
-        ratio = "" if faster is None else f", {faster:.2f} times as fast as eager"
-        _say(f"{timing.variant} {timing.operation}: {timing.median_s:.4f} s{ratio}")
+    click.echo(as_json(record), nl=False)
     if json_file:
-        write_file(json_file, (record.model_dump_json(indent=1) + "\n").encode())
+        write_file(json_file, as_json(record))
 
 
-def build_engines(job: Job) -> tuple[EngineReport, ...]:
+def build_engines(job: Job) -> list[dict[str, Any]]:
     """Export what is not there, build what does not fit, and compare each engine with PyTorch."""
     parts, device = Parts.of(job.base_dir), current_device()
-    return tuple(_engine(parts, job, device, graph, model) for graph, model in parts.models)
+    return [_engine(parts, job, device, graph, model) for graph, model in parts.models]
 
 
-def measured(job: Job, engines: tuple[EngineReport, ...]) -> HostRecord:
+def measured(job: Job, engines: list[dict[str, Any]]) -> dict[str, Any]:
     """Run every variant in a process of its own; one that fails does not stop the others."""
     runs: dict[Variant, VariantRun] = {}
     failures: dict[Variant, str] = {}
@@ -97,35 +104,62 @@ def measured(job: Job, engines: tuple[EngineReport, ...]) -> HostRecord:
 
 def record_of(
     job: Job,
-    engines: tuple[EngineReport, ...],
+    engines: list[dict[str, Any]],
     runs: dict[Variant, VariantRun],
     failures: dict[Variant, str],
-) -> HostRecord:
-    """The runs, with what the device could do at best."""
+) -> dict[str, Any]:
+    """One run on a GPU host, as JSON has it.
+
+    `clip` is the size of every axis of the video UNet and `steps` the number of its evaluations;
+    `memory_bytes` is what each variant's process held on the GPU after its runs; `failures` says
+    in a sentence why a variant has no timings.
+    """
     parts = Parts.of(job.base_dir)
     peak = peak_flops(torch.device(job.device), getattr(torch, PRECISION), _MATMUL_EDGE)
+    return {
+        "schema_version": 1,
+        "base": parts.base.name,
+        "base_digest": parts.base.digest(),
+        "clip": dict(parts.unet_graph.clip_sizes(parts.base.spec.clip)),
+        "steps": parts.steps(job),
+        "versions": {library: metadata.version(library) for library in _LIBRARIES},
+        "peak_flops": peak,
+        "engines": engines,
+        "timings": timings_of(runs, peak),
+        "memory_bytes": {variant: run.memory_bytes for variant, run in runs.items()},
+        "failures": failures,
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def timings_of(runs: Mapping[Variant, VariantRun], peak: float) -> list[dict[str, Any]]:
+    """Seconds of every call of every operation, how many times as fast as eager, and how near the
+    GPU's limit: flops, counted on the eager variant, over the median seconds over `peak`."""
     flops: dict[Operation, int] = next((run.flops for run in runs.values() if run.flops), {})
-    timings = tuple(
-        _timing(variant, operation, seconds, flops.get(operation), peak)
+    medians = {
+        (variant, operation): statistics.median(seconds)
         for variant, run in runs.items()
         for operation, seconds in run.seconds.items()
-    )
-    return HostRecord(
-        base=parts.base.name,
-        base_digest=parts.base.digest(),
-        clip=dict(parts.unet_graph.clip_sizes(parts.base.spec.clip)),
-        steps=parts.steps(job),
-        versions={library: metadata.version(library) for library in _LIBRARIES},
-        peak_flops=peak,
-        engines=engines,
-        timings=timings,
-        memory_bytes={variant: run.memory_bytes for variant, run in runs.items()},
-        failures=failures,
-        created_at=datetime.now(UTC),
-    )
+    }
+    return [
+        {
+            "variant": variant,
+            "operation": operation,
+            "seconds": runs[variant].seconds[operation],
+            "median_s": median_s,
+            "times_faster": medians[YARDSTICK, operation] / median_s if YARDSTICK in runs else None,
+            "flops": flops.get(operation),
+            "share_of_peak": flops[operation] / median_s / peak if operation in flops else None,
+        }
+        for (variant, operation), median_s in medians.items()
+    ]
 
 
-def _engine(parts: Parts, job: Job, device: Device, graph: Graph, model: Any) -> EngineReport:
+def _engine(parts: Parts, job: Job, device: Device, graph: Graph, model: Any) -> dict[str, Any]:
+    """What an engine was built from and for, what that took and how exact it is.
+
+    `build_seconds` is that of the build that made it, also when it was `reused`.
+    """
     spec = parts.base.spec
     export = _export(graph, model, job.graph_dir(graph))
     profile = graph.profile(spec.clip, spec.limits)
@@ -133,13 +167,14 @@ def _engine(parts: Parts, job: Job, device: Device, graph: Graph, model: Any) ->
     folder.mkdir(parents=True, exist_ok=True)
     check = engine_check(graph, model, profile, PRECISION)
     kept = kept_engine(graph, file, export.sha256, PRECISION, profile, device, folder, check)
-    return EngineReport(
-        key=kept.record.key,
-        reused=kept.reused,
-        build_seconds=kept.record.build_seconds,
-        plan_bytes=len(kept.plan()),
-        parity=kept.record.parity,
-    )
+    parity = kept.record.parity
+    return {
+        "key": kept.record.key.model_dump(mode="json"),
+        "reused": kept.reused,
+        "build_seconds": kept.record.build_seconds,
+        "plan_bytes": len(kept.plan()),
+        "parity": parity and parity.model_dump(mode="json"),
+    }
 
 
 def _export(graph: Graph, model: Any, folder: Path) -> GraphExport:
@@ -148,21 +183,6 @@ def _export(graph: Graph, model: Any, folder: Path) -> GraphExport:
         return found
     with locked(folder.parent), new_folder(folder, replace=True) as new:
         return export_version(graph, model, new, PRECISION)
-
-
-def _timing(
-    variant: Variant, operation: Operation, seconds: list[float], flops: int | None, peak: float
-) -> Timing:
-    timing = Timing(
-        variant=variant,
-        operation=operation,
-        seconds=tuple(seconds),
-        flops=flops,
-        share_of_peak=None,
-    )
-    if flops is None:
-        return timing
-    return timing.model_copy(update={"share_of_peak": flops / timing.median_s / peak})
 
 
 def _say(line: str) -> None:

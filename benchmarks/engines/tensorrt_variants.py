@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from benchmarks.engines.tensorrt_record import Operation, Variant
 from benchmarks.measuring.flops import Meter, peak_bytes
 from unsee.export.graphs.graphs import (
     Graph,
@@ -30,6 +29,11 @@ from unsee.export.tensorrt.build import EngineRunner
 from unsee.export.tensorrt.kept_engine import PLAN_FILE
 from unsee.models.base import Base, load_base
 
+Variant = Literal["eager", "compiled", "tensorrt"]
+Operation = Literal["step", "decode", "clip"]
+"""A step is one guided evaluation of the video UNet, a decode turns one clip's latents into frames,
+a clip is all steps and the decode."""
+YARDSTICK: Variant = "eager"
 PRECISION: GraphPrecision = "float16"
 _WARM_UPS = 3
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -126,30 +126,6 @@ SAME_ERROR = 1e-4
 """Errors below this (of a standard deviation) are float32's own rounding and count as equal."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One engine. Seconds are of a guided step and of a whole clip; `share_of_peak` is a step's.
-
-    `open_s` is until its first clip of one step; `rival` is the fastest `torch.compile` that is at
-    least as exact, None if there is none.
-    """
-
-    engine: str
-    label: str
-    precision: str
-    open_s: float
-    step_s: Spread
-    clip_s: Spread | None
-    step_times_eager: Spread
-    clip_times_eager: Spread | None
-    rival: str | None
-    step_times_rival: Spread | None
-    clip_times_rival: Spread | None
-    error: StepError
-    psnr_db: Mapping[str, float]
-    share_of_peak: float
-
-
 def rows_of(
     seconds: Mapping[str, Seconds],
     errors: Mapping[str, StepError],
@@ -157,34 +133,43 @@ def rows_of(
     open_s: Mapping[str, float],
     step_flops: int,
     peak_flops: Mapping[str, float],
-) -> list[Row]:
-    """A row per engine, in the order of `seconds`."""
+) -> list[dict[str, Any]]:
+    """A row per engine, in the order of `seconds`, which are of a guided step and of a whole clip.
+
+    `open_s` is until its first clip of one step; `rival` is the fastest `torch.compile` that is at
+    least as exact, None if there is none; `share_of_peak` is a step's.
+    """
     eager = seconds[YARDSTICK]
     rows = []
     for name, own in seconds.items():
         variant, rival = VARIANTS[name], rival_of(name, seconds, errors)
-        other = seconds[rival] if rival else None
         step_s = Spread.of(own.step)
-        flops_a_second = step_flops / step_s.median
         rows.append(
-            Row(
-                engine=name,
-                label=variant.label,
-                precision=variant.precision,
-                open_s=open_s[name],
-                step_s=step_s,
-                clip_s=Spread.of(own.clip) if own.clip else None,
-                step_times_eager=times_faster(eager.step, own.step),
-                clip_times_eager=times_faster(eager.clip, own.clip) if own.clip else None,
-                rival=rival,
-                step_times_rival=times_faster(other.step, own.step) if other else None,
-                clip_times_rival=times_faster(other.clip, own.clip) if other and own.clip else None,
-                error=errors[name],
-                psnr_db=decibels.get(name, {}),
-                share_of_peak=flops_a_second / peak_flops[variant.precision],
-            )
+            {
+                "engine": name,
+                "label": variant.label,
+                "precision": variant.precision,
+                "open_s": open_s[name],
+                "step_s": asdict(step_s),
+                "clip_s": asdict(Spread.of(own.clip)) if own.clip else None,
+                **_times("eager", eager, own),
+                "rival": rival,
+                **_times("rival", seconds[rival] if rival else None, own),
+                "error": asdict(errors[name]),
+                "psnr_db": decibels.get(name, {}),
+                "share_of_peak": step_flops / step_s.median / peak_flops[variant.precision],
+            }
         )
     return rows
+
+
+def _times(name: str, theirs: Seconds | None, ours: Seconds) -> dict[str, Any]:
+    """How many times as fast as another engine, turn by turn; None without it or without clips."""
+    step = clip = None
+    if theirs is not None:
+        step = asdict(times_faster(theirs.step, ours.step))
+        clip = asdict(times_faster(theirs.clip, ours.clip)) if ours.clip else None
+    return {f"step_times_{name}": step, f"clip_times_{name}": clip}
 
 
 def rival_of(

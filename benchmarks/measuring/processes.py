@@ -25,21 +25,14 @@ def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
     Raises `ProcessFailed` with what it raised, or with how it was killed. On Ctrl-C the process is
     killed first.
     """
-    receiver, process = _started(_answer, function, arguments)
-    result: Result
-    try:
-        error, result = receiver.recv()
-    except EOFError:
-        process.join()
-        raise ProcessFailed(_how_it_ended(process.exitcode)) from None
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        process.join()
-    if error is not None:
-        raise ProcessFailed(error)
+    with KeptProcess(_Worker) as worker:
+        result: Result = worker.call("run", function, arguments)
     return result
+
+
+class _Worker:
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return function(*arguments)
 
 
 class KeptProcess:
@@ -106,10 +99,6 @@ def _started(
     signal.signal(signal.SIGINT, handler)
     theirs.close()
     return ours, process
-
-
-def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    _try(sender, function, arguments)
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -9,15 +9,15 @@ alive side by side and make clips in turn.
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 import tomllib
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import click
 from packaging.requirements import Requirement
@@ -36,17 +36,6 @@ DISTRIBUTION, EXTRA = "unsee", "serve"
 FOR_COMPARISON = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 
 
-@dataclass(frozen=True)
-class Served:
-    """A server with so many threads; bytes of all its processes after a clip."""
-
-    threads: int
-    ready_s: float
-    first_clip_s: float
-    clip_s: Spread
-    memory_bytes: int
-
-
 @click.command()
 @click.option("--clips", type=click.IntRange(min=1), default=7, show_default=True)
 @write_option
@@ -63,7 +52,7 @@ def footprint(clips: int, write: bool) -> None:
         "repository_bytes": sum(
             file.stat().st_size for file in exported.repository_dir.rglob("*") if file.is_file()
         ),
-        "served": [dataclasses.asdict(one) for one in served],
+        "served": served,
     }
     finish("performance/footprint", record, write=write)
 
@@ -91,7 +80,7 @@ def installed_bytes(distribution: str) -> int:
     return _total_bytes(Path(str(file.locate())) for file in files)
 
 
-def measure(repository_dir: Path, threads: Iterable[int], clips: int) -> list[Served]:
+def measure(repository_dir: Path, threads: Iterable[int], clips: int) -> list[dict[str, Any]]:
     """Servers that make clips in turn, one for each number of threads."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -107,7 +96,13 @@ def measure(repository_dir: Path, threads: Iterable[int], clips: int) -> list[Se
         ways = {str(count): (lambda c=client: clip_of(c)) for count, client in clients.items()}
         seconds = in_turn(ways, clips)
     return [
-        Served(count, ready_s, first_s, Spread.of(seconds[str(count)]), memory)
+        {
+            "threads": count,
+            "ready_s": ready_s,
+            "first_clip_s": first_s,
+            "clip_s": asdict(Spread.of(seconds[str(count)])),
+            "memory_bytes": memory,
+        }
         for count, (ready_s, first_s, memory) in begun.items()
     ]
 

@@ -1,26 +1,14 @@
-"""The script for GPU hosts, as far as it runs without one: its CPU parts.
-
-`made_up_tensorrt_host.json` was made up for this test. Nothing in it was measured.
-"""
+"""The command for GPU hosts, as far as it runs without one: its CPU parts."""
 
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from benchmarks.engines import tensorrt as host
 from benchmarks.engines import tensorrt_variants as variants
-from benchmarks.engines.tensorrt_record import HostRecord
-
-MADE_UP = Path(__file__).with_name("made_up_tensorrt_host.json")
-
-
-@pytest.fixture
-def made_up():
-    return HostRecord.model_validate_json(MADE_UP.read_bytes())
 
 
 def test_without_tensorrt_one_sentence_says_what_to_install_and_the_exit_code_is_2(
@@ -36,8 +24,18 @@ def test_without_tensorrt_one_sentence_says_what_to_install_and_the_exit_code_is
     assert not (tmp_path / "out").exists()
 
 
-def test_times_are_compared_with_eager_diffusers(made_up):
-    assert made_up.times_faster(made_up.timings[-1]) == pytest.approx(2)
+def test_times_are_compared_with_eager_diffusers():
+    runs = {
+        "eager": variants.VariantRun({"step": [0.4, 0.6, 0.5], "clip": [2.0]}, {"step": 10}, 1),
+        "tensorrt": variants.VariantRun({"step": [0.25], "clip": [1.0]}, {}, 1),
+    }
+    rows = {(row["variant"], row["operation"]): row for row in host.timings_of(runs, 1000.0)}
+    assert rows["tensorrt", "step"]["times_faster"] == pytest.approx(2)
+    assert rows["tensorrt", "step"]["share_of_peak"] == pytest.approx(0.04)
+    assert rows["eager", "step"]["times_faster"] == 1
+    assert rows["eager", "clip"]["share_of_peak"] is None
+    del runs["eager"]
+    assert all(row["times_faster"] is None for row in host.timings_of(runs, 1000.0))
 
 
 def test_the_variants_of_pytorch_make_the_clip_that_is_timed(tiny_base_dir, tmp_path, monkeypatch):
@@ -48,6 +46,6 @@ def test_the_variants_of_pytorch_make_the_clip_that_is_timed(tiny_base_dir, tmp_
     assert [len(run.seconds[name]) for name in ("step", "decode", "clip")] == [1, 1, 1]
     assert run.flops["clip"] == 2 * run.flops["step"] + run.flops["decode"] > 0
     monkeypatch.setattr(host, "peak_flops", lambda device, dtype, edge: 1e15)
-    record = host.record_of(job, (), {"eager": run}, {"tensorrt": "it was not there"})
-    assert record.clip == {"B": 2, "F": 4, "h": 8, "w": 8}
-    assert all(0 < timing.share_of_peak < 1 for timing in record.timings)
+    record = host.record_of(job, [], {"eager": run}, {"tensorrt": "it was not there"})
+    assert record["clip"] == {"B": 2, "F": 4, "h": 8, "w": 8}
+    assert all(0 < timing["share_of_peak"] < 1 for timing in record["timings"])
