@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -95,7 +95,9 @@ def write_base_once(folder: Path, size: str) -> float:
     return seconds
 
 
-def export_graph(folder: Path, name: str, precision: str) -> dict[str, Any]:
+def export_graph(
+    folder: Path, name: str, precision: Literal["float32", "float16"]
+) -> dict[str, Any]:
     """Export one graph unless it is up to date; its record, what loading took, and bytes."""
     from unsee.core.files import locked, new_folder
     from unsee.export.memory import peak_memory

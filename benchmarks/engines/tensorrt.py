@@ -76,7 +76,7 @@ def tensorrt_host(
         record = measured(job, in_own_process(build_engines, job))
     except (UnseeError, ProcessFailed) as error:
         failure = click.ClickException(str(error))
-        failure.exit_code = getattr(error, "exit_code", 1)
+        failure.exit_code = getattr(error, "exit_code", 1)  # type: ignore[misc]
         raise failure from error
     click.echo(as_json(record), nl=False)
     if json_file:

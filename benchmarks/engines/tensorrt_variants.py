@@ -26,8 +26,8 @@ from unsee.export.graphs.graphs import (
 )
 from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.build import EngineRunner
-from unsee.export.tensorrt.kept_engine import PLAN_FILE
 from unsee.models.base import Base, load_base
+from unsee.repository.layout import PLAN_FILE
 
 Variant = Literal["eager", "compiled", "tensorrt"]
 Operation = Literal["step", "decode", "clip"]

@@ -123,13 +123,12 @@ def opened_graphs(
     any_shapes: bool = False,
 ) -> dict[str, Runnable]:
     """The repository's three graphs, the text encoder as it is served, the others in `engine`."""
-    encoder = Opened(
-        repository_dir / GRAPH_FILES["text_encoder"], ONNXRUNTIME, threads, prepacking=False
-    )
-    return {"text_encoder": encoder} | {
-        name: Opened(repository_dir / GRAPH_FILES[name], engine(name), threads, any_shapes)
-        for name in CHOSEN_GRAPHS
+    files = {name: repository_dir / file for name, file in GRAPH_FILES.items()}
+    opened: dict[str, Runnable] = {
+        name: Opened(files[name], engine(name), threads, any_shapes) for name in CHOSEN_GRAPHS
     }
+    opened["text_encoder"] = Opened(files["text_encoder"], ONNXRUNTIME, threads, prepacking=False)
+    return opened
 
 
 def _input(value: float | str) -> Array:

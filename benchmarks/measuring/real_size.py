@@ -8,7 +8,7 @@ nothing is downloaded. Knows diffusers' folder layout; does not know what is mea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,7 +253,7 @@ def write_video_base(folder: Path, name: str) -> None:
     tokenizer = _tokenizer(size.like)
     tokenizer.save_pretrained(model / "tokenizer")
     _scheduler(size.prediction_type).save_pretrained(model / "scheduler")
-    parts = {
+    parts: dict[Path, Callable[[], Any]] = {
         model / "text_encoder": lambda: text_encoder(size.like, tokenizer),
         model / "vae": lambda: vae(size.like, size.pixels),
         model / "unet": lambda: video_unet(size),

@@ -134,7 +134,7 @@ def _write_linked(model: Any, base: Path, place: Path) -> Path:
 
 def _without(model: Any, own: Iterable[str]) -> frozenset[str]:
     """The outputs of those nodes that depend on nothing of the policy's own."""
-    touched, free = set(own), set()
+    touched, free = set(own), set[str]()
     for node in model.graph.node:
         (touched if touched & set(node.input) else free).update(node.output)
     return frozenset(free)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ class Fleet:
 
     def seconds(self) -> float:
         """The median over the policies of what one encoding takes."""
-        return statistics.median(kept.call("seconds")[0] for kept in self.processes)
+        return _median(kept.call("seconds")[0] for kept in self.processes)
 
 
 class Whole(Fleet):
@@ -92,14 +92,14 @@ class Shared(Fleet):
         return _embeddings(self.processes[0].call("outputs", number, {"input_ids": ids}))
 
     def seconds(self) -> float:
-        return statistics.median(self.processes[0].call("seconds"))
+        return _median(self.processes[0].call("seconds"))
 
 
 class Trunk(Fleet):
     """A process for the part of the graph that all share, and a small one for each policy's own."""
 
     def open(self, number: int) -> float:
-        seconds = 0.0
+        seconds: float = 0.0
         if not self.processes:
             seconds += self.started(True).call("open", self.graphs.trunk)
         seconds += self.started(True).call("open", self.graphs.heads[number])
@@ -111,7 +111,7 @@ class Trunk(Fleet):
 
     def seconds(self) -> float:
         trunk, *heads = (kept.call("seconds")[0] for kept in self.processes)
-        return trunk + statistics.median(heads)
+        return float(trunk) + _median(heads)
 
 
 WAYS: dict[str, type[Fleet]] = {
@@ -212,6 +212,10 @@ def _compare(fleet: Fleet, ids: Any, expected: list[Any]) -> None:
         expected.append(found)
     if np.abs(found - expected[0]).max() > TOLERANCE * np.abs(expected[0]).max():
         raise click.ClickException(f"{type(fleet).__name__} gives other embeddings")
+
+
+def _median(seconds: Iterable[float]) -> float:
+    return statistics.median(seconds)
 
 
 def _embeddings(outputs: Mapping[str, Any]) -> Any:

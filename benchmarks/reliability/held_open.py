@@ -222,11 +222,16 @@ def attacking(attack: str | None, grpc_at: str, http_at: str, token: str) -> Ite
 def over_with_input() -> threading.Event:
     """An event that is set when whoever started this process has gone."""
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     return over
 
 
-def keep_asking(ask: Callable[[], None], answers: Answers, over: threading.Event) -> None:
+def keep_asking(ask: Callable[[], object], answers: Answers, over: threading.Event) -> None:
     """Ask until `over`, fifty times a second at most."""
     while not over.wait(CLIP_S):
         started = time.monotonic()
@@ -238,10 +243,10 @@ def keep_asking(ask: Callable[[], None], answers: Answers, over: threading.Event
             answers.seconds.append(time.monotonic() - started)
 
 
-def grpc_asker(address: str, token: str) -> Callable[[], None]:
+def grpc_asker(address: str, token: str) -> Callable[[], object]:
     """Asks for a clip over one connection."""
     client = Client(address, token=token, retries=0, timeout_s=10, connect_timeout_s=5)
-    return lambda: client.generate("a cat") and None
+    return lambda: client.generate("a cat")
 
 
 def http_asker(address: str, path: str, token: str | None) -> Callable[[], None]:

@@ -30,7 +30,7 @@ from benchmarks.measuring.service import Callers
 from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
-from unsee.core.policy import Policy, PolicyConcept
+from unsee.core.policy import Policy
 from unsee.policies import promotion, publish
 from unsee.policies.gate import Clearance, Override
 from unsee.policies.lock import alone
@@ -62,10 +62,10 @@ class Service:
     def add_revision(self) -> float:
         """A copy of the active revision becomes eligible; seconds from written to eligible."""
         revision = copy_revision(self.repository_dir, self.policy, self.state.active or 1)
-        concept = PolicyConcept(concept="-", category="object", delta="-")
+        entry = {"concept": "-", "category": "object", "delta": "-"}
         offer = publish.Offer(
-            Policy(name=self.policy, unsee=(concept,)),
-            publish.Composed(None, [], None, "sha256:benchmark"),
+            Policy.model_validate({"name": self.policy, "unsee": [entry]}),
+            publish.Composed(None, [], None, "sha256:benchmark"),  # type: ignore[arg-type]
             Clearance(None, None, ("a copy for the benchmark",)),
             Override(True, "benchmarks.reliability.swap"),
         )

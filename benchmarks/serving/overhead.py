@@ -17,7 +17,6 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +60,6 @@ class Timed:
         self.seconds += time.perf_counter() - started
         self.calls += 1
         return output
-
-
-@dataclass(frozen=True)
-class Step:
-    """Mean seconds of a step: the graph's own, those that its call waits or copies, the rest.
-
-    The rest is the sampler's arithmetic and, through Triton, the way from one model to the other
-    and back and what is done for the progress.
-    """
-
-    computes: float
-    waits: float
-    rest: float
 
 
 def triton_clock(operator: InferenceServerClient) -> tuple[float, float, int]:
@@ -139,6 +125,10 @@ def measured(
 def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
     """Clips in one process and through Triton, the graphs on `threads` threads in both.
 
+    A step's mean seconds are the graph's own (`computes`), those that its call waits or copies, and
+    the rest: the sampler's arithmetic and, through Triton, the way from one model to the other and
+    back and what is done for the progress.
+
     Raises:
         click.ClickException: they do not give the same bytes.
         UnseeError: no repository, a Triton that does not start, a clip that is refused.
@@ -171,27 +161,29 @@ def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
             ways: dict[str, Callable[[], Array]] = {"alone": make_alone, "served": make_served}
             if not np.array_equal(make_alone(), make_served()):
                 raise click.ClickException("the two ways do not give the same bytes")
-            for seconds in stages.values():
-                seconds.clear()
+            for noted in stages.values():
+                noted.clear()
             unet.seconds, unet.calls = 0.0, 0
             before = triton_clock(operator)
             seconds = in_turn(ways, pairs)
             after = triton_clock(operator)
     computed, in_all, calls = (now - then for now, then in zip(after, before, strict=True))
-    in_process = Step(
-        unet.seconds / unet.calls, 0.0, (sum(stages["alone"]) - unet.seconds) / unet.calls
-    )
-    through_triton = Step(
-        computed / calls, (in_all - computed) / calls, (sum(stages["served"]) - in_all) / calls
-    )
     return {
         "threads": threads,
         "engines": {name: str(engine(name)) for name in CHOSEN_GRAPHS},
         "seconds_in_process": dataclasses.asdict(Spread.of(seconds["alone"])),
         "seconds_through_triton": dataclasses.asdict(Spread.of(seconds["served"])),
         "ratio": dataclasses.asdict(times_faster(seconds["served"], seconds["alone"])),
-        "step_in_process": dataclasses.asdict(in_process),
-        "step_through_triton": dataclasses.asdict(through_triton),
+        "step_in_process": {
+            "computes": unet.seconds / unet.calls,
+            "waits": 0.0,
+            "rest": (sum(stages["alone"]) - unet.seconds) / unet.calls,
+        },
+        "step_through_triton": {
+            "computes": computed / calls,
+            "waits": (in_all - computed) / calls,
+            "rest": (sum(stages["served"]) - in_all) / calls,
+        },
     }
 
 

@@ -24,6 +24,7 @@ from benchmarks.measuring.real_size import SIZES, write_base
 from benchmarks.measuring.record import as_json
 from benchmarks.unlearning.variants import VARIANTS, Job, Operation, Run, run
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.models.components import Precision
 from unsee.unlearning.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
 from unsee.unlearning.moments import PROMPTS_PER_CALL
 from unsee.unlearning.pictures import NUM_TRIALS
@@ -77,7 +78,7 @@ _STEPS_PER_IMAGE = 25
 def unlearn(
     size: str,
     device: str,
-    precision: str,
+    precision: Precision,
     variants: Sequence[str],
     batch_size: int,
     pixels: int | None,

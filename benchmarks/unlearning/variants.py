@@ -127,7 +127,7 @@ def paper_as_written(job: Job, device: torch.device) -> Meters:
         target = process.get_velocity(latents, noise, timesteps) if is_velocity else noise
         loss = -F.mse_loss(predicted, target)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return {"paper as written: step": (torch.float32, Meter(job.repeats, device).repeat(step))}
@@ -177,7 +177,7 @@ def _anchored_meters(
     def score() -> None:
         pictures.share(norm(attacker.states().detach()), job.batch_size)
 
-    def metered(operation: Callable[[], None]) -> Meter:
+    def metered(operation: Callable[[], object]) -> Meter:
         return Meter(job.repeats, device).repeat(operation)
 
     denoiser = base.unet().dtype
