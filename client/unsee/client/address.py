@@ -1,7 +1,7 @@
 """The address of a server: plain or TLS, and the token that goes with every call.
 
-Knows no model, and serves ordinary code and asyncio alike. A token is taken from the caller or the
-environment, never from a command line, and never sent over the network unencrypted.
+A token is taken from the caller or the environment, never from a command line, and never sent over
+the network unencrypted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Concepts and policies: what a service is asked to unsee, and the YAML file that says so.
+"""Concepts and policies: what a service unsees, and the YAML file that says so.
 
-Knows nothing of models, deltas' contents or servers: a policy names delta folders, it does not
-open them.
+A policy names the folders of its deltas; reading it does not open them.
 
     name: family
     unsee:

@@ -1,4 +1,4 @@
-"""The settings of unlearning, one dataclass per mode. Knows their bounds, not their use."""
+"""The settings of unlearning and their bounds: one dataclass per mode."""
 
 from typing import Annotated
 

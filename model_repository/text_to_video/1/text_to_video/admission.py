@@ -1,4 +1,4 @@
-"""How many clips are made at once, and how many requests may wait; knows nothing of clips."""
+"""How many clips are made at once, and how many requests may wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One clip, from a checked request to frames and their record; knows no server and no transport.
+"""One clip, from a checked request to frames and their record.
 
 `Graphs` is all it sees of the models. The order is: encode the negative and the positive prompt
 with the policy's encoder, sample with classifier-free guidance (both rows in one batched call of

@@ -1,4 +1,4 @@
-"""The one error that a client gets to read; it knows no transport, only the name of a status."""
+"""The one error that a client gets to read: the name of a status and a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request's tensors to a checked `GenerationRequest`; knows no object of Triton's."""
+"""From a request's tensors to a checked `GenerationRequest`."""
 
 from __future__ import annotations
 

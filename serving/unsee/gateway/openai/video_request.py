@@ -1,7 +1,7 @@
-"""What a caller of `/v1/videos` asks for: OpenAI's fields, and the inputs of `text_to_video`.
+"""A request to `/v1/videos`: OpenAI's fields, and the inputs of `text_to_video`.
 
-`seconds` and `size` become frames, height and width as far as the base goes; what does not fit is
-refused, never rounded to something else than asked. Knows neither HTTP nor jobs.
+`seconds` and `size` become frames, height and width within the base's limits. What does not fit is
+refused, never rounded.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class VideoRequest(HttpRequest):
     size: Annotated[str, matching(r"[0-9]{1,5}x[0-9]{1,5}", SIZE_FORM)] | None = None
 
     def wanted(self, base: Base) -> Wanted:
-        """The clip that is asked for; raises Refusal (INVALID_ARGUMENT) if the base has none."""
+        """The requested clip; raises Refusal (INVALID_ARGUMENT) if the base has none."""
         self._check_said_once()
         update = {"policy": self.policy or self._policy_of_model}
         update |= self._frames(base) | self._sides(base)
@@ -154,7 +154,7 @@ def read_query(items: Iterable[tuple[str, str]]) -> ListQuery:
 
 
 def invalid(message: str) -> Refusal:
-    """A refusal of what was asked."""
+    """The refusal of a request that is wrong."""
     return Refusal("INVALID_ARGUMENT", "request", message)
 
 

@@ -1,0 +1,64 @@
+"""The schema of a request: its types agree, and the client's options are made of it."""
+
+import dataclasses
+from typing import get_type_hints
+
+import pytest
+
+from unsee.cli.generate import generate
+from unsee.client.options import CallOptions, Options, Request, model_inputs
+from unsee.core.record import GenerationRecord
+from unsee.core.request_schema import INPUTS, GenerationRequest, Input, Prompt, RequestOptions
+
+
+def test_the_annotations_agree_with_the_datatypes():
+    declared = get_type_hints(Prompt) | get_type_hints(RequestOptions)
+    assert set(declared) == set(INPUTS)
+    for name, known in INPUTS.items():
+        plain = known.python_type
+        assert declared[name] == (plain if known.required else plain | None), name
+
+
+def test_a_request_that_is_filled_in_has_every_input():
+    hints = get_type_hints(GenerationRequest)
+    assert {field.name for field in dataclasses.fields(GenerationRequest)} == set(INPUTS)
+    for name, known in INPUTS.items():
+        by_policies = name in ("policy", "revision")
+        assert hints[name] == (known.python_type | None if by_policies else known.python_type), name
+
+
+def test_what_is_left_out_has_one_default_and_bounds_fit_the_type():
+    for name, known in INPUTS.items():
+        assert [known.required, known.default is not None, known.default_from is not None].count(
+            True
+        ) == 1, name
+        for value in (known.default, known.minimum, known.maximum):
+            assert value is None or isinstance(value, known.python_type), name
+        assert known.help.endswith(".")
+
+
+def test_the_record_repeats_every_input():
+    assert set(INPUTS) <= set(GenerationRecord.model_fields)
+
+
+def test_the_clients_options_are_the_inputs_and_those_of_the_call():
+    optional = {name for name, known in INPUTS.items() if not known.required}
+    assert set(Options.__annotations__) == optional | set(CallOptions.__annotations__)
+    assert set(Request.__annotations__) == set(Options.__annotations__) | {"prompt"}
+    assert model_inputs("a cat", {"seed": 7}) == dict.fromkeys(INPUTS) | {
+        "prompt": "a cat",
+        "seed": 7,
+    }
+
+
+def test_the_command_has_an_option_for_every_input():
+    parameters = {parameter.name: parameter for parameter in generate.params}
+    for name, known in INPUTS.items():
+        if not known.required:
+            option = parameters["policies" if name == "policy" else name]
+            assert option.help.startswith(known.help)
+
+
+@pytest.mark.parametrize("datatype", ["BYTES", "INT64", "INT32", "FP32"])
+def test_every_datatype_has_a_type_in_python(datatype):
+    assert Input(datatype, "help").python_type in (str, int, float)
