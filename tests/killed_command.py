@@ -8,14 +8,16 @@ leave. The processes are forked from one that has imported everything already.
 import multiprocessing
 import os
 import signal
+from functools import partial
 from types import SimpleNamespace
 
 from publish_fakes import write_next_revision
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST
 from unsee.cli.main import run
 from unsee.policies import publish
+from unsee.repository import pointer
 from unsee.triton import barrier
-from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 DISK = ("rename", "replace", "fsync", "write", "mkdir", "unlink", "rmdir", "utime")
 SERVER = ("refresh", "unload", "probe")
@@ -72,7 +74,7 @@ def _run(sender, arguments, graph, kill_at, full_from):
     for name in DISK:
         setattr(os, name, steps.counted(name, getattr(os, name)))
     for name in SERVER:
-        setattr(EncoderServer, name, steps.counted(name, getattr(EncoderServer, name)))
+        setattr(Server, name, steps.counted(name, getattr(Server, name)))
     code = run(arguments)
     steps.over = True
     os.lseek(stderr, 0, os.SEEK_SET)
@@ -101,12 +103,12 @@ class _Steps:
 
 def _fake_the_export(graph):
     base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-    composed = publish.Composed(base, [], None, ENCODER_DIGEST)
+    composed = publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
 
-    def write_revision(policy, composed, repository_dir, eligible, say):
+    def export(policy, composed, repository_dir, say):
+        eligible = pointer.read(repository_dir).state(policy.name).eligible
         if max(eligible) > OTHERS:  # found, as the exporter finds what it made of the same deltas
             return max(eligible)
         return write_next_revision(repository_dir, policy.name, graph)
 
-    publish._compose = lambda *arguments: composed
-    publish._write_revision = write_revision
+    publish.publish = partial(publish.publish, compose=lambda *_: composed, export=export)

@@ -103,7 +103,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         present = {}
         for file in (self.repository / model).glob("[0-9]*/model.onnx"):
             word = file.read_bytes().split()[0]
-            present[model, int(file.parent.name)] = (word, file.stat().st_mtime_ns)
+            youngest = max(file.stat().st_mtime_ns, file.parent.stat().st_mtime_ns)
+            present[model, int(file.parent.name)] = (word, youngest)
         for version in [v for v in self.loaded if v[0] == model and v not in present]:
             self._drop(version)
         changed = {v: graph for v, graph in present.items() if self.loaded.get(v) != graph}

@@ -35,7 +35,7 @@ from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository import pointer
 from unsee.repository.layout import encoder_model
 from unsee.serving.server.ports import free_ports
-from unsee.serving.supervisor.stubs import live_stubs
+from unsee.serving.supervisor.processes import live_stubs
 
 SERVER, STOP = "tritonserver", "SIGTERM"
 PROMPT = "a cat"

@@ -30,15 +30,13 @@ from benchmarks.measuring.service import Callers
 from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
-from unsee.core.policy import Policy
 from unsee.policies import promotion, publish
-from unsee.policies.gate import Clearance, Override
 from unsee.policies.lock import alone
 from unsee.policies.retirement import retire
 from unsee.repository import pointer
-from unsee.repository.records import PolicyState
+from unsee.repository.records import AuditEvent, PolicyState
 from unsee.serving.server.triton import ServerSettings, TritonServer
-from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 PROMPT = "Zorpik jumping in the forest"
 WINDOWS = 20
@@ -62,16 +60,19 @@ class Service:
     def add_revision(self) -> float:
         """A copy of the active revision becomes eligible; seconds from written to eligible."""
         revision = copy_revision(self.repository_dir, self.policy, self.state.active or 1)
-        entry = {"concept": "-", "category": "object", "delta": "-"}
-        offer = publish.Offer(
-            Policy.model_validate({"name": self.policy, "unsee": [entry]}),
-            publish.Composed(None, [], None, "sha256:benchmark"),  # type: ignore[arg-type]
-            Clearance(None, None, ("a copy for the benchmark",)),
-            Override(True, "benchmarks.reliability.swap"),
+        published = AuditEvent(
+            action="publish",
+            policy=self.policy,
+            revision=revision,
+            encoder_digest="sha256:benchmark",
+            report_digest=None,
+            forced=True,
+            reason="benchmarks.reliability.swap",
+            unmet=("a copy for the benchmark",),
         )
         started = time.monotonic()
-        with EncoderServer(self.url) as server, alone(self.repository_dir, self.policy, "publish"):
-            publish.admit(server, self.repository_dir, revision, offer)
+        with alone(self.repository_dir, self.policy, "publish"):
+            publish.admit(Server(self.url), self.repository_dir, published)
         return time.monotonic() - started
 
     def swap(self) -> float:
@@ -91,7 +92,7 @@ class Service:
         """Promote the newest revision and retire the one that was active."""
         old = self.state.active or 1
         promotion.promote(self.repository_dir, self.policy, max(self.state.eligible))
-        retire(self.repository_dir, self.policy, old, self.url)
+        retire(self.repository_dir, self.policy, old, Server(self.url))
 
     def was_active(self, revision: int, began: float, ended: float) -> bool:
         """Whether `revision` was active at some moment between two times."""
@@ -99,6 +100,19 @@ class Service:
         ends = [end for _, _, end in self.activity[1:]] + [float("inf")]
         spans = zip(starts, ends, strict=True)
         return any(n == revision and s <= ended and began <= e for (n, s), e in spans)
+
+
+def copy_revision(repository_dir: Path, policy: str, source: int) -> int:
+    """Another revision with the same graph, records and golden answer; its number."""
+    model_dir = repository_dir / encoder_model(policy)
+    with locked(model_dir):
+        number = next_revision(model_dir)
+        with new_folder(model_dir / str(number)) as folder:
+            shutil.copytree(model_dir / str(source), folder, dirs_exist_ok=True)
+            file = folder / REVISION_FILE
+            record = json.loads(file.read_bytes()) | {"revision": number}
+            file.write_text(json.dumps(record, indent=2) + "\n")
+    return number
 
 
 @dataclass(frozen=True)

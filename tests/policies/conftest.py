@@ -7,6 +7,7 @@ import pytest
 from publish_fakes import FakeTriton, write_next_revision, write_repository
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from unsee.policies import publish
+from unsee.triton.server import Server
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def triton(repository):
 
 
 @pytest.fixture
-def files(tmp_path, repository, monkeypatch):
+def files(tmp_path, repository):
     """A policy file, its good report, and an exporter whose next graph is `files.graph`."""
     (tmp_path / "blimbo").mkdir()
     policy_file = tmp_path / "kids.yaml"
@@ -46,14 +47,13 @@ def files(tmp_path, repository, monkeypatch):
     def compose(policy, base_path, repository_dir, say):
         files.composed += 1
         base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-        return publish.Composed(base, [], None, ENCODER_DIGEST)
+        return publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
 
-    def write_revision(policy, composed, repository_dir, eligible, say):
+    def export(policy, composed, repository_dir, say):
         files.written.append(write_next_revision(repository_dir, policy.name, files.graph))
         return files.written[-1]
 
-    monkeypatch.setattr(publish, "_compose", compose)
-    monkeypatch.setattr(publish, "_write_revision", write_revision)
+    files.compose, files.export = compose, export
     return files
 
 
@@ -61,8 +61,9 @@ def files(tmp_path, repository, monkeypatch):
 def publish_kids(files, triton):
     """`publish` of the policy `kids`, which the repository does not know yet."""
 
-    def run(**options):
-        options = {"report": files.report, "url": triton.url} | options
-        return publish.publish(files.policy, files.base, files.repository, **options)
+    def run(url=triton.url, **options):
+        options = {"report": files.report} | options
+        options |= {"compose": files.compose, "export": files.export}
+        return publish.publish(files.policy, files.base, files.repository, Server(url), **options)
 
     return run

@@ -5,6 +5,7 @@ import pytest
 from unsee.core.errors import InputError, RevisionUnfit, ServerError, ServerUnreachable
 from unsee.policies import promotion
 from unsee.repository import ledger, pointer
+from unsee.triton.server import Server
 
 MODEL = "text_encoder_family"
 
@@ -48,7 +49,7 @@ def test_a_tampered_revision_is_refused_and_nothing_changes(repository, change):
 
 
 def test_with_a_server_the_revision_is_asked_first(repository, triton):
-    promotion.promote(repository, "family", 1, url=triton.url)
+    promotion.promote(repository, "family", 1, server=Server(triton.url))
     assert triton.calls == [("probe", MODEL, 1)]
     assert active(repository) == 1
 
@@ -71,8 +72,8 @@ def other(triton):
 def test_a_revision_that_does_not_answer_is_refused(repository, triton, spoil, words):
     spoil(triton)
     for change in (
-        lambda: promotion.promote(repository, "family", 1, url=triton.url),
-        lambda: promotion.rollback(repository, "family", "why", url=triton.url),
+        lambda: promotion.promote(repository, "family", 1, server=Server(triton.url)),
+        lambda: promotion.rollback(repository, "family", "why", server=Server(triton.url)),
     ):
         with pytest.raises(ServerError, match=f"{words}.*unsee repair"):
             change()
@@ -81,14 +82,16 @@ def test_a_revision_that_does_not_answer_is_refused(repository, triton, spoil, w
 
 def test_nobody_at_the_url_changes_nothing(repository):
     with pytest.raises(ServerUnreachable, match="unsee serve"):
-        promotion.promote(repository, "family", 1, url="127.0.0.1:9")
+        promotion.promote(repository, "family", 1, server=Server("127.0.0.1:9"))
     assert active(repository) == 2
 
 
 def test_rollback_goes_to_the_one_before_without_loading_anything(repository, triton):
     promotion.promote(repository, "family", 1)
     promotion.promote(repository, "family", 2)
-    state = promotion.rollback(repository, "family", "siblings", url=triton.url).state("family")
+    state = promotion.rollback(repository, "family", "siblings", server=Server(triton.url)).state(
+        "family"
+    )
     assert (state.active, state.rolled_back, state.history) == (1, (2,), (1, 2, 1, 2, 1))
     assert triton.calls == [("probe", MODEL, 1)]
     event = ledger.read_log(repository).events[-1]

@@ -89,8 +89,14 @@ def test_a_rejected_number_is_not_given_again(files, publish_kids):
     assert publish_kids().revision == 2
 
 
-def test_a_server_that_goes_away_is_one_sentence(files, triton, publish_kids, monkeypatch):
-    monkeypatch.setattr(publish, "_keep_report", lambda *arguments: triton.stop())
+def test_a_server_that_goes_away_is_one_sentence(files, triton, publish_kids):
+    export = files.export
+
+    def stop_the_server(*arguments):
+        triton.stop()
+        return export(*arguments)
+
+    files.export = stop_the_server
     with pytest.raises(ServerError, match="no server answers at"):
         publish_kids()
     assert versions(files.repository) == []
@@ -102,18 +108,18 @@ def test_a_repository_of_another_base_is_refused(files, content):
     file.unlink() if content is None else file.write_text(content)
     base = SimpleNamespace(name="tiny", digest=lambda: "sha256:this")
     with pytest.raises(InputError):
-        publish._check_same_base(base, files.repository)
+        publish.check_same_base(base, files.repository)
 
 
 def test_the_repository_of_the_same_base_is_accepted(files):
     file = files.repository / "text_to_video" / "assets" / "base.json"
     file.write_text(json.dumps(base_record(digest="sha256:this")))
-    publish._check_same_base(SimpleNamespace(digest=lambda: "sha256:this"), files.repository)
+    publish.check_same_base(SimpleNamespace(digest=lambda: "sha256:this"), files.repository)
 
 
-def test_an_eligible_revision_that_fails_its_probe_stays(files, triton, publish_kids, monkeypatch):
+def test_an_eligible_revision_that_fails_its_probe_stays(files, triton, publish_kids):
     publish_kids(promote=True)
-    monkeypatch.setattr(publish, "_write_revision", lambda *arguments: 1)  # found, not written
+    files.export = lambda *arguments: 1  # found, not written
     triton.dead.add((MODEL, 1))
     with pytest.raises(ServerError, match="not healthy"):
         publish_kids()
@@ -121,11 +127,11 @@ def test_an_eligible_revision_that_fails_its_probe_stays(files, triton, publish_
     assert pointer.read(files.repository).state("kids").active == 1
 
 
-def test_a_full_disk_while_exporting_is_one_sentence(files, publish_kids, monkeypatch):
+def test_a_full_disk_while_exporting_is_one_sentence(files, publish_kids):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publish, "_write_revision", full)
+    files.export = full
     with pytest.raises(FileNotWritable, match=r"No space left on device .*; the service is as"):
         publish_kids()
 

@@ -19,7 +19,7 @@ from unsee.policies import publish
 from unsee.repository import pointer
 from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
-from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 pytestmark = pytest.mark.triton
 
@@ -36,7 +36,7 @@ def settings(tmp_path_factory):
 
 
 @pytest.fixture
-def publish_with(settings, tmp_path, monkeypatch):
+def publish_with(settings, tmp_path):
     """`publish` of the policy "family" with an exporter that the test gives."""
     (tmp_path / "blimbo").mkdir()
     policy_file = tmp_path / "family.yaml"
@@ -47,7 +47,7 @@ def publish_with(settings, tmp_path, monkeypatch):
     report.write_text(fake_report().model_dump_json())
 
     def run(spoil):
-        def write_revision(policy, composed, repository_dir, eligible, say):
+        def export(policy, composed, repository_dir, say):
             revision = next_revision(repository_dir / "text_encoder_family")
             version_dir = write_fake_revision(repository_dir, policy.name, revision)
             write_golden(version_dir)
@@ -55,11 +55,15 @@ def publish_with(settings, tmp_path, monkeypatch):
             return revision
 
         base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-        composed = publish.Composed(base, [], None, ENCODER_DIGEST)
-        monkeypatch.setattr(publish, "_compose", lambda *arguments: composed)
-        monkeypatch.setattr(publish, "_write_revision", write_revision)
+        composed = publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
         return publish.publish(
-            policy_file, tmp_path, settings.repository_dir, settings.grpc_url, report=report
+            policy_file,
+            tmp_path,
+            settings.repository_dir,
+            Server(settings.grpc_url),
+            report=report,
+            compose=lambda *arguments: composed,
+            export=export,
         )
 
     return run
@@ -83,11 +87,10 @@ def swap_for_another(version_dir):
 
 
 def wait_until_ready(settings):
-    with EncoderServer(settings.grpc_url) as server:
-        for _ in range(100):
-            if server._client.is_server_ready():
-                return True
-            time.sleep(0.1)
+    for _ in range(100):
+        if TritonServer(settings).is_ready():
+            return True
+        time.sleep(0.1)
     return False
 
 

@@ -9,14 +9,14 @@ from unsee.core.errors import ServerError
 from unsee.policies.recovery import repair
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import REJECTED, RETIRED
-from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 MODEL = "text_encoder_family"
 
 
 def test_a_repository_in_order_is_left_as_it_is(repository, triton):
     before = sorted(repository.rglob("*"))
-    result = repair(repository, triton.url)
+    result = repair(repository, Server(triton.url))
     assert (result.done, result.remaining) == ((), ())
     made = {".locks", "base", "family", "studio", "audit.jsonl", ".policies.json.lock"}
     assert {path.name for path in set(repository.rglob("*")) - set(before)} <= made
@@ -25,9 +25,9 @@ def test_a_repository_in_order_is_left_as_it_is(repository, triton):
 
 def test_a_revision_that_was_never_made_eligible_goes_to_the_rejected(repository, triton):
     write_next_revision(repository, "family")
-    with EncoderServer(triton.url) as server:
-        server.refresh(MODEL)
-    result = repair(repository, triton.url)
+    server = Server(triton.url)
+    server.refresh(MODEL)
+    result = repair(repository, Server(triton.url))
     assert result.done == (
         f'revision 3 of the policy "family" was moved to {REJECTED}: '
         "left by an interrupted command",
@@ -41,19 +41,19 @@ def test_a_revision_that_was_never_made_eligible_goes_to_the_rejected(repository
 
 def test_the_first_revision_of_a_policy_that_never_came_to_be(repository, triton):
     write_next_revision(repository, "kids")
-    with EncoderServer(triton.url) as server:
-        server.refresh("text_encoder_kids")
-    repair(repository, triton.url)
+    server = Server(triton.url)
+    server.refresh("text_encoder_kids")
+    repair(repository, Server(triton.url))
     assert triton.versions("kids") == set()
     assert "kids" not in pointer.read(repository).policies
 
 
 def test_a_failed_load_no_longer_makes_the_server_unready(repository, triton):
     write_next_revision(repository, "family", "broken")
-    with EncoderServer(triton.url) as server, pytest.raises(ServerError):
-        server.refresh(MODEL)
+    with pytest.raises(ServerError):
+        Server(triton.url).refresh(MODEL)
     assert triton.failed == {(MODEL, 3)}
-    repair(repository, triton.url)
+    repair(repository, Server(triton.url))
     assert triton.failed == set()
     assert triton.versions("family") == {1, 2}
 
@@ -65,7 +65,7 @@ def test_a_stand_in_left_under_a_failed_number_is_put_away_beside_it(repository,
     version_dir = repository / MODEL / "3"
     version_dir.mkdir()
     fill_revision(version_dir, "base", 1)
-    repair(repository, triton.url)
+    repair(repository, Server(triton.url))
     assert (repository / REJECTED / MODEL / "3.3" / "model.onnx").is_file()
 
 
@@ -75,21 +75,21 @@ def test_an_interrupted_retirement_is_completed(repository, triton):
         return policies.with_state("family", policies.state("family").with_retired(1)), event
 
     ledger.change(repository, withdraw)
-    repair(repository, triton.url)
+    repair(repository, Server(triton.url))
     assert (repository / RETIRED / MODEL / "1" / "model.onnx").is_file()
     assert triton.versions("family") == {2}
 
 
 def test_unfinished_folders_are_removed(repository, triton):
     (repository / MODEL / ".unfinished-1").mkdir()
-    result = repair(repository, triton.url)
+    result = repair(repository, Server(triton.url))
     assert result.done == ('removed an unfinished export of the policy "family"',)
     assert not (repository / MODEL / ".unfinished-1").exists()
 
 
 def test_a_revision_whose_process_died_is_loaded_again(repository, triton):
     triton.dead.add((MODEL, 1))
-    (said,) = repair(repository, triton.url).done
+    (said,) = repair(repository, Server(triton.url)).done
     assert "version 1 of text_encoder_family was loaded again" in said
     assert triton.dead == set()
 
@@ -99,14 +99,14 @@ def test_a_damaged_revision_is_named_and_left(repository, triton):
     stat = file.stat()
     file.write_bytes(b"good but changed")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    (sentence,) = repair(repository, triton.url).remaining
+    (sentence,) = repair(repository, Server(triton.url)).remaining
     assert "1/model.onnx has the digest" in sentence
     assert file.read_bytes() == b"good but changed"
 
 
 def test_without_a_server_the_files_are_put_right_all_the_same(repository):
     write_next_revision(repository, "family")
-    result = repair(repository, "127.0.0.1:9")
+    result = repair(repository, Server("127.0.0.1:9"))
     assert not (repository / MODEL / "3").exists()
     (sentence,) = result.remaining
     assert "no server answers at 127.0.0.1:9" in sentence

@@ -9,6 +9,7 @@ from unsee.repository import ledger, pointer
 from unsee.repository.layout import RETIRED
 from unsee.repository.revisions import next_revision
 from unsee.triton import barrier
+from unsee.triton.server import Server
 
 MODEL = "text_encoder_family"
 
@@ -21,7 +22,7 @@ def short_waits(monkeypatch):
 
 def test_a_retired_revision_is_unloaded_and_kept(repository, triton):
     content = (repository / MODEL / "1" / "model.onnx").read_bytes()
-    done = retire(repository, "family", 1, triton.url, reason="replaced")
+    done = retire(repository, "family", 1, Server(triton.url), reason="replaced")
     assert done.archive == repository / RETIRED / MODEL / "1"
     assert (done.archive / "model.onnx").read_bytes() == content
     assert not (repository / MODEL / "1").exists()
@@ -49,10 +50,9 @@ def test_requests_are_waited_for_between_the_pointer_and_the_unloading(
         seen.append((eligible, triton.versions("family")))
         yield from original(requests, context)
 
-    monkeypatch.setattr(barrier, "wait_for_earlier_requests", barrier.wait_for_earlier_requests)
     monkeypatch.setattr(triton, "ModelStreamInfer", look)
     triton.busy = 2
-    retire(repository, "family", 1, triton.url)
+    retire(repository, "family", 1, Server(triton.url))
     assert seen == [] or seen == [((2,), {1, 2})] * 3
     assert triton.calls == [("generate",)] * 3 + [("load", MODEL)]
 
@@ -60,31 +60,31 @@ def test_requests_are_waited_for_between_the_pointer_and_the_unloading(
 def test_a_server_too_busy_keeps_the_revision_loaded_until_the_next_call(repository, triton):
     triton.busy = 10**6
     with pytest.raises(ServerError, match=r"took no request in 0\.2 s"):
-        retire(repository, "family", 1, triton.url, timeout_s=0.2)
+        retire(repository, "family", 1, Server(triton.url), timeout_s=0.2)
     assert triton.versions("family") == {1, 2}
     with pytest.raises(InputError, match="was retired"):
         promotion.promote(repository, "family", 1)
     triton.busy = 0
-    retire(repository, "family", 1, triton.url)
+    retire(repository, "family", 1, Server(triton.url))
     assert triton.versions("family") == {2}
     assert len(ledger.read_log(repository).events) == 2
 
 
 def test_retiring_again_changes_nothing(repository, triton):
-    retire(repository, "family", 1, triton.url)
+    retire(repository, "family", 1, Server(triton.url))
     before = pointer.read(repository)
-    retire(repository, "family", 1, triton.url)
+    retire(repository, "family", 1, Server(triton.url))
     assert pointer.read(repository) == before
     assert len(ledger.read_log(repository).events) == 2
 
 
 def test_the_active_revision_is_refused(repository, triton):
     with pytest.raises(InputError, match=r"revision 2 .* is active"):
-        retire(repository, "family", 2, triton.url)
+        retire(repository, "family", 2, Server(triton.url))
     assert ledger.read_log(repository).events == ()
 
 
 def test_without_a_server_nothing_is_begun(repository):
     with pytest.raises(ServerUnreachable):
-        retire(repository, "family", 1, "127.0.0.1:9")
+        retire(repository, "family", 1, Server("127.0.0.1:9"))
     assert pointer.read(repository).state("family").eligible == (1, 2)

@@ -24,7 +24,7 @@ from unsee.repository.layout import RETIRED
 from unsee.repository.records import AuditEvent, PolicyState
 from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
-from unsee.triton.encoder_server import EncoderServer, VersionState
+from unsee.triton.server import Server, VersionState
 
 pytestmark = pytest.mark.triton
 
@@ -66,8 +66,8 @@ def add_revision(settings):
     repository = settings.repository_dir
     revision = next_revision(repository / MODEL)
     write_golden(write_fake_revision(repository, "family", revision))
-    with EncoderServer(settings.grpc_url) as server:
-        server.load(MODEL, revision)
+    server = Server(settings.grpc_url)
+    server.load(MODEL, revision)
 
     def mark(before):
         event = AuditEvent(
@@ -89,8 +89,8 @@ def test_a_request_ends_with_the_revision_that_it_began_with(settings, repositor
     new = add_revision(settings)
     stream = client.stream("x", policy="family", seed=1, num_inference_steps=12)
     assert isinstance(next(stream), Progress)
-    promotion.promote(repository, "family", new, url=settings.grpc_url)
-    retire(repository, "family", old, settings.grpc_url)
+    promotion.promote(repository, "family", new, server=Server(settings.grpc_url))
+    retire(repository, "family", old, Server(settings.grpc_url))
     assert not (repository / MODEL / str(old)).exists()
     *_, clip = stream
     assert clip.record.revision == old
@@ -118,7 +118,7 @@ def test_requests_that_queue_for_their_encoder_are_waited_for(settings, reposito
         time.sleep(0.3)
         late = [pool.submit(ask, old, 1) for _ in range(8)]
         time.sleep(0.02)
-        retire(repository, "family", old, settings.grpc_url)
+        retire(repository, "family", old, Server(settings.grpc_url))
     assert {answer.result() for answer in busy} == {kept}
     assert {answer.result() for answer in late} <= {old, "NOT_FOUND"}
 
@@ -141,16 +141,16 @@ def test_revisions_come_and_go_under_load_without_a_failed_request(settings, rep
             for _ in range(2):
                 old = pointer.read(repository).state("family").active
                 new = add_revision(settings)
-                promotion.promote(repository, "family", new, url=settings.grpc_url)
-                promotion.rollback(repository, "family", "a try", url=settings.grpc_url)
-                promotion.promote(repository, "family", new, url=settings.grpc_url)
-                retire(repository, "family", old, settings.grpc_url)
+                promotion.promote(repository, "family", new, server=Server(settings.grpc_url))
+                promotion.rollback(repository, "family", "a try", server=Server(settings.grpc_url))
+                promotion.promote(repository, "family", new, server=Server(settings.grpc_url))
+                retire(repository, "family", old, Server(settings.grpc_url))
         finally:
             stop.set()
     assert failures == []
     assert pointer.read(repository).state("family").active in seen
-    with EncoderServer(settings.grpc_url) as server:
-        states = server.versions(MODEL)
+    server = Server(settings.grpc_url)
+    states = server.versions(MODEL)
     loaded = {n for n, state in states.items() if state is VersionState.LOADED}
     assert loaded >= set(pointer.read(repository).state("family").eligible)
     assert old not in loaded
@@ -173,14 +173,14 @@ def test_a_revision_whose_process_died_is_not_gone_back_to_until_repaired(
 ):
     old = pointer.read(repository).state("family").active
     new = add_revision(settings)
-    promotion.promote(repository, "family", new, url=settings.grpc_url)
+    promotion.promote(repository, "family", new, server=Server(settings.grpc_url))
     os.kill(stub_of(repository / MODEL / str(old)), signal.SIGKILL)
     with pytest.raises(ServerError, match=r"does not answer as it should.*unsee repair"):
-        promotion.rollback(repository, "family", "why", to=old, url=settings.grpc_url)
+        promotion.rollback(repository, "family", "why", to=old, server=Server(settings.grpc_url))
     assert pointer.read(repository).state("family").active == new
-    result = repair(repository, settings.grpc_url)
+    result = repair(repository, Server(settings.grpc_url))
     assert any(f"version {old} of {MODEL} was loaded again" in said for said in result.done)
-    promotion.rollback(repository, "family", "why", to=old, url=settings.grpc_url)
+    promotion.rollback(repository, "family", "why", to=old, server=Server(settings.grpc_url))
     clip = client.generate("x", policy="family", seed=1)
     assert clip.record.revision == old
 
@@ -189,31 +189,29 @@ def test_the_rubble_of_a_failed_load_is_cleared(settings, repository):
     broken = next_revision(repository / MODEL)
     version_dir = write_fake_revision(repository, "family", broken)
     (version_dir / "model.onnx").write_bytes(b"rubbish")
-    with EncoderServer(settings.grpc_url) as server:
-        with pytest.raises(ServerError):
-            server.load(MODEL, broken)
-        assert server.versions(MODEL)[broken] is VersionState.FAILED
-        repair(repository, settings.grpc_url)
-        deadline = time.monotonic() + 10
-        while not server._client.is_server_ready():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert server.versions(MODEL)[broken] is VersionState.UNLOADED
+    server = Server(settings.grpc_url)
+    with pytest.raises(ServerError):
+        server.load(MODEL, broken)
+    assert server.versions(MODEL)[broken] is VersionState.FAILED
+    repair(repository, Server(settings.grpc_url))
+    deadline = time.monotonic() + 10
+    while not TritonServer(settings).is_ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert server.versions(MODEL)[broken] is VersionState.UNLOADED
 
 
 def test_the_last_revision_of_a_policy_that_was_never_promoted_is_retired(settings, repository):
     write_golden(write_fake_revision(repository, "kids", 1))
-    with EncoderServer(settings.grpc_url) as server:
-        server.load("text_encoder_kids", 1)
+    server = Server(settings.grpc_url)
+    server.load("text_encoder_kids", 1)
 
-        def mark(before):
-            state = PolicyState().with_eligible(1)
-            return before.with_state("kids", state), ledger.event_of(
-                repository, "repair", "kids", 1
-            )
+    def mark(before):
+        state = PolicyState().with_eligible(1)
+        return before.with_state("kids", state), ledger.event_of(repository, "repair", "kids", 1)
 
-        ledger.change(repository, mark)
-        retire(repository, "kids", 1, settings.grpc_url)
-        assert server.versions("text_encoder_kids")[1] is VersionState.UNLOADED
+    ledger.change(repository, mark)
+    retire(repository, "kids", 1, Server(settings.grpc_url))
+    assert server.versions("text_encoder_kids")[1] is VersionState.UNLOADED
     with pytest.raises(InputError, match="no eligible revision"):
         promotion.promote(repository, "kids")

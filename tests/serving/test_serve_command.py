@@ -13,8 +13,7 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
-from unsee.serving.supervisor.models import ServedModels
-from unsee.serving.supervisor.stubs import ModelVersion
+from unsee.triton.server import ModelVersion, Server, VersionState
 
 pytestmark = pytest.mark.triton
 
@@ -139,7 +138,8 @@ def test_what_is_not_offered_is_put_away_before_triton_starts(start, settings, t
     repository = write_fake_repository(tmp_path / "repository")
     process = start(repository)
     assert process.stdout.readline().startswith("ready: ")
-    ready = ServedModels(settings.grpc_url, repository).ready()
+    index = Server(settings.grpc_url).index().items()
+    ready = {version for version, state in index if state is VersionState.LOADED}
     assert {v.version for v in ready if v.model == "text_encoder_family"} == {1, 2}
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=TIMEOUT_S)[1] == (
@@ -152,5 +152,6 @@ def test_without_repair_everything_is_left_and_loaded(start, settings, tmp_path)
     repository = write_fake_repository(tmp_path / "repository")
     process = start(repository, "--no-repair")
     assert process.stdout.readline().startswith("ready: ")
-    ready = ServedModels(settings.grpc_url, repository).ready()
+    index = Server(settings.grpc_url).index().items()
+    ready = {version for version, state in index if state is VersionState.LOADED}
     assert ModelVersion("text_encoder_family", 3) in ready

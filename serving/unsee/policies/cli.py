@@ -28,6 +28,7 @@ from unsee.core.errors import InputError
 
 if TYPE_CHECKING:
     from unsee.repository.records import Policies
+    from unsee.triton.server import Server
 
 repository_option = click.option(
     "--repository",
@@ -94,13 +95,14 @@ def publish(
       unsee publish policies/family.yaml --base bases/playground --promote
     """
     from unsee.policies import publish as publishing
+    from unsee.triton.server import Server
 
     with shown_stages() as say:
         result = publishing.publish(
             policy_file,
             base_path,
             repository_dir,
-            url,
+            Server(url),
             report=report,
             force=force,
             reason=reason,
@@ -150,7 +152,9 @@ def promote(
     from unsee.policies import promotion
 
     check_policy(repository_dir, policy)
-    policies = promotion.promote(repository_dir, policy, revision, default=default, url=url)
+    policies = promotion.promote(
+        repository_dir, policy, revision, default=default, server=_server(url)
+    )
     _show_active(policies, policy, as_json)
 
 
@@ -183,7 +187,7 @@ def rollback(
     from unsee.policies import promotion
 
     check_policy(repository_dir, policy)
-    policies = promotion.rollback(repository_dir, policy, reason, to=to, url=url)
+    policies = promotion.rollback(repository_dir, policy, reason, to=to, server=_server(url))
     _show_active(policies, policy, as_json)
 
 
@@ -215,6 +219,12 @@ def check_policy(repository_dir: Path, policy: str) -> None:
         known.state(policy)
     except InputError as error:
         raise InputError(f"{error}{did_you_mean(policy, known.policies)}") from error
+
+
+def _server(url: str | None) -> Server | None:
+    from unsee.triton.server import Server
+
+    return Server(url) if url is not None else None
 
 
 def _show_active(policies: Policies, policy: str, as_json: bool) -> None:

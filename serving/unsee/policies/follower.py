@@ -29,8 +29,8 @@ from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE, encoder_model
 from unsee.repository.records import Policies, PolicyState
 from unsee.triton.barrier import wait_for_earlier_requests
-from unsee.triton.encoder_server import EncoderServer
-from unsee.triton.served_versions import align, remove_stand_ins
+from unsee.triton.server import Server
+from unsee.triton.versions import align, remove_stand_ins
 
 DRAIN_TIMEOUT_S = 30.0
 
@@ -235,28 +235,28 @@ def _bring(settings: FollowerSettings, policy: str, revision: int) -> None:
     """
     fetch_revision(settings.store_dir, settings.repository_dir, policy, revision)
     model_dir = settings.repository_dir / encoder_model(policy)
-    with EncoderServer(settings.url) as server:
-        try:
-            align(server, model_dir)
-            server.load(model_dir.name, revision)
-            probe(server, model_dir / str(revision), revision)
-        except ServerUnreachable:
-            raise
-        except (ServerError, InputError):
-            drop_revision(settings.repository_dir, policy, revision)
-            align(server, model_dir)
-            drop_model_if_empty(settings.repository_dir, policy)
-            raise
+    server = Server(settings.url)
+    try:
+        align(server, model_dir)
+        server.load(model_dir.name, revision)
+        probe(server, model_dir / str(revision), revision)
+    except ServerUnreachable:
+        raise
+    except (ServerError, InputError):
+        drop_revision(settings.repository_dir, policy, revision)
+        align(server, model_dir)
+        drop_model_if_empty(settings.repository_dir, policy)
+        raise
 
 
 def _take_away(settings: FollowerSettings, policy: str, revision: int) -> None:
     """Unload a revision that is not offered any more, after the last request that may use it."""
     repository_dir = settings.repository_dir
-    with EncoderServer(settings.url) as server:
-        server.check_live()
-        wait_for_earlier_requests(repository_dir, settings.url, DRAIN_TIMEOUT_S)
-        drop_revision(repository_dir, policy, revision)
-        align(server, repository_dir / encoder_model(policy))
+    server = Server(settings.url)
+    server.check_live()
+    wait_for_earlier_requests(server, repository_dir, DRAIN_TIMEOUT_S)
+    drop_revision(repository_dir, policy, revision)
+    align(server, repository_dir / encoder_model(policy))
     drop_model_if_empty(repository_dir, policy)
 
 

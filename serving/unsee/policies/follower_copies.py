@@ -24,7 +24,7 @@ from unsee.repository.layout import (
     encoder_model,
 )
 from unsee.repository.revisions import check_files, versions_on_disk
-from unsee.triton.served_versions import remove_stand_ins
+from unsee.triton.versions import remove_stand_ins
 
 INCOMING = ".incoming"
 

@@ -1,14 +1,13 @@
 """The gate before publishing: an encoder needs a report that is its own and good enough.
 
-Judges what the report says by the policy's thresholds, and whom it speaks of by digest. Knows
-neither how reports are made nor how revisions are; needs nothing heavier than pydantic.
+What a report says is judged by the policy's thresholds, and which encoder it speaks of by digests.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee.core.errors import InputError, PublicationRefused
@@ -21,100 +20,73 @@ REPORTS_DIR = Path("reports")
 
 
 @dataclass(frozen=True)
-class Override:
-    """The wish to publish whatever the report says. `force` and `reason` come together.
-
-    Raises:
-        InputError: one of the two is given without the other.
-    """
-
-    force: bool = False
-    reason: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.force and not (self.reason or "").strip():
-            raise InputError('--force needs --reason "…": it is written into the audit log')
-        if self.reason is not None and not self.force:
-            raise InputError("--reason only goes with --force; without --force it has no effect")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A report as it was read, or why there is none to read.
+class Judged:
+    """What a policy's report says for its publication.
 
     Args:
-        content: the bytes of report.json; None if it is missing or not a valid report.
-        unmet: one sentence if there is no report to judge.
-        page: the bytes of report.html, if it lies beside the report.
+        report: as it was read; None if there is none.
+        digest: `"sha256:…"` over the bytes of report.json; None if there is none.
+        files: the report and its page for people, by name, to be kept beside the encoder that they
+            speak of; empty if that is another one.
+        problems: why the encoder may not be served, one sentence each.
     """
 
     report: Report | None
-    content: bytes | None
-    unmet: tuple[str, ...] = ()
-    page: bytes | None = None
-
-    @property
-    def digest(self) -> str | None:
-        """`"sha256:…"` over the bytes of report.json."""
-        return f"sha256:{hashlib.sha256(self.content).hexdigest()}" if self.content else None
+    digest: str | None
+    files: Mapping[str, bytes]
+    problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Clearance:
-    """What the gate found: nothing is `unmet` where the encoder may be served.
+def check_reason(force: bool, reason: str | None) -> None:
+    """Raise InputError unless `force` and a `reason` for it come together."""
+    if force and not (reason or "").strip():
+        raise InputError('--force needs --reason "…": it is written into the audit log')
+    if reason is not None and not force:
+        raise InputError("--reason only goes with --force; without --force it has no effect")
 
-    Args:
-        content: the bytes of the report, if it speaks of this very encoder.
-        page: those of its page for people, likewise.
+
+def read_report(path: Path | None, policy: Policy) -> Judged:
+    """The report at `path` (a report.json or its folder; None: `reports/<policy>`), not judged yet.
+
+    That it is missing or no valid report is the one problem.
     """
-
-    report_digest: str | None
-    content: bytes | None
-    unmet: tuple[str, ...]
-    page: bytes | None = None
-
-
-def read_evidence(path: Path | None, policy: Policy) -> Evidence:
-    """The report at `path` (a report.json or its folder; None: `reports/<policy>`)."""
     place = REPORTS_DIR / policy.name if path is None else path
     try:
         report = load_report(place)
         file = place / REPORT_FILE if place.is_dir() else place
-        page = file.with_name(PAGE_FILE)
-        return Evidence(
-            report, file.read_bytes(), page=page.read_bytes() if page.is_file() else None
-        )
+        content, page = file.read_bytes(), file.with_name(PAGE_FILE)
+        pages = {PAGE_FILE: page.read_bytes()} if page.is_file() else {}
     except (InputError, OSError) as error:
-        return Evidence(None, None, (str(error),))
+        return Judged(None, None, {}, (str(error),))
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Judged(report, digest, {**pages, REPORT_FILE: content})
 
 
-def inspect(evidence: Evidence, policy: Policy, base_digest: str, encoder_digest: str) -> Clearance:
-    """Hold the evidence against the policy's thresholds and the encoder that it would serve.
+def judge(found: Judged, policy: Policy, base_digest: str, encoder_digest: str) -> Judged:
+    """Hold a report against the policy's thresholds and the encoder that is to be served.
 
     Args:
         base_digest: `Base.digest()`.
         encoder_digest: `tensors_digest` of the policy's composed encoder.
     """
-    report = evidence.report
-    if report is None:
-        return Clearance(None, None, evidence.unmet)
-    stale = _stale(report, base_digest, encoder_digest)
+    if found.report is None:
+        return found
+    stale = _stale(found.report, base_digest, encoder_digest)
     if stale is not None:
-        return Clearance(evidence.digest, None, (stale,))
-    verdict = verdict_of(report, policy.thresholds)
-    unmet = (*_unasked(report, policy), *verdict.unmet)
-    return Clearance(evidence.digest, evidence.content, unmet, evidence.page)
+        return replace(found, files={}, problems=(stale,))
+    verdict = verdict_of(found.report, policy.thresholds)
+    return replace(found, problems=(*_unasked(found.report, policy), *verdict.unmet))
 
 
-def demand(unmet: Sequence[str], policy: Policy, override: Override) -> None:
-    """Go on only if nothing is unmet, or if it is overridden.
+def demand(problems: Sequence[str], policy: Policy, force: bool) -> None:
+    """Go on only if there are no problems, or with `force`.
 
     Raises:
-        PublicationRefused: with every unmet sentence.
+        PublicationRefused: with every problem.
     """
-    if unmet and not override.force:
+    if problems and not force:
         raise PublicationRefused(
-            f'the policy "{policy.name}" was not published: {"; ".join(unmet)}. '
+            f'the policy "{policy.name}" was not published: {"; ".join(problems)}. '
             f'To publish it all the same: --force --reason "…" (recorded in {AUDIT_FILE})'
         )
 

@@ -8,15 +8,12 @@ Knows neither the gate (a revision is eligible only after it) nor how revisions 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent, Policies
 from unsee.repository.revisions import check_files, golden
-
-if TYPE_CHECKING:
-    from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 PROBE_TOLERANCE = 1e-3
 """Largest difference allowed between served and recorded hidden states, relative to the largest."""
@@ -28,7 +25,7 @@ def promote(
     revision: int | None = None,
     *,
     default: bool = False,
-    url: str | None = None,
+    server: Server | None = None,
 ) -> Policies:
     """Make a revision the active one: the latest eligible, unless `revision` names one.
 
@@ -37,8 +34,7 @@ def promote(
         policy: its name.
         revision: an eligible revision's number; None: the latest.
         default: also make the policy that of requests which name none.
-        url: host and gRPC port of the Triton that must give the revision's recorded answer; None:
-            no server is probed.
+        server: the Triton that must give the revision's recorded answer; None: none is probed.
 
     Returns:
         The pointer as it is now.
@@ -49,7 +45,7 @@ def promote(
         ServerError: the server does not answer with the revision as recorded.
     """
     chosen = pointer.promotable(pointer.read(repository_dir), policy, revision)
-    check_revision(repository_dir, policy, chosen, url)
+    check_revision(repository_dir, policy, chosen, server)
 
     def point(policies: Policies) -> tuple[Policies, AuditEvent]:
         number = pointer.promotable(policies, policy, chosen)
@@ -66,7 +62,7 @@ def rollback(
     reason: str,
     *,
     to: int | None = None,
-    url: str | None = None,
+    server: Server | None = None,
 ) -> Policies:
     """Make the revision active that was active before, or the one that `to` names.
 
@@ -77,7 +73,7 @@ def rollback(
         policy: its name.
         reason: why; written into the audit log.
         to: an eligible revision's number; None: the one before.
-        url: as for `promote`.
+        server: as for `promote`.
 
     Returns:
         The pointer as it is now.
@@ -89,7 +85,7 @@ def rollback(
     if not reason.strip():
         raise InputError('a rollback needs --reason "…": it is written into the audit log')
     chosen = pointer.previous(pointer.read(repository_dir), policy, to)
-    check_revision(repository_dir, policy, chosen, url)
+    check_revision(repository_dir, policy, chosen, server)
 
     def point(policies: Policies) -> tuple[Policies, AuditEvent]:
         if to is None and pointer.previous(policies, policy) != chosen:
@@ -107,26 +103,23 @@ def rollback(
     return ledger.change(repository_dir, point)
 
 
-def check_revision(repository_dir: Path, policy: str, revision: int, url: str | None) -> None:
+def check_revision(repository_dir: Path, policy: str, revision: int, server: Server | None) -> None:
     """Raises unless the revision's files are whole and, given a server, it answers as recorded."""
     folder = check_files(repository_dir, policy, revision)
-    if url is None:
+    if server is None:
         return
-    from unsee.triton.encoder_server import EncoderServer
-
-    with EncoderServer(url) as server:
-        try:
-            probe(server, folder, revision)
-        except ServerUnreachable:
-            raise
-        except ServerError as error:
-            raise ServerError(
-                f'revision {revision} of the policy "{policy}" does not answer as it should: '
-                f"{error}; load it again with: unsee repair --url {url}"
-            ) from error
+    try:
+        probe(server, folder, revision)
+    except ServerUnreachable:
+        raise
+    except ServerError as error:
+        raise ServerError(
+            f'revision {revision} of the policy "{policy}" does not answer as it should: '
+            f"{error}; load it again with: unsee repair --url {server.url}"
+        ) from error
 
 
-def probe(server: EncoderServer, version_dir: Path, revision: int) -> float:
+def probe(server: Server, version_dir: Path, revision: int) -> float:
     """Ask a loaded revision for what was recorded at its export; returns the relative error.
 
     Raises:

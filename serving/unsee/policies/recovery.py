@@ -7,7 +7,6 @@ A change that the audit log has missed is logged.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from unsee.core.files import UNFINISHED, locked
 from unsee.policies.lock import alone
 from unsee.policies.promotion import check_revision, probe
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import MODEL_FILE, REJECTED, RETIRED, encoder_dirs, encoder_model
+from unsee.repository.layout import REJECTED, RETIRED, encoder_dirs, encoder_model
 from unsee.repository.records import PolicyState
 from unsee.repository.revisions import put_away, versions_on_disk
-from unsee.triton.encoder_server import EncoderServer
-from unsee.triton.served_versions import align, remove_stand_ins
+from unsee.triton.server import ModelVersion, Server
+from unsee.triton.versions import align, reload, remove_stand_ins
 
 Say = Callable[[str], None]
 
@@ -34,12 +33,12 @@ class Repair:
     remaining: tuple[str, ...]
 
 
-def repair(repository_dir: Path, url: str | None) -> Repair:
-    """Put every policy of a repository in order, and the server at `url` if one is given.
+def repair(repository_dir: Path, server: Server | None) -> Repair:
+    """Put every policy of a repository in order, and what `server` has loaded, if one is given.
 
     Args:
         repository_dir: the model repository.
-        url: host and gRPC port of Triton; None: the files alone are put in order.
+        server: the Triton that serves it; None: the files alone are put in order.
 
     Raises:
         InputError: the repository cannot be read or written.
@@ -53,8 +52,8 @@ def repair(repository_dir: Path, url: str | None) -> Repair:
         with alone(repository_dir, policy, "repair"):
             recover_files(repository_dir, policy, done.append)
             remaining += _damaged(repository_dir, policy)
-            if url is not None:
-                remaining += _recover_served(repository_dir, policy, url, done.append)
+            if server is not None:
+                remaining += _recover_served(server, repository_dir, policy, done.append)
     return Repair(tuple(done), tuple(dict.fromkeys(remaining)))
 
 
@@ -95,17 +94,16 @@ def _damaged(repository_dir: Path, policy: str) -> list[str]:
     return sentences
 
 
-def _recover_served(repository_dir: Path, policy: str, url: str, say: Say) -> list[str]:
+def _recover_served(server: Server, repository_dir: Path, policy: str, say: Say) -> list[str]:
     """Make the server agree with the files; returns what it would not do."""
     model_dir = repository_dir / encoder_model(policy)
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
     try:
-        with EncoderServer(url) as server:
-            server.check_live()
-            for revision in align(server, model_dir):
-                say(f'the server let go of revision {revision} of the policy "{policy}"')
-            for revision in state.eligible:
-                _revive(server, model_dir, revision, say)
+        server.check_live()
+        for revision in align(server, model_dir):
+            say(f'the server let go of revision {revision} of the policy "{policy}"')
+        for revision in state.eligible:
+            _revive(server, model_dir, revision, say)
     except ServerUnreachable as error:
         return [f"{error}; it loads what the repository holds when it starts"]
     except (ServerError, InputError) as error:
@@ -113,18 +111,14 @@ def _recover_served(repository_dir: Path, policy: str, url: str, say: Say) -> li
     return []
 
 
-def _revive(server: EncoderServer, model_dir: Path, revision: int, say: Say) -> None:
-    """Load a revision again that does not answer; the others of its model stay as they are.
-
-    Triton loads those versions anew whose files are younger than what it has.
-    """
-    version_dir = model_dir / str(revision)
+def _revive(server: Server, model_dir: Path, revision: int, say: Say) -> None:
+    """Load a revision again that does not answer; the others of its model stay as they are."""
+    folder = model_dir / str(revision)
     try:
-        probe(server, version_dir, revision)
+        probe(server, folder, revision)
     except ServerUnreachable:
         raise
     except ServerError as error:
-        os.utime(version_dir / MODEL_FILE)
-        server.load(model_dir.name, revision)
-        probe(server, version_dir, revision)
+        reload(server, model_dir.parent, ModelVersion(model_dir.name, revision))
+        probe(server, folder, revision)
         say(f"version {revision} of {model_dir.name} was loaded again: {error}")

@@ -16,8 +16,8 @@ from unsee.repository.layout import RETIRED, archive_dir, encoder_model
 from unsee.repository.records import AuditEvent, Policies
 from unsee.repository.revisions import put_away
 from unsee.triton.barrier import wait_for_earlier_requests
-from unsee.triton.encoder_server import EncoderServer
-from unsee.triton.served_versions import align
+from unsee.triton.server import Server
+from unsee.triton.versions import align
 
 Say = Callable[[str], None]
 
@@ -35,7 +35,7 @@ def retire(
     repository_dir: Path,
     policy: str,
     revision: int,
-    url: str,
+    server: Server,
     *,
     reason: str | None = None,
     timeout_s: float = 300.0,
@@ -49,7 +49,7 @@ def retire(
         repository_dir: the model repository.
         policy: its name.
         revision: a number that is not active.
-        url: host and gRPC port of Triton.
+        server: the Triton that serves it.
         reason: why; written into the audit log.
         timeout_s: how long requests that may still ask for the revision are waited for.
         say: called with a line before each stage.
@@ -62,13 +62,13 @@ def retire(
     """
     pointer.retirable(pointer.read(repository_dir), policy, revision)
     model_dir = repository_dir / encoder_model(policy)
-    with alone(repository_dir, policy, "retire"), EncoderServer(url) as server:
+    with alone(repository_dir, policy, "retire"):
         server.check_live()
         _stop_offering(repository_dir, policy, revision, reason)
         version_dir = model_dir / str(revision)
         if version_dir.is_dir():
             say(f"waiting for the requests that may still use revision {revision}")
-            wait_for_earlier_requests(repository_dir, url, timeout_s)
+            wait_for_earlier_requests(server, repository_dir, timeout_s)
             put_away(version_dir, RETIRED)
         say(f"unloading revision {revision} of {model_dir.name}")
         align(server, model_dir)

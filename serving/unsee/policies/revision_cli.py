@@ -51,11 +51,18 @@ def retire(
       unsee retire family 1 --reason "replaced by 2"
     """
     from unsee.policies import retirement
+    from unsee.triton.server import Server
 
     check_policy(repository_dir, policy)
     with shown_stages() as say:
         done = retirement.retire(
-            repository_dir, policy, revision, url, reason=reason, timeout_s=timeout_s, say=say
+            repository_dir,
+            policy,
+            revision,
+            Server(url),
+            reason=reason,
+            timeout_s=timeout_s,
+            say=say,
         )
     if as_json:
         shown = {"policy": done.policy, "revision": done.revision, "archive": str(done.archive)}
@@ -102,8 +109,9 @@ def repair(repository_dir: Path, url: str, as_json: bool) -> None:
       unsee repair --repository model_repository
     """
     from unsee.policies import recovery
+    from unsee.triton.server import Server
 
-    result = recovery.repair(repository_dir, url)
+    result = recovery.repair(repository_dir, Server(url))
     if as_json:
         shown = {"done": list(result.done), "remaining": list(result.remaining)}
         click.echo(json.dumps(shown, indent=2))

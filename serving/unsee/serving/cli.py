@@ -150,11 +150,10 @@ def _keep_running(server: TritonServer, hang_timeout_s: float | None) -> None:
     None: it is not supervised.
     """
     if hang_timeout_s is not None:
-        from unsee.serving.supervisor.patience import Patience
-        from unsee.serving.supervisor.supervisor import Supervisor
+        from unsee.serving.supervisor.supervisor import RepairLimits, Supervisor
 
         note = _noting(server.settings.repository_dir)
-        Supervisor(server, note, Patience(hang_s=hang_timeout_s)).run()
+        Supervisor(server, note, RepairLimits(hang_s=hang_timeout_s)).run()
     code, log_path = server.wait(), server.settings.log_path
     raise ServerError(f"tritonserver ended by itself (exit code {code}); see {log_path}")
 

@@ -12,17 +12,18 @@ not when its stream ends. Holds for one server with one `text_to_video`, which i
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2_grpc
 
 from unsee.client.messages import build_request
 from unsee.core.errors import InputError, ServerError
 from unsee.core.policy import BASE_POLICY
 from unsee.repository.base import read_base
 from unsee.repository.layout import base_file
+from unsee.triton.server import Server
 
 GRACE_S = 0.25
 """From a call's leaving the thread pool to its being Triton's: microseconds, generously."""
@@ -30,7 +31,7 @@ GRACE_S = 0.25
 RETRY_S = 0.2
 
 
-def wait_for_earlier_requests(repository_dir: Path, url: str, timeout_s: float) -> None:
+def wait_for_earlier_requests(server: Server, repository_dir: Path, timeout_s: float) -> None:
     """Return once every request that began before this call has called its encoder.
 
     Costs one step of the smallest clip that the base allows. A full queue is waited for.
@@ -41,29 +42,25 @@ def wait_for_earlier_requests(repository_dir: Path, url: str, timeout_s: float) 
     """
     request = build_request(_smallest_request(repository_dir))
     deadline = time.monotonic() + timeout_s
-    with grpc.insecure_channel(url) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        while (refusal := _refusal(stub, request, deadline)) is not None:
-            if time.monotonic() > deadline - RETRY_S:
-                raise ServerError(
-                    f"the server at {url} took no request in {timeout_s:g} s, so older ones may "
-                    f"still be waiting ({refusal}); run this again when it is less busy"
-                )
-            time.sleep(RETRY_S)
+    while (refusal := _refusal(server, request, deadline)) is not None:
+        if time.monotonic() > deadline - RETRY_S:
+            raise ServerError(
+                f"the server at {server.url} took no request in {timeout_s:g} s, so older ones may "
+                f"still be waiting ({refusal}); run this again when it is less busy"
+            )
+        time.sleep(RETRY_S)
     time.sleep(GRACE_S)
 
 
-def _refusal(stub: Any, request: Any, deadline: float) -> str | None:
+def _refusal(server: Server, request: Any, deadline: float) -> str | None:
     """Why the server did not begin the request; None if it did, which its first event tells."""
     timeout_s = max(0.001, deadline - time.monotonic())
-    call = stub.ModelStreamInfer(iter([request]), timeout=timeout_s)
-    try:
-        for answer in call:
-            return str(answer.error_message) or None
-    except grpc.RpcError as error:
-        return str(error.details() or error.code().name)
-    finally:
-        call.cancel()
+    with closing(server.stream(request, timeout_s)) as answers:
+        try:
+            for answer in answers:
+                return str(answer.error_message) or None
+        except grpc.RpcError as error:
+            return str(error.details() or error.code().name)
     return "it ended the stream without an answer"
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from unsee.serving.supervisor import hang
 from unsee.serving.supervisor.hang import HangWatch
-from unsee.serving.supervisor.stubs import Effort, ModelVersion, effort
+from unsee.serving.supervisor.processes import Effort, effort
+from unsee.triton.server import ModelVersion
 
 UNET, VAE = ModelVersion("video_unet", 1), ModelVersion("vae_decoder", 1)
 ALIVE = {1: UNET, 2: VAE}

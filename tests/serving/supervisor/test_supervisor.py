@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.serving.supervisor import supervisor
-from unsee.serving.supervisor.patience import Patience, Tries
-from unsee.serving.supervisor.stubs import STUB, ModelVersion, Quiet, live_stubs
-from unsee.serving.supervisor.supervisor import Supervisor, keep_log
+from unsee.serving.supervisor.processes import STUB, Quiet, live_stubs
+from unsee.serving.supervisor.supervisor import RepairLimits, Supervisor, Tries, keep_log
+from unsee.triton.server import ModelVersion, VersionState
 
 UNET, ENCODER = ModelVersion("video_unet", 1), ModelVersion("text_encoder_family", 2)
 
@@ -39,10 +39,11 @@ class FakeWorld:
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
         monkeypatch.setattr(supervisor, "time", clock)
         monkeypatch.setattr(supervisor, "live_stubs", lambda session: dict(self.processes))
-        models = SimpleNamespace(ready=lambda: self.asked(), reload=self.reload)
-        monkeypatch.setattr(supervisor, "ServedModels", lambda url, folder: models)
-        self.answered, self.quiet_s, self.doubts = True, 0.0, 0
-        monkeypatch.setattr(supervisor, "Doubt", self.doubt)
+        triton = SimpleNamespace(index=self.index)
+        monkeypatch.setattr(supervisor, "Server", lambda url: triton)
+        monkeypatch.setattr(supervisor, "reload", self.reload)
+        self.answered, self.quiet_s, self.trials = True, 0.0, 0
+        monkeypatch.setattr(supervisor, "TrialClips", self.trial)
         monkeypatch.setattr(
             supervisor, "Quiet", lambda session: SimpleNamespace(seconds=lambda: self.quiet_s)
         )
@@ -50,24 +51,24 @@ class FakeWorld:
         watch = SimpleNamespace(
             hung=lambda alive: {p: v for p, v in self.hung.items() if p in alive}
         )
-        monkeypatch.setattr(supervisor, "HangWatch", lambda ask, patience_s: watch)
+        monkeypatch.setattr(supervisor, "HangWatch", lambda ask, hang_s: watch)
         monkeypatch.setattr(supervisor.os, "kill", self.killed)
-        self.supervisor = Supervisor(self, self.notes.append, Patience(max_restarts=3))
+        self.supervisor = Supervisor(self, self.notes.append, RepairLimits(max_restarts=3))
 
-    def asked(self):
+    def index(self):
         if isinstance(self.ready, Exception):
             raise self.ready
-        return set(self.ready)
+        return dict.fromkeys(self.ready, VersionState.LOADED)
 
-    def reload(self, version):
+    def reload(self, server, repository_dir, version):
         self.reloads.append((self.now, version))
         if self.failure is not None:
             raise self.failure
         self.processes[max(self.processes, default=0) + 1] = version
 
-    def doubt(self, url, repository_dir):
-        self.doubts += 1
-        return SimpleNamespace(is_over=lambda: self.answered)
+    def trial(self, server, repository_dir):
+        self.trials += 1
+        return SimpleNamespace(are_over=lambda: self.answered)
 
     def sleep(self, seconds):
         self.now += seconds
@@ -214,7 +215,7 @@ def test_a_server_that_makes_clips_or_is_busy_is_left_alone(world, answered, qui
     world.answered, world.quiet_s = answered, quiet_s
     kill_text_to_video(world)
     world.supervisor.look()
-    assert (world.doubts, world.starts) == (1, [])
+    assert (world.trials, world.starts) == (1, [])
 
 
 def test_a_server_that_neither_answers_nor_works_is_started_again(world):
@@ -226,11 +227,11 @@ def test_a_server_that_neither_answers_nor_works_is_started_again(world):
     assert "made no clips although every process was there" in world.notes[-1].what
 
 
-def test_only_the_death_of_text_to_video_raises_a_doubt(world):
+def test_only_the_death_of_text_to_video_asks_for_clips(world):
     world.supervisor.look()
     world.kill(UNET)
     world.supervisor.look()
-    assert world.doubts == 0
+    assert world.trials == 0
 
 
 def test_one_that_hangs_is_killed_and_replaced(world):
@@ -264,16 +265,16 @@ def test_if_the_next_one_hangs_too_the_server_is_started_again(world):
 
 @given(st.lists(st.floats(0.0, 400.0), max_size=30))
 def test_waits_grow_to_the_longest_and_end_with_the_window(gaps):
-    patience = Patience(window_s=300.0, first_wait_s=1.0, longest_wait_s=30.0)
-    tries, now = Tries(patience), 0.0
+    limits = RepairLimits(window_s=300.0, first_wait_s=1.0, longest_wait_s=30.0)
+    tries, now = Tries(limits), 0.0
     for gap in gaps:
         now += gap
-        assert 0.0 <= tries.wait_s(now) <= patience.longest_wait_s
+        assert 0.0 <= tries.wait_s(now) <= limits.longest_wait_s
         tries.tried(now)
         now += tries.wait_s(now)
         assert tries.wait_s(now) == pytest.approx(0.0, abs=1e-6)
-    assert tries.count(now + patience.window_s) == 0
-    assert tries.wait_s(now + patience.window_s) == 0.0
+    assert tries.count(now + limits.window_s) == 0
+    assert tries.wait_s(now + limits.window_s) == 0.0
 
 
 @pytest.mark.process

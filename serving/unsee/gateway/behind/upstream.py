@@ -22,6 +22,7 @@ from unsee.core.errors import ServerError
 from unsee.gateway.callers.refusal import Reason, Refusal, Status
 from unsee.gateway.callers.request import OUTPUTS
 from unsee.media.clip import Clip, Progress
+from unsee.triton.server import zeros_request
 
 LOGGER = logging.getLogger("unsee.gateway")
 MAX_ANSWER_BYTES = 1024 * 1024 * 1024
@@ -30,7 +31,6 @@ PROBE_PROMPT = ""
 """`text_to_video` refuses it before any work: whoever answers so is alive."""
 BUSY_RETRY_S = 2.0
 NOT_READY = "is not at ready state"
-DATATYPES = {"INT64": 8, "INT32": 4}
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,10 @@ class Upstream:
             metadata = await self._stub.ModelMetadata(
                 service_pb2.ModelMetadataRequest(name=model, version=version), timeout=timeout_s
             )
-            request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
-            for tensor in metadata.inputs:
-                shape = [size if size > 0 else 1 for size in tensor.shape]
-                request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
-                request.raw_input_contents.append(_zeros(tensor.datatype, shape))
+            try:
+                request = zeros_request(model, version, metadata)
+            except ServerError as error:
+                raise _unavailable(str(error)) from None
             await self._stub.ModelInfer(request, timeout=timeout_s)
 
     async def metadata(self, timeout_s: float) -> Any:
@@ -221,12 +220,3 @@ def _unavailable(why: str) -> Refusal:
         "the model server does not answer as it should; try again later",
         retry_after_s=BUSY_RETRY_S,
     )
-
-
-def _zeros(datatype: str, shape: list[int]) -> bytes:
-    if datatype not in DATATYPES:
-        raise _unavailable(f"an encoder with an input of type {datatype}")
-    size = DATATYPES[datatype]
-    for length in shape:
-        size *= length
-    return bytes(size)

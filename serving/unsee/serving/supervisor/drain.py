@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 
-from unsee.client.messages import MODEL
 from unsee.core.errors import ServerError, ServerUnreachable
+from unsee.repository.layout import TEXT_TO_VIDEO
 from unsee.serving.server.triton import TritonServer
-from unsee.serving.supervisor.models import ServedModels
-from unsee.serving.supervisor.stubs import Quiet
+from unsee.serving.supervisor.processes import Quiet
+from unsee.triton.server import ASK_TIMEOUT_S, Server, VersionState
 
 POLL_S = 0.1
 QUIET_S = 2.0
@@ -29,7 +29,7 @@ def drain(server: TritonServer, timeout_s: float) -> bool:
         Whether they have, within `timeout_s` seconds; a server that is gone has none.
     """
     deadline = time.monotonic() + timeout_s
-    models = ServedModels(server.settings.grpc_url, server.settings.repository_dir)
+    triton = Server(server.settings.grpc_url)
     try:
         quiet = Quiet(server.pid)
     except ServerError:
@@ -38,14 +38,21 @@ def drain(server: TritonServer, timeout_s: float) -> bool:
     while time.monotonic() < deadline:
         try:
             if not refused:
-                models.unload(MODEL)
+                triton.unload(TEXT_TO_VIDEO, ASK_TIMEOUT_S)
                 refused = True
-            if not models.holds(MODEL) or quiet.seconds() > QUIET_S:
+            if not _holds_requests(triton) or quiet.seconds() > QUIET_S:
                 time.sleep(SETTLE_S)
                 return True
         except ServerUnreachable:
-            return True
+            if server.exit_code() is not None or quiet.seconds() > QUIET_S:
+                return True
         except ServerError:
             pass  # it is busy: ask again
         time.sleep(POLL_S)
     return False
+
+
+def _holds_requests(triton: Server) -> bool:
+    """Whether `text_to_video` is loaded, or unloaded but not yet out of requests."""
+    states = triton.versions(TEXT_TO_VIDEO).values()
+    return VersionState.LOADED in states or VersionState.CHANGING in states

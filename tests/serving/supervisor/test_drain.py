@@ -1,5 +1,9 @@
-"""The repository API as a supervisor uses it, against a server that only writes down its calls."""
+"""A server that is to stop ends what it is doing, and loads a version again that died.
 
+The server only writes down its calls.
+"""
+
+import os
 from types import SimpleNamespace
 
 import grpc
@@ -9,9 +13,9 @@ from tritonclient.grpc import service_pb2
 from unsee.core.errors import ServerError, ServerUnreachable
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.serving.supervisor import drain
-from unsee.serving.supervisor import models as served_models
-from unsee.serving.supervisor.models import ServedModels
-from unsee.serving.supervisor.stubs import ModelVersion
+from unsee.triton import server as triton_server
+from unsee.triton.server import ModelVersion, Server
+from unsee.triton.versions import reload
 
 ENCODER = ModelVersion("text_encoder_family", 2)
 
@@ -38,14 +42,18 @@ class FakeServer:
             raise self.error
         self.calls.append(call)
 
-    def RepositoryModelLoad(self, request, timeout):
+    def ServerLive(self, request, timeout, metadata):
+        if self.error is not None:
+            raise self.error
+
+    def RepositoryModelLoad(self, request, timeout, metadata):
         self._note("load", request.model_name)
 
-    def RepositoryModelUnload(self, request, timeout):
+    def RepositoryModelUnload(self, request, timeout, metadata):
         self._note("unload", request.model_name)
         self.states = self.states[1:]
 
-    def RepositoryIndex(self, request, timeout):
+    def RepositoryIndex(self, request, timeout, metadata):
         self._note("index")
         index = service_pb2.RepositoryIndexResponse()
         for name, version, state in self.states[0]:
@@ -58,43 +66,36 @@ class FakeServer:
 def client(monkeypatch):
     fake = FakeServer()
     stubs = SimpleNamespace(GRPCInferenceServiceStub=lambda channel: fake)
-    monkeypatch.setattr(served_models, "service_pb2_grpc", stubs)
+    monkeypatch.setattr(triton_server, "service_pb2_grpc", stubs)
     return fake
 
 
 @pytest.fixture
-def models(client, tmp_path):
+def again(client, tmp_path):
+    """`reload` in a repository with the encoder's folder."""
     (tmp_path / ENCODER.model / "2").mkdir(parents=True)
-    return ServedModels("127.0.0.1:1", tmp_path)
+    return lambda version: reload(Server("127.0.0.1:1"), tmp_path, version)
 
 
-def test_only_what_is_ready_is_ready_and_only_what_has_ended_holds_nothing(client, models):
-    client.states = [
-        [("a", "1", "READY"), ("b", "1", "UNLOADING"), ("c", "1", "UNAVAILABLE"), ("d", "", "")]
-    ]
-    assert models.ready() == {ModelVersion("a", 1)}
-    assert [models.holds(name) for name in "abcd"] == [True, True, False, False]
-
-
-def test_a_reload_makes_the_folder_newer_and_loads(client, models, tmp_path):
+def test_a_reload_makes_the_folder_newer_and_loads(client, again, tmp_path):
     folder = tmp_path / ENCODER.model / "2"
     before = folder.stat().st_mtime_ns
-    models.reload(ENCODER)
+    again(ENCODER)
     assert folder.stat().st_mtime_ns > before
     assert client.calls == [("load", ENCODER.model)]
 
 
-def test_a_repository_that_cannot_be_written_to_is_unloaded_first(client, models, monkeypatch):
+def test_a_repository_that_cannot_be_written_to_is_unloaded_first(client, again, monkeypatch):
     def refuse(path):
         raise PermissionError(path)
 
-    monkeypatch.setattr(served_models, "os", SimpleNamespace(utime=refuse))
-    models.reload(ENCODER)
+    monkeypatch.setattr(os, "utime", refuse)
+    again(ENCODER)
     assert client.calls == [("unload", ENCODER.model), ("load", ENCODER.model)]
 
 
-def test_a_version_that_was_taken_away_is_not_loaded(client, models):
-    models.reload(ModelVersion(ENCODER.model, 9))
+def test_a_version_that_was_taken_away_is_not_loaded(client, again):
+    again(ModelVersion(ENCODER.model, 9))
     assert client.calls == []
 
 
@@ -102,13 +103,13 @@ def test_a_version_that_was_taken_away_is_not_loaded(client, models):
     ("status", "error", "sentence"),
     [
         (grpc.StatusCode.UNAVAILABLE, ServerUnreachable, "no server answers at 127.0.0.1:1"),
-        (grpc.StatusCode.INTERNAL, ServerError, "the server at 127.0.0.1:1 says: it is broken"),
+        (grpc.StatusCode.INTERNAL, ServerError, "^it is broken$"),
     ],
 )
-def test_errors_are_one_sentence(client, models, status, error, sentence):
+def test_errors_are_one_sentence(client, again, status, error, sentence):
     client.error = Failed(status)
     with pytest.raises(error, match=sentence):
-        models.reload(ENCODER)
+        again(ENCODER)
 
 
 class FakeQuiet:
@@ -124,7 +125,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(drain, "Quiet", FakeQuiet)
     monkeypatch.setattr(drain, "POLL_S", 0.001)
     settings = SimpleNamespace(grpc_url="127.0.0.1:1", repository_dir=tmp_path)
-    return SimpleNamespace(pid=7, settings=settings)
+    return SimpleNamespace(pid=7, settings=settings, exit_code=lambda: None)
 
 
 def test_a_drain_waits_until_the_model_is_unloaded(client, server):
@@ -144,6 +145,7 @@ def test_a_drain_ends_when_nothing_is_computed_any_more(client, server, monkeypa
 
 def test_a_drain_of_a_server_that_is_gone_is_over(client, server):
     client.error = Failed(grpc.StatusCode.UNAVAILABLE)
+    server.exit_code = lambda: 137
     assert drain.drain(server, 60.0)
 
 
@@ -155,3 +157,12 @@ def test_a_drain_of_a_server_that_is_being_started_is_over(tmp_path):
 def test_a_drain_asks_a_busy_server_again_until_its_time_is_up(client, server):
     client.error = Failed(grpc.StatusCode.DEADLINE_EXCEEDED)
     assert not drain.drain(server, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("state", "holds"),
+    [("READY", True), ("LOADING", True), ("UNLOADING", True), ("UNAVAILABLE", False), ("", False)],
+)
+def test_only_a_model_that_has_ended_holds_nothing(client, state, holds):
+    client.states = [[("text_to_video", "1", state), ("video_unet", "1", "READY")]]
+    assert drain._holds_requests(Server("127.0.0.1:1")) == holds

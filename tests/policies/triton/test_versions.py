@@ -3,7 +3,7 @@
 import pytest
 
 from unsee.repository.layout import stand_in_dirs
-from unsee.triton.served_versions import remove_stand_ins
+from unsee.triton.versions import remove_stand_ins
 
 
 @pytest.mark.parametrize("neighbour", ["family-kids", "family-2", "fam"])

@@ -9,7 +9,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository.layout import encoder_model
-from unsee.triton.encoder_server import EncoderServer, VersionState
+from unsee.triton.server import ModelVersion, Server, VersionState
 
 GOLDEN = {
     "input_ids": np.arange(6, dtype=np.int64).reshape(2, 3),
@@ -24,6 +24,18 @@ INDEX = [
 ]
 
 
+class _Headers(grpc.ServerInterceptor):
+    """Notes the method and the key of every call."""
+
+    def __init__(self, fake):
+        self._fake = fake
+
+    def intercept_service(self, continuation, call):
+        key = dict(call.invocation_metadata).get("admin-key")
+        self._fake.headers.append((call.method.rpartition("/")[2], key))
+        return continuation(call)
+
+
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers with `hidden`; refuses to load when `refusal` is set; knows `versions`."""
 
@@ -32,8 +44,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.refusal = None
         self.ready = True
         self.versions = {"2"}
-        self.loads, self.unloads = [], []
-        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        self.loads, self.unloads, self.headers = [], [], []
+        self._server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[_Headers(self)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -86,8 +98,7 @@ def triton():
 
 @pytest.fixture
 def server(triton):
-    with EncoderServer(triton.url) as server:
-        yield server
+    return Server(triton.url, headers=(("admin-key", "secret"),))
 
 
 def test_a_loaded_version_is_probed_exactly(server, triton):
@@ -157,5 +168,20 @@ def test_a_server_that_stopped_is_unreachable(server, triton):
 
 
 def test_nobody_at_the_url_is_unreachable():
-    with EncoderServer("127.0.0.1:9") as server, pytest.raises(ServerUnreachable, match=r":9;"):
-        server.check_live()
+    with pytest.raises(ServerUnreachable, match=r":9;"):
+        Server("127.0.0.1:9").check_live()
+
+
+def test_every_call_carries_the_headers(server, triton):
+    server.check_live()
+    server.load(MODEL, 2)
+    server.unload(MODEL)
+    server.versions(MODEL)
+    server.probe(MODEL, 2, GOLDEN)
+    server.answers(ModelVersion(MODEL, 2), 5.0)
+    server.answers(ModelVersion("text_to_video", 1), 5.0)
+    assert {method for method, _ in triton.headers} == {
+        *("ServerLive", "RepositoryModelLoad", "RepositoryModelUnload", "RepositoryIndex"),
+        *("ModelReady", "ModelInfer", "ModelMetadata", "ModelStreamInfer"),
+    }
+    assert {key for _, key in triton.headers} == {"secret"}

@@ -2,7 +2,7 @@
 
 Triton starts one process per version of a model, never starts another when it dies, and goes on
 saying that the version is ready. It does not reap such a process either: its entry stays in the
-table without a command line. Linux only; knows nothing of ports, repositories and repairs.
+table without a command line. Linux only.
 """
 
 from __future__ import annotations
@@ -13,23 +13,14 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from unsee.triton.server import ModelVersion
+
 STUB = "triton_python_backend_stub"
 PROCESSES = Path("/proc")
 BUSY_SHARE = 0.2
 """A process that computes has a thread that runs or wants to nearly all the time; idle: 0.003."""
 WINDOW_S = 0.5
 """In a shorter time a single late wake-up of an idle process would look like work."""
-
-
-@dataclass(frozen=True, order=True)
-class ModelVersion:
-    """One version of one Triton model."""
-
-    model: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.model}, version {self.version}"
 
 
 def live_stubs(session: int) -> dict[int, ModelVersion]:
