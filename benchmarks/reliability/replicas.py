@@ -41,6 +41,7 @@ from unsee.policies.follower import Follower, FollowerSettings, prepare
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent, Policies
 from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.server import Server
 
 PATIENCE_S = 120.0
 POLL_S = 0.005
@@ -77,7 +78,7 @@ class Replica:
             self._repository_dir, self._log_path, threads=1, ready_timeout_s=PATIENCE_S
         )
         settings = FollowerSettings(
-            self._store_dir, self._repository_dir, self._store_dir, server.grpc_url
+            self._store_dir, self._repository_dir, self._store_dir, Server(server.grpc_url)
         )
         prepare(settings)
         self._server = TritonServer(server)

@@ -19,10 +19,11 @@ from text_to_video.refusal import Refusal
 from unsee.core.errors import InputError, RevisionUnfit
 from unsee.policies.follower import Follower, FollowerSettings, followed, prepare
 from unsee.policies.follower_cli import follow
-from unsee.policies.follower_copies import copies, drop_revision, fetch_revision
+from unsee.policies.replica import copies, drop_revision, fetch_revision
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE
 from unsee.repository.records import Policies, PolicyState
+from unsee.triton.server import Server
 
 PATIENCE_S = 20
 
@@ -41,7 +42,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def settings(store, tmp_path):
-    return FollowerSettings(store, tmp_path / "replica", store, "", 60.0, 0.01, 0.05)
+    return FollowerSettings(store, tmp_path / "replica", store, Server(""), 60.0, 0.01, 0.05)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def follower(settings, triton, said):
 
 
 def with_url(settings, triton, **changes):
-    return replace(settings, url=triton.url, **changes)
+    return replace(settings, server=Server(triton.url), **changes)
 
 
 def change(repository, policy, state):

@@ -109,6 +109,12 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what an interrupted writer of `folder` has left; nobody may be writing in it."""
+    for leftover in folder.glob(f"{UNFINISHED}*"):
+        _remove(leftover)
+
+
 def link_or_copy(file: Path | str, target: Path | str) -> None:
     """Make `target` a hard link to `file`, or a copy on a file system that has no such links."""
     try:
@@ -164,8 +170,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise not_writable(folder, error) from error
     with lock(folder / LOCK_FILE):
-        for leftover in folder.glob(f"{UNFINISHED}*"):
-            _remove(leftover)
+        remove_unfinished(folder)
         yield
 
 

@@ -47,6 +47,12 @@ def check_files(repository_dir: Path, policy: str, revision: int) -> Path:
         RevisionUnfit: a file is missing, broken, or differs from the records; it is named.
     """
     folder = revision_dir(repository_dir, policy, revision)
+    check_folder(folder, policy, revision)
+    return folder
+
+
+def check_folder(folder: Path, policy: str, revision: int) -> None:
+    """As `check_files`, of a revision whose files are in `folder`."""
     exported = read_record(GraphExport, folder / EXPORT_FILE, AGAIN, RevisionUnfit).sha256
     record = read_record(RevisionRecord, folder / REVISION_FILE, AGAIN, RevisionUnfit)
     expected = {"policy": policy, "revision": revision, "encoder_digest": exported}
@@ -68,7 +74,6 @@ def check_files(repository_dir: Path, policy: str, revision: int) -> Path:
             f"{' with '.join(map(str, graph_files(folder)))} has the digest {_short(digest)}, "
             f"{EXPORT_FILE} recorded {_short(exported)}: it was changed or damaged; {AGAIN}"
         )
-    return folder
 
 
 def read_revision(repository_dir: Path, policy: str, revision: int) -> RevisionRecord:

@@ -1,10 +1,10 @@
 """Keeps one replica in step with a pointer that many replicas share.
 
-The replica serves a repository of its own (`pointer_follower_copies`). A revision that the shared
+The replica serves a repository of its own (`unsee.policies.replica`). A revision that the shared
 pointer offers is copied, loaded and probed here first, and only then offered in the replica's own
 pointer, so that no request finds a revision that this server has not got. Until then the replica
 goes on with the revision that was active, but not for longer than `max_lag_s`; a revision that the
-shared pointer has withdrawn is refused at once. Knows nothing of other replicas and of clusters.
+shared pointer has withdrawn is refused at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable, UnseeError
-from unsee.policies.follower_copies import (
+from unsee.policies.promotion import probe
+from unsee.policies.replica import (
     copies,
     copy_service,
     drop_model_if_empty,
     drop_revision,
     fetch_revision,
 )
-from unsee.policies.promotion import probe
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE, encoder_model
 from unsee.repository.records import Policies, PolicyState
@@ -48,7 +48,7 @@ class FollowerSettings:
         repository_dir: the replica's own; nobody else writes it.
         pointer_dir: the folder that holds the shared `policies.json`; it may be swapped by a
             symbolic link, as a ConfigMap's is.
-        url: host and gRPC port of the replica's Triton.
+        server: the replica's Triton.
         max_lag_s: how long a revision may stay in use after the pointer has gone on from it.
         poll_s: time between two looks at the pointer.
         retry_s: time between two attempts to load a revision that did not answer.
@@ -57,7 +57,7 @@ class FollowerSettings:
     store_dir: Path
     repository_dir: Path
     pointer_dir: Path
-    url: str = "127.0.0.1:8001"
+    server: Server
     max_lag_s: float = 60.0
     poll_s: float = 0.2
     retry_s: float = 30.0
@@ -115,6 +115,7 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
         except InputError as error:
             if revision == wanted.state(policy).active:
                 raise
+            drop_model_if_empty(settings.repository_dir, policy)
             say(f"{policy}: revision {revision} is left out: {error}")
         else:
             held.add((policy, revision))
@@ -136,7 +137,7 @@ class Follower:
         self._behind: dict[str, float] = {}
         self._not_before: dict[Key, float] = {}
         self._worker = ThreadPoolExecutor(1, "revisions")
-        self._errand: tuple[Key, bool, Future[None]] | None = None
+        self._task: tuple[Key, bool, Future[None]] | None = None
         self._last_trouble = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -158,7 +159,7 @@ class Follower:
             self._say_once(f"{error}; this replica goes on with what it has")
             return
         self._apply(wanted)
-        if self._errand is None:
+        if self._task is None:
             self._send_out(wanted)
 
     def _apply(self, wanted: Policies) -> None:
@@ -198,15 +199,15 @@ class Follower:
             if not bring:
                 self._held.discard(key)
             work = _bring if bring else _take_away
-            self._errand = key, bring, self._worker.submit(work, self._settings, *key)
+            self._task = key, bring, self._worker.submit(work, self._settings, *key)
             return
 
     def _collect(self) -> None:
         """Take note of what the other thread has done, if it is done."""
-        if self._errand is None or not self._errand[2].done():
+        if self._task is None or not self._task[2].done():
             return
-        (policy, revision), brought, result = self._errand
-        self._errand = None
+        (policy, revision), brought, result = self._task
+        self._task = None
         try:
             result.result()
         except ServerUnreachable as error:
@@ -235,7 +236,7 @@ def _bring(settings: FollowerSettings, policy: str, revision: int) -> None:
     """
     fetch_revision(settings.store_dir, settings.repository_dir, policy, revision)
     model_dir = settings.repository_dir / encoder_model(policy)
-    server = Server(settings.url)
+    server = settings.server
     try:
         align(server, model_dir)
         server.load(model_dir.name, revision)
@@ -252,7 +253,7 @@ def _bring(settings: FollowerSettings, policy: str, revision: int) -> None:
 def _take_away(settings: FollowerSettings, policy: str, revision: int) -> None:
     """Unload a revision that is not offered any more, after the last request that may use it."""
     repository_dir = settings.repository_dir
-    server = Server(settings.url)
+    server = settings.server
     server.check_live()
     wait_for_earlier_requests(server, repository_dir, DRAIN_TIMEOUT_S)
     drop_revision(repository_dir, policy, revision)

@@ -1,4 +1,4 @@
-"""`unsee follow`: options in, a line per change out. The work is `pointer_follower`'s."""
+"""`unsee follow`: options in, a line per change out. The work is `follower`'s."""
 
 from __future__ import annotations
 
@@ -74,9 +74,10 @@ def follow(
       unsee follow --store /store --repository /repository
     """
     from unsee.policies import follower
+    from unsee.triton.server import Server
 
     settings = follower.FollowerSettings(
-        store_dir, repository_dir, pointer_dir or store_dir, url, max_lag_s
+        store_dir, repository_dir, pointer_dir or store_dir, Server(url), max_lag_s
     )
     if prepare:
         follower.prepare(settings, click.echo)

@@ -5,7 +5,7 @@ Every call goes through `Server.call` or `Server.stream`, which send the server'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -168,7 +168,7 @@ class Server:
             return error.code() not in _NO_ANSWER and UNHEALTHY not in str(error.details())
         return True
 
-    def stream(self, request: Any, timeout_s: float) -> Iterator[Any]:
+    def stream(self, request: Any, timeout_s: float) -> Generator[Any, None, None]:
         """The answers to one request of a decoupled model; raises grpc.RpcError.
 
         Closing the iterator before its end cancels the request.

@@ -50,6 +50,7 @@ from unsee.policies.publish import PublishResult, publish
 from unsee.repository.layout import encoder_dirs
 from unsee.repository.revisions import read_revision, versions_on_disk
 from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.server import Server
 
 BASE_DIR = Path(__file__).parents[4] / "bases" / "playground"
 POLICY = "family"
@@ -221,7 +222,7 @@ def published(
         policy_file,
         BASE_DIR,
         settings.repository_dir,
-        url,
+        Server(url),
         report=settings.report_dir,
         promote=True,
         say=say,

@@ -1,19 +1,27 @@
 """A replica's own model repository, made from a store that many replicas share and only read.
 
 Encoders are copied, since Triton must be able to let go of one version after the other while the
-store moves on, and weights that they have in common only once; the video UNet and the VAE decoder,
-which never change, are links. A copy is checked against its records before Triton can see it. Knows
-neither the pointer nor any server.
+store moves on; weights that copies have in common are there once. The video UNet and the VAE
+decoder, which never change, are links. A copy is checked against its records before Triton can see
+it: that, and whole versions under links, is what a general tool that copies folders does not do.
 """
 
 from __future__ import annotations
 
 import filecmp
 import shutil
+from functools import partial
 from pathlib import Path
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
-from unsee.core.files import link_or_copy, not_writable
+from unsee.core.files import (
+    link_or_copy,
+    new_folder,
+    not_writable,
+    remove_folder,
+    remove_unfinished,
+    write_file,
+)
 from unsee.repository.layout import (
     AUDIT_FILE,
     CONFIG_FILE,
@@ -22,15 +30,18 @@ from unsee.repository.layout import (
     WEIGHTS_FILE,
     encoder_dirs,
     encoder_model,
+    revision_dir,
 )
-from unsee.repository.revisions import check_files, versions_on_disk
+from unsee.repository.revisions import check_folder, versions_on_disk
 from unsee.triton.versions import remove_stand_ins
 
-INCOMING = ".incoming"
+_WITHOUT_CACHE = shutil.ignore_patterns("__pycache__")
 
 
 def copy_service(store_dir: Path, repository_dir: Path) -> None:
     """Everything but the encoders: `text_to_video` copied, the graphs and the audit log linked.
+
+    What an interrupted copy has left is removed.
 
     Raises:
         InputError: the store lacks a model, or cannot be read.
@@ -44,15 +55,15 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
             )
     try:
         repository_dir.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(repository_dir / INCOMING, ignore_errors=True)
+        for folder in (repository_dir, *encoder_dirs(repository_dir).values()):
+            remove_unfinished(folder)
         for name in (*GRAPH_MODELS, AUDIT_FILE):
             link = repository_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to((store_dir / name).absolute())
-        target = repository_dir / TEXT_TO_VIDEO
-        shutil.rmtree(target, ignore_errors=True)
-        without_cache = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(store_dir / TEXT_TO_VIDEO, target, ignore=without_cache)
+        with new_folder(repository_dir / TEXT_TO_VIDEO, replace=True) as new:
+            source = store_dir / TEXT_TO_VIDEO
+            shutil.copytree(source, new, ignore=_WITHOUT_CACHE, dirs_exist_ok=True)
     except OSError as error:
         raise _not_copied(store_dir, error) from error
 
@@ -67,42 +78,27 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
         RevisionUnfit: a file is missing in the store or is not what the records say.
         FileNotWritable: it cannot be read or written: no space, a store that went away.
     """
-    model = encoder_model(policy)
-    version_dir = repository_dir / model / str(revision)
-    if version_dir.is_dir():
-        try:
-            return check_files(repository_dir, policy, revision)
-        except RevisionUnfit:
-            drop_revision(repository_dir, policy, revision)
-    incoming_dir = repository_dir / INCOMING
+    source = revision_dir(store_dir, policy, revision)
+    folder = revision_dir(repository_dir, policy, revision)
     try:
-        shutil.rmtree(incoming_dir, ignore_errors=True)
-        shutil.copytree(
-            store_dir / model / str(revision),
-            incoming_dir / model / str(revision),
-            copy_function=_Copier(repository_dir),
-        )
-        fetched = check_files(incoming_dir, policy, revision)
-        if not version_dir.parent.is_dir():
-            shutil.copy2(store_dir / model / CONFIG_FILE, incoming_dir / model)
-            (incoming_dir / model).rename(version_dir.parent)
-        else:
-            fetched.rename(version_dir)
+        if not _is_whole(folder, policy, revision):
+            remove_folder(folder)
+            held = encoder_dirs(repository_dir).values()
+            weights = [file for model_dir in held for file in model_dir.glob(f"*/{WEIGHTS_FILE}")]
+            with new_folder(folder) as new:
+                copy = partial(_copy, weights=weights)
+                shutil.copytree(source, new, copy_function=copy, dirs_exist_ok=True)
+                check_folder(new, policy, revision)
+        config = (source.parent / CONFIG_FILE).read_bytes()
+        write_file(folder.parent / CONFIG_FILE, config)
     except OSError as error:  # copytree's own error is one
-        raise _not_copied(store_dir / model / str(revision), error) from error
-    finally:
-        shutil.rmtree(incoming_dir, ignore_errors=True)
-    return version_dir
+        raise _not_copied(source, error) from error
+    return folder
 
 
 def drop_revision(repository_dir: Path, policy: str, revision: int) -> None:
     """Remove a copy from the repository; the store keeps what it has."""
-    out = repository_dir / INCOMING
-    out.mkdir(exist_ok=True)
-    dropped = out / "dropped"
-    shutil.rmtree(dropped, ignore_errors=True)
-    (repository_dir / encoder_model(policy) / str(revision)).rename(dropped)
-    shutil.rmtree(out)
+    remove_folder(revision_dir(repository_dir, policy, revision))
 
 
 def drop_model_if_empty(repository_dir: Path, policy: str) -> None:
@@ -119,23 +115,22 @@ def copies(repository_dir: Path) -> set[tuple[str, int]]:
     return {(policy, number) for policy, folder in folders for number in versions_on_disk(folder)}
 
 
-class _Copier:
-    """Copies a file; weights that a copy in the repository has already are linked to it instead.
+def _is_whole(folder: Path, policy: str, revision: int) -> bool:
+    try:
+        check_folder(folder, policy, revision)
+    except RevisionUnfit:
+        return False
+    return True
 
-    So versions share them here as they do in the store (`unsee.export.onnx.shared_weights`).
-    """
 
-    def __init__(self, repository_dir: Path) -> None:
-        files = repository_dir.glob(f"{encoder_model('*')}/*/{WEIGHTS_FILE}")
-        self._held = {file.stat().st_ino: file for file in files}
-
-    def __call__(self, source: str, target: str) -> None:
-        if Path(source).name == WEIGHTS_FILE:
-            for held in self._held.values():
-                if filecmp.cmp(source, held, shallow=False):
-                    link_or_copy(held, Path(target))
-                    return
-        shutil.copy2(source, target)
+def _copy(source: str, target: str, weights: list[Path]) -> None:
+    """Copy a file; of `weights`, files of the repository, one that is the same is linked to."""
+    if Path(source).name == WEIGHTS_FILE:
+        for file in weights:
+            if filecmp.cmp(source, file, shallow=False):
+                link_or_copy(file, target)
+                return
+    shutil.copy2(source, target)
 
 
 def _not_copied(source: Path, error: OSError) -> FileNotWritable:
