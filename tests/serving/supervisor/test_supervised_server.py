@@ -14,7 +14,8 @@ from serving_fakes import write_fake_repository
 from unsee.client.client import Client
 from unsee.core.errors import DeadlineExceeded, ServerError
 from unsee.repository.ledger import last_incidents as last
-from unsee.triton.server import ModelVersion, live_stubs
+from unsee.serving.supervisor.processes import live_stubs
+from unsee.triton.server import ModelVersion
 
 pytestmark = pytest.mark.triton
 
