@@ -102,19 +102,6 @@ class Service:
         return any(n == revision and s <= ended and began <= e for (n, s), e in spans)
 
 
-def copy_revision(repository_dir: Path, policy: str, source: int) -> int:
-    """Another revision with the same graph, records and golden answer; its number."""
-    model_dir = repository_dir / encoder_model(policy)
-    with locked(model_dir):
-        number = next_revision(model_dir)
-        with new_folder(model_dir / str(number)) as folder:
-            shutil.copytree(model_dir / str(source), folder, dirs_exist_ok=True)
-            file = folder / REVISION_FILE
-            record = json.loads(file.read_bytes()) | {"revision": number}
-            file.write_text(json.dumps(record, indent=2) + "\n")
-    return number
-
-
 @dataclass(frozen=True)
 class Request:
     """One clip under load, in seconds of the monotonic clock; `revision` None if it failed."""
