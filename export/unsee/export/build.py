@@ -1,6 +1,6 @@
 """The model repository of a base: every model that Triton loads, from one base folder.
 
-Knows which models there are and what is still up to date; how each is written is elsewhere.
+What has not changed since the last export stays as it is.
 
     text_encoder_base/1   video_unet/1   vae_decoder/1   text_to_video/
     policies.json   engines.json

@@ -124,7 +124,7 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
 
 
 class Follower:
-    """Follows until told to stop; one thread looks at the pointer, another one fetches and loads.
+    """Follows until it is stopped; one thread looks at the pointer, another one fetches and loads.
 
     Raises InputError if the replica's repository has not been prepared.
     """

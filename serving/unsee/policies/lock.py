@@ -1,4 +1,4 @@
-"""One process at a time adds or removes revisions of a policy; the next one is told who does.
+"""One process at a time adds or removes revisions of a policy; the next one learns who does.
 
 Promoting and rolling back do not wait for it: they change nothing but the pointer.
 """

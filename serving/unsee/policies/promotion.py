@@ -2,7 +2,6 @@
 
 Both look at the revision's files and, where a server is given, ask the revision itself before the
 pointer moves; then new requests use it at once, and those under way keep the one they began with.
-Knows neither the gate (a revision is eligible only after it) nor how revisions are made.
 """
 
 from __future__ import annotations

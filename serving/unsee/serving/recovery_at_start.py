@@ -1,7 +1,7 @@
 """What `unsee serve` does to a repository before Triton loads every version that it finds there.
 
-Knows files, no server. A repository in order is not written to, so that a read-only one stays as
-quiet as it is; one that a follower keeps is the follower's business (`pointer_follower`).
+Only files are looked at. A repository in order is not written to, so that a read-only one can be
+served; one that a follower keeps (`unsee.policies.follower`) is left to it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 A program of its own, run as `python -I guard.py …`, with nothing but the standard library. It
 starts the server as its child and holds the read end of the launcher's pipe as its standard input:
 the pipe ends when the launcher closes it or dies in whatever way, and then the guard stops the
-server, its stubs with it, and removes the shared memory and the temporary folder. Knows nothing of
-what is being served.
+server, its stubs with it, and removes the shared memory and the temporary folder.
 """
 
 from __future__ import annotations

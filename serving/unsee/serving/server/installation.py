@@ -1,7 +1,6 @@
 """The real tritonserver inside the `nvidia-pytriton` wheel, and a backends folder made from it.
 
-The wheel's files are found through its metadata; pytriton itself is never imported. Knows nothing
-of repositories, ports and processes.
+The wheel's files are found through its metadata; pytriton itself is never imported.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The stub takes its packages from the `python3` that comes first on PATH, not from the process that
 starts the server. With numpy 2 in there every tensor comes back empty without a word, so the
-answer has to be known before the server starts. Knows nothing of repositories and servers.
+answer has to be known before the server starts.
 """
 
 from __future__ import annotations

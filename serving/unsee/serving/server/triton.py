@@ -1,7 +1,6 @@
 """Starts the wheel's tritonserver on a model repository, and stops it without leaving a trace.
 
-Knows how Triton is called and how its readiness is asked for, but not what the models compute. The
-server runs under `guard.py`, which ends it even when this process is killed.
+The server runs under `guard.py`, which ends it even when this process is killed.
 """
 
 from __future__ import annotations
