@@ -156,11 +156,12 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
 
 def _sampled_in_torch(folder: Path, clip: Any, steps: int) -> tuple[Any, Any, float]:
     """What samples, its clips in PyTorch and their seconds; the models are freed on return."""
-    from unsee.export.text_to_video.sampler_table import sampler_tables
+    from unsee.export.text_to_video.sampler_tables import sampler_tables
     from unsee.export.text_to_video.sampling_check import Sampling, torch_runnables
+    from unsee.models.schedulers import offered_schedulers
 
     base = _base(folder)
-    sampling = Sampling(base, sampler_tables(base.t2v_scheduler(), steps), steps)
+    sampling = Sampling(base, sampler_tables(offered_schedulers(base).offered, steps), steps)
     reference = torch_runnables(base)
     return sampling, *_timed(lambda: sampling.clips(reference, clip, PROMPTS))
 

@@ -30,11 +30,12 @@ from unsee.export.revision import (
 )
 from unsee.export.service import write_service
 from unsee.export.text_to_video.assets import write_text_to_video
-from unsee.export.text_to_video.sampler_table import sampler_tables
+from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.text_to_video.sampling_check import sampling_graphs
 from unsee.export.version import export_version, find_export
 from unsee.models.base import Base
 from unsee.models.check import require
+from unsee.models.schedulers import SchedulerOffer, offered_schedulers
 from unsee.repository.layout import (
     ENGINES_FILE,
     GOLDEN_FILE,
@@ -72,7 +73,7 @@ class GraphOutcome:
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What `write_repository` wrote or found up to date; `num_tables` by scheduler.
+    """What `write_repository` wrote or found up to date; `num_tables` by scheduler of the `offer`.
 
     `engines` says what computes the graphs and why, `engines_reused` whether it said so before.
     """
@@ -81,6 +82,7 @@ class ExportRecord:
     base_digest: str
     repository_dir: Path
     graphs: tuple[GraphOutcome, ...]
+    offer: SchedulerOffer
     num_tables: dict[str, int]
     engines: EngineChoice
     engines_reused: bool
@@ -104,11 +106,12 @@ def write_repository(
     _check_same_base(base, repository_dir)
     for note in require(base):
         progress(note)
+    offer = offered_schedulers(base)
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, unet, vae = sampling_graphs(base)
     progress("computing sampler tables")
-    tables = sampler_tables(base.t2v_scheduler(), base.spec.limits.num_inference_steps)
+    tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
     outcomes = (
         _base_encoder(base, repository_dir, progress),
         _graph(vae, base.t2v_vae(), precision, repository_dir, progress),
@@ -136,6 +139,7 @@ def write_repository(
         base_digest=base.digest(),
         repository_dir=repository_dir,
         graphs=outcomes,
+        offer=offer,
         num_tables={name: len(by_steps) for name, by_steps in tables.items()},
         engines=choice,
         engines_reused=reused,

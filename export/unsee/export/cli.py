@@ -76,7 +76,9 @@ def _in_words(record: ExportRecord) -> str:
     when = "found in" if record.engines_reused else f"{record.engines.seconds:.1f} s, written to"
     lines.append(f"engines: {when} {record.repository_dir / ENGINES_FILE}")
     samplers = ", ".join(f"{name} ({count})" for name, count in record.num_tables.items())
-    lines.append(f"samplers (numbers of steps offered): {samplers}")
+    lines.append(f"default scheduler: {record.offer.own}")
+    lines.append(f"schedulers (numbers of steps offered): {samplers}")
+    lines += [f"not offered: {name} {reason}" for name, reason in record.offer.not_offered.items()]
     lines.append(
         f"base {record.base} is in {record.repository_dir} after {record.seconds:.1f} s; "
         f"next: unsee serve --repository {record.repository_dir}"
@@ -118,6 +120,9 @@ def _as_json(record: ExportRecord) -> str:
         "repository": str(record.repository_dir),
         "graphs": graphs,
         "samplers": record.num_tables,
+        "default_sampler": record.offer.own,
+        "samplers_not_offered": dict(record.offer.not_offered),
+        "warnings": list(record.offer.warnings),
         "engines": record.engines.model_dump(mode="json") | {"reused": record.engines_reused},
         "seconds": record.seconds,
     }

@@ -4,7 +4,6 @@ The clip is the base's default one, with its own scheduler and the first of its 
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.measurement import Feeds
 from unsee.export.engines.session import Runnable, Shapes, open_graph
 from unsee.export.graphs.graphs import Graph, Sizes, VideoUNetGraph
-from unsee.export.text_to_video.sampler_table import SamplerTable
+from unsee.export.text_to_video.sampler_tables import Tables
 from unsee.export.text_to_video.sampling_check import sampling_psnr
 from unsee.models.base import Base
 from unsee.repository.layout import MODEL_FILE
@@ -24,8 +23,6 @@ LEAST_STEPS = 2
 INPUT_SEED = 20_240_714
 PROMPT = "a video"
 """What is asked of a base that names no prompts."""
-
-Tables = Mapping[str, Mapping[int, SamplerTable]]
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ def clip_comparison(
 
 def _steps(base: Base, tables: Tables, call_s: float) -> int:
     """The base's own number of steps or, if those take too long, the next that is offered."""
-    own = type(base.t2v_scheduler()).__name__
-    offered = tables[own] if own in tables else next(iter(tables.values()))
+    offered = tables[type(base.t2v_scheduler()).__name__]
     wanted = base.spec.clip.num_inference_steps
     affordable = max(LEAST_STEPS, math.floor(SAMPLING_S / call_s))
     return min((s for s in offered if s >= min(wanted, affordable)), default=wanted)

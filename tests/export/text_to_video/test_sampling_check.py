@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from unsee.core.errors import ParityError
-from unsee.export.text_to_video.sampler_table import sampler_tables
+from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.text_to_video.sampling_check import (
     ClipSize,
     psnr,
@@ -18,6 +18,7 @@ from unsee.export.text_to_video.sampling_check import (
     sampling_psnr,
     torch_runnables,
 )
+from unsee.models.schedulers import offered_schedulers
 
 PROMPTS = ("a red house", "Blimbo jumping")
 STEPS = 3
@@ -25,7 +26,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def tables(tiny_base):
-    return sampler_tables(tiny_base.t2v_scheduler(), STEPS)
+    return sampler_tables(offered_schedulers(tiny_base).offered, STEPS)
 
 
 @pytest.fixture(scope="module")

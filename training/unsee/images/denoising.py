@@ -10,7 +10,7 @@ import torch
 
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base
-from unsee.models.quiet import quiet_libraries
+from unsee.models.schedulers import noise_process
 
 _POSITIONS_AT_ONCE = 8192
 """Latent positions in one pass: 2 pictures of 512 pixels a side, or 128 of 64."""
@@ -122,8 +122,4 @@ class _Errors(torch.autograd.Function):
 
 def load_denoising(base: Base) -> Denoising:
     """The base's text-to-image denoiser with its noise schedule as a DDPM process."""
-    from diffusers import DDPMScheduler
-
-    with quiet_libraries():
-        process = DDPMScheduler.from_config(base.t2i_scheduler().config)
-    return Denoising(unet=base.unet(), process=process)
+    return Denoising(unet=base.unet(), process=noise_process(base))

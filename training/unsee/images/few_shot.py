@@ -15,6 +15,7 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
+from unsee.models.scheduler_options import fresh
 from unsee.models.work import Work
 from unsee.prompts.templates import prompts_around
 from unsee.prompts.tokens import fitting_prompts
@@ -77,13 +78,12 @@ def t2i_pipeline(base: Base) -> Any:
     """The base's text-to-image model as a `StableDiffusionPipeline`, without a progress bar."""
     from diffusers import StableDiffusionPipeline
 
-    scheduler = base.t2i_scheduler()
     pipeline = StableDiffusionPipeline(
         vae=base.vae(),
         text_encoder=base.text_encoder(),
         tokenizer=base.tokenizer("image"),
         unet=base.unet(),
-        scheduler=type(scheduler).from_config(scheduler.config),  # the pipeline edits its own
+        scheduler=fresh(base.t2i_scheduler()),  # the pipeline edits its own
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -4,6 +4,7 @@ Reads `base.yaml` and keeps what it has loaded. Knows neither concepts nor how a
 its top level imports no deep-learning library.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,7 @@ from unsee.models.components import (
     model_index,
     source_place,
 )
+from unsee.models.scheduler_options import SchedulerOptions, with_overrides
 from unsee.models.tokenizer import (
     SpecialTokens,
     check_one_mask,
@@ -114,6 +116,7 @@ class BaseSpec(_Section):
     motion_adapter: Annotated[str, Field(min_length=1)] | None = None
     clip: ClipDefaults
     limits: Limits
+    schedulers: SchedulerOptions = SchedulerOptions()
     unlearn: UnlearnDefaults = UnlearnDefaults()
     judge: str | None = None
     evaluation: str | None = None
@@ -191,8 +194,8 @@ class Base:
         return self._component(self.spec.t2i, "unet", self.spec.precision)
 
     def t2i_scheduler(self) -> "SchedulerMixin":
-        """The text-to-image model's scheduler as saved; it carries `prediction_type`."""
-        return self._component(self.spec.t2i, "scheduler")
+        """The text-to-image model's scheduler as saved, with the options of `base.yaml`."""
+        return self._scheduler(self.spec.t2i, "t2i", self.spec.schedulers.t2i)
 
     def t2v_vae(self) -> "AutoencoderKL":
         """The autoencoder of the text-to-video model (often the same files as `vae`)."""
@@ -211,8 +214,8 @@ class Base:
         return self._loaded["motion"]
 
     def t2v_scheduler(self) -> "SchedulerMixin":
-        """The text-to-video model's scheduler as saved."""
-        return self._component(self.spec.t2v, "scheduler")
+        """The text-to-video model's scheduler as saved, with the options of `base.yaml`."""
+        return self._scheduler(self.spec.t2v, "t2v", self.spec.schedulers.t2v)
 
     def prompts(self) -> tuple[str, ...]:
         """What people ask of this base: the lines of its prompts file, none if it names no file.
@@ -316,6 +319,14 @@ class Base:
                 f"base {self.name!r}: the motion adapter {source} does not fit the unet of "
                 f"{self.spec.t2v}: {first_line(error)}"
             ) from error
+
+    def _scheduler(self, source: str, model: str, overrides: Mapping[str, Any]) -> Any:
+        key = f"scheduler of {model}"
+        if key not in self._loaded:
+            saved = self._component(source, "scheduler")
+            field = f"schedulers.{model} of base.yaml"
+            self._loaded[key] = with_overrides(saved, overrides, self.name, field)
+        return self._loaded[key]
 
     def _component(self, source: str, component: str, precision: Precision = "float32") -> Any:
         place = source_place(self.folder, source)

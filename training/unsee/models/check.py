@@ -20,6 +20,7 @@ from unsee.models.components import (
     source_place,
 )
 from unsee.models.encoder_family import check_encoder
+from unsee.models.schedulers import offered_schedulers
 from unsee.models.weights import WeightFiles, adapters_in, find_weights, stored_tensors, weight_stem
 
 _READ = {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}
@@ -74,8 +75,8 @@ def _findings(base: Base) -> Iterator[Finding]:
         for component in ("unet", "vae"):
             look = partial(_weights_of, base, source, component)
             yield from _attempt(f"{source}/{component}", look)
-        yield from _attempt(f"{source}/scheduler", partial(_scheduler, base, source))
         yield from _attempt(source, partial(_unread, base, source))
+    yield from _attempt("schedulers", lambda: _schedulers(base))
     adapter = spec.motion_adapter
     if adapter is not None:
         yield from _attempt(adapter, lambda: _motion_adapter(base, adapter))
@@ -178,14 +179,29 @@ def _motion_adapter(base: Base, source: str) -> list[Finding]:
     return [Finding(source, f"MotionAdapter{_types(weights)}", "clips, exported", weights.note)]
 
 
-def _scheduler(base: Base, source: str) -> list[Finding]:
-    place = source_place(base.folder, source)
-    _, name = component_class(base.name, place, "scheduler")
-    is_video = source == base.spec.t2v
-    scheduler = base.t2v_scheduler() if is_video else base.t2i_scheduler()
-    kind = scheduler.config.get("prediction_type", "flow")
-    used = "clips" if is_video else "the noise process of unlearning, images"
-    return [Finding(f"{source}/scheduler", f"{name}, {kind}", used)]
+def _schedulers(base: Base) -> list[Finding]:
+    offer = offered_schedulers(base)
+    image, video = base.t2i_scheduler(), base.t2v_scheduler()
+    others = ", ".join(list(offer.offered)[1:]) or "nothing"
+    return [
+        Finding(
+            f"{base.spec.t2i}/scheduler",
+            _scheduler_text(image, bool(base.spec.schedulers.t2i)),
+            "images, and the noise that unlearning adds",
+        ),
+        Finding(
+            f"{base.spec.t2v}/scheduler",
+            _scheduler_text(video, bool(base.spec.schedulers.t2v)),
+            f"clips; a request may choose {others} instead",
+            "; ".join(offer.warnings),
+        ),
+    ]
+
+
+def _scheduler_text(scheduler: Any, is_changed: bool) -> str:
+    kind = scheduler.config.get("prediction_type", "flow matching")
+    changed = ", with options of base.yaml" if is_changed else ""
+    return f"{type(scheduler).__name__}, {kind}{changed}"
 
 
 def _unread(base: Base, source: str) -> list[Finding]:

@@ -23,6 +23,7 @@ from unsee.images.few_shot import t2i_pipeline
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.models.quiet import quiet_libraries
+from unsee.models.scheduler_options import fresh
 
 _PIXELS_PER_BATCH = 2**19
 _MOST_PER_BATCH = 32
@@ -186,13 +187,12 @@ def _t2v_pipeline(base: Base) -> Any:
             f"the video denoiser of the base {base.name!r} is a {type(unet).__name__}; "
             "clips can be evaluated for UNet3DConditionModel only, images with --media image"
         )
-    scheduler = base.t2v_scheduler()
     pipeline = TextToVideoSDPipeline(
         vae=base.t2v_vae(),
         text_encoder=base.text_encoder(),
         tokenizer=base.tokenizer(),
         unet=unet,
-        scheduler=type(scheduler).from_config(scheduler.config),
+        scheduler=fresh(base.t2v_scheduler()),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

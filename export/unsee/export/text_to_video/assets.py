@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.export.engines.model_config import pbtxt, text_to_video_config
 from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
-from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
+from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
 from unsee.models.base import Base
 from unsee.repository.base import SCHEMA_VERSION, Defaults, Latents, Limits
@@ -36,7 +36,7 @@ def write_text_to_video(
     base: Base,
     unet: VideoUNetGraph,
     vae: VAEDecoderGraph,
-    tables: Mapping[str, Mapping[int, SamplerTable]],
+    tables: Tables,
     computed_by: Mapping[str, str],
     repository_dir: Path,
 ) -> None:
@@ -63,15 +63,12 @@ def base_record(
 ) -> BaseRecord:
     """The content of `base.json`; sizes in pixels."""
     clip, limits = base.spec.clip, base.spec.limits
-    own = type(base.t2v_scheduler()).__name__
     return BaseRecord(
         schema_version=SCHEMA_VERSION,
         name=base.name,
         digest=base.digest(),
         latents=Latents(unet.channels, vae.scale),
-        defaults=Defaults(
-            **clip.model_dump(), scheduler=own if own in schedulers else schedulers[0]
-        ),
+        defaults=Defaults(**clip.model_dump(), scheduler=type(base.t2v_scheduler()).__name__),
         limits=Limits(
             num_frames=(1, limits.num_frames),
             height=limits.height,

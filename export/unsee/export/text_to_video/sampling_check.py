@@ -24,7 +24,7 @@ from unsee.export.graphs.base_graphs import sampling_graphs, vae_decoder_graph, 
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
 from unsee.export.text_to_video.assets import base_record, tokenizer_json
-from unsee.export.text_to_video.sampler_table import SamplerTable, table_tensors
+from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import make_importable
 from unsee.models.base import Base
 from unsee.repository.layout import (
@@ -56,8 +56,6 @@ Array = npt.NDArray[Any]
 Frames = npt.NDArray[np.uint8]
 Runnables = Mapping[str, Callable[..., Array]]
 """The three graphs by name, each a function of its inputs by name that gives its output."""
-
-Tables = Mapping[str, Mapping[int, SamplerTable]]
 
 _PEAK = 255.0
 

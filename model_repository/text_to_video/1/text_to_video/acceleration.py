@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from text_to_video.sampler import SamplerTable
+from text_to_video.sampler_table import SamplerTable
 
 
 @dataclass(frozen=True)

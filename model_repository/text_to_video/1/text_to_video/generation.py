@@ -20,7 +20,8 @@ from text_to_video.base import Base
 from text_to_video.policies import Encoder
 from text_to_video.refusal import Refusal
 from text_to_video.request_schema import GenerationRequest
-from text_to_video.sampler import SamplerTable, sample
+from text_to_video.sampler import sample
+from text_to_video.sampler_table import SamplerTable
 
 Array = npt.NDArray[Any]
 

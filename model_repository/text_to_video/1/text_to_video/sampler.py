@@ -8,38 +8,16 @@ itself by unit impulses (`assets/samplers.safetensors`); this module only applie
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import safe_open
 
 from text_to_video.refusal import Refusal
+from text_to_video.sampler_table import Floats, SamplerTable
 
-Floats = npt.NDArray[np.float32]
 NoisePrediction = Callable[[Floats, float], Awaitable[Floats]]
-
-
-@dataclass(frozen=True)
-class SamplerTable:
-    """One scheduler at one number of steps, making E evaluations of the model.
-
-    `timesteps` FP32 [E]; `initial` FP32 [E + 1], `pred` FP32 [E + 1, E], `noise` FP32 [E + 1, N]
-    for the N noises that are injected: row k < E makes the k-th model input, row E the final
-    latents. `noise` is None when nothing is injected.
-    """
-
-    timesteps: Floats
-    initial: Floats
-    pred: Floats
-    noise: Floats | None
-
-    @property
-    def num_evaluations(self) -> int:
-        """E, how often the model is called."""
-        return len(self.timesteps)
 
 
 class SamplerTables:

@@ -1,0 +1,255 @@
+"""What a base's scheduler files come to: served, refused in a sentence, or changed by base.yaml."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import assume, given, settings
+
+from fakes import write_tiny_base
+from motion_fakes import write_motion_base
+from scheduler_fakes import made, schedulers
+from unsee.core.errors import BaseFolderError
+from unsee.models.base import load_base
+from unsee.models.schedulers import (
+    DISTILLED,
+    MOTION_OVERRIDES,
+    OFFERED,
+    noise_process,
+    offered_schedulers,
+)
+from unsee.models.unit_impulses import sampler_table
+
+STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+PNDM = {**STABLE_DIFFUSION, "skip_prk_steps": True, "steps_offset": 1, "clip_sample": False}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return write_tiny_base(tmp_path_factory.mktemp("template") / "base")
+
+
+@pytest.fixture
+def base_with(template, tmp_path):
+    """The tiny base with other schedulers in its folders and other options in its base.yaml."""
+
+    def base_with(t2v=None, t2i=None, options=None):
+        folder = tmp_path / "base"
+        shutil.copytree(template, folder, symlinks=True)
+        for model, scheduler in (("t2v", t2v), ("t2i", t2i)):
+            if scheduler is not None:
+                name, config = scheduler
+                index = folder / model / "model_index.json"
+                content = json.loads(index.read_text())
+                index.write_text(json.dumps({**content, "scheduler": ["diffusers", name]}))
+                file = folder / model / "scheduler" / "scheduler_config.json"
+                file.write_text(json.dumps({"_class_name": name, **config}))
+        if options is not None:
+            file = folder / "base.yaml"
+            content = {**yaml.safe_load(file.read_text()), "schedulers": options}
+            file.write_text(yaml.safe_dump(content))
+        return load_base(folder)
+
+    return base_with
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("PNDMScheduler", PNDM),
+        ("PNDMScheduler", {**PNDM, "clip_sample": True}),  # of which PNDM has none
+        ("LCMScheduler", {**STABLE_DIFFUSION, "original_inference_steps": 50}),
+        ("HeunDiscreteScheduler", STABLE_DIFFUSION),
+        ("KDPM2DiscreteScheduler", STABLE_DIFFUSION),
+        ("LMSDiscreteScheduler", STABLE_DIFFUSION),
+        ("DEISMultistepScheduler", STABLE_DIFFUSION),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+        ("FlowMatchHeunDiscreteScheduler", {"shift": 3.0}),
+        ("TCDScheduler", STABLE_DIFFUSION),
+        ("EDMEulerScheduler", {}),
+    ],
+)
+def test_the_folder_s_own_scheduler_is_the_default_and_never_another(base_with, name, config):
+    base = base_with(t2v=(name, config))
+    offer = offered_schedulers(base)
+    assert offer.own == next(iter(offer.offered)) == name
+    assert offer.offered[name] is base.t2v_scheduler()
+    assert not set(offer.offered) & set(offer.not_offered)
+    assert f"schedulers: {name} (default)" in offer.in_words()
+
+
+def test_the_offer_has_the_same_noise_schedule_or_says_why_not(base_with):
+    offer = offered_schedulers(base_with(t2v=("PNDMScheduler", PNDM)))
+    assert set(offer.offered) == set(OFFERED)
+    assert set(offer.not_offered) == set(DISTILLED)
+    alphas = offer.offered["PNDMScheduler"].alphas_cumprod
+    for scheduler in offer.offered.values():
+        assert torch.allclose(scheduler.alphas_cumprod, alphas, atol=1e-6)
+
+
+def test_a_zero_terminal_snr_is_not_lost_on_schedulers_that_know_none(base_with):
+    config = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
+    config |= {"prediction_type": "v_prediction", **STABLE_DIFFUSION}
+    offer = offered_schedulers(base_with(t2v=("DDIMScheduler", config)))
+    assert "EulerDiscreteScheduler" in offer.offered
+    assert "another noise schedule" in offer.not_offered["PNDMScheduler"]
+    assert "another noise schedule" in offer.not_offered["HeunDiscreteScheduler"]
+
+
+def test_flow_matching_gets_no_betas(base_with):
+    offer = offered_schedulers(base_with(t2v=("FlowMatchEulerDiscreteScheduler", {"shift": 5.0})))
+    flow = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}
+    assert set(offer.offered) == flow
+    table = sampler_table(offer.offered["FlowMatchEulerDiscreteScheduler"], 4)
+    assert table.initial == pytest.approx(np.ones(5))
+    assert table.timesteps[0] == pytest.approx(1000)
+    assert table.pred[4].sum() == pytest.approx(-1), "from noise at 1 to the clip at 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        (
+            "DDIMScheduler",
+            {"clip_sample": True},
+            "DDIMScheduler that has clip_sample on.*set clip_sample to false",
+        ),
+        ("DDIMScheduler", {}, "has clip_sample on"),  # diffusers' own default
+        (
+            "DPMSolverMultistepScheduler",
+            {"thresholding": True},
+            "has thresholding on, .*; set thresholding to false",
+        ),
+        (
+            "DDIMScheduler",
+            {
+                "clip_sample": False,
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+                "prediction_type": "epsilon",
+            },
+            "not finite.*rescale_betas_zero_snr .* prediction_type is 'epsilon'",
+        ),
+        (
+            "PNDMScheduler",
+            {**PNDM, "prediction_type": "sample"},
+            "cannot make 3 steps: prediction_type given as sample .*; change its options in that",
+        ),
+        ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}, "cannot make .*mu"),
+        ("KarrasVeScheduler", {}, "cannot make"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_file_and_value(base_with, name, config, words):
+    base = base_with(t2v=(name, config))
+    with pytest.raises(BaseFolderError, match=words) as caught:
+        offered_schedulers(base)
+    assert "t2v/scheduler/scheduler_config.json" in str(caught.value)
+    assert "schedulers.t2v of base.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_of_base_yaml_take_the_place_of_the_file_s_in_either_model(base_with):
+    options = {"t2v": {"class": "EulerDiscreteScheduler", "beta_schedule": "linear"}}
+    options["t2i"] = {"trained_betas": np.linspace(0.001, 0.002, 1000).tolist()}
+    base = base_with(t2v=("PNDMScheduler", PNDM), t2i=("PNDMScheduler", PNDM), options=options)
+    video = base.t2v_scheduler()
+    assert type(video).__name__ == "EulerDiscreteScheduler"
+    assert video.config.beta_schedule == "linear"
+    assert video.config.beta_end == 0.012
+    assert offered_schedulers(base).own == "EulerDiscreteScheduler"
+    assert float(noise_process(base).betas[-1]) == pytest.approx(0.002)
+    assert type(base.t2i_scheduler()).__name__ == "PNDMScheduler"
+
+
+def test_a_refused_option_is_put_right_by_base_yaml(base_with):
+    clipped = ("DDIMScheduler", {**STABLE_DIFFUSION, "clip_sample": True})
+    base = base_with(t2v=clipped, options={"t2v": {"clip_sample": False}})
+    assert offered_schedulers(base).own == "DDIMScheduler"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"class": "NoSuchScheduler"}, "names the class NoSuchScheduler, not in diffusers"),
+        ({"class": "UNet2DModel"}, "names the class UNet2DModel"),
+        (
+            {"beta_shedule": "linear"},
+            "sets beta_shedule, which a PNDMScheduler has not; it has",
+        ),
+        ({"beta_schedule": "cubic"}, "does not fit a PNDMScheduler: cubic is not implemented"),
+    ],
+)
+def test_a_wrong_option_of_base_yaml_is_refused_by_name(base_with, options, words):
+    base = base_with(t2v=("PNDMScheduler", PNDM), options={"t2v": options})
+    with pytest.raises(BaseFolderError, match=f"schedulers.t2v of base.yaml {words}"):
+        base.t2v_scheduler()
+
+
+def test_an_image_model_without_betas_cannot_be_unlearned_with(base_with):
+    base = base_with(t2i=("FlowMatchEulerDiscreteScheduler", {}))
+    with pytest.raises(BaseFolderError, match=r"t2i/scheduler/.*FlowMatchEuler.*has no betas"):
+        offered_schedulers(base)
+
+
+def test_a_motion_adapter_without_its_makers_noise_schedule_is_warned_about(template, tmp_path):
+    image = shutil.copytree(template, tmp_path / "image", symlinks=True)
+    folder = write_motion_base(image, tmp_path)
+    file = image / "t2i" / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({"_class_name": "DDIMScheduler", **PNDM}))
+    (warning,) = offered_schedulers(load_base(folder)).warnings
+    assert "beta_schedule scaled_linear" in warning
+    written = {
+        "schedulers": yaml.safe_load(warning.split("write schedulers: ")[1].split(" in ")[0])
+    }
+    assert written == {"schedulers": {"t2v": MOTION_OVERRIDES}}
+    yaml_file = folder / "base.yaml"
+    yaml_file.write_text(yaml.safe_dump({**yaml.safe_load(yaml_file.read_text()), **written}))
+    base = load_base(folder)
+    assert offered_schedulers(base).warnings == ()
+    assert float(base.t2v_scheduler().alphas_cumprod[801]) == pytest.approx(0.0138, abs=1e-4)
+    assert float(base.t2i_scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedulers())
+def test_unlearning_adds_noise_as_the_image_model_s_scheduler_says(scheduler):
+    assume(not isinstance(scheduler, Exception))
+
+    class Image:
+        name = "drawn"
+        folder = Path()
+        spec = type("Spec", (), {"t2i": "maker/model"})()
+
+        @staticmethod
+        def t2i_scheduler():
+            return scheduler
+
+    try:
+        process = noise_process(Image)
+    except BaseFolderError:
+        assert not hasattr(scheduler, "alphas_cumprod")
+        return
+    assert torch.allclose(process.alphas_cumprod, scheduler.alphas_cumprod, atol=1e-6)
+    wanted = scheduler.config.prediction_type
+    assert process.config.prediction_type == wanted
+
+
+def test_rows_look_only_at_what_is_already_known():
+    table = sampler_table(made("DDPMScheduler", clip_sample=False), 7)
+    assert table.noise is not None
+    for k in range(8):
+        assert not table.pred[k, k:].any()
+        assert not table.noise[k, k:].any()
+    assert table.initial[0] == pytest.approx(1.0)
+
+
+def test_pndm_makes_its_warm_up_evaluations():
+    table = sampler_table(made("PNDMScheduler", **STABLE_DIFFUSION, skip_prk_steps=True), 5)
+    assert table.num_evaluations == 6
+    assert table.timesteps[1] == table.timesteps[2]

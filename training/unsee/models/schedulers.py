@@ -1,0 +1,197 @@
+"""A base's schedulers: what `base.yaml` changes in them, which are served, and why others are not.
+
+The video model's scheduler is served as a table of coefficients (see `unit_impulses`), and so is
+every other that has the same noise schedule. One whose steps have no such table is refused, never
+replaced by another.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsee.core.errors import BaseFolderError
+from unsee.models.base import Base
+from unsee.models.components import source_place
+from unsee.models.quiet import quiet_libraries
+from unsee.models.scheduler_options import scheduler_class
+
+OFFERED = (
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "UniPCMultistepScheduler",
+    "DDPMScheduler",
+    "PNDMScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+    "LMSDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+)
+"""What any model that was trained with betas can be sampled with, in the order of the offer."""
+
+DISTILLED = ("LCMScheduler", "TCDScheduler")
+"""For models that were distilled for them: served where the base names them."""
+
+FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+
+MOTION_OVERRIDES = {"beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}
+"""What AnimateDiff's makers, and diffusers, say beside a motion adapter."""
+
+_LINEAR = {"thresholding": False, "clip_sample": False}
+_SCHEDULE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+    "shift",
+)
+"""Options whose default differs from class to class, but whose value is the model's."""
+
+_LARGEST_SCHEDULE_DIFFERENCE = 1e-6
+
+
+@dataclass(frozen=True)
+class SchedulerOffer:
+    """Which schedulers of a base are served.
+
+    `own` is the class name of the video model's scheduler, the default of a request; `offered` are
+    the schedulers by class name, the own one first; `not_offered` says of each other class why not;
+    `warnings` are sentences about what is served but may not be what was meant.
+    """
+
+    own: str
+    offered: Mapping[str, Any]
+    not_offered: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """What is offered and what is not, a line each."""
+        lines = [f"schedulers: {self.own} (default), {', '.join(list(self.offered)[1:])}"]
+        lines += [f"not offered: {name} {reason}" for name, reason in self.not_offered.items()]
+        return "\n".join(lines)
+
+
+def offered_schedulers(base: Base) -> SchedulerOffer:
+    """What a base's schedulers come to; loads their configurations alone.
+
+    Raises `BaseFolderError`, in one sentence that names file and value, if the video model's
+    scheduler cannot be served at the base's default number of steps, or the image model's has no
+    noise schedule to unlearn with.
+    """
+    noise_process(base)
+    own = base.t2v_scheduler()
+    name, steps = type(own).__name__, base.spec.clip.num_inference_steps
+    _check_own(base, own, steps)
+    offered, not_offered = {name: own}, {}
+    for other in OFFERED if hasattr(own, "alphas_cumprod") else FLOW_MATCHING:
+        if other == name:
+            continue
+        try:
+            offered[other] = _derived(own, other, steps)
+        except BaseFolderError as error:
+            not_offered[other] = str(error)
+    for other in DISTILLED:
+        if other != name:
+            not_offered[other] = (
+                "is for models distilled for it: name it as class in schedulers.t2v of base.yaml"
+            )
+    return SchedulerOffer(name, offered, not_offered, _warnings(base))
+
+
+def noise_process(base: Base) -> Any:
+    """The image model's noise schedule as a `DDPMScheduler`, with which unlearning adds noise.
+
+    Raises `BaseFolderError` if its scheduler has none.
+    """
+    from diffusers import DDPMScheduler
+
+    own = base.t2i_scheduler()
+    if not hasattr(own, "betas"):
+        raise BaseFolderError(
+            f"base {base.name!r}: the scheduler in {_file(base, base.spec.t2i)} is a "
+            f"{type(own).__name__}, which has no betas, and unlearning adds noise by betas; name "
+            "the scheduler that the image model was trained with in schedulers.t2i of base.yaml"
+        )
+    return DDPMScheduler(
+        num_train_timesteps=own.config.num_train_timesteps,
+        trained_betas=own.betas.tolist(),
+        prediction_type=own.config.get("prediction_type", "epsilon"),
+    )
+
+
+def _check_own(base: Base, own: Any, steps: int) -> None:
+    from unsee.models.unit_impulses import acting_nonlinear_options, sampler_table
+
+    try:
+        sampler_table(own, steps)
+    except BaseFolderError as error:
+        advice = "change its options"
+        if own.config.get("rescale_betas_zero_snr") and "not finite" in str(error):
+            advice = (
+                "with rescale_betas_zero_snr the first step divides by zero where prediction_type "
+                f"is {own.config.get('prediction_type')!r}: change one of the two"
+            )
+        elif clamping := acting_nonlinear_options(own):
+            advice = f"set {clamping[0]} to false"
+        raise BaseFolderError(
+            f"base {base.name!r}: the scheduler in {_file(base, base.spec.t2v)} is a "
+            f"{type(own).__name__} that {error}; {advice} in that file, or in schedulers.t2v of "
+            "base.yaml, which may also name another class"
+        ) from error
+
+
+def _derived(own: Any, name: str, steps: int) -> Any:
+    """The scheduler `name` with the options of `own`, if it can stand for it.
+
+    Raises `BaseFolderError` in words that follow the name.
+    """
+    from unsee.models.unit_impulses import sampler_table
+
+    loader = scheduler_class(name)
+    if loader is None:
+        raise BaseFolderError("is not in this diffusers")
+    known = inspect.signature(loader.__init__).parameters
+    schedule = {key: own.config[key] for key in _SCHEDULE if key in own.config and key in known}
+    try:
+        with quiet_libraries():
+            other = loader.from_config({**own.config, **_LINEAR}, **schedule)
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        raise BaseFolderError(f"cannot be made of these options: {error}") from error
+    schedules = [
+        getattr(scheduler, "alphas_cumprod", getattr(scheduler, "sigmas", None))
+        for scheduler in (own, other)
+    ]
+    same_length = len(schedules[0]) == len(schedules[1])
+    if not same_length or (
+        float((schedules[0] - schedules[1]).abs().max()) > _LARGEST_SCHEDULE_DIFFERENCE
+    ):
+        raise BaseFolderError("has another noise schedule: it lacks an option that this base sets")
+    sampler_table(other, steps)
+    return other
+
+
+def _warnings(base: Base) -> tuple[str, ...]:
+    """What is said of a motion adapter whose noise schedule is the image model's."""
+    schedule = base.t2v_scheduler().config.get("beta_schedule")
+    if base.spec.motion_adapter is None or base.spec.schedulers.t2v or schedule == "linear":
+        return ()
+    options = ", ".join(f"{name}: {str(v).lower()}" for name, v in MOTION_OVERRIDES.items())
+    return (
+        f"base {base.name!r}: the motion adapter {base.spec.motion_adapter} is sampled with "
+        f"beta_schedule {schedule}, which is the image model's; AnimateDiff's adapters were "
+        f"trained with linear: write schedulers: {{t2v: {{{options}}}}} in base.yaml, or what its "
+        "makers say",
+    )
+
+
+def _file(base: Base, source: str) -> str:
+    place = source_place(base.folder, source)
+    return str(Path(str(place)) / "scheduler" / "scheduler_config.json")
