@@ -13,10 +13,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from scheduler_fakes import EVERY_CLASS, diffusers_loop, made, schedulers
-from text_to_video.base import Base, Defaults, Limits
+from text_to_video.base import SCHEMA_VERSION, Base, Defaults, Latents, Limits
 from text_to_video.generation import Plan, generate
 from text_to_video.policies import Encoder
-from text_to_video.request import GenerationRequest
+from text_to_video.request_schema import GenerationRequest
 from unsee.core.errors import BaseFolderError
 from unsee.models.unit_impulses import sampler_table
 
@@ -73,10 +73,10 @@ def request(seed, steps, guidance_scale):
 
 
 BASE = Base(
+    SCHEMA_VERSION,
     "toy",
     "sha256:0",
-    SHAPE[0],
-    1,
+    Latents(channels=SHAPE[0], vae_scale=1),
     Defaults(*SHAPE[1:], 8, 4, 1.0, "any"),
     Limits((1, 9), (1, 9), (1, 9), 1, (1, 99), (0.0, 20.0), 8),
     ("any",),
