@@ -120,7 +120,7 @@ def test_psnr_is_what_it_is_defined_as():
 
 WITHOUT_A_PATH = """
 import sys
-from unsee.export.serving_code import make_importable
+from unsee.export.text_to_video.serving_code import make_importable
 before = list(sys.path)
 make_importable()
 from text_to_video.generation import generate
