@@ -165,17 +165,18 @@ def _derived(own: Any, name: str, steps: int) -> Any:
             other = loader.from_config({**own.config, **_LINEAR}, **schedule)
     except (ImportError, NotImplementedError, TypeError, ValueError) as error:
         raise BaseFolderError(f"cannot be made of these options: {error}") from error
-    schedules = [
-        getattr(scheduler, "alphas_cumprod", getattr(scheduler, "sigmas", None))
-        for scheduler in (own, other)
-    ]
-    same_length = len(schedules[0]) == len(schedules[1])
-    if not same_length or (
-        float((schedules[0] - schedules[1]).abs().max()) > _LARGEST_SCHEDULE_DIFFERENCE
-    ):
+    if not _same_schedule(own, other):
         raise BaseFolderError("has another noise schedule: it lacks an option that this base sets")
     sampler_table(other, steps)
     return other
+
+
+def _same_schedule(own: Any, other: Any) -> bool:
+    name = "alphas_cumprod" if hasattr(own, "alphas_cumprod") else "sigmas"
+    ours, theirs = getattr(own, name), getattr(other, name)
+    if len(ours) != len(theirs):
+        return False
+    return float((ours - theirs).abs().max()) <= _LARGEST_SCHEDULE_DIFFERENCE
 
 
 def _warnings(base: Base) -> tuple[str, ...]:
