@@ -1,7 +1,4 @@
-"""What an engine's rounding costs: errors of predictions, of frames, and of what a judge sees.
-
-Knows arrays and processes that make clips; does not know how they compute.
-"""
+"""What an engine's rounding costs: errors of predictions, of frames, and of what a judge sees."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """On which kinds of layers OpenVINO spends the time of a call, by its own profiling.
 
-Knows OpenVINO; does not know what a graph computes. Profiling costs some time itself, so shares are
-told and not seconds.
+Profiling costs some time itself, so the result is shares and not seconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The ways to compute a clip that `tensorrt_host.py` compares, each timed in its own process.
 
 Every variant is a pair of functions with the signatures of the exported graphs, so that one loop
-times them all. Knows the operations that are timed; does not know what is made of the times.
+times them all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Function = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Job:
-    """What a process of its own is told: everything but the variant.
+    """What to time in a process of its own, whatever the variant.
 
     `steps` is the number of steps of a clip, None for the base's own.
     """

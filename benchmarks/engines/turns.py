@@ -27,7 +27,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Question:
-    """What every engine is asked: a clip of a prompt in some steps, and one call of the UNet.
+    """What every engine computes: a clip of a prompt in some steps, and one call of the UNet.
 
     `turns` count steps; the first `clip_turns` of them make a whole clip too.
     """
@@ -89,7 +89,7 @@ def take_turns(
 ) -> tuple[dict[str, Seconds], dict[str, float]]:
     """Each engine's seconds, and the best that the machine showed in any turn.
 
-    An engine must have been asked before: what its first call takes does not count.
+    Every engine must have made a clip before: what its first call takes does not count.
     """
     chance = random.Random(seed)
     seconds = {name: Seconds() for name in engines}

@@ -1,7 +1,7 @@
 """What `compare.py` compares: ways to compute one base's video UNet and VAE decoder.
 
-Each is opened in a process of its own and driven by the very loop that serves requests. Knows how
-PyTorch is asked; the engines of the server are opened by the code that the export uses.
+Each is opened in a process of its own and driven by the very loop that serves requests.
+The engines of the server are opened by the code that the export uses.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _TENSOR_CORES = {
     "RTX 3070": {"float32": 20.3, "bfloat16": 40.6, "float16": 40.6},
 }
 """NVIDIA's published dense TFLOP/s with float32 accumulation; float32 as TF32, which convolutions
-use unless told otherwise. The first name that the device's name contains counts."""
+use by default. The first name that the device's name contains counts."""
 
 
 class Meter:
@@ -122,7 +122,7 @@ def _counter() -> Any:
 
 
 def _cpu_attention() -> dict[Any, Any]:
-    """The counter's own formulas for the attention of torch's CPU, which it does not know."""
+    """The counter's own formulas, for the operators of attention on a CPU, which it leaves out."""
 
     def forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]

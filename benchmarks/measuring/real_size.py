@@ -2,7 +2,7 @@
 ModelScope and AnimateDiff, as their configs say.
 
 Memory, speed and whether the code runs at all do not depend on the values of the weights, so
-nothing is downloaded. Knows diffusers' folder layout; does not know what is measured on a base.
+nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A policy made by the anchored mode is the base's encoder with one appended layer. Two of them are
 exported with the code of `unsee export`; what differs between the two graphs is the policy's own,
-and further policies are the same graph with other numbers there. Knows no runtime.
+and further policies are the same graph with other numbers there.
 """
 
 from __future__ import annotations

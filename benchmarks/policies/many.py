@@ -1,6 +1,6 @@
 """A repository in which the base's text encoder is served under many policies' names.
 
-Knows the repository's layout; the encoders are copies, as what they compute does not matter here.
+The encoders are copies, as what they compute does not matter here.
 """
 
 from __future__ import annotations

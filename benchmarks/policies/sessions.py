@@ -1,7 +1,4 @@
-"""Encoders of policies in ONNX Runtime, as the stand-in backend opens them; run in own processes.
-
-Knows graphs and runtime options, not how graphs are made nor what is measured outside.
-"""
+"""Encoders of policies in ONNX Runtime, as the stand-in backend opens them."""
 
 from __future__ import annotations
 

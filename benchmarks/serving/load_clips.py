@@ -1,7 +1,4 @@
-"""Clips asked for by several clients at once, and where the time of each has gone.
-
-Knows clients and Triton's statistics; does not know which server answers, nor why it is asked.
-"""
+"""Clips asked for by several clients at once, and where the time of each has gone."""
 
 from __future__ import annotations
 

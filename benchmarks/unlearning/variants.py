@@ -1,6 +1,6 @@
 """What `speed.py` compares; each variant runs in a process of its own.
 
-Knows the modes of unlearning and, as a yardstick, the paper's loop as one would write it down.
+They are the modes of unlearning and, as a yardstick, the paper's loop in its plainest form.
 """
 
 from __future__ import annotations

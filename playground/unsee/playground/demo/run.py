@@ -3,8 +3,7 @@
 Unlearns one concept, evaluates the policy, exports, serves from a real tritonserver, publishes,
 asks for the same prompts and seeds under `base` and under the policy, and lets the judge look. What
 an earlier run left (delta, report, exports, revision) is found again; only the clips are made anew,
-because they show that the server in front of you works. Knows the order of the work; each step is
-a package's.
+because they show that the server in front of you works.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def recorded(card: Card, report: Report) -> dict[str, Any]:
         "estimated_erased": card.erased,
         "estimated_kept": card.kept,
         "motion_ratio": counts.motion_ratio(report),
-        **counts.asked_only(found),
+        **counts.answered(found),
     }
 
 

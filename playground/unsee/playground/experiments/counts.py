@@ -50,8 +50,8 @@ def motion_ratio(report: Report) -> float | None:
     return report.motion.ratio.value if report.motion else None
 
 
-def asked_only(counts: dict[str, Counts]) -> dict[str, Counts]:
-    """Those that count an answer."""
+def answered(counts: dict[str, Counts]) -> dict[str, Counts]:
+    """The counts of at least one answer."""
     return {title: each for title, each in counts.items() if each["n"]}
 
 

@@ -228,7 +228,7 @@ def found_rates(base: Base, asked: Run, console: Console) -> list[RateTrial]:
 
 
 def machine() -> dict[str, str]:
-    """The versions and the system; how many threads ran cannot be told of what is found again."""
+    """The versions and the system; not the threads, which earlier runs may have had others of."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -142,7 +142,7 @@ def _recorded(finding: Finding) -> dict[str, Any]:
         "bytes": finding.num_bytes,
         "anchor": finding.anchor,
         "motion_ratio": counts.motion_ratio(finding.report),
-        **counts.asked_only(_columns(finding.report)),
+        **counts.answered(_columns(finding.report)),
     }
 
 

@@ -1,7 +1,7 @@
 """What people would ask of this base: writes ``prompts.txt``, one caption a line.
 
 Captions of random scenes, as the models were trained on, from a seed of their own; unlearning reads
-from them how the concept is asked for and what is to be kept. Knows no model.
+from them how the concept is asked for and what is to be kept.
 """
 
 from __future__ import annotations

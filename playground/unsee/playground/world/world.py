@@ -1,7 +1,6 @@
 """The drawn world: its concepts, and scenes made of them.
 
-Knows names, labels and the random choice of scenes; does not know how anything is drawn
-(``render``) or described (``captions``). No name belongs to a real person or artist.
+``render`` draws a scene and ``captions`` describes it. No name belongs to a real person or artist.
 """
 
 from __future__ import annotations
