@@ -14,6 +14,8 @@ COPIES = {
     "export/unsee/export/engines/engine_options.py": (
         "serving/unsee/serving/server/backends/shared/engine_options.py"
     ),
+    "export/unsee/repository/base.py": "model_repository/text_to_video/1/text_to_video/base.py",
+    "export/unsee/repository/layout.py": "model_repository/text_to_video/1/text_to_video/layout.py",
     "client/unsee/core/request_schema.py": (
         "model_repository/text_to_video/1/text_to_video/request_schema.py"
     ),

@@ -87,7 +87,8 @@ def _fitted(wanted: Any, value: Any, where: str) -> Any:
     """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number or text."""
     hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
     if hints and isinstance(value, dict):
-        for name in hints.keys() ^ value.keys():
+        # what is missing first, so that the message is always the same
+        for name in sorted(hints.keys() ^ value.keys(), key=lambda name: (name not in hints, name)):
             what = "lacks the field" if name in hints else "has a field that is not known,"
             raise ValueError(f"{where} {what} {name!r}")
         return wanted(**{k: _fitted(hints[k], v, f"{where}: {k}") for k, v in value.items()})

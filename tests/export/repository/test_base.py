@@ -1,27 +1,17 @@
-"""`base.json` and what `text_to_video` has a copy of."""
+"""`base.json`: what was written comes back, and what does not fit is named."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from record_fakes import base_record
-from text_to_video import base as copy
-from unsee.repository import base, layout
-
-VENDORED = Path(copy.__file__).parent
+from unsee.repository import base
 
 
 def write(tmp_path, record):
     (tmp_path / "base.json").write_text(json.dumps(record))
     return tmp_path / "base.json"
-
-
-@pytest.mark.parametrize("module", [layout, base])
-def test_the_model_has_the_very_same_file(module):
-    source = Path(module.__file__)
-    assert (VENDORED / source.name).read_bytes() == source.read_bytes()
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from unsee.core.errors import ServerError, UnseeError
 from unsee.repository.layout import TEXT_TO_VIDEO
 from unsee.repository.records import Incident
+from unsee.serving.server.triton import TritonServer
 from unsee.serving.supervisor.hang import HangWatch, TrialClips
 from unsee.serving.supervisor.processes import Quiet, live_stubs
 from unsee.triton.server import ModelVersion, Server, VersionState
@@ -78,31 +79,18 @@ class Tries:
         self._times.append(now)
 
 
-class Supervised(Protocol):
-    """What a supervisor needs of a `TritonServer`."""
-
-    @property
-    def settings(self) -> Any: ...
-    @property
-    def pid(self) -> int: ...
-    def exit_code(self) -> int | None: ...
-    def stop(self) -> None: ...
-    def start(self) -> None: ...
-    def wait_ready(self) -> None: ...
-
-
 class Supervisor:
     """Watches one server that is ready and running.
 
     Args:
-        server: a `TritonServer`.
+        server: what is watched.
         note: called with each incident when its outcome is known.
         limits: how often and how soon repairs are tried again.
     """
 
     def __init__(
         self,
-        server: Supervised,
+        server: TritonServer,
         note: Callable[[Incident], None],
         limits: RepairLimits | None = None,
     ) -> None:
