@@ -11,14 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsee.core.errors import InputError, ServerError, ServerUnreachable
+from unsee.core.errors import InputError, Locked, RevisionUnfit, ServerError, ServerUnreachable
 from unsee.core.files import UNFINISHED, locked
 from unsee.policies.lock import alone
 from unsee.policies.promotion import check_revision, probe
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import REJECTED, RETIRED, encoder_dirs, encoder_model
+from unsee.repository.layout import (
+    HEARTBEAT_FILE,
+    REJECTED,
+    RETIRED,
+    encoder_dirs,
+    encoder_model,
+    stand_in_dirs,
+)
 from unsee.repository.records import PolicyState
-from unsee.repository.revisions import put_away, versions_on_disk
+from unsee.repository.revisions import check_files, put_away, versions_on_disk
 from unsee.triton.server import ModelVersion, Server
 from unsee.triton.versions import align, reload, remove_stand_ins
 
@@ -55,6 +62,76 @@ def repair(repository_dir: Path, server: Server | None) -> Repair:
             if server is not None:
                 remaining += _recover_served(server, repository_dir, policy, done.append)
     return Repair(tuple(done), tuple(dict.fromkeys(remaining)))
+
+
+def put_in_order(repository_dir: Path, say: Say) -> None:
+    """Complete or undo what interrupted commands have left, before Triton loads what is there.
+
+    Only files are looked at. A repository in order is not written to, so that a read-only one can
+    be served; one that a follower keeps (`unsee.policies.follower`) is left to it.
+
+    Args:
+        say: gets a sentence for everything that was put right, or that was left as it is.
+
+    Raises:
+        InputError: the pointer cannot be read.
+        RevisionUnfit: an active revision is not the one of its records.
+    """
+    policies = pointer.read(repository_dir).policies
+    if (repository_dir / HEARTBEAT_FILE).exists():
+        return
+    _settle_or_warn(repository_dir, say)
+    for policy in known_policies(repository_dir):
+        if _has_left_overs(repository_dir, policy):
+            _recover_or_warn(repository_dir, policy, say)
+    for policy, state in policies.items():
+        if state.active is not None:
+            _check_active(repository_dir, policy, state.active)
+
+
+def _settle_or_warn(repository_dir: Path, say: Say) -> None:
+    try:
+        if ledger.has_missed(repository_dir) and ledger.settle(repository_dir):
+            say("logged a change of the pointer that the audit log had missed")
+    except InputError as error:
+        say(f"warning: the audit log lacks the last change of the pointer: {error}")
+
+
+def _has_left_overs(repository_dir: Path, policy: str) -> bool:
+    """Whether there is anything to recover; a command at work looks the same."""
+    model_dir = repository_dir / encoder_model(policy)
+    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
+    return (
+        any(model_dir.glob(f"{UNFINISHED}*"))
+        or bool(stand_in_dirs(model_dir))
+        or bool(versions_on_disk(model_dir) - set(state.eligible))
+    )
+
+
+def _recover_or_warn(repository_dir: Path, policy: str, say: Say) -> None:
+    try:
+        with alone(repository_dir, policy, "serve"):
+            recover_files(repository_dir, policy, say)
+    except Locked as busy:
+        say(f'the policy "{policy}" is being changed by {busy.holder}: it is left as it is')
+    except (InputError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        say(
+            f'warning: what an interrupted command has left of the policy "{policy}" is still '
+            f"there: {reason}; no request uses it"
+        )
+
+
+def _check_active(repository_dir: Path, policy: str, revision: int) -> None:
+    """An encoder that nobody has judged may say what the policy unsees."""
+    try:
+        check_files(repository_dir, policy, revision)
+    except RevisionUnfit as error:
+        raise RevisionUnfit(
+            f'revision {revision} of the policy "{policy}" is active and must not be served: '
+            f"{error}, or make another one active with: unsee rollback {policy} --reason …; "
+            "--no-repair starts the server all the same"
+        ) from error
 
 
 def recover_files(repository_dir: Path, policy: str, say: Say) -> None:

@@ -139,7 +139,7 @@ def serve(
 
 
 def _put_in_order(repository_dir: Path) -> None:
-    from unsee.serving.recovery_at_start import put_in_order
+    from unsee.policies.recovery import put_in_order
 
     put_in_order(repository_dir, lambda sentence: click.echo(sentence, err=True))
 

@@ -11,9 +11,9 @@ from killed_command import unsee
 from publish_fakes import FakeTriton, write_next_revision, write_repository
 from report_fakes import fake_report
 from unsee.core.errors import RevisionUnfit
+from unsee.policies.recovery import put_in_order
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE, REJECTED, RETIRED
-from unsee.serving.recovery_at_start import put_in_order
 
 pytestmark = pytest.mark.process
 
