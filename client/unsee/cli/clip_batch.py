@@ -6,6 +6,7 @@ is gone does.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -24,8 +25,9 @@ from unsee.media.sheet import SheetRow, before_after_sheet
 
 SHOWN_PROMPT = 40
 """Characters of a prompt that a line of progress has room for."""
-NUMBER, POLICY = "{n}", "{policy}"
-"""What a file's name may hold: the number of the prompt and the name of the policy."""
+NUMBER, POLICY, SEED = "{n}", "{policy}", "{seed}"
+"""What a file's name may hold: the prompt's number, the policy's name, the clip's seed."""
+PLACEHOLDER = re.compile(r"\{[^{}/]*\}")
 MAX_DRAWN_SEED = 2**31
 
 
@@ -48,20 +50,25 @@ def planned_clips(
     """Every prompt under every policy, prompt by prompt.
 
     Without a `seed` several policies get one that is drawn for the prompt, so that they can be
-    compared. Without `outputs` the files are called clip.mp4, with what tells them apart.
+    compared, and so does a clip whose file is named after its seed. Without `outputs` the files
+    are called clip.mp4, with what tells them apart.
 
     Raises:
-        InputError: two clips would be written to one file, or a prompt is empty.
+        InputError: two clips would be written to one file, a prompt is empty, or a file's name
+            has a placeholder that does not exist.
     """
     if not all(prompt.strip() for prompt in prompts):
         raise InputError("the prompt is empty; say what the clip should show")
     names = [str(path) for path in outputs] or [_usual_name(len(prompts) > 1, len(policies) > 1)]
+    _check_placeholders(names)
+    draws_seed = seed is None and (len(policies) > 1 or any(SEED in name for name in names))
     width = len(str(len(prompts)))
     planned = []
     for number, prompt in enumerate(prompts, start=1):
-        common = secrets.randbelow(MAX_DRAWN_SEED) if seed is None and len(policies) > 1 else seed
+        common = secrets.randbelow(MAX_DRAWN_SEED) if draws_seed else seed
         for policy in policies or (None,):
-            files = [_filled(name, f"{number:0{width}}", policy) for name in names]
+            values = {NUMBER: f"{number:0{width}}", POLICY: policy or "default", SEED: str(common)}
+            files = [_filled(name, values) for name in names]
             planned.append(PlannedClip(prompt, policy, common, tuple(map(Path, files))))
     _check_apart(planned, names)
     return planned
@@ -261,8 +268,19 @@ def _usual_name(several_prompts: bool, several_policies: bool) -> str:
     ) + (".mp4")
 
 
-def _filled(name: str, number: str, policy: str | None) -> str:
-    return name.replace(NUMBER, number).replace(POLICY, policy or "default")
+def _filled(name: str, values: Mapping[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda match: values[match[0]], name)
+
+
+def _check_placeholders(names: Sequence[str]) -> None:
+    known = (NUMBER, POLICY, SEED)
+    for name in names:
+        unknown = next((one for one in PLACEHOLDER.findall(name) if one not in known), None)
+        if unknown is not None:
+            raise InputError(
+                f"the file name {name} holds {unknown}, which stands for nothing; there are "
+                f"{NUMBER} (number of the prompt), {POLICY} and {SEED}"
+            )
 
 
 def _check_apart(planned: Sequence[PlannedClip], names: Sequence[str]) -> None:

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unsee.cli.parameters import ADDRESS, FILE, PATH, POLICY, REVISION, json_option
+from unsee.cli.parameters import (
+    ADDRESS,
+    FILE,
+    PATH,
+    POLICY,
+    REVISION,
+    Number,
+    Seconds,
+    Whole,
+    json_option,
+)
 from unsee.core.errors import InputError
-from unsee.core.request_schema import INPUTS, Input
+from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS, Input
 
 if TYPE_CHECKING:
     from unsee.cli.clip_batch import PlannedClip
@@ -31,10 +41,18 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, known in reversed(list(INPUTS.items())):
         if not known.required:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            settings = {"type": known.python_type, **OWN_SETTINGS.get(name, {})}
+            settings = {"type": _type(known), **OWN_SETTINGS.get(name, {})}
             parameter = "policies" if name == "policy" else name
             command = click.option(flag, parameter, help=_help(name, known), **settings)(command)
     return command
+
+
+def _type(known: Input) -> click.ParamType:
+    """What an option takes: all that the datatype holds; the server knows the base's limits."""
+    if known.datatype in WHOLE_NUMBERS:
+        low, high = WHOLE_NUMBERS[known.datatype]
+        return Whole(low if known.minimum is None else int(known.minimum), high)
+    return Number() if known.datatype == "FP32" else click.STRING
 
 
 def _help(name: str, known: Input) -> str:
@@ -69,7 +87,7 @@ def _help(name: str, known: Input) -> str:
     multiple=True,
     help="File to write; the suffix decides the format: .mp4, .gif, .webp, .png (contact sheet) or "
     ".npy. Repeat the option for several files. {n} in the name stands for the number of the "
-    "prompt, {policy} for the policy.  [default: clip.mp4]",
+    "prompt, {policy} for the policy, {seed} for the seed.  [default: clip.mp4]",
 )
 @click.option(
     "--sheet",
@@ -79,7 +97,7 @@ def _help(name: str, known: Input) -> str:
 )
 @click.option(
     "--in-flight",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     default=4,
     show_default=True,
@@ -98,7 +116,7 @@ def _help(name: str, known: Input) -> str:
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(above_zero=True),
     default=600.0,
     show_default=True,
     metavar="SECONDS",
@@ -188,9 +206,12 @@ def _prompts(words: tuple[str, ...], file: Path | None) -> list[str]:
 
 def _check_files(planned: list[PlannedClip], sheet: Path | None, signer: Provenance | None) -> None:
     """So that a long generation does not end in a wrong file name."""
+    from unsee.cli.clip_batch import PLACEHOLDER
     from unsee.media.video_file import check_destination
 
     if sheet is not None:
+        if PLACEHOLDER.search(str(sheet)):
+            raise InputError(f"--sheet {sheet} is one picture of all clips; give it a fixed name")
         if sheet.suffix.lower() != ".png":
             raise InputError(f"--sheet {sheet} is a PNG picture; give it the suffix .png")
         check_destination(sheet)

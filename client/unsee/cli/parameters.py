@@ -7,6 +7,7 @@ wrong is reported in one sentence, before anything heavy is imported.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from pathlib import Path
 from stat import S_ISDIR
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 import click
 
 from unsee.cli.completion import complete_policies, complete_revisions
+from unsee.core.request_schema import WHOLE_NUMBERS
+from unsee.core.sizes import LONGEST_S
 
 GRPC_SCHEMES = ("unix", "dns", "ipv4", "ipv6", "xds")
 """What gRPC itself reads in front of an address."""
@@ -62,6 +65,75 @@ class UserPath(click.Path):
             self.fail(f"{path} cannot be made: {place} is a file", param, ctx)
         if not os.access(place, os.W_OK | os.X_OK):
             self.fail(f"{path} cannot be written: no permission to write in {place}", param, ctx)
+
+
+class Whole(click.IntRange):
+    """A whole number; what does not fit is said without signs of comparison.
+
+    Args:
+        low, high: the smallest and the largest; None: what 64 bits hold.
+    """
+
+    name = "integer"
+
+    def __init__(self, low: int | None = None, high: int | None = None) -> None:
+        super().__init__(low, high)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        lowest, highest = WHOLE_NUMBERS["INT64"]
+        lowest = lowest if self.min is None else int(self.min)
+        highest = highest if self.max is None else int(self.max)
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is not a whole number", param, ctx)
+        if number < lowest:
+            self.fail(f"{str(value)[:40]} is too small; give {lowest} or more", param, ctx)
+        if number > highest:
+            self.fail(f"{str(value)[:40]} is too large; give {highest} or less", param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """A finite number; what does not fit is said without signs of comparison."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"{str(value)[:40]!r} is not a finite number", param, ctx)
+        if self.min is not None and (number < self.min or (self.min_open and number == self.min)):
+            least = f"more than {self.min:g}" if self.min_open else f"{self.min:g} or more"
+            self.fail(f"{number:g} is too small; give {least}", param, ctx)
+        if self.max is not None and (number > self.max or (self.max_open and number == self.max)):
+            most = f"less than {self.max:g}" if self.max_open else f"{self.max:g} or less"
+            self.fail(f"{number:g} is too large; give {most}", param, ctx)
+        return number
+
+
+class Seconds(Number):
+    """A time in seconds, at most `LONGEST_S`.
+
+    Args:
+        above_zero: whether 0 is refused.
+    """
+
+    def __init__(self, *, above_zero: bool = False) -> None:
+        super().__init__(min=0, min_open=above_zero)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = super().convert(value, param, ctx)
+        if seconds > LONGEST_S:
+            self.fail(f"{seconds:g} is too large; give {LONGEST_S:.0f} or less", param, ctx)
+        return seconds
 
 
 class Address(click.types.StringParamType):
@@ -122,13 +194,13 @@ class PolicyName(click.types.StringParamType):
         return complete_policies(ctx, incomplete)
 
 
-class Revision(click.IntRange):
+class Revision(Whole):
     """The number of a revision, completed with the eligible ones of the policy."""
 
     name = "revision"
 
     def __init__(self) -> None:
-        super().__init__(min=1)
+        super().__init__(1)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -123,7 +123,7 @@ class Conversation:
     async def _open(self) -> None:
         self._check_cancelled()
         if not self._peer.reached:
-            await self._reach(min(self._limits.connect_timeout_s, self._left_s()))
+            await self._reach_first()
         if self._left_s() <= 0:
             raise self._too_late()
         self._call = self._connection.open(self._request, self._left_s())
@@ -164,6 +164,16 @@ class Conversation:
                 pass
         except (CallFailed, Silence):
             return
+
+    async def _reach_first(self) -> None:
+        """Reach the server, in the caller's time: too little of it proves no server absent."""
+        left_s = self._left_s()
+        try:
+            await self._reach(min(self._limits.connect_timeout_s, left_s))
+        except ServerUnreachable as error:
+            if error.retryable or left_s >= self._limits.connect_timeout_s:
+                raise
+            raise self._no_answer_in_time() from error
 
     async def _reach(self, timeout_s: float) -> None:
         """A refusal comes back at once and silence after `timeout_s`, unlike in a long request."""
@@ -232,6 +242,13 @@ class Conversation:
         return DeadlineExceeded(
             f"no clip from {self._peer.url} within {self._limits.timeout_s:g} s; "
             "allow more time, or ask for fewer steps or frames"
+        )
+
+    def _no_answer_in_time(self) -> DeadlineExceeded:
+        """The caller's time ran out before the server could show that it is there."""
+        return DeadlineExceeded(
+            f"{self._peer.url} did not answer within {self._limits.timeout_s:g} s, all the time "
+            "that was given; allow more time"
         )
 
     def _was_cancelled(self) -> Cancelled:

@@ -19,8 +19,8 @@ from tritonclient.grpc import service_pb2
 
 from unsee.core.errors import InputError, RequestRejected, ServerError
 from unsee.core.record import GenerationRecord
-from unsee.core.request_schema import INPUTS
-from unsee.core.validation import describe
+from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
+from unsee.core.validation import describe, shortened
 from unsee.media.clip import Clip, Progress
 from unsee.media.frames import Frames
 
@@ -147,4 +147,14 @@ def _encode(name: str, value: Any) -> bytes:
     try:
         return _ENCODERS[datatype](value)
     except (struct.error, AttributeError, OverflowError, UnicodeEncodeError) as error:
-        raise InputError(f"{name} must be a {datatype} value, got {value!r}") from error
+        raise InputError(f"{name} must be {_wanted(name)}, got {shortened(value)}") from error
+
+
+def _wanted(name: str) -> str:
+    """In words, what a value of the input `name` is."""
+    known = INPUTS[name]
+    if known.datatype not in WHOLE_NUMBERS:
+        return "text" if known.datatype == "BYTES" else "a number of at most 3.4e38"
+    lowest, highest = WHOLE_NUMBERS[known.datatype]
+    lowest = lowest if known.minimum is None else int(known.minimum)
+    return f"a whole number from {lowest} to {highest}"

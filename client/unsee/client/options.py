@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from unsee.core.errors import InputError
 from unsee.core.request_schema import INPUTS, Prompt, RequestOptions
+from unsee.core.sizes import LONGEST_S
 
 
 class CallOptions(TypedDict, total=False):
@@ -46,7 +47,8 @@ class CallLimits:
         retries: how often a refused request is sent again.
 
     Raises:
-        InputError: a time is not more than 0, or `retries` is less than 0.
+        InputError: a time is not more than 0 or longer than `LONGEST_S`, or `retries` is less
+            than 0.
     """
 
     timeout_s: float = 600.0
@@ -57,8 +59,11 @@ class CallLimits:
     def __post_init__(self) -> None:
         for name in ("timeout_s", "idle_timeout_s", "connect_timeout_s"):
             seconds = getattr(self, name)
-            if seconds is not None and not seconds > 0:
-                raise InputError(f"{name} must be more than 0 seconds, got {seconds!r}")
+            if seconds is not None and not 0 < seconds <= LONGEST_S:
+                raise InputError(
+                    f"{name} must be more than 0 and at most {LONGEST_S:.0f} seconds, "
+                    f"got {seconds!r}"
+                )
         if self.retries < 0:
             raise InputError(f"retries must be 0 or more, got {self.retries!r}")
 

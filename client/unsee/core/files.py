@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from unsee.core.errors import FileNotWritable, Locked, RepositoryError
+from unsee.core.sizes import both_in_words, in_words
 
 UNFINISHED = ".unfinished-"
 LOCK_FILE = ".write.lock"
@@ -224,9 +225,10 @@ def check_space(folder: Path, num_bytes: int, what: str) -> None:
     """Raise `RepositoryError` unless `num_bytes` for `what` fit into `folder`, which is there."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
+        needed, there = both_in_words(num_bytes, free)
         raise RepositoryError(
-            f"{what} needs {num_bytes / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
-            "free; make room or choose another folder"
+            f"{what} needs {needed} in {folder}, where {there} are free; "
+            "make room or choose another folder"
         )
 
 
@@ -241,8 +243,8 @@ def not_writable(path: Path, error: OSError, num_bytes: int | None = None) -> Fi
     else:
         reason = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
-        needed = f"{num_bytes / 1e6:.3f} MB needed, " if num_bytes is not None else ""
-        reason = f"{reason} ({needed}{_free_bytes(path) / 1e6:.3f} MB free)"
+        needed = f"{in_words(num_bytes)} needed, " if num_bytes is not None else ""
+        reason = f"{reason} ({needed}{in_words(_free_bytes(path))} free)"
     return FileNotWritable(f"cannot write {path}: {reason}")
 
 

@@ -93,6 +93,15 @@ def problems(error: ValidationError, *, with_values: bool = True) -> list[tuple[
     ]
 
 
+def shortened(value: object) -> str:
+    """A wrong value as a sentence shows it: as in Python, cut to `SHOWN_VALUE` characters."""
+    try:
+        words = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of too many digits"
+    return words if len(words) <= SHOWN_VALUE else f"{words[:SHOWN_VALUE]}…"
+
+
 def matching(pattern: str, sentence: str) -> Any:
     """For `Annotated[str, ...]`: the whole text must match `pattern`, else `sentence` says why."""
 
@@ -129,5 +138,4 @@ def _reason(problem: Any, with_values: bool) -> str:
         sentence = f"this value does not fit ({problem['msg']})"
     if not with_values or kind in _WITHOUT_VALUE:
         return sentence
-    value = repr(problem["input"])
-    return f"{sentence} (got {value if len(value) <= SHOWN_VALUE else value[:SHOWN_VALUE] + '…'})"
+    return f"{sentence} (got {shortened(problem['input'])})"

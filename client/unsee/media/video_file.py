@@ -6,8 +6,10 @@ they are; .webp and .npy are exact. `metadata` makes what a file says of the cli
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +30,8 @@ X264_CRF = 12
 """Constant rate factor: 0 is lossless, 18 is hardly told from the original, 51 is worst."""
 MP4_FLAGS = ("-movflags", "+faststart")
 """The index comes first, so that a browser plays the file while it loads."""
+_FFMPEG_PART = re.compile(r"^(\[[^\]]*\] ?)+")
+"""What ffmpeg writes before a sentence: the part that speaks and its address in memory."""
 JPEG_EXIF = b"Exif\0\0"
 """What precedes EXIF in a JPEG and nowhere else."""
 
@@ -105,7 +109,22 @@ def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise OSError(f"ffmpeg failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
+        raise _encoder_failed(done.returncode, done.stderr.decode(errors="replace"))
+
+
+def _encoder_failed(code: int, words: str) -> OSError:
+    """What ffmpeg's exit code and its words on stderr mean: the system's own error, if it is one.
+
+    ffmpeg puts the reason behind its own parts' names and addresses, on several lines.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(number) in words:
+            return OSError(number, os.strerror(number))
+    if code < 0:
+        return OSError(f"the video encoder was ended by the signal {-code}; is there memory left?")
+    lines = [_FFMPEG_PART.sub("", line).strip() for line in words.splitlines()]
+    reason = next((line for line in lines if line), "it gave no reason")
+    return OSError(f"the video encoder ended with exit code {code} ({reason[:120]})")
 
 
 def _even_sided(frames: Frames) -> Frames:

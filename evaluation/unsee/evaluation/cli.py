@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, base_option, json_option
+from unsee.cli.parameters import FILE, NEW_FOLDER, PATH, Whole, base_option, json_option
 from unsee.cli.progress import say, stage_progress
 from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unsee.models.base import Base
 
 REPORTS_DIR = Path("reports")
-_COUNT = click.IntRange(min=0)
+_COUNT = Whole(0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
 @click.option(
     "--prompts-per-wording",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="How many prompts for each unseen concept and wording.  [default: 8]",
 )
 @click.option(
@@ -102,7 +102,7 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
 @click.option(
     "--attack-prompts",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="How many prompts for each concept and attack.  [default: 8]",
 )
 @click.option("--attacks", metavar="all|none|NAME,...", help="Attacks to run.  [default: all]")

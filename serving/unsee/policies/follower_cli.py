@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from unsee.cli.parameters import ADDRESS, FOLDER
+from unsee.cli.parameters import ADDRESS, FOLDER, Seconds
 
-_SECONDS = click.FloatRange(0, min_open=True)
+_SECONDS = Seconds(above_zero=True)
 
 
 @click.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from unsee.cli.parameters import POLICY, REVISION, json_option
+from unsee.cli.parameters import POLICY, REVISION, Seconds, json_option
 from unsee.cli.progress import shown_stages
 from unsee.core.errors import ServerError
 from unsee.policies.cli import check_policy, repository_option, url_option
@@ -25,7 +25,7 @@ from unsee.policies.cli import check_policy, repository_option, url_option
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(above_zero=True),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unsee.cli.parameters import FILE, FOLDER
+from unsee.cli.parameters import FILE, FOLDER, Seconds, Whole
 from unsee.core.errors import FileNotWritable, ServerError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EXPOSED = (
     "and so get round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
 )
 
-_PORT = click.IntRange(1, 65535)
+_PORT = Whole(1, 65535)
 
 
 @click.command()
@@ -50,7 +50,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--ready-timeout",
     "ready_timeout_s",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(above_zero=True),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -58,7 +58,7 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=Whole(1, 4096),
     help="CPU threads per graph.  [default: the number of cores]",
 )
 @click.option(
@@ -83,7 +83,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--hang-timeout",
     "hang_timeout_s",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -92,7 +92,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option(
     "--drain-timeout",
     "drain_timeout_s",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

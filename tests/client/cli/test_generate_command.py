@@ -170,6 +170,18 @@ def test_the_names_of_several_say_what_tells_them_apart(echoing, prompts, monkey
     assert names == {f"clip-{n}-{policy}.mp4" for n in (1, 2, 3) for policy in ("base", "family")}
 
 
+def test_a_file_can_be_named_after_the_seed(echoing, prompts, tmp_path, capsys):
+    name = tmp_path / "{n}-{seed}.npy"
+    assert many(echoing, "a cat", "--seed", "7", "-o", tmp_path / "cat-{seed}.npy") == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "cat-7.npy")]
+    assert many(echoing, "--prompts", prompts, "--policy", "family", "-o", name, "--json") == 0
+    made = json.loads(capsys.readouterr().out)["clips"]
+    seeds = [clip["record"]["seed"] for clip in made]
+    assert [clip["files"] for clip in made] == [
+        [str(tmp_path / f"{n}-{seed}.npy")] for n, seed in enumerate(seeds, start=1)
+    ]
+
+
 def test_a_refused_clip_does_not_stop_the_others(echoing, tmp_path, capsys):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a cat\na yeti\na dog\n")

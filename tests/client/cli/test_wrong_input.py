@@ -5,9 +5,12 @@ import os
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from unsee.cli.main import run
+from unsee.cli.page import every_command
+from unsee.cli.parameters import Number, Whole
 
 POLICIES = {
     "schema_version": 1,
@@ -55,6 +58,11 @@ WRONG = [
     ("delta show prompts.txt", "prompts.txt is a file; give a folder"),
     ("publish model_repository --base base", "model_repository is a folder; give a file"),
     ("generate --prompts model_repository", "model_repository is a folder; give a file"),
+    # placeholders in the names of files
+    ("generate x -o {index}.mp4", "holds {index}, which stands for nothing; there are {n}"),
+    ("generate x -o {}.mp4", "holds {}, which stands for nothing"),
+    ("generate x -o a/{n}-{Seed}.mp4", "holds {Seed}, which stands for nothing"),
+    ("generate x --sheet {policy}.png", "is one picture of all clips; give it a fixed name"),
     # addresses
     ("generate x --url http://127.0.0.1:8001", "has a scheme, http://; give host and gRPC port"),
     ("generate x --url grpc://host:8001", "has a scheme, grpc://"),
@@ -100,8 +108,8 @@ WRONG = [
     ("generate x --policy base --policy family -o a.mp4", "such as -o clip-{policy}.mp4"),
     ("generate --prompts prompts.txt --sheet a.mp4", "--sheet a.mp4 is a PNG picture"),
     # numbers
-    ("promote family --revision 0", "0 is not in the range x>=1"),
-    ("retire family one", "'one' is not a valid"),
+    ("promote family --revision 0", "0 is too small; give 1 or more"),
+    ("retire family one", "'one' is not a whole number"),
     ("generate x --revision 1 --policy base --policy family", "--revision 1 belongs to one policy"),
 ]
 
@@ -154,3 +162,45 @@ def test_an_address_that_grpc_reads_is_left_alone(url, capsys):
     from unsee.cli.parameters import ADDRESS
 
     assert ADDRESS.convert(url, None, None) == url
+
+
+def numeric_options():
+    """Every option that takes a number, of every command."""
+    for context in every_command():
+        for parameter in context.command.params:
+            if isinstance(parameter.type, Whole | Number):
+                yield pytest.param(
+                    context, parameter, id=f"{context.info_name} {parameter.opts[0]}"
+                )
+
+
+def test_every_number_is_of_a_kind_that_knows_its_limits():
+    numeric = (click.types.IntParamType, click.types.FloatParamType)
+    loose = [
+        (context.command_path, parameter.opts)
+        for context in every_command()
+        for parameter in context.command.params
+        if isinstance(parameter.type, numeric) and not isinstance(parameter.type, Whole | Number)
+    ]
+    assert loose == []
+
+
+@pytest.mark.parametrize(("context", "parameter"), list(numeric_options()))
+@pytest.mark.parametrize("value", ["9" * 30, "9" * 5000, "-" + "9" * 30, "nan", "inf", "ten"])
+def test_a_number_out_of_range_is_said_in_plain_words(context, parameter, value):
+    if parameter.name == "guidance_scale" and value.strip("-9") == "":
+        return  # the server knows the limits
+    with pytest.raises(click.BadParameter) as raised:
+        parameter.type.convert(value, parameter, context)
+    said = raised.value.message
+    assert "<=" not in said
+    assert "INT64" not in said
+    assert len(said) < 120
+
+
+def test_a_seed_that_is_too_large(capsys):
+    assert run(["generate", "x", "--seed", "9" * 20]) == 2
+    said = capsys.readouterr().err
+    assert "99999999999999999999 is too large; give 9223372036854775807 or less" in said
+    assert run(["generate", "x", "--steps", "3000000000"]) == 2
+    assert "3000000000 is too large; give 2147483647 or less" in capsys.readouterr().err

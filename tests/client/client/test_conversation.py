@@ -1,6 +1,7 @@
 """The core without a network: scripts of what a server does, and what the core makes of them."""
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,10 +12,16 @@ from tritonclient.grpc import service_pb2
 from unsee.client.client import run_blocking
 from unsee.client.connection import CallFailed, Silence
 from unsee.client.conversation import Conversation, Peer
-from unsee.client.messages import build_response, read_error
+from unsee.client.messages import build_request, build_response, read_error
 from unsee.client.options import CallLimits
 from unsee.client.testing import gradient_clip
-from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError, ServerUnreachable
+from unsee.core.errors import (
+    DeadlineExceeded,
+    InputError,
+    RequestRejected,
+    ServerError,
+    ServerUnreachable,
+)
 from unsee.media.clip import Clip, Progress
 
 DRAINING = [
@@ -229,3 +236,40 @@ def test_whatever_a_server_does(streams, retries, timeout_s, jitter):
     if events is not None:
         assert isinstance(events[-1], Clip)
         assert sum(isinstance(event, Clip) for event in events) == 1
+
+
+def test_a_time_too_short_to_reach_a_server_does_not_prove_it_absent():
+    silence = CallFailed("DEADLINE_EXCEEDED", "Deadline Exceeded")
+    play = Play([GOOD], live=[silence], limits=CallLimits(timeout_s=0.001))
+    with pytest.raises(DeadlineExceeded, match=r"host:1 did not answer within 0\.001 s"):
+        play.run()
+    play = Play([GOOD], live=[silence], limits=CallLimits(timeout_s=60, connect_timeout_s=5))
+    with pytest.raises(ServerUnreachable, match="no server answers"):
+        play.run()
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, -1, 0])
+def test_a_time_that_no_timer_counts_is_refused(seconds):
+    for name in ("timeout_s", "idle_timeout_s", "connect_timeout_s"):
+        with pytest.raises(InputError, match=f"{name} must be more than 0 and at most 100000000 "):
+            CallLimits(**{name: seconds})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("seed", 2**63, "seed must be a whole number from 0 to 9223372036854775807, got 92233"),
+        pytest.param("seed", 10**5000, "got a number of too many digits", id="long"),
+        ("seed", 1.5, "seed must be a whole number from 0"),
+        ("num_frames", 2**31, "from -2147483648 to 2147483647, got 2147483648"),
+        ("guidance_scale", 1e300, "guidance_scale must be a number of at most 3.4e38"),
+        ("guidance_scale", "high", "guidance_scale must be a number"),
+        ("policy", 7, "policy must be text, got 7"),
+        ("prompt", "\ud800", "prompt must be text"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_said_without_names_of_datatypes(name, value, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)) as raised:
+        build_request({name: value})
+    assert "INT" not in str(raised.value)
+    assert "FP32" not in str(raised.value)

@@ -97,7 +97,7 @@ def test_a_full_disk_names_the_file_what_was_needed_and_what_is_free(tmp_path, m
     monkeypatch.setattr(files.os, "fsync", full_disk)
     free = SimpleNamespace(free=20_000)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: free)
-    words = rf"cannot write {file}: No space left on device \(0\.100 MB needed, 0\.020 MB free\)"
+    words = rf"cannot write {file}: No space left on device \(100 KB needed, 20\.0 KB free\)"
     with pytest.raises(FileNotWritable, match=words):
         write_file(file, b"x" * 100_000)
     assert file.read_text() == "old"

@@ -1,5 +1,7 @@
 """Clips saved and read back in every format, and the ways in which saving can fail."""
 
+import re
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -125,13 +127,29 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(clip, tmp_path, mo
 
 
 @pytest.mark.process
-def test_what_ffmpeg_says_reaches_the_user(clip, tmp_path, monkeypatch):
-    script = tmp_path / "ffmpeg"
-    script.write_text("#!/bin/sh\ncat > /dev/null\necho no such codec >&2\nexit 1\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(script))
-    with pytest.raises(InputError, match="ffmpeg failed: no such codec"):
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("echo '[out#0/mp4 @ 0x55d0] no such codec' >&2; exit 1", "exit code 1 (no such codec)"),
+        ("exit 3", "the video encoder ended with exit code 3 (it gave no reason)"),
+        ("kill -9 $$", "ended by the signal 9; is there memory left?"),
+        (
+            "echo '[out#0/mp4 @ 0x55d0] Error muxing a packet' >&2;"
+            "echo '[out#0/mp4 @ 0x55d0] Error writing trailer: No space left on device' >&2;"
+            "echo 'Conversion failed!' >&2; exit 228",
+            "clip.mp4: No space left on device (",
+        ),
+    ],
+)
+def test_why_ffmpeg_failed_is_one_plain_line(clip, tmp_path, monkeypatch, script, sentence):
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text(f"#!/bin/sh\ncat > /dev/null\n{script}\n")
+    encoder.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder))
+    with pytest.raises(InputError, match=re.escape(sentence)) as raised:
         clip.save(tmp_path / "out" / "clip.mp4")
+    assert "0x55d0" not in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 

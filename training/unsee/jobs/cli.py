@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unsee.cli.completion import complete_concepts
-from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, base_option, json_option
+from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, Number, Whole, base_option, json_option
 from unsee.cli.progress import say, stage_progress
 from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError, UnseeError
@@ -63,7 +63,7 @@ _DELTAS = Path("deltas")
 @click.option(
     "--shots",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="How many images to learn from.  [default: 4]",
 )
 @click.option(
@@ -75,43 +75,43 @@ _DELTAS = Path("deltas")
 @click.option(
     "--rank",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="Greatest rank of the edit (anchored mode).",
 )
 @click.option(
     "--attackers",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     help="How many soft prompts may attack the edit while it is learned (anchored mode).",
 )
 @click.option(
     "--kept-at-least",
     metavar="X",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=Number(min=0, max=1, min_open=True, max_open=True),
     help="Share of the other prompts' variance that the edit must keep (anchored mode).",
 )
 @click.option(
     "--learning-rate",
     metavar="X",
-    type=click.FloatRange(min=0, min_open=True, max=1),
+    type=Number(min=0, min_open=True, max=1),
     help="Learning rate of Adam (paper mode).",
 )
 @click.option(
     "--epochs",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="How often to go through the images (paper mode).",
 )
 @click.option(
     "--batch-size",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="Number of noised images in a step.",
 )
 @click.option(
     "--seed",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     default=0,
     show_default=True,
     help="Random seed; equal seeds give equal deltas.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unsee.cli.parameters import FILE, FOLDER, json_option
+from unsee.core.sizes import in_words
 
 if TYPE_CHECKING:
     from unsee.deltas.delta import Card
@@ -43,7 +44,7 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=2))
         return
     facts = _facts(card) | {
-        "size": f"{size_bytes / 1000:,.1f} KB",
+        "size": in_words(size_bytes),
         "signature": _signature(folder),
     }
     for name, value in facts.items():

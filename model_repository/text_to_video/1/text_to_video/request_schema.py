@@ -18,6 +18,11 @@ from typing import Annotated, Literal, TypedDict, get_type_hints
 Datatype = Literal["BYTES", "INT64", "INT32", "FP32"]
 FROM_BASE = "the base's"
 """The `default_from` of an input whose default is the field of that name in the base's defaults."""
+WHOLE_NUMBERS: Mapping[str, tuple[int, int]] = {
+    "INT32": (-(2**31), 2**31 - 1),
+    "INT64": (-(2**63), 2**63 - 1),
+}
+"""The smallest and the largest value of each whole datatype."""
 _PYTHON_TYPES: Mapping[str, type] = {"BYTES": str, "INT64": int, "INT32": int, "FP32": float}
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 from tritonclient.grpc import service_pb2
 
 from unsee.client.messages import MODEL, build_request
-from unsee.core.request_schema import INPUTS
+from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
 from unsee.core.validation import matching
 from unsee.gateway.callers.described import problems
 from unsee.gateway.callers.refusal import Refusal, quoted
@@ -48,8 +48,8 @@ def _encodable(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=16384), AfterValidator(_encodable)]
 Name = Annotated[str, StringConstraints(max_length=64), AfterValidator(_encodable)]
-Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Int32 = Annotated[int, Field(ge=WHOLE_NUMBERS["INT32"][0], le=WHOLE_NUMBERS["INT32"][1])]
+Int64 = Annotated[int, Field(ge=WHOLE_NUMBERS["INT64"][0], le=WHOLE_NUMBERS["INT64"][1])]
 Float32 = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]
 TYPES: Mapping[str, Any] = {"BYTES": Text, "INT64": Int64, "INT32": Int32, "FP32": Float32}
 """What a value of each datatype may be, whatever the base's limits are."""
