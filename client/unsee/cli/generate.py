@@ -47,12 +47,12 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _type(known: Input) -> click.ParamType:
+def _type(known: Input) -> Whole | Number | click.types.StringParamType:
     """What an option takes: all that the datatype holds; the server knows the base's limits."""
     if known.datatype in WHOLE_NUMBERS:
         low, high = WHOLE_NUMBERS[known.datatype]
         return Whole(low if known.minimum is None else int(known.minimum), high)
-    return Number() if known.datatype == "FP32" else click.STRING
+    return Number() if known.datatype == "FP32" else click.types.StringParamType()
 
 
 def _help(name: str, known: Input) -> str:

@@ -101,7 +101,7 @@ def test_a_full_disk_names_the_file_what_was_needed_and_what_is_free(tmp_path, m
     with pytest.raises(FileNotWritable, match=words):
         write_file(file, b"x" * 100_000)
     assert file.read_text() == "old"
-    words = rf"{tmp_path}/1: No space .* \(0\.020 MB free\)"
+    words = rf"{tmp_path}/1: No space .* \(20\.0 KB free\)"
     with pytest.raises(FileNotWritable, match=words), new_folder(tmp_path / "1") as folder:
         (folder / "half").touch()
     assert list(tmp_path.iterdir()) == [file]
