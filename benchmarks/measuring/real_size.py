@@ -260,10 +260,10 @@ def write_video_base(folder: Path, name: str) -> None:
         folder / "motion_adapter": lambda: motion_adapter(size),
     }
     for place, make in parts.items():
-        with quiet_libraries(), _default_dtype(getattr(torch, SAVED_AS)):
+        with quiet_libraries(), default_dtype(getattr(torch, SAVED_AS)):
             part = make()
             if part is not None:
-                _fill_zeros(part)
+                fill_zeros(part)
                 part.save_pretrained(place, max_shard_size=_SHARD)
             del part
     index = _INDEX if size.unet is None else _INDEX | _VIDEO_INDEX
@@ -324,7 +324,8 @@ def _factor(size: Size) -> int:
 
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make new tensors in `dtype` inside the block."""
     import torch
 
     before = torch.get_default_dtype()
@@ -335,7 +336,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _fill_zeros(model: torch.nn.Module) -> None:
+def fill_zeros(model: torch.nn.Module) -> None:
     """Give all tensors that are zero random values of the size that keeps activations alive."""
     import torch
 

@@ -202,10 +202,14 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
         assert f"{model} " in done.stdout
     assert "up to date" in done.stdout
     assert "parity" in done.stdout
+    assert "default scheduler: DDIMScheduler" in done.stdout
+    assert "not offered: PNDMScheduler has another noise schedule" in done.stdout
+    assert "not offered: LCMScheduler is for models distilled for it" in done.stdout
     done = CliRunner().invoke(export, [*arguments, "--json"])
     content = json.loads(done.stdout)
     assert content.keys() == {
-        *("base", "base_digest", "repository", "graphs", "samplers", "engines", "seconds")
+        *("base", "base_digest", "repository", "graphs", "samplers", "engines", "seconds"),
+        *("default_sampler", "samplers_not_offered", "warnings"),
     }
     assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
     assert content["samplers"]["DDIMScheduler"] == 5

@@ -197,11 +197,15 @@ def test_an_image_model_without_betas_cannot_be_unlearned_with(base_with):
         offered_schedulers(base)
 
 
-def test_a_motion_adapter_without_its_makers_noise_schedule_is_warned_about(template, tmp_path):
+@pytest.mark.parametrize("name", ["DDIMScheduler", "PNDMScheduler"])
+def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(template, tmp_path, name):
     image = shutil.copytree(template, tmp_path / "image", symlinks=True)
+    index = image / "t2i" / "model_index.json"
+    entry = {"scheduler": ["diffusers", name]}
+    index.write_text(json.dumps(json.loads(index.read_text()) | entry))
     folder = write_motion_base(image, tmp_path)
     file = image / "t2i" / "scheduler" / "scheduler_config.json"
-    file.write_text(json.dumps({"_class_name": "DDIMScheduler", **PNDM}))
+    file.write_text(json.dumps({"_class_name": name, **PNDM}))
     (warning,) = offered_schedulers(load_base(folder)).warnings
     assert "beta_schedule scaled_linear" in warning
     written = {

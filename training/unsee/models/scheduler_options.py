@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from unsee.core.errors import BaseFolderError
 from unsee.models.quiet import quiet_libraries
 
+_NO_CLAMP = (("clip_sample", False), ("thresholding", False))
+"""What holds of every scheduler that has no such option."""
+
 
 class SchedulerOptions(BaseModel):
     """Options in the place of those in the models' scheduler files; `class` names another class.
@@ -37,6 +40,7 @@ def with_overrides(scheduler: Any, overrides: Mapping[str, Any], base: str, fiel
     if loader is None:
         raise BaseFolderError(f"base {base!r}: {field} names the class {name}, not in diffusers")
     known = [option for option in inspect.signature(loader.__init__).parameters if option != "self"]
+    options = {k: v for k, v in options.items() if k in known or (k, v) not in _NO_CLAMP}
     if unknown := sorted(set(options) - set(known)):
         raise BaseFolderError(
             f"base {base!r}: {field} sets {unknown[0]}, which a {name} has not; it has "
@@ -65,6 +69,7 @@ def fresh(scheduler: Any) -> Any:
 
 
 def scheduler_class(name: str) -> Any:
+    """The scheduler class `name` of diffusers, None if there is none."""
     with quiet_libraries():
         found = getattr(importlib.import_module("diffusers"), name, None)
     return found if name.endswith("Scheduler") else None
