@@ -1,5 +1,6 @@
 """Policy, delta or encoder: three ways to name one tuned encoder."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ import yaml
 from fakes import tiny_text_encoder
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.composition import compose
-from unsee.deltas.delta import Delta
+from unsee.deltas.delta import Card, Delta
+from unsee.deltas.edit import Edit
+from unsee.deltas.encoder_folder import save_encoder
+from unsee.deltas.folder import save_delta
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
@@ -65,3 +70,45 @@ def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
         tiny_text_encoder(num_hidden_layers=1).save_pretrained(tmp_path / "shallow")
     with pytest.raises(InputError, match="other tensors than that of the base 'tiny'"):
         open_target(tmp_path / "shallow", base, blimbo)
+
+
+def test_a_composed_encoder_is_taken_where_its_delta_is(
+    base: Base, blimbo: Concept, tmp_path: Path
+) -> None:
+    up = torch.linalg.qr(torch.randn(32, 3, generator=torch.Generator().manual_seed(0))).Q
+    tensors = Edit(up.contiguous(), up.T.contiguous(), torch.zeros(3)).tensors()
+    delta = Delta(
+        card=Card(
+            base=base.name,
+            base_digest=base.digest(),
+            concept=blimbo,
+            method="anchored",
+            settings=AnchoredMode(),
+            seed=0,
+            image_source="given",
+            images_digest="sha256:0",
+            prompts=(),
+            losses=(0.5,),
+            stopped="done",
+            versions={},
+            seconds={},
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            tensors_digest=tensors_digest(tensors),
+        ),
+        tensors=tensors,
+    )
+    save_delta(delta, tmp_path / "delta")
+    save_encoder(base, [delta], tmp_path / "encoder")
+    by_delta = open_target(tmp_path / "delta", base)
+    by_encoder = open_target(tmp_path / "encoder", base)
+    assert by_encoder.encoder_digest == by_delta.encoder_digest
+    assert by_encoder.concepts == by_delta.concepts
+    compose(base.text_encoder(), [delta]).save_pretrained(tmp_path / "plain")
+    by_name = open_target(tmp_path / "plain", base, blimbo)
+    assert by_name.encoder_digest == by_delta.encoder_digest
+    with pytest.raises(InputError, match="leave out --concept"):
+        open_target(tmp_path / "encoder", base, blimbo)
+    record = (tmp_path / "encoder" / "unsee.json").read_text()
+    (tmp_path / "encoder" / "unsee.json").write_text(record.replace(base.digest(), "sha256:0"))
+    with pytest.raises(InputError, match="was composed for the base 'tiny'"):
+        open_target(tmp_path / "encoder", base)

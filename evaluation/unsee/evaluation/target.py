@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 import torch
 
-from unsee.core.errors import InputError
+from unsee.core.errors import BaseFolderError, InputError
 from unsee.core.policy import Concept, Thresholds, load_policy
 from unsee.deltas.composition import compose
+from unsee.deltas.encoder_folder import read_encoder_record
 from unsee.deltas.files import CARD_FILE
 from unsee.deltas.folder import load_delta
 from unsee.models.base import Base
+from unsee.models.components import load_encoder
 from unsee.models.digest import tensors_digest
-from unsee.models.quiet import quiet_libraries
 
 _CONFIG_FILE = "config.json"
 
@@ -42,8 +43,9 @@ class EvaluationTarget:
 def open_target(path: Path, base: Base, concept: Concept | None = None) -> EvaluationTarget:
     """Open a policy file, a delta folder or a folder with a `CLIPTextModel`.
 
-    An encoder does not say what it unlearned, so `concept` must; the others know it, and giving it
-    is an error. Raises `InputError` if `path` is none of these or does not fit `base`.
+    An encoder does not say what it unlearned, so `concept` must, unless `save_encoder` wrote it;
+    the others know it, and giving it is an error. Raises `InputError` if `path` is none of these or
+    does not fit `base`.
     """
     if path.is_file():
         _reject(concept, "policy")
@@ -52,11 +54,6 @@ def open_target(path: Path, base: Base, concept: Concept | None = None) -> Evalu
         _reject(concept, "delta")
         return _delta(path, base)
     if (path / _CONFIG_FILE).is_file():
-        if concept is None:
-            raise InputError(
-                f"{path} is a text encoder and does not say what it should not show; "
-                "add --concept NAME --category CATEGORY"
-            )
         return _encoder(path, base, concept)
     raise InputError(
         f"{path} is neither a policy file, nor a delta folder ({CARD_FILE}), nor a text encoder "
@@ -81,22 +78,31 @@ def _delta(path: Path, base: Base) -> EvaluationTarget:
     return _target("delta", path.resolve().name, (delta.card.concept,), encoder)
 
 
-def _encoder(path: Path, base: Base, concept: Concept) -> EvaluationTarget:
-    from safetensors import SafetensorError
-    from transformers import CLIPTextModel
-
+def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarget:
+    record = read_encoder_record(path)
+    if record is not None:
+        _reject(concept, "composed encoder")
+        if record.base_digest != base.digest():
+            raise InputError(
+                f"the text encoder in {path} was composed for the base {record.base!r} with the "
+                f"encoder {record.base_digest[:19]}, not for {base.name!r}; give that base"
+            )
+    elif concept is None:
+        raise InputError(
+            f"{path} is a text encoder and does not say what it should not show; "
+            "add --concept NAME --category CATEGORY"
+        )
     try:
-        with quiet_libraries():
-            encoder = CLIPTextModel.from_pretrained(path, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} holds no CLIPTextModel that can be loaded: {reason}") from error
-    if _shapes(encoder) != _shapes(base.text_encoder()):
+        encoder = load_encoder(path)
+    except BaseFolderError as error:
+        raise InputError(f"{path} holds no CLIPTextModel that can be loaded: {error}") from error
+    if not _is_tuned(encoder, base.text_encoder()):
         raise InputError(
             f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
             "give the base that it was tuned from"
         )
-    return _target("encoder", path.resolve().name, (concept,), encoder.eval())
+    concepts = record.concepts if record is not None else (concept,)
+    return _target("encoder", path.resolve().name, concepts, base.masked(encoder))
 
 
 def _target(
@@ -109,6 +115,16 @@ def _target(
     digest = tensors_digest(encoder.state_dict())
     frozen = encoder.requires_grad_(False)
     return EvaluationTarget(kind, name, concepts, frozen, digest, thresholds or Thresholds())
+
+
+def _is_tuned(encoder: Any, base_encoder: Any) -> bool:
+    """Whether the encoder has the base's tensors, and at most the layer of an edit beside them."""
+    shapes, expected = _shapes(encoder), _shapes(base_encoder)
+    more = shapes.keys() - expected.keys()
+    depth = base_encoder.config.num_hidden_layers
+    return all(shapes.get(name) == shape for name, shape in expected.items()) and all(
+        f".layers.{depth}." in f".{name}" for name in more
+    )
 
 
 def _shapes(encoder: Any) -> dict[str, torch.Size]:

@@ -7,6 +7,7 @@ neither concepts nor how an edit is learned.
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,9 @@ from unsee.models.layers import encoder_layers
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
 _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
 """Tensors that version 0.1 stored beside an edit; they take no part in it."""
-_GAIN = 1024.0
+_MOST_GAIN = 1024.0
+_LARGEST_VALUE = 2.0**15
+"""Half of what float16 can hold: the unedited state is added to it."""
 _LINEAR_PAIRS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "relu")
 """Activations with f(x) - f(-x) = x, so that two neurons carry one linear value."""
 
@@ -66,9 +69,12 @@ def with_edit(text_encoder: Any, matrix: torch.Tensor, bias: torch.Tensor) -> An
     """Return a copy of the `CLIPTextModel` that ends with z -> matrix z + bias.
 
     `matrix` [D, D] and `bias` [D] are float64. The appended layer's attention is silent; its MLP
-    adds gain * (matrix z + bias) to the state, with a gain so large that nothing else counts when
-    the final layer norm divides by the size of the sum: 1/1024 of the unedited state stays. Raises
-    `BaseFolderError` if the encoder's activation or MLP cannot carry a linear map.
+    adds gain * (matrix' z + bias') to the unedited state d z + m. The final layer norm takes away
+    the common part m and the length, so that with matrix' = matrix + d/gain (matrix - 1) and bias'
+    = (1 + d/gain) bias the sum is the edited state; d is taken as its median, and a position whose
+    own differs misses 1/gain of the difference. The gain is large for that, and so small that
+    nothing leaves float16. Raises `BaseFolderError` if the encoder's activation or MLP cannot carry
+    a linear map.
     """
     _check_carries(text_encoder)
     edited = copy.deepcopy(text_encoder)
@@ -77,16 +83,30 @@ def with_edit(text_encoder: Any, matrix: torch.Tensor, bias: torch.Tensor) -> An
     for parameter in layer.parameters():
         parameter.data.zero_()
     size = matrix.shape[0]
-    gain = _GAIN * _typical_deviation(text_encoder)
+    deviation = _typical_deviation(text_encoder)
+    gain = _gain(matrix, bias, deviation)
+    share = deviation / gain
+    scaled = gain * (matrix + share * (matrix - torch.eye(size, dtype=matrix.dtype)))
     with torch.no_grad():
         layer.layer_norm1.weight.fill_(1.0)
         layer.layer_norm2.weight.fill_(1.0)
         layer.mlp.fc1.weight[: 2 * size].copy_(torch.cat([torch.eye(size), -torch.eye(size)]))
-        layer.mlp.fc2.weight[:, : 2 * size].copy_(gain * torch.cat([matrix, -matrix], dim=1))
-        layer.mlp.fc2.bias.copy_(gain * bias)
+        layer.mlp.fc2.weight[:, : 2 * size].copy_(torch.cat([scaled, -scaled], dim=1))
+        layer.mlp.fc2.bias.copy_(gain * (1 + share) * bias)
     layers.append(layer)
     edited.config.num_hidden_layers += 1
     return edited
+
+
+def _gain(matrix: torch.Tensor, bias: torch.Tensor, deviation: float) -> float:
+    """At most 1024 deviations, such that no state can leave float16; exact in bfloat16.
+
+    A standardised state is at most sqrt(D) long, so no value of matrix z + bias passes `largest`.
+    """
+    largest = float((matrix.norm(dim=1) * math.sqrt(len(matrix)) + bias.abs()).max())
+    most = min(_MOST_GAIN * deviation, _LARGEST_VALUE / largest)
+    step = 2.0 ** (math.floor(math.log2(most)) - 3)
+    return math.floor(most / step) * step
 
 
 def final_layer_norm(text_encoder: Any) -> torch.nn.LayerNorm:
@@ -116,10 +136,11 @@ def _check_carries(text_encoder: Any) -> None:
 
 @torch.no_grad()
 def _typical_deviation(text_encoder: Any) -> float:
-    """The median standard deviation of the last hidden state, over the empty prompt's positions."""
-    config = text_encoder.config
-    ids = torch.full((1, config.max_position_embeddings), config.eos_token_id)
-    ids[0, 0] = config.bos_token_id
+    """The median standard deviation of the last hidden state, over positions of tokens at even
+    distances in the vocabulary: the config's own ids may be another tokenizer's."""
+    length = text_encoder.config.max_position_embeddings
+    last = text_encoder.get_input_embeddings().num_embeddings - 1
+    ids = torch.linspace(0, last, length, dtype=torch.float64).long()[None]
     found: list[torch.Tensor] = []
     norm = final_layer_norm(text_encoder)
     handle = norm.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
@@ -127,4 +148,4 @@ def _typical_deviation(text_encoder: Any) -> float:
         text_encoder(ids)
     finally:
         handle.remove()
-    return float(found[0].std(-1).median())
+    return float(found[0].float().std(-1).median())

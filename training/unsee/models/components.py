@@ -70,6 +70,17 @@ def load_motion_adapter(base: str, place: Path | str, variant: str | None = None
     return _load_weights(base, MotionAdapter, place, "", "float32", variant)
 
 
+def load_encoder(folder: Path) -> Any:
+    """The `CLIPTextModel` in `folder`, float32, frozen, in eval mode.
+
+    Raises `BaseFolderError` if it is missing, unreadable, or its tensors are not those of its
+    config.
+    """
+    from transformers import CLIPTextModel
+
+    return _load_weights(folder.name, CLIPTextModel, folder, "", "float32", None)
+
+
 def component_type(base: str, place: Path | str, component: str) -> Any:
     """The class of a component of the model at `place`. Raises `BaseFolderError` without one."""
     library, class_name = component_class(base, place, component)
