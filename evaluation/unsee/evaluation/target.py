@@ -80,7 +80,9 @@ def _delta(path: Path, base: Base) -> EvaluationTarget:
 
 def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarget:
     record = read_encoder_record(path)
+    concepts = () if concept is None else (concept,)
     if record is not None:
+        concepts = record.concepts
         _reject(concept, "composed encoder")
         if record.base_digest != base.digest():
             raise InputError(
@@ -101,7 +103,6 @@ def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarge
             f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
             "give the base that it was tuned from"
         )
-    concepts = record.concepts if record is not None else (concept,)
     return _target("encoder", path.resolve().name, concepts, base.masked(encoder))
 
 
