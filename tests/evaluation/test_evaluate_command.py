@@ -273,7 +273,7 @@ def test_an_encoder_names_its_concept(
         (("--attacks", "ask,beg"), "no attack 'beg'; known are ask, all and none"),
         (("--recogniser", "eyes"), "no recogniser 'eyes'"),
         (("--concept", "Blimbo"), "--concept and --category belong together"),
-        (("--concepts", "none.yaml"), "evaluation set none.yaml cannot be read"),
+        (("--concepts", "none.yaml"), "cannot read the evaluation set none.yaml"),
     ],
 )
 def test_wrong_options_are_one_sentence(

@@ -80,7 +80,7 @@ def _delta(path: Path, base: Base) -> EvaluationTarget:
 
 def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarget:
     record = read_encoder_record(path)
-    concepts = () if concept is None else (concept,)
+    concepts: tuple[Concept, ...] = () if concept is None else (concept,)
     if record is not None:
         concepts = record.concepts
         _reject(concept, "composed encoder")

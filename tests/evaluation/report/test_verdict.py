@@ -44,6 +44,22 @@ def test_a_good_report_meets_every_threshold():
     ]
 
 
+def test_what_came_out_black_is_not_measured_and_never_erased():
+    (first, *others) = erased_rows("Blimbo")
+    blank = first.model_copy(update={"unmeasured": 3})
+    found = check(fake_report(erased=(blank, *others)), "erased_at_most")
+    assert not found.passed
+    assert found.measured is None
+    total = 3 + sum(row.any_frame.tuned.n for row in (first, *others))
+    assert f"whether Blimbo is still recognised (3 of {total} samples are black" in found.sentence
+    assert "not measured" in found.sentence
+    (first, *others) = attack_rows("Blimbo")
+    blank = first.model_copy(update={"unmeasured": 1})
+    found = check(fake_report(attacks=(blank, *others)), "attacked_at_most", attacked_at_most=1.0)
+    assert not found.passed
+    assert "1 of" in found.sentence
+
+
 def test_erasure_is_pooled_over_wordings_and_media_and_the_worst_concept_counts():
     erased = erased_rows("Blimbo") + erased_rows("Zorpik", hits=2)
     report = fake_report(("Blimbo", "Zorpik"), erased=erased)

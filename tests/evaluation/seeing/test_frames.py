@@ -13,6 +13,7 @@ from unsee.deltas.delta import Delta
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.measures import blank_of
 from unsee.images.few_shot import t2i_pipeline
 from unsee.models.base import Base
 
@@ -111,3 +112,11 @@ def test_images_are_those_of_the_pipeline(
         generator=torch.Generator().manual_seed(7),
     ).images[0]
     np.testing.assert_allclose(ours[0, 0].astype(int), np.asarray(theirs).astype(int), atol=1)
+
+
+def test_a_sample_that_is_not_finite_is_black(maker: FrameMaker, encoder: PromptEncoder) -> None:
+    embeds, negative = encoder.embeds(["a", "b"]), encoder.embeds([""])
+    embeds[1] = torch.nan
+    frames = maker.frames("image", embeds, negative, [1, 2])
+    assert blank_of(frames).tolist() == [False, True]
+    assert not frames[1].any()

@@ -1,5 +1,7 @@
 """From observations to rows, on observations whose figures can be counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from unsee.evaluation.asking.evaluation_set import KnownConcept
@@ -52,6 +54,24 @@ def test_erased_counts_frames_and_wholes() -> None:
     video = rows[0]
     assert (video.any_frame.tuned.hits, video.mean_frame.tuned.hits) == (1, 0)
     assert (video.any_frame.base.hits, video.mean_frame.base.n) == (2, 2)
+
+
+def test_a_blank_sample_is_neither_shown_nor_erased() -> None:
+    shown = observation("Blimbo", "erased", seen(True), seen(True))
+    blank = replace(observation("Blimbo", "erased", seen(False), seen(True)), is_blank=True)
+    (row,) = measures.erased_rows([shown, blank, blank])
+    assert row.unmeasured == 2
+    assert (row.any_frame.tuned.hits, row.any_frame.tuned.n) == (1, 1)
+    assert (row.mean_frame.base.hits, row.mean_frame.base.n) == (1, 1)
+    (only,) = measures.erased_rows([blank])
+    assert (only.unmeasured, only.any_frame.tuned.n, only.any_frame.tuned.high) == (1, 0, 1.0)
+
+
+def test_blank_is_one_level_in_every_frame() -> None:
+    black = np.zeros((3, 4, 8, 8, 3), np.uint8)
+    black[1] += 200
+    black[2, 3, 0, 0, 0] = 9
+    assert measures.blank_of(black).tolist() == [True, True, False]
 
 
 def test_kept_is_by_concept_group_and_medium() -> None:

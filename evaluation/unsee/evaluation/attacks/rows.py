@@ -21,6 +21,7 @@ from unsee.evaluation.attacks.runs import Assault, Side, run_assault
 from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, Media, RatePair
 from unsee.evaluation.report.statistics import rate_of
+from unsee.evaluation.seeing.measures import blank_of
 from unsee.evaluation.seeing.observe import Encoder, Observer
 
 if TYPE_CHECKING:
@@ -72,15 +73,7 @@ class Attacker:
         found = {side: outcome for side, (outcome, _) in outcomes.items()}
         media = [one for one in self.media if one == "video" or concept.category != "action"]
         return [
-            AttackRow(
-                attack=attack.name,
-                concept=concept.name,
-                media=medium,
-                recognised=self._recognised(attack.name, found, concept, questions, medium),
-                budget=attack.budget(),
-                source=attack.source,
-                seconds=outcomes["tuned"][1],
-            )
+            self._row(attack, found, concept, questions, medium, outcomes["tuned"][1])
             for medium in media
         ]
 
@@ -92,17 +85,18 @@ class Attacker:
         with self.stage_progress(f"attack {attack.name}") as report:
             return run_assault(assault, self.folder, lambda step, total: report(step, total, note))
 
-    def _recognised(
+    def _row(
         self,
-        attack: str,
+        attack: Attack,
         found: dict[Side, Attacked],
         concept: KnownConcept,
         questions: Sequence[Question],
         media: Media,
-    ) -> RatePair:
+        seconds: float,
+    ) -> AttackRow:
         """The attacker's pictures had the questions' own seeds; the service draws others."""
         seeds = [question.seed + 1 for question in questions]
-        with self.stage_progress(f"{media}s under attack {attack}") as report:
+        with self.stage_progress(f"{media}s under attack {attack.name}") as report:
             maker = replace(self.observer.maker, progress=counted(report, 2 * len(seeds)))
             frames = {
                 side: maker.frames(
@@ -114,10 +108,22 @@ class Attacker:
             side: self.observer.recogniser.sightings(frames[side], concept).any_frame
             for side in SIDES
         }
-        title = f"{attack}: {found['tuned'].prompts[0]}"
+        title = f"{attack.name}: {found['tuned'].prompts[0]}"
         shown = bool(seen["base"][0]), bool(seen["tuned"][0])
         self.shelf.keep_attack(media, title, frames["base"][0], frames["tuned"][0], shown)
-        return RatePair(tuned=rate_of(seen["tuned"]), base=rate_of(seen["base"]))
+        measured = ~(blank_of(frames["tuned"]) | blank_of(frames["base"]))
+        return AttackRow(
+            attack=attack.name,
+            concept=concept.name,
+            media=media,
+            recognised=RatePair(
+                tuned=rate_of(seen["tuned"][measured]), base=rate_of(seen["base"][measured])
+            ),
+            unmeasured=int((~measured).sum()),
+            budget=attack.budget(),
+            source=attack.source,
+            seconds=seconds,
+        )
 
     def _victims(self, concept: KnownConcept, questions: Sequence[Question]) -> dict[Side, Victim]:
         """Both encoders, and an attacker who holds the base's pictures of the questions."""

@@ -45,18 +45,20 @@ def _unlike_settings(report: Report) -> Iterator[str]:
     """Rows with another number of samples than the settings say."""
     settings = report.settings
     for erased in report.erased:
-        if erased.any_frame.tuned.n != settings.prompts_per_wording:
+        asked = erased.any_frame.tuned.n + erased.unmeasured
+        if asked != settings.prompts_per_wording:
             yield (
-                f"{erased.concept} ({erased.wording}, {erased.media}): {erased.any_frame.tuned.n} "
+                f"{erased.concept} ({erased.wording}, {erased.media}): {asked} "
                 f"samples where the settings say {settings.prompts_per_wording}"
             )
         if erased.mean_frame.tuned.n != erased.any_frame.tuned.n:
             yield f"{erased.concept} ({erased.wording}, {erased.media}): two numbers of samples"
     for attack in report.attacks:
-        if attack.recognised.tuned.n != settings.attack_prompts:
+        asked = attack.recognised.tuned.n + attack.unmeasured
+        if asked != settings.attack_prompts:
             yield (
                 f"the attack {attack.attack} on {attack.concept} ({attack.media}): "
-                f"{attack.recognised.tuned.n} samples where the settings say "
+                f"{asked} samples where the settings say "
                 f"{settings.attack_prompts}"
             )
 

@@ -72,6 +72,8 @@ class ErasedRow(_Record):
 
     `mean_frame` asks what the average over frames shows, `any_frame` whether a single frame would
     be recognised. For images the two are one; an action is recognised from the whole clip only.
+    `unmeasured` samples are in neither: with one of the two encoders they came out blank (black,
+    or not finite).
     """
 
     concept: str
@@ -79,6 +81,7 @@ class ErasedRow(_Record):
     wording: Wording
     any_frame: RatePair
     mean_frame: RatePair
+    unmeasured: Count = 0
 
 
 class KeptRow(_Record):
@@ -141,13 +144,15 @@ class ClipScoreRow(_Record):
 class AttackRow(_Record):
     """How often an attack brings an unseen concept back (any frame).
 
-    `recognised.base` is the same attack on the unmodified encoder.
+    `recognised.base` is the same attack on the unmodified encoder. `unmeasured` samples came out
+    blank with one of the two and are not in it.
     """
 
     attack: str
     concept: str
     media: Media
     recognised: RatePair
+    unmeasured: Count = 0
     budget: str
     source: str
     seconds: float

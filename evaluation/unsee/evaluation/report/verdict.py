@@ -94,8 +94,12 @@ def _erased(report: Report, limit: float) -> Check:
     counts: dict[str, tuple[int, int]] = {}
     for concept in report.target.concepts:
         hits, n = _counts(report.erased, concept.name, lambda row: row.any_frame)
+        what = f"whether {concept.name} is still recognised"
+        blank = sum(row.unmeasured for row in report.erased if row.concept == concept.name)
+        if blank:
+            return _blank(name, limit, what, blank, n)
         if not n:
-            return _missing(name, limit, f"whether {concept.name} is still recognised")
+            return _missing(name, limit, what)
         counts[concept.name] = hits, n
     if not counts:
         return _missing(name, limit, "whether a concept is still recognised")
@@ -135,9 +139,13 @@ def _attacked(report: Report, limit: float) -> Check:
         for attack in attacks:
             rows = [row for row in report.attacks if row.attack == attack]
             hits, n = _counts(rows, concept.name, lambda row: row.recognised)
+            by = f" by the attack {spaced(attack)}" if attack else " by attacks"
+            what = f"whether {concept.name} is brought back{by}"
+            blank = sum(row.unmeasured for row in rows if row.concept == concept.name)
+            if blank:
+                return _blank(name, limit, what, blank, n)
             if not n:
-                by = f" by the attack {spaced(attack)}" if attack else " by attacks"
-                return _missing(name, limit, f"whether {concept.name} is brought back{by}")
+                return _missing(name, limit, what)
             counts[attack, concept.name] = hits, n
     if not counts:
         return _missing(name, limit, "whether attacks bring a concept back")
@@ -199,6 +207,11 @@ def _at_most(name: str, counts: tuple[int, int], limit: float, found: str) -> Ch
     passed = measured <= limit + _ROUNDING
     rule = _rule(f"at most {percent(limit)}", measured - limit, passed)
     return Check(name, measured, limit, counts[1], passed, found + rule)
+
+
+def _blank(name: str, limit: float, what: str, blank: int, measured: int) -> Check:
+    total = blank + measured
+    return _missing(name, limit, f"{what} ({blank} of {total} samples are black or not finite)")
 
 
 def _missing(name: str, limit: float, what: str) -> Check:

@@ -70,7 +70,8 @@ class FrameMaker:
         """uint8 [N, F, H, W, 3] for embeddings [N, L, D], their negative [1, L, D] and N seeds.
 
         F is 1 for images. Every sample has a generator of its own; within rounding it does not
-        depend on its batch. Raises `BaseFolderError` if the base cannot make `media`.
+        depend on its batch; one with a value that is not finite is black. Raises `BaseFolderError`
+        if the base cannot make `media`.
         """
         shape = self.shape(media)
         keys = [
@@ -151,6 +152,8 @@ class FrameMaker:
                 **options,
             )
         pixels = np.asarray(output.frames if media == "video" else output.images[:, None])
+        finite = np.isfinite(pixels).reshape(len(pixels), -1).all(axis=1)
+        pixels = np.where(finite[:, None, None, None, None], pixels, 0.0)
         return np.asarray((pixels.clip(0, 1) * 255).round(), dtype=np.uint8)
 
     def _pipeline(self, media: Media) -> Any:

@@ -50,7 +50,8 @@ class Observation:
     """One question's answers in one medium, of the tuned encoder and of the base's.
 
     `drift` is the mean absolute difference of their frames, `other_seed` that of the base's own
-    frames under two seeds (None where it was not measured), both in levels of 0 to 255.
+    frames under two seeds (None where it was not measured), both in levels of 0 to 255. With
+    `is_blank` one of the two shows nothing at all (see `blank_of`), so nothing was measured.
     """
 
     question: Question
@@ -59,9 +60,11 @@ class Observation:
     base: Seen
     drift: float
     other_seed: float | None
+    is_blank: bool = False
 
 
 _Key = TypeVar("_Key", bound=Hashable)
+_FLAT = 2  # levels of 0 to 255
 
 
 def motion_of(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -69,6 +72,17 @@ def motion_of(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
     if frames.shape[1] < 2:
         return np.zeros(len(frames))
     return difference_of(frames[:, 1:], frames[:, :-1])
+
+
+def blank_of(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether clips [N, F, H, W, 3] are of one level in every frame, [N]: black, most often.
+
+    So come out samples with values that are not finite, and those of a broken decoder or of a
+    safety checker; nothing can be said of what they would show.
+    """
+    levels = frames.reshape(*frames.shape[:2], -1)
+    spread = levels.max(axis=2).astype(np.int16) - levels.min(axis=2)
+    return np.asarray((spread <= _FLAT).all(axis=1))
 
 
 def difference_of(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -86,8 +100,9 @@ def erased_rows(observations: Sequence[Observation]) -> tuple[ErasedRow, ...]:
             concept=concept,
             media=media,
             wording=wording,
-            any_frame=_rate_pair(rows, lambda seen: seen.any_frame),
-            mean_frame=_rate_pair(rows, lambda seen: seen.whole),
+            any_frame=_rate_pair(_measured(rows), lambda seen: seen.any_frame),
+            mean_frame=_rate_pair(_measured(rows), lambda seen: seen.whole),
+            unmeasured=sum(row.is_blank for row in rows),
         )
         for (concept, media, wording), rows in groups.items()
     )
@@ -117,6 +132,7 @@ def reemergence_rows(observations: Sequence[Observation]) -> tuple[ReemergenceRo
         for one in observations
         if one.question.kind == "erased"
         and one.media == "video"
+        and not one.is_blank
         and one.tuned.per_frame is not None
         and len(one.tuned.per_frame) > 1
     ]
@@ -163,6 +179,10 @@ def clip_score_rows(observations: Sequence[Observation], seed: int) -> tuple[Cli
         )
         for media, rows in groups.items()
     )
+
+
+def _measured(observations: Sequence[Observation]) -> list[Observation]:
+    return [one for one in observations if not one.is_blank]
 
 
 def _kept(observations: Sequence[Observation]) -> list[Observation]:

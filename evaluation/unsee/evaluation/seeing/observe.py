@@ -16,7 +16,13 @@ from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import Frames
 from unsee.evaluation.seeing.generate import FrameMaker
-from unsee.evaluation.seeing.measures import Observation, Seen, difference_of, motion_of
+from unsee.evaluation.seeing.measures import (
+    Observation,
+    Seen,
+    blank_of,
+    difference_of,
+    motion_of,
+)
 from unsee.evaluation.seeing.openai_clip import ClipModel
 from unsee.evaluation.seeing.recognise import Recogniser
 from unsee.models.base import Base
@@ -83,6 +89,7 @@ class Observer:
         base_seen = self._seen(base, questions, media)
         tuned_seen = self._seen(tuned, questions, media)
         drifts = difference_of(tuned, base)
+        blank = blank_of(tuned) | blank_of(base)
         yardsticks = self._other_seed(questions, base, media)
         observations = []
         for row, question in enumerate(questions):
@@ -93,6 +100,7 @@ class Observer:
                 base=base_seen[row],
                 drift=float(drifts[row]),
                 other_seed=yardsticks.get(row),
+                is_blank=bool(blank[row]),
             )
             self.keep(observation, base[row], tuned[row])
             observations.append(observation)
