@@ -384,3 +384,55 @@ def test_health_needs_no_token_and_tells_the_truth(stub, served):
         service_pb2.ModelMetadataRequest(name="text_to_video"), metadata=WHO
     ).versions == ["1"]
     assert served.triton.answer is good_answer
+
+
+CLIP = {"num_frames": 32, "height": 512, "width": 512}  # 25 MB in one message
+
+
+def sized(serve, repository, limits=None):
+    return serve(http=None, repository=str(repository), limits=limits or {})
+
+
+def test_a_clip_that_the_caller_cannot_take_is_refused_before_it_is_made(serve, repository):
+    served = sized(serve, repository)
+    request = build_request({"prompt": "a cat", **CLIP})
+    with grpc.insecure_channel(served.addresses.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        takes = (*WHO, ("max-receive-bytes", str(4 * 1024 * 1024)))
+        status, details = refused(stream, stub, request, metadata=takes)
+        assert status == "INVALID_ARGUMENT"
+        assert "one message of 25.2 MB, and this caller takes 4.19 MB" in details
+        assert "max-receive-bytes" in details
+        assert "HTTP" in details
+        assert served.triton.streams == []
+        enough = (*WHO, ("max-receive-bytes", str(64 * 1024 * 1024)))
+        assert stream(stub, request, metadata=enough)  # and who does not say gets it made
+        assert stream(stub, request)
+        small = build_request({"prompt": "a cat"})  # of the base's own size
+        assert stream(stub, small, metadata=takes)
+    assert len(served.triton.streams) == 3
+
+
+def test_what_callers_take_who_do_not_say(serve, repository):
+    served = sized(serve, repository, {"grpc_receive_bytes": 4 * 1024 * 1024})
+    request = build_request({"prompt": "a cat", **CLIP})
+    with grpc.insecure_channel(served.addresses.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert refused(stream, stub, request)[0] == "INVALID_ARGUMENT"
+    with Client(served.addresses.grpc, token=TOKENS["kids"]) as client:
+        assert client.generate("a cat", **CLIP).record.policy == "family"
+        with pytest.raises(RequestRejected, match=r"this caller takes 268 MB"):
+            client.generate("a cat", num_frames=500, height=512, width=512)
+
+
+@pytest.mark.parametrize("said", ["", "0", "-1", "4MiB", "1e6", "9" * 30])
+def test_a_size_that_is_no_number_is_refused(serve, repository, said):
+    served = sized(serve, repository)
+    with grpc.insecure_channel(served.addresses.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        metadata = (*WHO, ("max-receive-bytes", said))
+        status, details = refused(stream, stub, build_request({"prompt": "x"}), metadata=metadata)
+    assert (status, details) == (
+        "INVALID_ARGUMENT",
+        "the metadata max-receive-bytes must be one whole number",
+    )

@@ -15,8 +15,12 @@ import numpy as np
 import pytest
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, error, event, progress, result, wait_until
+from unsee.core.errors import InputError
+from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.request import ClipRequest, HttpRequest, read_json
+from unsee.gateway.fronts import http_front
+from unsee.media.clip import Clip
 
 PATH = "/v2/models/text_to_video/generate_stream"
 REPORT = "/v2/policies/family/report"
@@ -85,6 +89,34 @@ def test_a_clip_comes_as_events(served):
     assert content["clip"]["format"] == "npy"
     frames = np.load(io.BytesIO(base64.b64decode(content["clip"]["base64"])), allow_pickle=False)
     np.testing.assert_array_equal(frames, FRAMES)
+
+
+@pytest.mark.process
+def test_the_clip_comes_as_mp4_beside_its_frames(served, tmp_path):
+    _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4", "mp4"]})[2])[-1]
+    (file,) = content["files"]
+    assert file["format"] == "mp4"
+    clip = Clip(FRAMES, GenerationRecord.model_validate(content["record"]))
+    same = clip.save(tmp_path / "clip.mp4").read_bytes()
+    assert base64.b64decode(file["base64"]) == same
+    frames = np.load(io.BytesIO(base64.b64decode(content["clip"]["base64"])), allow_pickle=False)
+    np.testing.assert_array_equal(frames, FRAMES)
+
+
+def test_without_an_encoder_the_clip_still_comes(served, monkeypatch):
+    def no_encoder(*arguments):
+        raise InputError("no ffmpeg")
+
+    monkeypatch.setattr(http_front, "encoded", no_encoder)
+    _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
+    assert content["files"] == []
+    assert content["clip"]["format"] == "npy"
+
+
+def test_other_files_are_not_made(served):
+    code, _, body = ask(served, body={"prompt": "a cat", "files": ["gif"]})
+    assert code == 400
+    assert "files[0]: this must be 'mp4'" in json.loads(body)["error"]["message"]
 
 
 def test_the_callers_id_comes_back(served):

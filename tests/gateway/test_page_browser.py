@@ -217,13 +217,14 @@ def test_downloads_are_the_clip_itself(visit):
     one.page.locator("#generate").click()
     one.status("1 clip made")
     content = {}
-    for label in ("Clip (PNG)", "Frames (npy)", "Record (JSON)"):
+    for label in ("Clip (MP4)", "Clip (PNG)", "Frames (npy)", "Record (JSON)"):
         with one.page.expect_download() as download:
             one.page.get_by_role("button", name=label).click()
         file = Path(download.value.path())
         content[download.value.suggested_filename.rpartition(".")[2]] = file.read_bytes()
     np.testing.assert_array_equal(np.load(io.BytesIO(content["npy"])), FRAMES)
     assert json.loads(content["json"])["prompt"] == PROMPT
+    assert content["mp4"][4:8] == b"ftyp"
     picture = Image.open(io.BytesIO(content["png"]))
     shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
     np.testing.assert_array_equal(shown, FRAMES.repeat(16, axis=1).repeat(16, axis=2))

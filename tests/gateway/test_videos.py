@@ -285,7 +285,7 @@ def test_a_fault_of_the_gateway_itself_is_a_failed_video(served, videos, monkeyp
     def full_disk(*_):
         raise OSError("No space left on device: /tmp/secret")
 
-    monkeypatch.setattr(gateway_videos, "_mp4", full_disk)
+    monkeypatch.setattr(gateway_videos, "encoded", full_disk)
     video = videos.create_and_poll(prompt="a cat", model="family", poll_interval_ms=20)
     assert (video.status, video.error.code) == ("failed", "server_error")
     assert "secret" not in video.error.message

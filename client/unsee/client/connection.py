@@ -18,6 +18,7 @@ import grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from unsee.client.address import Address
+from unsee.client.messages import TAKES_BYTES
 from unsee.core.errors import InputError
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -25,6 +26,8 @@ OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 ]
+TAKES = (TAKES_BYTES, str(MAX_MESSAGE_BYTES))
+"""Tells a gateway what the options say: it refuses a larger clip before it is made."""
 RETRY_AFTER = "retry-after-ms"
 NEVER_SENT = "failed to connect to all addresses"
 """gRPC's own words when a call found no connection and could not make one."""
@@ -124,7 +127,7 @@ class GrpcConnection:
     """A gRPC channel for ordinary code."""
 
     def __init__(self, address: Address) -> None:
-        self._metadata = address.metadata
+        self._metadata = (*address.metadata, TAKES)
         self._channel = address.channel(grpc, OPTIONS)
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -165,7 +168,7 @@ class AsyncGrpcConnection:
 
     def open(self, request: Any, timeout_s: float) -> Call:
         call = self._made_stub().ModelStreamInfer
-        metadata = self._address.metadata
+        metadata = (*self._address.metadata, TAKES)
         return _AsyncGrpcCall(call(iter([request]), timeout=timeout_s, metadata=metadata))
 
     async def pause(self, seconds: float, cancelled: threading.Event) -> None:

@@ -25,6 +25,8 @@ from unsee.media.clip import Clip, Progress
 from unsee.media.frames import Frames
 
 MODEL = "text_to_video"
+TAKES_BYTES = "max-receive-bytes"
+"""The metadata in which a caller says how large a message it takes; plain gRPC takes 4 MiB."""
 STATUS_AND_SENTENCE = re.compile(
     r"(CANCELLED|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED|NOT_FOUND|ALREADY_EXISTS"
     r"|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|ABORTED"

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def save_video(
     except OSError as error:
         raise not_writable(path, error) from error
     return path
+
+
+def encoded(frames: Frames, record: GenerationRecord, suffix: str) -> bytes:
+    """The bytes of the file that `save_video` writes, for a format that has one file.
+
+    Raises:
+        InputError: as `save_video`.
+    """
+    with tempfile.TemporaryDirectory(prefix="unsee-video-") as folder:
+        return save_video(frames, record, Path(folder) / f"clip{suffix}").read_bytes()
 
 
 def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:

@@ -58,6 +58,7 @@ export class Client {
       }
       this.#metadata.set("authorization", `Bearer ${token}`);
     }
+    this.#metadata.set("max-receive-bytes", String(MAX_MESSAGE_BYTES));
     const file = fileURLToPath(new URL("./grpc_service.proto", import.meta.url));
     const loaded = loadSync(file, { keepCase: true, longs: Number, defaults: true, oneofs: true });
     const { inference } = grpc.loadPackageDefinition(loaded) as unknown as ProtoGrpcType;

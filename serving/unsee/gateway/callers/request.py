@@ -10,7 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from google.protobuf.message import DecodeError
 from pydantic import (
@@ -102,14 +102,24 @@ class HttpRequest(ClipRequest):
         )
 
 
-def read_json(body: bytes) -> HttpRequest:
+class StreamRequest(HttpRequest):
+    """A request for one clip whose events are streamed.
+
+    Args:
+        files: files of the clip that the result brings beside its frames.
+    """
+
+    files: tuple[Literal["mp4"], ...] = ()
+
+
+def read_json(body: bytes) -> StreamRequest:
     """The request in an HTTP body.
 
     Raises:
         Refusal: INVALID_ARGUMENT, naming the field.
     """
     try:
-        return HttpRequest.model_validate_json(body)
+        return StreamRequest.model_validate_json(body)
     except ValidationError as error:
         raise _invalid(first_problem(error)) from None
 

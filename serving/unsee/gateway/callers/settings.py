@@ -165,6 +165,9 @@ class Limits(_Part):
         max_connections: calls and connections open at once, per front.
         max_connections_per_peer: of these, how many one address may hold on which no tenant's
             request is being served; raise it where a proxy stands before the gateway.
+        grpc_receive_bytes: the largest message that callers over gRPC take who do not say so in
+            their metadata (max-receive-bytes); a larger clip is refused before it is made. None:
+            any clip is made, though plain gRPC libraries then fail at its last message.
         read_timeout_s: how long a caller may take to send its request or to take an event.
         idle_timeout_s: how long Triton may be silent in a stream; None: from measured step times.
         default_deadline_s, max_deadline_s: for requests without a deadline, and at most.
@@ -178,6 +181,7 @@ class Limits(_Part):
     max_connections: Count = 256
     max_connections_per_peer: Count = 64
     max_request_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
+    grpc_receive_bytes: Count | None = None
     read_timeout_s: Seconds = 10.0
     idle_timeout_s: Seconds | None = None
     default_deadline_s: Seconds = 600.0

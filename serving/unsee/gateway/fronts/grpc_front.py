@@ -7,6 +7,8 @@ by accident. Knows how gRPC says things, not what is allowed.
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from importlib.metadata import version
@@ -16,9 +18,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
+from unsee.client.messages import TAKES_BYTES
+from unsee.core.sizes import both_in_words
 from unsee.gateway.callers.credentials import Presented
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
-from unsee.gateway.callers.request import check_model, read_protobuf
+from unsee.gateway.callers.request import ClipRequest, check_model, read_protobuf
 from unsee.gateway.callers.settings import Limits, Settings, Tenant, Tls
 from unsee.gateway.core import Deadline, Gateway
 from unsee.gateway.fronts.open_calls import OpenCalls, address_of
@@ -28,6 +32,8 @@ CLOSED = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 """All methods of KServe v2: those that are not served are refused by name."""
 MAX_METADATA_BYTES = 8 * 1024
 METADATA_TIMEOUT_S = 5.0
+RECORD_BYTES = 32 * 1024
+"""Room for the record, with its texts, in the message that holds a clip's frames."""
 RETRY_AFTER = "retry-after-ms"
 IDLE_CONNECTION_MS = 300_000
 """How long a connection without a call stays open."""
@@ -134,6 +140,7 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
         def read() -> tuple[Any, str]:
             nonlocal client_id
             request, client_id = read_protobuf(message)
+            self._check_size(request, context)
             return request, client_id
 
         deadline = self._gateway.deadline(context.time_remaining())
@@ -142,6 +149,27 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
                 answer.message.id = client_id
                 response = service_pb2.ModelStreamInferResponse(infer_response=answer.message)
                 await self._write(context, response.SerializeToString(), deadline)
+
+    def _check_size(self, request: ClipRequest, context: Any) -> None:
+        """Refuse at once what the caller could not receive after all the work."""
+        base = self._gateway.repository.base()
+        takes_bytes = _takes_bytes(context) or self._gateway.settings.limits.grpc_receive_bytes
+        if base is None or takes_bytes is None:
+            return
+        sizes = [
+            getattr(request, name) or getattr(base.defaults, name)
+            for name in ("num_frames", "height", "width")
+        ]
+        num_bytes = 3 * math.prod(sizes) + RECORD_BYTES
+        if num_bytes > takes_bytes:
+            needed, taken = both_in_words(num_bytes, takes_bytes)
+            raise Refusal(
+                "INVALID_ARGUMENT",
+                "too_large",
+                f"the clip would be one message of {needed}, and this caller takes {taken}; let "
+                f"it take more and say so in the metadata {TAKES_BYTES}, ask for fewer frames or "
+                "pixels, or ask over HTTP, which has no such limit",
+            )
 
     async def _write(self, context: Any, message: bytes, deadline: Deadline) -> None:
         try:
@@ -240,6 +268,18 @@ async def _abort(context: Any, refusal: Refusal) -> NoReturn:
         trailing = ((RETRY_AFTER, str(round(1000 * refusal.retry_after_s))),)
     await context.abort(grpc.StatusCode[refusal.status], str(refusal), trailing)
     raise gateway_failed()  # never reached: abort raises
+
+
+def _takes_bytes(context: Any) -> int | None:
+    """The largest message that the caller says it takes; None: it does not say."""
+    said = [value for key, value in context.invocation_metadata() or () if key == TAKES_BYTES]
+    if not said:
+        return None
+    if len(said) > 1 or not re.fullmatch(r"[1-9][0-9]{0,17}", str(said[0])):
+        raise Refusal(
+            "INVALID_ARGUMENT", "request", f"the metadata {TAKES_BYTES} must be one whole number"
+        )
+    return int(said[0])
 
 
 def _parsed(kind: Any, message: bytes) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import io
 import json
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.client.messages import MODEL
-from unsee.gateway.behind.upstream import Answer
+from unsee.core.errors import InputError
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
 from unsee.gateway.callers.request import read_json
 from unsee.gateway.callers.settings import Tenant
@@ -40,8 +41,10 @@ from unsee.gateway.fronts.http_exchange import (
     read_body,
     refusal_response,
 )
-from unsee.media.clip import Clip
+from unsee.media.clip import Clip, Progress
+from unsee.media.video_file import encoded
 
+LOGGER = logging.getLogger("unsee.gateway")
 STATUS_OF_CODE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REPORT_HEADERS = {
@@ -135,9 +138,9 @@ class HttpFront:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise _invalid("send the request as content-type: application/json")
         body = await read_body(request, self._limits)
-        return ClipStream(self._answers(tenant, body), self._limits.read_timeout_s)
+        return ClipStream(self._events(tenant, body), self._limits.read_timeout_s)
 
-    async def _answers(self, tenant: Tenant, body: bytes) -> AsyncGenerator[Answer, None]:
+    async def _events(self, tenant: Tenant, body: bytes) -> AsyncGenerator[bytes, None]:
         try:
             asked, invalid = read_json(body), None
         except Refusal as refusal:  # raised again where it is accounted for
@@ -151,8 +154,7 @@ class HttpFront:
         deadline = self._gateway.deadline(asked.timeout_s if asked else None)
         async with aclosing(self._gateway.clip("http", tenant, read, deadline)) as answers:
             async for answer in answers:
-                answer.message.id = asked.id if asked else ""
-                yield answer
+                yield await _sse(answer.event, asked.id, asked.files) if asked else b""
 
 
 class ClipStream(Response):
@@ -161,9 +163,9 @@ class ClipStream(Response):
     The caller's going away closes the events at once; one that does not read is cut off.
     """
 
-    def __init__(self, answers: AsyncGenerator[Answer, None], write_timeout_s: float) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], write_timeout_s: float) -> None:
         super().__init__()
-        self._answers = answers
+        self._events = events
         self._write_timeout_s = write_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,13 +185,13 @@ class ClipStream(Response):
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
-        async with aclosing(self._answers) as answers:
+        async with aclosing(self._events) as events:
             try:
-                async for answer in answers:
+                async for event in events:
                     if not started:
                         await self._write(send, _START)
                         started = True
-                    await self._write(send, _body(_sse(answer), more=True))
+                    await self._write(send, _body(event, more=True))
             except Refusal as refusal:
                 if not started:
                     await refusal_response(refusal)(scope, receive, send)
@@ -214,20 +216,35 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _sse(answer: Answer) -> bytes:
-    event = answer.event
-    named = {"id": answer.message.id} if answer.message.id else {}
+async def _sse(event: Progress | Clip, request_id: str, files: Sequence[str]) -> bytes:
+    named: dict[str, Any] = {"id": request_id} if request_id else {}
     if not isinstance(event, Clip):
         steps = {"step": event.step, "num_inference_steps": event.num_inference_steps}
         return _event("progress", named | steps)
-    return _event(
-        "result",
-        named
-        | {
-            "record": event.record.model_dump(mode="json"),
-            "clip": {"format": "npy", "base64": base64.b64encode(_npy(event)).decode("ascii")},
-        },
-    )
+    result = named | {
+        "record": event.record.model_dump(mode="json"),
+        "clip": _file("npy", _npy(event)),
+    }
+    if files:
+        result["files"] = await _files(event, files)
+    return _event("result", result)
+
+
+async def _files(clip: Clip, formats: Sequence[str]) -> list[dict[str, str]]:
+    """The clip in each of `formats`; one that could not be written is left out, and logged."""
+    made = []
+    for name in dict.fromkeys(formats):
+        try:
+            content = await asyncio.to_thread(encoded, clip.frames, clip.record, f".{name}")
+        except InputError as error:
+            LOGGER.error("a clip could not be written as %s: %s", name, error)
+        else:
+            made.append(_file(name, content))
+    return made
+
+
+def _file(name: str, content: bytes) -> dict[str, str]:
+    return {"format": name, "base64": base64.b64encode(content).decode("ascii")}
 
 
 def _npy(clip: Clip) -> bytes:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import time
 import uuid
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
@@ -21,6 +19,7 @@ from unsee.gateway.callers.request import ClipRequest
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Deadline, Gateway
 from unsee.media.clip import Clip
+from unsee.media.video_file import encoded
 
 LOGGER = logging.getLogger("unsee.gateway")
 SETTLE_S = 1.0
@@ -142,7 +141,7 @@ class Videos:
     async def _run(self, video: Video, tenant: Tenant, deadline: Deadline) -> None:
         try:
             clip = await self._clip(video, tenant, deadline)
-            content = await asyncio.to_thread(_mp4, clip)
+            content = await asyncio.to_thread(encoded, clip.frames, clip.record, ".mp4")
             self._keep(video, content)
         except Refusal as refusal:
             video.state, video.error = "failed", refusal
@@ -209,8 +208,3 @@ async def _cancelled(video: Video) -> None:
 
 def _same(one: Video, other: Video) -> bool:
     return one.tenant == other.tenant
-
-
-def _mp4(clip: Clip) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="unsee-video-") as folder:
-        return clip.save(Path(folder) / "video.mp4").read_bytes()

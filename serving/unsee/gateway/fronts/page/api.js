@@ -29,18 +29,24 @@ export async function report(path) {
   return (await ask(path)).text();
 }
 
-/** Makes a clip: calls onProgress(step, steps), then returns { record, npy } (npy: Uint8Array). */
+/** Makes a clip: calls onProgress(step, steps), then returns { record, npy, mp4 }.
+ *
+ * npy and mp4 are Uint8Arrays; mp4 is null if the gateway could not write one. */
 export async function generate(request, signal, onProgress) {
   const response = await ask(CLIP, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify(request),
+    body: JSON.stringify({ ...request, files: ["mp4"] }),
     signal,
   });
   for await (const { name, data } of events(response.body)) {
     if (name === "progress") onProgress(data.step, data.num_inference_steps);
     if (name === "error") throw new Refused(data.message, 200);
-    if (name === "result") return { record: data.record, npy: bytes(data.clip.base64) };
+    if (name === "result") {
+      const mp4 = data.files?.find((file) => file.format === "mp4");
+      const video = mp4 ? bytes(mp4.base64) : null;
+      return { record: data.record, npy: bytes(data.clip.base64), mp4: video };
+    }
   }
   throw new Refused("The stream ended without a clip; try again.", 200);
 }

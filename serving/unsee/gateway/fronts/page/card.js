@@ -90,7 +90,7 @@ export class Card {
   }
 
   /** The clip is there: shows it and returns what the player needs. */
-  show({ record, npy }, policy) {
+  show({ record, npy, mp4 }, policy) {
     const clip = parse(npy);
     const canvas = element("canvas", { width: clip.width, height: clip.height });
     canvas.setAttribute("role", "img");
@@ -104,7 +104,7 @@ export class Card {
     const known = same ? policy : { policy: policy.policy };
     const made = { active_revision: record.revision, encoder_digest: record.encoder_digest };
     this.describe({ ...known, ...made });
-    this.made.replaceChildren(this.downloads(clip, record, npy), details(record));
+    this.made.replaceChildren(this.downloads(clip, record, { npy, mp4 }), details(record));
     return { numFrames: clip.numFrames, fps: record.fps, show: (index) => draw(canvas, clip, index) };
   }
 
@@ -120,10 +120,12 @@ export class Card {
     this.state.textContent = "cancelled";
   }
 
-  downloads(clip, record, npy) {
+  downloads(clip, record, { npy, mp4 }) {
     const name = `${record.policy}-r${record.revision}-seed${record.seed}`;
     const row = element("p", { className: "downloads" }, "Download");
+    const video = ["mp4", "Clip (MP4)", () => new Blob([mp4], { type: "video/mp4" })];
     const files = [
+      ...(mp4 ? [video] : []),
       ["png", "Clip (PNG)", () => animatedPng(clip, record.fps)],
       ["npy", "Frames (npy)", () => new Blob([npy])],
       ["json", "Record (JSON)", () => new Blob([JSON.stringify(record, null, 2)])],

@@ -33,6 +33,8 @@ public final class Client implements AutoCloseable {
   private static final String LOOPBACK = "(localhost|127(\\.\\d+){3}|\\[::1\\]):\\d+";
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+  private static final Metadata.Key<String> TAKES_BYTES =
+      Metadata.Key.of("max-receive-bytes", Metadata.ASCII_STRING_MARSHALLER);
   private static final Metadata.Key<String> RETRY_AFTER =
       Metadata.Key.of("retry-after-ms", Metadata.ASCII_STRING_MARSHALLER);
 
@@ -48,6 +50,7 @@ public final class Client implements AutoCloseable {
    */
   public Client(String url, String token, ChannelCredentials credentials) {
     Metadata metadata = new Metadata();
+    metadata.put(TAKES_BYTES, String.valueOf(MAX_MESSAGE_BYTES));
     if (token != null) {
       if (!token.matches("[\\x21-\\x7e]+")) {
         throw invalid("the token must be printable ASCII without spaces");
