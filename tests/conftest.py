@@ -132,3 +132,22 @@ def stays_quick(request: pytest.FixtureRequest) -> Iterator[None]:
     assert guard is None or not guard.refused, (
         f"this test {guard.refused[0]}; mark it with pytest.mark.process or pytest.mark.torch"
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of tiny models with random weights; copy before changing."""
+    from fakes import write_tiny_base
+
+    return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_repository_dir(tiny_base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its model repository, as `unsee export` writes it; copy before changing."""
+    from unsee.cli import main
+
+    folder = tmp_path_factory.mktemp("exported") / "repository"
+    where = ["--base", str(tiny_base_dir), "--repository", str(folder)]
+    assert main.run(["export", *where, "--engine", "onnxruntime"]) == 0
+    return folder

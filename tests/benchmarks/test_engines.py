@@ -19,23 +19,14 @@ from hypothesis import strategies as st
 from benchmarks.engines import accuracy, compare, turns, variants
 from benchmarks.measuring import bases, flops, in_process, processes, timing
 from benchmarks.measuring.record import write_record
-from fakes import write_tiny_base
-from unsee.export.build import write_repository
 from unsee.export.engines.engine import Engine
-from unsee.export.engines.record import EngineSelection
-from unsee.models.base import load_base
 
 Seconds = st.floats(1e-3, 1e3)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tiny")
-    base_dir = write_tiny_base(folder / "base")
-    write_repository(
-        load_base(base_dir), folder / "repository", selection=EngineSelection(engine="onnxruntime")
-    )
-    return base_dir, folder / "repository"
+@pytest.fixture
+def exported(tiny_base_dir: Path, tiny_repository_dir: Path) -> tuple[Path, Path]:
+    return tiny_base_dir, tiny_repository_dir
 
 
 class HereInstead:

@@ -33,8 +33,6 @@ ELSEWHERE = {
 }
 """Pages whose blocks are run by other tests."""
 
-EXPORTED = REPOSITORY / "build/tests/documents/model_repository"
-"""Kept between runs: an export that is up to date is not made again."""
 TIMEOUT_S = 540
 EVALUATION_SET = {
     "concepts": [{"name": name, "category": "character"} for name in ("Blimbo", "Zorpik", "Mipsu")],
@@ -63,7 +61,6 @@ LITTLE_WORK = {
     "attacks": "none",
 }
 SERVE = "unsee serve --repository model_repository &\n"
-KEEP = f"rm -rf {EXPORTED}; mkdir -p {EXPORTED.parent}; cp -r model_repository {EXPORTED}\n"
 HEAD = """\
 set -euo pipefail
 trap 'trap - EXIT; kill $(jobs -p) 2>/dev/null || true; wait' EXIT
@@ -130,8 +127,6 @@ def script(page: Path, folder: Path, ports: Ports) -> str:
             (folder / f"line_{block.line}.py").write_text(text)
             text = f"python line_{block.line}.py\n"
         parts.append(f"echo '=== {block.place}'\n{text}")
-        if "unsee export " in text:
-            parts.append(KEEP)
         for command, port in (("serve", ports.grpc), ("gateway", ports.gateway_grpc)):
             if any(
                 line.startswith(f"unsee {command} ") and line.endswith("&") for line in lines(text)
@@ -184,12 +179,11 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def after_quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def after_quick_start(tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of somebody who has followed the quick start."""
     folder = tmp_path_factory.mktemp("quick_start")
     write_base(folder / "bases/playground")
-    if EXPORTED.exists():
-        shutil.copytree(EXPORTED, folder / "model_repository")
+    shutil.copytree(tiny_repository_dir, folder / "model_repository")  # it is up to date
     (folder / "output.txt").write_text(run_page(DOCS / "guide" / "quick_start.md", folder))
     return folder
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -150,8 +151,11 @@ def write_policy(folder: Path, name: str, delta: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("end_to_end")
+    shutil.copytree(tiny_repository_dir, folder / "repository")  # its graphs are up to date
     write_tiny_base(folder / "base")
     ok(run_unsee(folder, "export", "--base", "base", "--repository", "repository"))
     unlearn = ("unlearn", "Blimbo", "--category", "character", "--base", "base")

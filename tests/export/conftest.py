@@ -19,14 +19,6 @@ class Exported:
     base: Base
     repository_dir: Path
     record: ExportRecord
-    stages: tuple[str, ...]
-
-
-@pytest.fixture(scope="session")
-def tiny_base_dir(tmp_path_factory) -> Path:
-    from fakes import write_tiny_base
-
-    return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +29,10 @@ def tiny_base(tiny_base_dir) -> Base:
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_base_dir, tiny_base, tmp_path_factory) -> Exported:
+def exported(tiny_base_dir, tiny_base, tiny_repository_dir) -> Exported:
     from unsee.export.build import write_repository
     from unsee.export.engines.record import EngineSelection
 
-    folder = tmp_path_factory.mktemp("exported") / "repository"
-    stages: list[str] = []
-    record = write_repository(
-        tiny_base, folder, stages.append, EngineSelection(engine="onnxruntime")
-    )
-    return Exported(tiny_base_dir, tiny_base, folder, record, tuple(stages))
+    selection = EngineSelection(engine="onnxruntime")
+    record = write_repository(tiny_base, tiny_repository_dir, selection=selection)
+    return Exported(tiny_base_dir, tiny_base, tiny_repository_dir, record)
