@@ -7,7 +7,9 @@ starting a process or a server. A test that does either all the same fails there
 from __future__ import annotations
 
 import multiprocessing.util
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
-SHARE_AN_EXPORT = ("benchmarks", "docs", "e2e", "export")
+SHARE_AN_EXPORT = ("benchmarks", "docs", "e2e", "export", "packaging")
 """Folders whose tests use one exported base."""
 
 HEAVY = frozenset({"accelerate", "diffusers", "torch", "transformers"})
@@ -151,3 +153,22 @@ def tiny_repository_dir(tiny_base_dir: Path, tmp_path_factory: pytest.TempPathFa
     where = ["--base", str(tiny_base_dir), "--repository", str(folder)]
     assert main.run(["export", *where, "--engine", "onnxruntime"]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """What stands for `python` before `-m MODULE` or a file that needs PyTorch."""
+    socket = tmp_path_factory.mktemp("warm") / "socket"
+    program = str(TESTS / "warm_python.py")
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    with subprocess.Popen(
+        [sys.executable, program, "serve", str(socket)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        yield [sys.executable, "-S", "-E", program, "run", str(socket)]
+        server.communicate()

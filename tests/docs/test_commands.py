@@ -9,6 +9,7 @@ the documents publish is published by force.
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -61,6 +62,13 @@ LITTLE_WORK = {
     "attacks": "none",
 }
 SERVE = "unsee serve --repository model_repository &\n"
+UNSEE = """\
+#!/bin/sh
+case $1 in
+  unlearn | evaluate | export | publish) exec {warm} {ours} "$@" ;;
+  *) exec {cold} {ours} "$@" ;;
+esac
+"""
 HEAD = """\
 set -euo pipefail
 trap 'trap - EXIT; kill $(jobs -p) 2>/dev/null || true; wait' EXIT
@@ -139,14 +147,14 @@ def lines(text: str) -> list[str]:
     return [line.partition(" #")[0].rstrip() for line in text.splitlines()]
 
 
-def run_page(page: Path, folder: Path) -> str:
+def run_page(page: Path, folder: Path, warm_python: list[str]) -> str:
     """What the commands of `page` print, run in `folder`."""
     ports = Ports(*free_ports(5))
     tools = folder / ".tools"
     tools.mkdir(exist_ok=True)
     (tools / "defaults.json").write_text(json.dumps(ports.defaults(folder)))
     unsee, ours = tools / "unsee", Path(__file__).with_name("unsee_in_documents.py")
-    unsee.write_text(f'#!/bin/sh\nexec {sys.executable} {ours} "$@"\n')
+    unsee.write_text(UNSEE.format(ours=ours, cold=sys.executable, warm=shlex.join(warm_python)))
     unsee.chmod(0o755)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("UNSEE_")}
     path = os.pathsep.join((str(tools), str(Path(sys.executable).parent), os.environ["PATH"]))
@@ -179,12 +187,16 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def after_quick_start(tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def after_quick_start(
+    warm_python: list[str], tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of somebody who has followed the quick start."""
     folder = tmp_path_factory.mktemp("quick_start")
     write_base(folder / "bases/playground")
     shutil.copytree(tiny_repository_dir, folder / "model_repository")  # it is up to date
-    (folder / "output.txt").write_text(run_page(DOCS / "guide" / "quick_start.md", folder))
+    (folder / "output.txt").write_text(
+        run_page(DOCS / "guide" / "quick_start.md", folder, warm_python)
+    )
     return folder
 
 
@@ -206,10 +218,10 @@ def test_the_quick_start_works(after_quick_start):
 @pytest.mark.triton
 @pytest.mark.slow
 @pytest.mark.parametrize("page", STARTED, ids=lambda page: page.name)
-def test_every_other_page_works_after_it(page, after_quick_start, tmp_path):
+def test_every_other_page_works_after_it(page, after_quick_start, warm_python, tmp_path):
     folder = tmp_path / "folder"
     shutil.copytree(after_quick_start, folder, symlinks=True)
-    run_page(page, folder)
+    run_page(page, folder, warm_python)
     if page.name == "takedown.md":
         check_evidence(folder / "case")
 

@@ -58,6 +58,7 @@ class Service:
     """A served repository and the folder that everything lies in."""
 
     folder: Path
+    python: list[str]
     process: subprocess.Popen[str]
     grpc_port: int
 
@@ -70,7 +71,7 @@ class Service:
         return self.folder / "repository"
 
     def unsee(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return run_unsee(self.folder, *args)
+        return run_unsee(self.python, self.folder, *args)
 
     def publish(self, policy: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Publish and promote `policy`, whatever its report says unless `options` are given."""
@@ -89,9 +90,9 @@ class Service:
         )
 
 
-def run_unsee(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def run_unsee(python: list[str], folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "unsee.cli.main", *args],
+        [*python, "-m", "unsee.cli.main", *args],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -152,17 +153,25 @@ def write_policy(folder: Path, name: str, delta: str) -> None:
 
 @pytest.fixture(scope="module")
 def service(
-    tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    warm_python: list[str], tiny_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("end_to_end")
     shutil.copytree(tiny_repository_dir, folder / "repository")  # its graphs are up to date
     write_tiny_base(folder / "base")
-    ok(run_unsee(folder, "export", "--base", "base", "--repository", "repository"))
+    ok(run_unsee(warm_python, folder, "export", "--base", "base", "--repository", "repository"))
     unlearn = ("unlearn", "Blimbo", "--category", "character", "--base", "base")
-    ok(run_unsee(folder, *unlearn, "-o", "deltas/strong"))
+    ok(run_unsee(warm_python, folder, *unlearn, "-o", "deltas/strong"))
     ok(
         run_unsee(
-            folder, *unlearn, "--mode", "paper", "--learning-rate", "0.001", "-o", "deltas/weak"
+            warm_python,
+            folder,
+            *unlearn,
+            "--mode",
+            "paper",
+            "--learning-rate",
+            "0.001",
+            "-o",
+            "deltas/weak",
         )
     )
     write_policy(folder, "family", "deltas/strong")
@@ -170,7 +179,7 @@ def service(
     Judge(JUDGE).save_pretrained(folder / "judge")
     process, grpc_port = start_server(folder)
     wait_until_serving(process, grpc_port)
-    yield Service(folder, process, grpc_port)
+    yield Service(folder, warm_python, process, grpc_port)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,8 +148,9 @@ write_revision(base.text_encoder(), "family", (), base, Path(sys.argv[2]), ())
 """
 
 
-def test_processes_get_different_numbers(tiny_base_dir, tmp_path):
-    command = [sys.executable, "-c", WRITE_REVISION, str(tiny_base_dir), str(tmp_path)]
+def test_processes_get_different_numbers(warm_python, tiny_base_dir, tmp_path):
+    (program := tmp_path / "program.py").write_text(WRITE_REVISION)
+    command = [*warm_python, str(program), str(tiny_base_dir), str(tmp_path)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
     folder = tmp_path / "text_encoder_family"

@@ -1,10 +1,8 @@
 """Unlearning that is interrupted or killed: it goes on, and the delta is the same."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -75,22 +73,32 @@ def _silent(label: str) -> AbstractContextManager[Report]:
     return nullcontext(lambda step, total, note: None)
 
 
+@pytest.fixture(scope="module")
+def unlearn(warm_python: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that start `PROGRAM`."""
+    program = tmp_path_factory.mktemp("program") / "unlearn.py"
+    program.write_text(PROGRAM)
+    return [*warm_python, str(program)]
+
+
 def _process(
-    base: Path, output: Path, *, stop: tuple[int, signal.Signals] | None = None
+    unlearn: list[str],
+    base: Path,
+    output: Path,
+    *,
+    stop: tuple[int, signal.Signals] | None = None,
 ) -> tuple[int, list[int], str]:
     """`unsee unlearn` in a process of its own: its status, its steps, what it said on stderr.
 
     With `stop` it waits when it has taken that step, and is sent that signal.
     """
     concept = ["Blimbo", "--category", "character", "--anchor", ANCHOR]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
     hold_at = "0" if stop is None else str(stop[0])
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, hold_at, *concept, "--base", str(base), "-o", str(output)],
+        [*unlearn, hold_at, *concept, "--base", str(base), "-o", str(output)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stderr is not None
         said, steps = "", []
@@ -105,28 +113,28 @@ def _process(
 
 @pytest.mark.slow
 def test_the_same_command_goes_on_after_ctrl_c_and_after_a_kill(
-    slow_base: Path, tmp_path: Path
+    unlearn: list[str], slow_base: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "blimbo"
-    status, steps, said = _process(slow_base, output, stop=(4, signal.SIGINT))
+    status, steps, said = _process(unlearn, slow_base, output, stop=(4, signal.SIGINT))
     assert status == INTERRUPTED, said
     assert steps == [1, 2, 3, 4]
     assert "Traceback" not in said
     words = f"interrupted at step 4 of {ATTACKERS}; the same command goes on after step 3"
     assert words in said.splitlines()
 
-    status, steps, said = _process(slow_base, output, stop=(8, signal.SIGKILL))
+    status, steps, said = _process(unlearn, slow_base, output, stop=(8, signal.SIGKILL))
     assert status == -signal.SIGKILL, said
     assert "was interrupted before; it goes on after step 3\n" in said
     assert steps == [4, 5, 6, 7, 8]
     assert "few-shot images" not in said
     assert not output.exists()
 
-    status, steps, said = _process(slow_base, output)
+    status, steps, said = _process(unlearn, slow_base, output)
     assert status == 0, said
     assert steps == [8, 9, 10, 11, 12]
     assert list(tmp_path.iterdir()) == [output]
-    assert _process(slow_base, tmp_path / "undisturbed")[0] == 0
+    assert _process(unlearn, slow_base, tmp_path / "undisturbed")[0] == 0
     found, expected = (load_delta(tmp_path / name).card for name in ("blimbo", "undisturbed"))
     assert found.losses == expected.losses
     assert found.tensors_digest == expected.tensors_digest
