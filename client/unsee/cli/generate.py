@@ -48,11 +48,16 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _type(known: Input) -> Whole | Number | click.types.StringParamType:
-    """What an option takes: all that the datatype holds; the server knows the base's limits."""
+    """What an option takes: what every server takes; each server knows its base's limits."""
     if known.datatype in WHOLE_NUMBERS:
         low, high = WHOLE_NUMBERS[known.datatype]
-        return Whole(low if known.minimum is None else int(known.minimum), high)
-    return Number() if known.datatype == "FP32" else click.types.StringParamType()
+        return Whole(
+            low if known.minimum is None else int(known.minimum),
+            high if known.maximum is None else int(known.maximum),
+        )
+    if known.datatype == "FP32":
+        return Number(known.minimum, known.maximum)
+    return click.types.StringParamType()
 
 
 def _help(name: str, known: Input) -> str:
