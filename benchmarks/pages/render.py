@@ -21,8 +21,6 @@ from unsee.core.files import write_file
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
 TEMPLATES = MEASURED / "templates"
 
-Record = Mapping[str, Any]
-
 
 @dataclass(frozen=True, eq=False)
 class Page:
