@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,5 +40,13 @@ def finish(name: str, record: Any, *, write: bool) -> None:
 
 
 def as_json(record: Any) -> str:
-    """A record as it is kept and printed."""
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+    """A record as it is kept and printed; a number that is not finite is null."""
+    return json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,9 +18,9 @@ Record = Mapping[str, Any]
 NOTHING = "–"
 
 
-def fixed(value: float, digits: int = 0) -> str:
-    """With so many digits after the point: `"1234.5"`."""
-    return f"{value:.{digits}f}"
+def fixed(value: float | None, digits: int = 0) -> str:
+    """With so many digits after the point: `"1234.5"`; a dash for what could not be measured."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def grouped(value: float, digits: int = 0) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from benchmarks.measuring.record import as_json
 from benchmarks.pages import concepts, figures
 from benchmarks.pages.render import MEASURED, PAGES, TEMPLATES, Page, write_pages
 
@@ -76,6 +77,13 @@ def test_shares_have_wilsons_interval() -> None:
     nothing = figures.pooled([])
     assert figures.percent(nothing) == figures.relative_percent(nothing) == "–"
     assert figures.before_after(nothing) == "–"
+
+
+def test_what_could_not_be_measured_is_null_and_a_dash() -> None:
+    kept = json.loads(as_json({"p99": float("nan"), "rows": [{"healthy_after_s": float("inf")}]}))
+    assert kept == {"p99": None, "rows": [{"healthy_after_s": None}]}
+    assert figures.fixed(None, 2) == "–"
+    assert figures.fixed(1234.56, 1) == "1234.6"
 
 
 def test_spreads_are_written_with_their_quartiles() -> None:
