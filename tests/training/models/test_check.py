@@ -1,6 +1,7 @@
 """A base's folder is read as its makers meant it, or refused: by all commands alike."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -444,6 +445,67 @@ def test_components_that_this_service_does_not_run_are_named(folder: Path) -> No
     file.write_text(json.dumps(index))
     (note,) = require(load_base(folder))
     assert note == "t2i/safety_checker: not run by this service: its frames are not filtered"
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "words"),
+    [
+        ("t2v/unet", {"cross_attention_dim": 48}, "cannot be loaded|cross_attention_dim: 48, and"),
+        ("t2i/unet", {"time_cond_proj_dim": 16}, "time_cond_proj_dim: 16, so the denoiser takes"),
+        ("t2i/unet", {"class_embed_type": "timestep"}, "class_embed_type: timestep, so"),
+        ("t2i/unet", {"in_channels": 9}, "takes 9 channels and gives 4, and the vae has 4"),
+        ("t2i/unet", {"sample_size": None}, "names no sample_size"),
+        ("t2i/vae", {"shift_factor": 0.1}, r"shift_factor: 0\.1, which diffusers' pipelines"),
+        ("t2i/vae", {"latent_channels": 8}, "the vae has 8"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    folder: Path, file: str, fields: dict[str, Any], words: str
+) -> None:
+    config = folder / file / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    problems = [finding.problem for finding in check(load_base(folder))]
+    assert any(re.search(words, problem) for problem in problems), problems
+    with pytest.raises(BaseFolderError):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]", b"null"])
+def test_files_that_are_none_are_one_sentence(folder: Path, name: str, content: bytes) -> None:
+    (folder / "t2i" / "text_encoder" / name).write_bytes(content)
+    with pytest.raises(BaseFolderError, match="text_encoder") as refusal:
+        require(load_base(folder))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["t2i/unet/config.json", "t2v/vae/config.json", "t2v/scheduler/scheduler_config.json"],
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}"])
+def test_configs_that_are_none_are_one_sentence(folder: Path, file: str, content: bytes) -> None:
+    (folder / file).write_bytes(content)
+    if file.endswith("scheduler_config.json") and content == b"{}":
+        require(load_base(folder))  # all of a scheduler's options have defaults
+        return
+    with pytest.raises(BaseFolderError) as refusal:
+        require(load_base(folder))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_tokenizer_of_two_plain_files(folder: Path) -> None:
+    place = folder / "t2i" / "tokenizer"
+    before = load_base(folder).tokenizer()("A Cat! wow").input_ids
+    content = json.loads((place / "tokenizer.json").read_text())["model"]
+    for file in place.iterdir():
+        file.unlink()
+    (place / "vocab.json").write_text(json.dumps(content["vocab"]))
+    (place / "merges.txt").write_text("#version: 0.2\n")
+    opened = load_base(folder)
+    require(opened)
+    assert opened.tokenizer()("A Cat! wow").input_ids == before
+    assert opened.special_tokens().length == 48
 
 
 def test_one_model_for_both(tmp_path: Path) -> None:

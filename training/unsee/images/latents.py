@@ -21,14 +21,13 @@ def encode_images(
     """
     vae = base.vae()
     size = _image_size(base)
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
     with torch.no_grad():
         draws = [
             vae.encode(_pixels(image, size).to(vae.device)).latent_dist.sample(generator=generator)
             for image in images
         ]
     scale = float(vae.config.scaling_factor)
-    return (torch.cat(draws) - shift) * scale
+    return torch.cat(draws) * scale
 
 
 def _image_size(base: Base) -> tuple[int, int]:

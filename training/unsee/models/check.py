@@ -13,12 +13,15 @@ from typing import Any
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base
 from unsee.models.components import (
+    about_base,
     check_stored,
     component_class,
     component_type,
+    hollow,
     model_index,
     source_place,
 )
+from unsee.models.denoisers import check_denoiser
 from unsee.models.encoder_family import check_encoder
 from unsee.models.schedulers import offered_schedulers
 from unsee.models.weights import WeightFiles, adapters_in, find_weights, stored_tensors, weight_stem
@@ -75,6 +78,7 @@ def _findings(base: Base) -> Iterator[Finding]:
         for component in ("unet", "vae"):
             look = partial(_weights_of, base, source, component)
             yield from _attempt(f"{source}/{component}", look)
+        yield from _attempt(source, partial(_fits, base, source))
         yield from _attempt(source, partial(_unread, base, source))
     yield from _attempt("schedulers", lambda: _schedulers(base))
     adapter = spec.motion_adapter
@@ -164,6 +168,16 @@ def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
         return [Finding(part, loader.__name__, used)]
     weights = check_stored(base.name, place, component, base.spec.variant)
     return [Finding(part, f"{loader.__name__}{_types(weights)}", used, weights.note)]
+
+
+def _fits(base: Base, source: str) -> list[Finding]:
+    """Nothing to show where the parts of the model fit together."""
+    place = source_place(base.folder, source)
+    unet, vae = (hollow(base.name, place, component).config for component in ("unet", "vae"))
+    width = base.text_encoder().config.hidden_size
+    with about_base(base.name):
+        check_denoiser(place, unet, vae, width, is_image=source == base.spec.t2i)
+    return []
 
 
 def _motion_adapter(base: Base, source: str) -> list[Finding]:

@@ -62,12 +62,11 @@ class VAEDecoderModule(nn.Module):
         super().__init__()
         self.vae = vae
         self.scaling_factor = vae.config.scaling_factor
-        self.shift_factor = vae.config.get("shift_factor") or 0.0
 
     def forward(self, latents: Tensor) -> Tensor:
         batch, channels, frames, height, width = latents.shape
         images = latents.permute(0, 2, 1, 3, 4).reshape(-1, channels, height, width)
-        images = images / self.scaling_factor + self.shift_factor
+        images = images / self.scaling_factor
         pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0].to(torch.float32)
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         rgb_last: Tensor = levels.permute(0, 2, 3, 1)
