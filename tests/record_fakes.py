@@ -72,6 +72,7 @@ def base_record(**changes):
         },
         "schedulers": ["DDIMScheduler"],
         "graphs": {},
+        "largest_clip_bytes": 0,
     }
     for name, value in changes.items():
         record[name] = record[name] | value if isinstance(value, dict) else value

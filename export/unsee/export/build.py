@@ -15,6 +15,7 @@ from typing import Any
 from unsee.core.errors import RepositoryError
 from unsee.core.files import locked, new_folder
 from unsee.core.policy import BASE_POLICY
+from unsee.export.clip_memory import ClipMemory, clip_memory, known_bytes
 from unsee.export.engines.choice import found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
 from unsee.export.engines.machine import this_machine
@@ -42,6 +43,7 @@ from unsee.repository.layout import (
     POINTER_FILE,
     REVISION_FILE,
     VERSION,
+    base_file,
     encoder_dirs,
     encoder_model,
     version_dir,
@@ -86,6 +88,7 @@ class ExportRecord:
     num_tables: dict[str, int]
     engines: EngineChoice
     engines_reused: bool
+    clip_memory: ClipMemory
     seconds: float
 
 
@@ -132,7 +135,11 @@ def write_repository(
     )
     for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):
         write_service(exported, model, choice.engine(exported.graph.name), base, progress)
-    write_text_to_video(base, unet, vae, tables, _computed_by(choice), repository_dir)
+    computed_by = _computed_by(choice)
+    progress("reckoning the memory of a clip at the limits")
+    known = known_bytes(base_file(repository_dir), base, computed_by)
+    memory = clip_memory(base, (denoiser, decoder), known)
+    write_text_to_video(base, unet, vae, tables, computed_by, memory.num_bytes, repository_dir)
     _write_first_policies(repository_dir)
     return ExportRecord(
         base=base.name,
@@ -143,6 +150,7 @@ def write_repository(
         num_tables={name: len(by_steps) for name, by_steps in tables.items()},
         engines=choice,
         engines_reused=reused,
+        clip_memory=memory,
         seconds=round(time.perf_counter() - started, 3),
     )
 

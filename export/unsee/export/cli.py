@@ -79,6 +79,8 @@ def _in_words(record: ExportRecord) -> str:
     lines.append(f"default scheduler: {record.offer.own}")
     lines.append(f"schedulers (numbers of steps offered): {samplers}")
     lines += [f"not offered: {name} {reason}" for name, reason in record.offer.not_offered.items()]
+    prefix = "memory" if record.clip_memory.fits else "warning"
+    lines.append(f"{prefix}: {record.clip_memory}")
     lines.append(
         f"base {record.base} is in {record.repository_dir} after {record.seconds:.1f} s; "
         f"next: unsee serve --repository {record.repository_dir}"
@@ -124,6 +126,11 @@ def _as_json(record: ExportRecord) -> str:
         "samplers_not_offered": dict(record.offer.not_offered),
         "warnings": list(record.offer.warnings),
         "engines": record.engines.model_dump(mode="json") | {"reused": record.engines_reused},
+        "largest_clip": {
+            "bytes": record.clip_memory.num_bytes,
+            "machine_bytes": record.clip_memory.machine_bytes,
+            "fits": record.clip_memory.fits,
+        },
         "seconds": record.seconds,
     }
     return json.dumps(content, indent=2)

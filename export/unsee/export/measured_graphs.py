@@ -54,7 +54,7 @@ def measured_graph(exported: ExportedGraph, base: Base, threads: int) -> Measure
         name=exported.graph.name,
         digest=exported.digest,
         sizes=sizes,
-        feeds=lambda: _feeds(exported.graph, sizes),
+        feeds=lambda: feeds_at(exported.graph, sizes),
         open=lambda engine: _opened(exported, engine, threads, sizes),
     )
 
@@ -82,7 +82,8 @@ def _steps(base: Base, tables: Tables, call_s: float) -> int:
     return min((s for s in offered if s >= min(wanted, affordable)), default=wanted)
 
 
-def _feeds(graph: Graph, sizes: Sizes) -> Feeds:
+def feeds_at(graph: Graph, sizes: Sizes) -> Feeds:
+    """Inputs of a graph by name, of given sizes; always the same."""
     tensors = graph.example_inputs(sizes, seed=INPUT_SEED)
     return {spec.name: x.numpy() for spec, x in zip(graph.inputs, tensors, strict=True)}
 

@@ -56,6 +56,8 @@ class Base:
         digest: that of the base's text encoder.
         schedulers: the names that a request may choose from.
         graphs: digest and engine of each graph, as they go into every clip's record.
+        largest_clip_bytes: about what a clip at the limits takes of memory while it is made; 0:
+            not known.
     """
 
     schema_version: int
@@ -66,6 +68,7 @@ class Base:
     limits: Limits
     schedulers: tuple[str, ...]
     graphs: dict[str, str]
+    largest_clip_bytes: int = 0
 
 
 def read_base(file: Path) -> Base:
@@ -87,8 +90,9 @@ def _fitted(wanted: Any, value: Any, where: str) -> Any:
     """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number or text."""
     hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
     if hints and isinstance(value, dict):
-        # what is missing first, so that the message is always the same
-        for name in sorted(hints.keys() ^ value.keys(), key=lambda name: (name not in hints, name)):
+        missing = {name for name in hints.keys() - value.keys() if not hasattr(wanted, name)}
+        unknown = value.keys() - hints.keys()
+        for name in (*sorted(missing), *sorted(unknown)):
             what = "lacks the field" if name in hints else "has a field that is not known,"
             raise ValueError(f"{where} {what} {name!r}")
         return wanted(**{k: _fitted(hints[k], v, f"{where}: {k}") for k, v in value.items()})

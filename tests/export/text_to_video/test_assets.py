@@ -34,7 +34,7 @@ def test_the_folder_s_own_scheduler_is_what_a_request_gets(tmp_path, config, eva
     offer = offered_schedulers(base)
     tables = sampler_tables(offer.offered, 4)
     unet, vae = video_unet_graph(base), vae_decoder_graph(base)
-    write_text_to_video(base, unet, vae, tables, {}, tmp_path / "repository")
+    write_text_to_video(base, unet, vae, tables, {}, 5_000_000, tmp_path / "repository")
     assets = tmp_path / "repository" / "text_to_video" / "assets"
     served = read_base(assets / "base.json")
     assert served.defaults.scheduler == served.schedulers[0] == name

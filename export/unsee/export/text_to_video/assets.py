@@ -38,11 +38,13 @@ def write_text_to_video(
     vae: VAEDecoderGraph,
     tables: Tables,
     computed_by: Mapping[str, str],
+    largest_clip_bytes: int,
     repository_dir: Path,
 ) -> None:
     """Write `text_to_video/`: code, configuration and assets. What has not changed is not touched.
 
-    `computed_by` goes into every clip's record: the graphs' digests and engines by name. Raises
+    `computed_by` goes into every clip's record: the graphs' digests and engines by name;
+    `largest_clip_bytes` is what a clip at the limits takes of memory. Raises
     `RepositoryError` if this installation lacks the model's code.
     """
     copy_code(version_dir(repository_dir, TEXT_TO_VIDEO))
@@ -51,7 +53,8 @@ def write_text_to_video(
     assets = assets_dir(repository_dir)
     write_file(assets / SAMPLERS_FILE, save(table_tensors(tables)))
     write_file(assets / TOKENIZER_FILE, tokenizer_json(base.tokenizer()))
-    write_json(assets / BASE_FILE, asdict(base_record(base, unet, vae, list(tables), computed_by)))
+    record = base_record(base, unet, vae, list(tables), computed_by, largest_clip_bytes)
+    write_json(assets / BASE_FILE, asdict(record))
 
 
 def base_record(
@@ -60,6 +63,7 @@ def base_record(
     vae: VAEDecoderGraph,
     schedulers: Sequence[str],
     computed_by: Mapping[str, str],
+    largest_clip_bytes: int = 0,
 ) -> BaseRecord:
     """The content of `base.json`; sizes in pixels."""
     clip, limits = base.spec.clip, base.spec.limits
@@ -80,6 +84,7 @@ def base_record(
         ),
         schedulers=tuple(schedulers),
         graphs=dict(computed_by),
+        largest_clip_bytes=largest_clip_bytes,
     )
 
 
