@@ -2,17 +2,19 @@
 #   docker build -f deploy/operator.Dockerfile -t unsee-operator .
 # For a GPU: --build-arg TORCH_INDEX=https://pypi.org/simple
 
-FROM python:3.11-slim-bookworm AS wheel
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY training training
+COPY evaluation evaluation
 COPY export export
 COPY serving serving
 COPY client client
 COPY model_repository/text_to_video model_repository/text_to_video
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY --from=wheel /wheels /wheels
 # The unpinned one is the wheel above.

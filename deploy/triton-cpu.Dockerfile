@@ -1,17 +1,19 @@
 # Triton for the CPU: the tritonserver of the nvidia-pytriton wheel with the project's backends.
 #   docker build -f deploy/triton-cpu.Dockerfile -t unsee-triton:cpu .
 
-FROM python:3.11-slim-bookworm AS wheel
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY training training
+COPY evaluation evaluation
 COPY export export
 COPY serving serving
 COPY client client
 COPY model_repository/text_to_video model_repository/text_to_video
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 COPY --from=wheel /wheels /wheels
 RUN set -- /wheels/unsee-*.whl \
     && python -m venv /opt/unsee \

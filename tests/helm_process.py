@@ -16,7 +16,12 @@ class HelmRefused(Exception):
 
 def render(chart: Path, values: dict) -> str:
     """The chart's objects as one YAML text; raises HelmRefused."""
-    return _ask(json.dumps({"chart": str(chart), "values": values}))
+    return _ask(json.dumps({"chart": str(chart), "values": values}))["objects"]
+
+
+def notes(chart: Path, values: dict) -> str:
+    """What Helm says to whoever has installed the chart."""
+    return _ask(json.dumps({"chart": str(chart), "values": values}))["notes"]
 
 
 def lint(chart: Path) -> dict:
@@ -46,7 +51,9 @@ def _answer(chart: str, values: dict | None):
             texts = loaded.render(values, name="clips", namespace="video")
     except helm.HelmError as error:
         return {"refused": str(error)}
-    return {"found": "\n---\n".join(text for _, text in sorted(texts.items()) if text.strip())}
+    notes = "".join(texts.pop(name) for name in list(texts) if name.endswith("NOTES.txt"))
+    objects = "\n---\n".join(text for _, text in sorted(texts.items()) if text.strip())
+    return {"found": {"objects": objects, "notes": notes.strip()}}
 
 
 if __name__ == "__main__":

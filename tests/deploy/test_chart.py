@@ -9,11 +9,11 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from deploy_files import example_settings
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 import helm_process
-from unsee.gateway.callers.settings import load_settings
 from unsee.policies.follower_cli import follow
 from unsee.repository.layout import HEARTBEAT_FILE
 
@@ -176,14 +176,14 @@ def test_a_follower_that_is_silent_makes_its_pod_unready(objects, tmp_path):
 
 
 def test_a_pod_that_goes_has_time_to_drain(objects):
-    settings = load_settings(DEPLOY / "gateway.example.yaml")
+    settings = example_settings()
     grace_s = pod(objects)["terminationGracePeriodSeconds"]
     before_s = int(containers(objects)["gateway"]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert grace_s > before_s + settings.limits.drain_timeout_s + 15
 
 
 def test_the_example_of_settings_fits_the_chart(objects):
-    settings = load_settings(DEPLOY / "gateway.example.yaml")
+    settings = example_settings()
     ports = {p["name"]: p["containerPort"] for p in containers(objects)["gateway"]["ports"]}
     assert settings.grpc == f"0.0.0.0:{ports['grpc']}"
     assert settings.http == f"0.0.0.0:{ports['http']}"
@@ -208,9 +208,30 @@ def test_the_autoscaler_looks_at_the_queue_and_alone_sets_the_number():
     assert "HorizontalPodAutoscaler" not in render({})[0]
 
 
+DIGEST = "sha256:" + "0" * 64
+
+
+def test_images_are_named_by_digests_where_they_are_given():
+    images = {"triton": {"digest": DIGEST}, "gateway": {"digest": DIGEST}, "requireDigests": True}
+    by_name = containers(render({"images": images})[0])
+    assert by_name["triton"]["image"] == f"unsee-triton@{DIGEST}"
+    for name in ("prepare", "follower", "gateway"):
+        assert by_name[name]["image"] == f"unsee-gateway@{DIGEST}"
+    assert helm_process.notes(CHART, {"images": images}) == ""
+
+
+def test_who_installs_images_by_tags_is_warned():
+    said = helm_process.notes(CHART, {"images": {"triton": {"digest": DIGEST}}})
+    assert said.startswith("WARNING: named by a tag")
+    assert "unsee-gateway:0.2.0" in said
+    assert "unsee-triton" not in said
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"images": {"requireDigests": True}}, "has no digest; set images"),
+        ({"images": {"gateway": {"digest": "sha256:12"}}}, "digest"),
         ({"replicas": 0}, "replicas"),
         ({"replica": 3}, "replica"),
         ({"store": {"claim": ""}}, "claim"),

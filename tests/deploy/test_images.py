@@ -1,13 +1,16 @@
 """The images' recipes, and the scripts in them, which run without an image."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from serving_fakes import write_fake_repository
 from unsee.serving.server.ports import free_ports
@@ -34,6 +37,42 @@ def test_what_is_copied_is_there_and_nobody_is_root(dockerfile):
         for name in source.split():
             assert (DEPLOY.parent / name).exists(), name
     assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["10001"]
+
+
+def test_a_wheel_is_built_of_all_its_folders():
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
+    built_of = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    for dockerfile in DOCKERFILES:
+        text = dockerfile.read_text()
+        copied = re.findall(r"^COPY (?!--from)(\S+) \S+$", text, re.MULTILINE)
+        if "pip wheel" in text:
+            missing = [f for f in built_of if not any(f.startswith(f"{c}") for c in copied)]
+            assert missing == [], dockerfile.name
+
+
+def test_one_version_is_named_everywhere():
+    root = DEPLOY.parent
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((DEPLOY / "chart" / "Chart.yaml").read_text())
+    values = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    package = json.loads((root / "clients" / "typescript" / "package.json").read_text())
+    lock = json.loads((root / "clients" / "typescript" / "package-lock.json").read_text())
+    pom = re.search(r"<version>(.+)</version>", (root / "clients" / "java" / "pom.xml").read_text())
+    assert {
+        "chart": chart["version"],
+        "app": chart["appVersion"],
+        "values": values["images"]["gateway"]["tag"],
+        "gateway": compose["gateway"]["image"].rpartition(":")[2],
+        "operator": compose["operator"]["image"].rpartition(":")[2],
+        "package": package["version"],
+        "lock": lock["version"],
+        "lock's own": lock["packages"][""]["version"],
+        "pom": pom and pom[1],
+    } == dict.fromkeys(
+        ("chart", "app", "values", "gateway", "operator", "package", "lock", "lock's own", "pom"),
+        version,
+    )
 
 
 @pytest.mark.process

@@ -36,7 +36,17 @@ capabilities: {drop: [ALL]}
 - --max-lag={{ .Values.follower.maxLagS }}
 {{- end }}
 
+{{- define "unsee.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else if .required -}}
+{{- fail (printf "images.requireDigests is set, but the image %s:%s has no digest; set images.*.digest" .image.repository .image.tag) -}}
+{{- else -}}
+{{ .image.repository }}:{{ .image.tag }}
+{{- end -}}
+{{- end }}
+
 {{- define "unsee.gatewayImage" -}}
-image: "{{ .Values.images.gateway.repository }}:{{ .Values.images.gateway.tag }}"
+image: {{ include "unsee.image" (dict "image" .Values.images.gateway "required" .Values.images.requireDigests) | quote }}
 imagePullPolicy: {{ .Values.images.pullPolicy }}
 {{- end }}
