@@ -35,7 +35,8 @@ class _Value:
 
     def at(self, factors: Sequence[float]) -> float:
         growth = (factor**power for factor, power in zip(factors, self.powers, strict=True))
-        return self.num_bytes * math.prod(growth)
+        num_bytes: float = self.num_bytes * math.prod(growth)
+        return num_bytes
 
 
 def peak_activations(file: Path, feeds: Feeds, small: Sizes, wanted: Sizes) -> int:
