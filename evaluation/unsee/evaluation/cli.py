@@ -1,4 +1,4 @@
-"""The `unsee evaluate` command. Knows options and words on the terminal; the work is elsewhere."""
+"""The `unsee evaluate` command."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""An evaluation from target to report.
-
-Knows the order of the stages and when there is nothing left to do; does not know how any stage
-works, how progress is shown, or what a command line is.
-"""
+"""An evaluation from target to report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The folder of one evaluation: what it was started with, and whether it is finished.
 
 `inputs.json` is written first and `report.json` last, so a folder with the first alone is resumed.
-Knows files; does not know how anything is measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is evaluated: a policy, a delta or a tuned text encoder, as one encoder with its concepts.
-
-Knows files and composition; does not know what is measured.
-"""
+"""What is evaluated: a policy, a delta or a text encoder, as one encoder with its concepts."""
 
 from __future__ import annotations
 

@@ -215,3 +215,10 @@ def test_a_delta_of_version_0_1_composes_as_the_same_edit_of_today(
     expected = compose(base.text_encoder(), [today]).state_dict()
     composed = compose(base.text_encoder(), [stored]).state_dict()
     assert all(torch.equal(composed[name], tensor) for name, tensor in expected.items())
+
+
+def test_an_encoder_with_a_lora_is_refused(base: Base, delta: Delta) -> None:
+    with_lora = base.text_encoder().__class__(base.text_encoder().config)
+    with_lora.register_parameter("lora_A", torch.nn.Parameter(torch.zeros(2)))
+    with pytest.raises(DeltaMismatch, match="a LoRA is loaded into this text encoder"):
+        compose(with_lora, [delta])

@@ -1,7 +1,4 @@
-"""Composition: the encoder of a policy from the deltas of its concepts, without training.
-
-Knows how deltas act together; knows neither how one is learned nor where it lies.
-"""
+"""Composition: the encoder of a policy from the deltas of its concepts, without training."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -77,6 +74,11 @@ def _add_differences(text_encoder: CLIPTextModel, deltas: Sequence[Delta]) -> No
 
 def _check(deltas: Sequence[Delta], base_digest: str, text_encoder: CLIPTextModel) -> None:
     parameters = dict(text_encoder.named_parameters())
+    if any("lora_" in name for name in parameters):
+        raise DeltaMismatch(
+            "a LoRA is loaded into this text encoder, which changes the states that a delta edits; "
+            "unload it before composing, or merge it and unlearn again with that encoder"
+        )
     seen: set[str] = set()
     for card, tensors in ((delta.card, delta.tensors) for delta in deltas):
         if card.base_digest != base_digest:

@@ -2,8 +2,7 @@
 
 An edit acts on z, the last hidden state standardised as a layer norm does it, before the encoder's
 own final layer norm: z -> z - up (down z - offset). `with_edit` puts it into one appended
-`CLIPEncoderLayer`, so that the result is an ordinary `CLIPTextModel` with a layer more. Knows
-neither concepts nor how an edit is learned.
+`CLIPEncoderLayer`, so that the result is an ordinary `CLIPTextModel` with a layer more.
 """
 
 import copy

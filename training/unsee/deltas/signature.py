@@ -1,8 +1,7 @@
 """`signature.sig`: who stands for a delta folder, by an elliptic-curve key of theirs.
 
 The signature is a Sigstore bundle as `model-signing` makes it: an in-toto statement with the
-SHA-256 of every file of the folder, signed with ECDSA (P-256, P-384 or
-P-521). Knows keys and folders; does not know what a delta is or how keys are kept.
+SHA-256 of every file of the folder, signed with ECDSA (P-256, P-384 or P-521).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The denoising loss of a frozen text-to-image model, as a function of the prompt embeddings.
-
-Knows the noise process and what the denoiser predicts; does not know what is minimised or how.
-"""
+"""The denoising loss of a frozen text-to-image model, as a function of the prompt embeddings."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,4 @@
-"""The few images of a concept that unlearning starts from, made by the base itself.
-
-Knows the text-to-image pipeline; does not know what is done with the images.
-"""
+"""The few images of a concept that unlearning starts from, made by the base itself."""
 
 from collections.abc import Callable
 from itertools import cycle, islice

@@ -1,4 +1,4 @@
-"""Images that the user gives, in a folder. Knows image files only."""
+"""Images that the user gives, in a folder."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""Images as the denoiser sees them: scaled latents of the base's autoencoder.
-
-Knows sizes and scaling from the models' configs; does not know what the latents are for.
-"""
+"""Images as the denoiser sees them: scaled latents of the base's autoencoder."""
 
 from collections.abc import Sequence
 

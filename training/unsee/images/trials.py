@@ -3,7 +3,7 @@
 The quantity is that of text-to-image training, E ||target - denoiser(z_t, t, c)||^2 (Rombach et
 al., arXiv 2112.10752, eq. 3; Gal et al., arXiv 2208.01618, eq. 1), which Zhang et al. (arXiv
 2310.11868) and Pham et al. (arXiv 2308.01508) make an attack's objective. Two prompts are compared
-on the same trials, so that their losses differ by the prompt alone. Knows no attack.
+on the same trials, so that their losses differ by the prompt alone.
 """
 
 from dataclasses import dataclass

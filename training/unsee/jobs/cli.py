@@ -1,4 +1,4 @@
-"""The `unsee unlearn` command. Knows options and words on the terminal; the work is elsewhere."""
+"""The `unsee unlearn` command."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
 """What is to be unlearned, as the command line or a YAML file lists it.
 
-    concepts:
-      - {concept: Blimbo, category: character, also: [Blimby], anchor: a cartoon character}
-      - {concept: Van Gogh, category: style}
-
-Knows nothing of bases, methods or files of deltas but the name of each delta's folder.
+concepts:
+  - {concept: Blimbo, category: character, also: [Blimby], anchor: a cartoon character}
+  - {concept: Van Gogh, category: style}
 """
 
 import re

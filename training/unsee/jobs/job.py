@@ -1,8 +1,4 @@
-"""One concept from name to delta folder: images, unlearning, saving, and when there is no need.
-
-Knows the order of the stages and where an interrupted job is kept; does not know how any stage
-works or how progress is shown.
-"""
+"""One concept from name to delta folder: images, unlearning, saving, and when there is no need."""
 
 import time
 from collections.abc import Callable
@@ -74,7 +70,8 @@ def run_job(
     """Do the job and save its delta and images as `folder`, or find that it was done before.
 
     A job that was interrupted goes on where it was, unless `force` is given, and gives the delta
-    that it would have given. `say` is told so in one sentence; `watch` sees every step's estimate.
+    that it would have given; `say` is called with a sentence about that, and `watch` with every
+    step's estimate.
 
     Raises `InputError` if `folder` holds another delta and `force` is not given, and
     `JobInterrupted` on Ctrl-C; what any stage raises is passed on, and `folder` is then as it was.

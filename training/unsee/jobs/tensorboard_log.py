@@ -1,7 +1,6 @@
 """The run's estimates as TensorBoard scalars: loss, erased and kept over the steps.
 
-Written with tensorboardX, which needs neither TensorFlow nor TensorBoard itself. Knows nothing of
-what the numbers mean.
+Written with tensorboardX, which needs neither TensorFlow nor TensorBoard itself.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,6 @@
 """A base: a text-to-image and a text-to-video model that share one text encoder.
 
-Reads `base.yaml` and keeps what it has loaded. Knows neither concepts nor how a component is used;
-its top level imports no deep-learning library.
+Reads `base.yaml` and keeps what it has loaded.
 """
 
 from collections.abc import Mapping

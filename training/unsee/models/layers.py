@@ -1,6 +1,6 @@
 """Which parameters of a text encoder unlearning trains.
 
-Finds them in the model's own modules, whatever its depth, width or prefix. Knows no training.
+Finds them in the model's own modules, whatever its depth, width or prefix.
 """
 
 import torch

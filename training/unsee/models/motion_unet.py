@@ -1,7 +1,6 @@
 """AnimateDiff's video UNet: an image UNet whose layers are interleaved with a motion adapter's.
 
-Knows diffusers' classes; knows neither files nor what the models mean. Guo et al., AnimateDiff,
-arXiv 2307.04725.
+Guo et al., AnimateDiff, arXiv 2307.04725.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,4 @@
-"""Half precision inside, float32 outside: how the frozen image model is kept small.
-
-Knows modules and dtypes; does not know what a module computes.
-"""
+"""Half precision inside, float32 outside: how the frozen image model is kept small."""
 
 from collections.abc import Iterable
 from typing import Any

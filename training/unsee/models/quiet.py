@@ -1,6 +1,6 @@
 """Keeps diffusers and transformers from writing progress bars and advice to the terminal.
 
-Errors still get through. Knows nothing of what is being loaded or run.
+Errors still get through.
 """
 
 import warnings

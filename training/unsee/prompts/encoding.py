@@ -1,7 +1,4 @@
-"""Prompts through a text encoder, and prompts some of whose input vectors are an attacker's.
-
-Knows tokenizer and encoder; does not know where the vectors come from.
-"""
+"""Prompts through a text encoder, and prompts some of whose input vectors are an attacker's."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

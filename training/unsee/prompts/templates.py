@@ -1,7 +1,6 @@
 """Prompts around a concept's name, one set of templates per category.
 
 Own wording, after the two kinds (object-like and style-like) of Fuchi & Takagi (arXiv 2405.07288).
-Knows nothing of models or tokenizers.
 """
 
 from unsee.core.categories import Category

@@ -1,7 +1,4 @@
-"""Prompts as token ids, none of them cut off.
-
-Knows the base's tokenizer and its length; does not know what a prompt is about.
-"""
+"""Prompts as token ids, none of them cut off."""
 
 from collections.abc import Sequence
 

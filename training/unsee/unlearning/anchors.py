@@ -1,7 +1,7 @@
 """Anchors: what is to be shown in a concept's place, position by position.
 
-The anchor words stand where the name stood (Kumari et al., Ablating Concepts, arXiv 2303.13516,
-map a concept to an anchor in the same way). Knows token ids, not what they mean.
+The anchor words stand where the name stood (Kumari et al., Ablating Concepts, arXiv 2303.13516, map
+a concept to an anchor in the same way).
 """
 
 from collections.abc import Sequence

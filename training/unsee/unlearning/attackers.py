@@ -2,7 +2,7 @@
 
 Each is k input vectors in the place of the concept's name, moved down the denoising loss on the
 concept's pictures (textual inversion, Gal et al., arXiv 2208.01618, eq. 2, as an attack: Pham et
-al., arXiv 2308.01508). Knows how an attacker searches; the defence is in `anchored_mode`.
+al., arXiv 2308.01508).
 """
 
 from collections.abc import Sequence

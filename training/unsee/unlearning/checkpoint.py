@@ -6,8 +6,7 @@ Beside the output folder `deltas/blimbo` lies `deltas/.blimbo.partial` while the
     images/, images.json the generated images, what they took and their digest; written last
     state.safetensors    the trainer's tensors; the header's metadata says after which step
 
-Every file is whole, so a killed process leaves the last complete one. Knows neither what a job is
-nor what the tensors mean.
+Every file is whole, so a killed process leaves the last complete one.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The prompts that an edit is measured on: those that name the concept, and those that do not.
 
 They come from the templates and from what people ask of this base (`Base.prompts`); words drawn at
-random around them stand for everything else that people may write. Knows no encoder.
+random around them stand for everything else that people may write.
 """
 
 from collections.abc import Sequence

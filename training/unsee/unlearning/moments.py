@@ -1,7 +1,7 @@
 """What an edit is measured on: first and second moments of the encoder's states.
 
 All losses of an edit but the attackers' are quadratic in it, so these moments are all that is kept
-of the prompts. Knows the encoder and token ids; does not know how an edit is found.
+of the prompts.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,6 @@
 """Paper mode: gradient ascent on the denoising loss, in the text encoder alone.
 
 Source: Liu & Tan, arXiv 2407.14209, with the few-shot method of Fuchi & Takagi, arXiv 2405.07288.
-Knows neither where the images come from nor where the delta goes.
 """
 
 import copy

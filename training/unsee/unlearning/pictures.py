@@ -1,8 +1,7 @@
 """The concept's pictures as a yardstick: which prompt explains them, and how well.
 
 A fixed bank of noised pictures is denoised under the concept's own prompts, under an anchor's and
-under whatever an attacker finds; the errors under the first two are 0 and 1 on the scale. Knows the
-denoiser; does not know what is learned.
+under whatever an attacker finds; the errors under the first two are 0 and 1 on the scale.
 """
 
 import math

@@ -1,8 +1,4 @@
-"""Unlearning one concept: from images to a delta, in either mode.
-
-Knows what a card says; the modes themselves are `anchored_mode` and `paper_mode`. Knows neither
-where the images come from nor where the delta goes.
-"""
+"""Unlearning one concept: from images to a delta, in either mode."""
 
 import time
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Prompt templates for bases that bring none: everyday scenes, four wordings per category.
 
 Own wording. `alone` are the templates that unlearning itself uses, so that the plainest way to ask
-for a concept is measured too. Knows nothing of models.
+for a concept is measured too.
 """
 
 from __future__ import annotations

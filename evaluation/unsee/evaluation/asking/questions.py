@@ -1,7 +1,7 @@
 """The questions: which prompts, under which seeds, about what must be gone and what must stay.
 
-A question depends on the seed, its concept, its wording and its index, never on how many others
-are asked, so that more questions reuse the clips of fewer. Knows neither models nor frames.
+A question depends on the seed, its concept, its wording and its index, never on how many others are
+asked, so that more questions reuse the clips of fewer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Concept vector: amplify what is left of the concept in the encoder's own output.
 
-Ring-A-Bell (Tsai et al., arXiv 2310.10012, section 3): the concept's empirical representation
-c = mean_i E(prompt_i with it) - E(prompt_i without it) is added to a harmless prompt, E(p) + eta c.
+Ring-A-Bell (Tsai et al., arXiv 2310.10012, section 3): the concept's empirical representation c =
+mean_i E(prompt_i with it) - E(prompt_i without it) is added to a harmless prompt, E(p) + eta c.
 Here E is the victim's own encoder, and the sum goes to the denoiser as it is; the paper's last
-step, a search for tokens that come close to it, could only weaken it. Knows nothing of recognition.
+step, a search for tokens that come close to it, could only weaken it.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,7 @@ Objective: min over tokens of E ||target - denoiser(z_t, t, E_victim(tokens + pr
 pictures of the concept (UnlearnDiffAtk, Zhang et al., arXiv 2310.11868). Search: the gradient with
 respect to the one-hot tokens proposes the top-k substitutions of each position, names masked out
 (MMA-Diffusion, Yang et al., arXiv 2311.17516), and of a random batch of these the best is kept
-(greedy coordinate gradient, Zou et al., arXiv 2307.15043, algorithm 1). Knows nothing of
-recognition.
+(greedy coordinate gradient, Zou et al., arXiv 2307.15043, algorithm 1).
 """
 
 from dataclasses import dataclass

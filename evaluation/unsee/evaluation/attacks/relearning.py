@@ -2,8 +2,7 @@
 
 Suriyakumar et al. (Unstable Unlearning, arXiv 2410.08074) find that fine-tuning an unlearned model
 with its ordinary loss on pictures that have nothing to do with the concept revives it. The same is
-done here to the text encoder alone, on the parameters that unlearning trains. Knows nothing of how
-success is recognised.
+done here to the text encoder alone, on the parameters that unlearning trains.
 """
 
 import copy

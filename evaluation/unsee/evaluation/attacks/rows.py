@@ -1,7 +1,4 @@
-"""What attacks bring back: victims from an evaluation's own pictures, and the rows of the report.
-
-Knows the order of the work; each attack is in `attacks`, what it left in files in `attack_runs`.
-"""
+"""What attacks bring back: victims from an evaluation's own pictures; the rows of the report."""
 
 from __future__ import annotations
 
@@ -160,7 +157,7 @@ class Attacker:
 
 
 def counted(report: Callable[[int, int, str], None], total: int) -> Callable[[int], None]:
-    """A function that is told how many more are finished, and reports each of them."""
+    """A function to call with how many more are finished; it reports each of them."""
     done = 0
 
     def tick(finished: int) -> None:

@@ -1,7 +1,4 @@
-"""Attacks within an evaluation: who is attacked with what, what came out, and finding it again.
-
-Knows how outcomes are kept in files; each attack itself is in `attacks`.
-"""
+"""Attacks within an evaluation: who is attacked with what, what came out, and finding it again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tokens that a prompt search may use: whole words that are not the concept's names.
 
 MMA-Diffusion (Yang et al., arXiv 2311.17516, section 3) masks the sensitive words out of the
-candidates in the same way. Knows nothing of the search.
+candidates in the same way.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,9 @@
 """Soft prompt: learn input vectors that bring the concept back.
 
-Textual inversion (Gal et al., arXiv 2208.01618, eq. 2) against the tuned encoder, as Pham et al.
-do against seven erasures (Circumventing Concept Erasure, arXiv 2308.01508): v* = argmin_v
-E ||target - denoiser(z_t, t, E_victim(prompt(v)))||^2 on pictures of the concept, all weights
-frozen, where prompt(v) is the picture's own prompt with v in place of the name. Knows nothing of
-how success is recognised.
+Textual inversion (Gal et al., arXiv 2208.01618, eq. 2) against the tuned encoder, as Pham et al. do
+against seven erasures (Circumventing Concept Erasure, arXiv 2308.01508): v* = argmin_v E ||target -
+denoiser(z_t, t, E_victim(prompt(v)))||^2 on pictures of the concept, all weights frozen, where
+prompt(v) is the picture's own prompt with v in place of the name.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""What an attack is given and what it hands back.
-
-Knows neither how an attack searches nor how its success is recognised.
-"""
+"""What an attack is given and what it hands back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

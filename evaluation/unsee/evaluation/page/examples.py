@@ -1,7 +1,4 @@
-"""Which clips the report shows: the first of each kind, chosen before anyone has seen them.
-
-Knows how many are shown; neither how they were made nor how a page is laid out.
-"""
+"""Which clips the report shows: the first of each kind, chosen before anyone has seen them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Plots of a report as SVG text that lies inline in a page.
 
-Knows shares, intervals and curves; knows neither reports nor pages. matplotlib draws without
-pyplot, so that nothing global changes. Text stays text: it takes the page's font, and a reader can
-select it. Ids are made unique per plot, for several share one document.
+matplotlib draws without pyplot, so that nothing global changes. Text stays text: it takes the
+page's font, and a reader can select it. Ids are made unique per plot, for several share one
+document.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The schema of `report.json`: every figure with its n, its 95 % interval and the base's beside it.
 
-Light on purpose: the gate of `unsee publish` reads reports with nothing but pydantic. Knows how a
-figure is written down, not how it is measured, judged (`verdict`) or drawn (`html_report`).
+Light on purpose: the gate of `unsee publish` reads reports with nothing but pydantic.
 """
 
 from __future__ import annotations

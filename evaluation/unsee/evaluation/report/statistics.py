@@ -1,7 +1,4 @@
-"""Shares, means and ratios with their 95 % intervals.
-
-Knows numbers only; neither what was counted nor how a figure is judged.
-"""
+"""Shares, means and ratios with their 95 % intervals."""
 
 from __future__ import annotations
 

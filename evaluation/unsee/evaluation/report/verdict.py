@@ -1,7 +1,6 @@
 """Whether a report meets its thresholds, by how much it misses them, and how to say so.
 
-Light on purpose (pydantic alone): `unsee publish` asks here. Knows neither how a figure was
-measured nor what happens to an encoder that fails.
+Light on purpose (pydantic alone): `unsee publish` asks here.
 """
 
 from __future__ import annotations

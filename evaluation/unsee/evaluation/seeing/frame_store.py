@@ -1,6 +1,6 @@
 """Frames on disk under the digest of everything that they were made from.
 
-Any number of reports share one store. Knows files and arrays; does not know how frames are made.
+Any number of reports share one store.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Frames from prompt embeddings, through diffusers' own pipelines and a store.
 
 The denoiser sees embeddings alone, so a clip's address is the digest of those, of the seed, of the
-settings and of the models: whatever was made once is never made again. Does not know which encoder
-an embedding comes from, nor what the frames are for.
+settings and of the models: whatever was made once is never made again.
 """
 
 from __future__ import annotations

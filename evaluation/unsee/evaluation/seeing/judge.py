@@ -1,7 +1,7 @@
 """A small classifier of frames and clips, read from a folder: `config.json`, `model.safetensors`.
 
-It knows labels and pixels, neither prompts nor generators. What it is trained on is the trainer's
-business; a base ships one as the independent witness of what its models show.
+What it is trained on is the trainer's business; a base ships one as the independent witness of what
+its models show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Recognition by a base's judge: a label of its own kind must win.
-
-Knows how a judge's probabilities become yes or no; the network is in `judge`.
-"""
+"""Recognition by a base's judge: a label of its own kind must win."""
 
 from __future__ import annotations
 

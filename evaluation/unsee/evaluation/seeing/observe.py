@@ -1,7 +1,4 @@
-"""Observations: one question put to the tuned encoder and to the base's, under one seed.
-
-Knows encoders, frames and the recogniser; does not know what is concluded (`measures`).
-"""
+"""Observations: one question put to the tuned encoder and to the base's, under one seed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """CLIP as a pair of functions: frames and texts to unit vectors.
 
-Knows preprocessing and projection; does not know what the vectors are compared for. Pixels are
-prepared here in plain torch, by the values in the model's `preprocessor_config.json`, so that no
-further image library is needed.
+Pixels are prepared here in plain torch, by the values in the model's `preprocessor_config.json`, so
+that no further image library is needed.
 """
 
 from __future__ import annotations

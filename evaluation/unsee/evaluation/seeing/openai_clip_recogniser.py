@@ -1,7 +1,6 @@
 """Zero-shot recognition with CLIP (Radford et al., arXiv 2103.00020, section 3.1).
 
-A concept competes with its siblings and with descriptions of nothing in particular. Knows the
-texts; the network is in `clip_model`.
+A concept competes with its siblings and with descriptions of nothing in particular.
 """
 
 from __future__ import annotations
