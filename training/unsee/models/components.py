@@ -220,7 +220,8 @@ def _from_pretrained(
 def _unloadable(base: str, place: Path | str, what: str, error: Exception) -> BaseFolderError:
     remedy = "" if isinstance(place, Path) else "; download it beside base.yaml and name the folder"
     return BaseFolderError(
-        f"base {base!r}: the {what} in {_inside(place, what)} cannot be loaded: {first_line(error)}"
+        f"base {base!r}: the {what} in {_inside(place, what)} cannot be loaded: "
+        f"{first_line(error)}{remedy}"
     )
 
 
