@@ -20,6 +20,10 @@ import pytest
 # A script's background job ignores Ctrl-C, and so would every process that its tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Set before PyTorch is imported: threads that wait for one another by spinning cost more than they
+# gain on tiny models, above all where several processes share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TESTS = Path(__file__).parent
 SHARE_AN_EXPORT = ("benchmarks", "docs", "e2e", "export", "packaging")
 """Folders whose tests use one exported base."""
