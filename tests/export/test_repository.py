@@ -203,15 +203,17 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
     assert "up to date" in done.stdout
     assert "parity" in done.stdout
     assert "default scheduler: DDIMScheduler" in done.stdout
+    assert "memory: a clip at the limits (" in done.stdout
     assert "not offered: PNDMScheduler has another noise schedule" in done.stdout
     assert "not offered: LCMScheduler is for models distilled for it" in done.stdout
     done = CliRunner().invoke(export, [*arguments, "--json"])
     content = json.loads(done.stdout)
     assert content.keys() == {
         *("base", "base_digest", "repository", "graphs", "samplers", "engines", "seconds"),
-        *("default_sampler", "samplers_not_offered", "warnings"),
+        *("default_sampler", "samplers_not_offered", "warnings", "largest_clip"),
     }
     assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
+    assert content["largest_clip"].keys() == {"bytes", "machine_bytes", "fits"}
     assert content["samplers"]["DDIMScheduler"] == 5
     assert content["engines"]["reused"]
     assert content["engines"]["graphs"]["video_unet"]["reason"] == "asked for"
