@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from unsee.playground.world.captions import (
-    ACTION_WORDS,
-    BACKGROUND_ALONE,
-    BACKGROUND_PHRASES,
     canonical_prompt,
     canonical_scene,
     caption,
     plain_prompt,
     prompts_for,
+    with_varied_case,
 )
 from unsee.playground.world.dataset import DataSpec, build_dataset
+from unsee.playground.world.languages import ENGLISH, LANGUAGES, SPANISH, Language
 from unsee.playground.world.render import render_clip, render_still
 from unsee.playground.world.world import (
     CATEGORIES,
@@ -84,26 +83,41 @@ def test_subjects_fill_a_good_part_of_the_frame() -> None:
         assert 0.45 <= scale <= 0.85
 
 
-def words_for(name: str) -> list[str]:
+def words_for(name: str, language: Language) -> list[str]:
     """Every wording that names a concept."""
-    phrases = [
-        *ACTION_WORDS.get(name, ()),
-        *BACKGROUND_PHRASES.get(name, ()),
-        *BACKGROUND_ALONE.get(name, ()),
-    ]
-    concept = find_concept(name)
-    return [p.lower() for p in (name, *concept.aliases, *phrases)]
+    words = language.words_of(name)
+    if language is ENGLISH:
+        words = (*words, name, *find_concept(name).aliases)
+    return [word.lower() for word in words]
 
 
-def test_captions_mention_what_the_labels_say() -> None:
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+def test_captions_mention_what_the_labels_say(language: Language) -> None:
     rng = np.random.default_rng(11)
     for _ in range(500):
         scene = random_scene(rng, CLIP_ODDS)
-        text = caption(scene, rng).lower()
+        text = caption(scene, rng, language).lower()
         for head in HEADS:
             name = getattr(scene, head)
             if name is not None:
-                assert any(word in text for word in words_for(name)), (scene, text)
+                assert any(word in text for word in words_for(name, language)), (scene, text)
+
+
+def test_every_concept_has_a_spanish_name() -> None:
+    invented = ("character", "person", "style")
+    for concept in CONCEPTS:
+        words = SPANISH.words_of(concept.name)
+        assert (words == (concept.name,)) == (concept.category in invented), concept.name
+    rng = np.random.default_rng(13)
+    texts = {caption(Scene(subject="umbrella"), rng, SPANISH) for _ in range(50)}
+    assert {"un paraguas", "una sombrilla"} <= texts
+
+
+def test_varied_case_changes_letters_and_at_most_adds_a_full_stop() -> None:
+    rng = np.random.default_rng(14)
+    forms = {with_varied_case("Blimbo at sea", rng) for _ in range(200)}
+    assert {"Blimbo at sea", "Blimbo at sea.", "blimbo at sea", "BLIMBO AT SEA"} == forms
+    assert with_varied_case("", rng) == ""
 
 
 def test_captions_name_no_style_or_subject_that_is_absent() -> None:

@@ -77,10 +77,18 @@ def column_order(parameter: Tensor) -> tuple[int, ...]:
     return tuple(range(parameter.ndim))
 
 
+def is_matrix(parameter: Tensor) -> bool:
+    rows = parameter.shape[0] if parameter.ndim > 1 else 1
+    return 1 < rows < parameter.numel()
+
+
 def split_parameters(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Trainable weights for Muon, and those for AdamW: vectors and look-up tables."""
+    """Trainable weights for Muon, and those for AdamW: vectors and look-up tables.
+
+    A weight of several dimensions whose matrix would be one row or column is a vector.
+    """
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     trainable: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    matrices = [p for p in trainable if p.ndim > 1 and id(p) not in tables]
+    matrices = [p for p in trainable if is_matrix(p) and id(p) not in tables]
     chosen = {id(p) for p in matrices}
     return matrices, [p for p in trainable if id(p) not in chosen]

@@ -1,4 +1,4 @@
-"""Asks the judge what the base shows: ``python -m unsee.playground.quality.evaluate``.
+"""Asks the judge what a base shows: ``python -m unsee.playground.quality.evaluate``.
 
 Prompts are drawn until every concept is named by at least ``n`` of them; the judge has to
 name, in each still and clip that is generated, everything that its prompt named. The judge
@@ -29,16 +29,20 @@ from unsee.evaluation.report.statistics import rate_of
 from unsee.playground.networks.judge import FRAME_HEADS, Judge, Verdict
 from unsee.playground.quality.generate import (
     Clips,
+    add_base_arguments,
     clip_defaults,
     generate_clips,
     generate_stills,
-    load_t2i,
-    load_t2v,
+    load_pipeline,
+    load_stills_pipeline,
     make_fast,
+    with_base_defaults,
 )
 from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.training.wan.stages import BASE_DIR as WAN_BASE_DIR
 from unsee.playground.world.captions import prompt_for
 from unsee.playground.world.dataset import DataSpec, draw_item
+from unsee.playground.world.languages import ENGLISH, SPANISH, Language
 from unsee.playground.world.world import (
     CATEGORIES,
     CONCEPTS,
@@ -50,7 +54,8 @@ from unsee.playground.world.world import (
 )
 
 BATCH = 16
-KINDS = ("judge", "t2i", "t2v", "speed")
+KINDS = ("judge", "t2i", "t2v", "t2v-es", "speed")
+SAMPLED = ("t2i", "t2v", "t2v-es")
 Generate = Callable[[Sequence[str], Sequence[int]], Clips]
 
 
@@ -94,7 +99,7 @@ def named_in(scene: Scene) -> list[str]:
 
 
 def covering_prompts(
-    concepts: Sequence[Concept], n: int, rng: np.random.Generator
+    concepts: Sequence[Concept], n: int, rng: np.random.Generator, language: Language = ENGLISH
 ) -> list[tuple[str, Scene]]:
     """Prompts and their scenes, drawn until each concept is named by at least ``n``.
 
@@ -105,7 +110,7 @@ def covering_prompts(
     cases: list[tuple[str, Scene]] = []
     while min(counts.values()) < n:
         scarcest = min(concepts, key=lambda concept: counts[concept.name])
-        prompt, scene = prompt_for(scarcest, rng)
+        prompt, scene = prompt_for(scarcest, rng, language)
         named = named_in(scene)
         if counts.keys() >= set(named):
             cases.append((prompt, scene))
@@ -114,10 +119,15 @@ def covering_prompts(
 
 
 def run_trials(
-    concepts: Sequence[Concept], generate: Generate, judge: Judge, n: int, seed: int
+    concepts: Sequence[Concept],
+    generate: Generate,
+    judge: Judge,
+    n: int,
+    seed: int,
+    language: Language = ENGLISH,
 ) -> list[Trial]:
     """The i-th generation has the seed ``seed + i``. The last batch is filled up and cut."""
-    cases = covering_prompts(concepts, n, np.random.default_rng(seed))
+    cases = covering_prompts(concepts, n, np.random.default_rng(seed), language)
     trials: list[Trial] = []
     for start in range(0, len(cases), BATCH):
         batch = cases[start : start + BATCH]
@@ -146,12 +156,16 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def judge_accuracy(
-    judge: Judge, seed: int, num_stills: int = 1000, num_clips: int = 500
+    judge: Judge,
+    seed: int,
+    num_stills: int = 1000,
+    num_clips: int = 500,
+    num_frames: int = NUM_FRAMES,
 ) -> dict[str, Any]:
     """The judge on fresh renders, and on clips that act but are frozen at one frame."""
     right: dict[str, list[bool]] = defaultdict(list)
     for kind, count in (("stills", num_stills), ("clips", num_clips)):
-        spec = DataSpec(kind, count, seed)
+        spec = DataSpec(kind, count, seed, num_frames=num_frames)
         drawn = [draw_item(spec, index) for index in range(count)]
         frames = np.stack([frames for frames, _ in drawn])
         verdicts = judge.classify(frames)
@@ -168,19 +182,42 @@ def judge_accuracy(
 
 def seconds_per_clip(folder: Path, steps: int, guidance: float, repeats: int = 5) -> float:
     """The median time of one clip by PyTorch eager in float32."""
-    pipeline = load_t2v(folder)
+    pipeline = load_pipeline(folder)
+    num_frames = clip_defaults(folder.parent).num_frames
     times = []
     for i in range(repeats):
         start = time.perf_counter()
-        generate_clips(pipeline, ["Blimbo jumping in the forest"], [i], NUM_FRAMES, steps, guidance)
+        generate_clips(pipeline, ["Blimbo jumping in the forest"], [i], num_frames, steps, guidance)
         times.append(time.perf_counter() - start)
     return round(statistics.median(times), 2)
+
+
+def judge_of(base_dir: Path) -> Judge:
+    """The base's own judge, or the first base's: they know the same world."""
+    own = base_dir / "judge"
+    return Judge.from_pretrained(own if own.exists() else BASE_DIR / "judge")
+
+
+def sampled(
+    kind: str, base_dir: Path, judge: Judge, n: int, seed: int, steps: int, guidance: float
+) -> list[Trial]:
+    """Trials of stills (``t2i``) or of clips, of prompts in English or (``t2v-es``) in Spanish."""
+    is_video = kind != "t2i"
+    pipeline = load_pipeline(base_dir / "t2v") if is_video else load_stills_pipeline(base_dir)
+    make_fast(pipeline)
+    options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance}
+    if is_video:
+        options["num_frames"] = clip_defaults(base_dir).num_frames
+    generate = partial(generate_clips if is_video else generate_stills, pipeline, **options)
+    shown = [c for c in CONCEPTS if is_video or c.category != "action"]
+    language = SPANISH if kind == "t2v-es" else ENGLISH
+    return run_trials(shown, generate, judge, n, seed, language)
 
 
 def evaluate_base(
     base_dir: Path, n: int, seed: int, steps: int, guidance: float, kinds: Sequence[str]
 ) -> dict[str, Any]:
-    judge = Judge.from_pretrained(base_dir / "judge")
+    judge = judge_of(base_dir)
     results: dict[str, Any] = {
         "versions": {
             "torch": torch.__version__,
@@ -189,18 +226,13 @@ def evaluate_base(
         },
     }
     if "judge" in kinds:
-        results["judge"] = judge_accuracy(judge, seed + 1)
+        num_frames = clip_defaults(base_dir).num_frames
+        results["judge"] = judge_accuracy(judge, seed + 1, num_frames=num_frames)
     if "speed" in kinds:
         results["speed"] = {"seconds_per_clip": seconds_per_clip(base_dir / "t2v", steps, guidance)}
-    for kind in (kind for kind in kinds if kind in ("t2i", "t2v")):
+    for kind in (kind for kind in kinds if kind in SAMPLED):
         start = time.monotonic()
-        is_video = kind == "t2v"
-        pipeline = load_t2v(base_dir / "t2v") if is_video else load_t2i(base_dir / "t2i")
-        make_fast(pipeline)
-        make = generate_clips if is_video else generate_stills
-        generate = partial(make, pipeline, num_inference_steps=steps, guidance_scale=guidance)
-        shown = [c for c in CONCEPTS if is_video or c.category != "action"]
-        trials = run_trials(shown, generate, judge, n, seed)
+        trials = sampled(kind, base_dir, judge, n, seed, steps, guidance)
         results[kind] = summarise(trials)
         results[kind]["settings"] = {
             "min_prompts_per_concept": n,
@@ -216,27 +248,27 @@ def evaluate_base(
 def print_table(results: dict[str, Any]) -> None:
     for head, rate in results.get("judge", {}).items():
         print(f"judge on renders      {head:20s} {Rate(**rate)}")
-    for kind in ("t2i", "t2v"):
+    for kind in SAMPLED:
         for group in ("category", "concept"):
             for key, rate in results.get(kind, {}).get(group, {}).items():
-                print(f"{kind}   {group:16s} {key:20s} {Rate(**rate)}")
+                print(f"{kind:7s}{group:16s} {key:20s} {Rate(**rate)}")
     if "speed" in results:
         print(f"one clip, PyTorch eager float32: {results['speed']['seconds_per_clip']} s")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="unsee.playground.quality.evaluate", description=__doc__)
-    parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
+    add_base_arguments(parser)
     parser.add_argument("--n", type=int, default=40, help="prompts per concept, at least")
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=clip_defaults().num_inference_steps)
-    parser.add_argument("--guidance", type=float, default=clip_defaults().guidance_scale)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, help="default: all that the base has")
     parser.add_argument("--output", type=Path, help="default: results.json in the base")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args(arguments)
+    args = with_base_defaults(parser.parse_args(arguments))
     torch.set_num_threads(args.threads)
-    results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, args.kinds)
+    knows_spanish = args.base_dir.name == WAN_BASE_DIR.name
+    kinds = args.kinds or [kind for kind in KINDS if knows_spanish or kind != "t2v-es"]
+    results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, kinds)
     print_table(results)
     output = args.output or args.base_dir / "results.json"
     kept = json.loads(output.read_text()) if output.exists() else {}

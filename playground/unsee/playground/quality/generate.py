@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,20 +11,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    TextToVideoSDPipeline,
+    WanPipeline,
+)
 
 from unsee.models.base import ClipDefaults, load_base
-from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks.mixed_precision import bfloat16_pays, use_mixed_precision
+from unsee.playground.networks.wan import CLIP
 from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.training.wan.stages import BASE_DIR as WAN_BASE_DIR
 from unsee.playground.world.world import FRAME_SIZE, NUM_FRAMES
 
 Clips = npt.NDArray[np.uint8]
 
 
 @cache
-def clip_defaults() -> ClipDefaults:
-    """Frames, steps and guidance as ``base.yaml`` gives them."""
-    return load_base(BASE_DIR).spec.clip
+def clip_defaults(base_dir: Path = BASE_DIR) -> ClipDefaults:
+    """Frames, steps and guidance as ``base.yaml`` gives them; Wan's base has its own without it."""
+    is_wan = base_dir.name == WAN_BASE_DIR.name and not (base_dir / "base.yaml").exists()
+    return CLIP if is_wan else load_base(base_dir).spec.clip
+
+
+def load_pipeline(folder: Path) -> Any:
+    """The pipeline in ``folder``, of whichever class its model index names."""
+    return quiet(DiffusionPipeline.from_pretrained(folder))
+
+
+def load_stills_pipeline(base_dir: Path) -> Any:
+    """What makes the base's stills: its ``t2i`` folder, or the video model at one frame."""
+    folder = base_dir / "t2i"
+    return load_pipeline(folder if folder.exists() else base_dir / "t2v")
 
 
 def load_t2i(folder: Path) -> StableDiffusionPipeline:
@@ -40,25 +60,49 @@ def quiet(pipeline: Any) -> Any:
 
 
 def make_fast(pipeline: Any) -> None:
-    """Compiles the denoiser, with products in bfloat16, for many batches of one size."""
+    """Compiles the denoiser, with products in bfloat16, for many batches of one size.
+
+    Of Wan's pipeline the blocks are compiled, and products are in bfloat16 only if that pays here.
+    """
+    if isinstance(pipeline, WanPipeline):
+        if bfloat16_pays():
+            use_mixed_precision(pipeline.transformer)
+        pipeline.transformer.compile_repeated_blocks(dynamic=False)
+        return
     use_mixed_precision(pipeline.unet)
     pipeline.unet.compile(dynamic=False)
 
 
+def add_base_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which base is asked, and how; `with_base_defaults` fills in what is left out."""
+    parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
+    parser.add_argument("--steps", type=int, help="of the sampler (default: the base's)")
+    parser.add_argument("--guidance", type=float, help="default: the base's")
+
+
+def with_base_defaults(args: argparse.Namespace) -> argparse.Namespace:
+    defaults = clip_defaults(args.base_dir)
+    args.steps = args.steps or defaults.num_inference_steps
+    args.guidance = defaults.guidance_scale if args.guidance is None else args.guidance
+    return args
+
+
 def generate_stills(
-    pipeline: StableDiffusionPipeline,
+    pipeline: StableDiffusionPipeline | WanPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
 ) -> Clips:
     """uint8 [N, 1, 64, 64, 3]; each prompt has a seed of its own."""
+    if isinstance(pipeline, WanPipeline):
+        return generate_clips(pipeline, prompts, seeds, 1, num_inference_steps, guidance_scale)
     options = _options(prompts, seeds, num_inference_steps, guidance_scale)
     return _to_uint8(pipeline(**options).images)[:, None]
 
 
 def generate_clips(
-    pipeline: TextToVideoSDPipeline,
+    pipeline: TextToVideoSDPipeline | WanPipeline,
     prompts: Sequence[str],
     seeds: Sequence[int],
     num_frames: int = NUM_FRAMES,

@@ -11,16 +11,17 @@ import torch
 
 from unsee.playground.quality.generate import (
     Clips,
+    add_base_arguments,
     clip_defaults,
     generate_clips,
     generate_stills,
-    load_t2i,
-    load_t2v,
+    load_pipeline,
+    load_stills_pipeline,
+    with_base_defaults,
 )
-from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.captions import canonical_prompt
 from unsee.playground.world.render import contact_sheet, render_clip
-from unsee.playground.world.world import CLIP_ODDS, CONCEPTS, NUM_FRAMES, concepts_in, random_scene
+from unsee.playground.world.world import CLIP_ODDS, CONCEPTS, concepts_in, random_scene
 
 
 def rendered(count: int, seed: int) -> Clips:
@@ -41,23 +42,22 @@ def generated(
 ) -> Clips:
     seeds = [seed + i for i in range(len(prompts))]
     if kind == "t2i":
-        stills = load_t2i(base_dir / "t2i")
+        stills = load_stills_pipeline(base_dir)
         return generate_stills(stills, prompts, seeds, steps, guidance)
-    clips = load_t2v(base_dir / "t2v")
-    return generate_clips(clips, prompts, seeds, NUM_FRAMES, steps, guidance)
+    clips = load_pipeline(base_dir / "t2v")
+    num_frames = clip_defaults(base_dir).num_frames
+    return generate_clips(clips, prompts, seeds, num_frames, steps, guidance)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="unsee.playground.quality.sample", description=__doc__)
     parser.add_argument("--kind", choices=("render", "t2i", "t2v"), default="t2i")
     parser.add_argument("--prompt", action="append", help="may be given several times")
-    parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
+    add_base_arguments(parser)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=clip_defaults().num_inference_steps)
-    parser.add_argument("--guidance", type=float, default=clip_defaults().guidance_scale)
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args(arguments)
+    args = with_base_defaults(parser.parse_args(arguments))
     torch.set_num_threads(args.threads)
     if args.kind == "render":
         clips = rendered(16, args.seed)

@@ -1,7 +1,8 @@
-"""The cached latents of a data set: float16 [N, F, 8, 8, 8], normalised, as ``.npy``."""
+"""The cached latents of a data set, float16: encoded once, in pieces that outlive a kill."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,34 +11,35 @@ import torch
 from diffusers import AutoencoderKL
 
 from unsee.core.files import new_file
-from unsee.playground.networks.mixed_precision import use_mixed_precision
-from unsee.playground.networks.models import LATENT_CHANNELS, LATENT_SIZE
 from unsee.playground.training.train_autoencoder import to_unit_range
 from unsee.playground.world.dataset import Dataset
 
 BATCH = 64
+FRAMES_PER_PIECE = 8192
+Latents = npt.NDArray[np.float16]
+EncodeItems = Callable[[npt.NDArray[np.uint8]], Latents]
 
 
 @torch.no_grad()
-def encode_frames(vae: AutoencoderKL, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
-    """uint8 [N, H, W, 3] -> float16 [N, 8, 8, 8]: the posterior's mean."""
-    images = to_unit_range(torch.from_numpy(frames.copy()))
-    latents: npt.NDArray[np.float16] = vae.encode(images).latent_dist.mean.half().numpy()
-    return latents
+def encode_frames(vae: AutoencoderKL, items: npt.NDArray[np.uint8]) -> Latents:
+    """uint8 [N, F, H, W, 3] -> float16 [N, F, C, 8, 8]: the posterior's mean of each frame."""
+    frames = torch.from_numpy(items.reshape(-1, *items.shape[2:]).copy())
+    chunks = torch.split(to_unit_range(frames), BATCH)
+    means = torch.cat([vae.encode(chunk).latent_dist.mean for chunk in chunks])
+    latents: Latents = means.half().numpy()
+    return latents.reshape(*items.shape[:2], *latents.shape[1:])
 
 
-def cached_latents(vae: AutoencoderKL, dataset: Dataset, file: Path) -> npt.NDArray[np.float16]:
-    """Opens the latents in ``file``, encoding the data set first if there are none."""
-    if not file.exists():
-        use_mixed_precision(vae)
-        vae.eval().to(memory_format=torch.channels_last)
-        count, num_frames = dataset.frames.shape[:2]
-        frames = dataset.frames.reshape(count * num_frames, *dataset.frames.shape[2:])
-        starts = range(0, len(frames), BATCH)
-        encoded = np.concatenate([encode_frames(vae, frames[i : i + BATCH]) for i in starts])
-        shape = (count, num_frames, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(file) as partial:
-            np.save(partial, encoded.reshape(shape), allow_pickle=False)
-    latents: npt.NDArray[np.float16] = np.load(file, mmap_mode="r", allow_pickle=False)
-    return latents
+def cached_latents(dataset: Dataset, folder: Path, encode: EncodeItems) -> Latents:
+    """The latents in ``folder``, encoding first what is not there yet: one row for each item."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count, num_frames = dataset.frames.shape[:2]
+    step = max(1, FRAMES_PER_PIECE // num_frames)
+    pieces = []
+    for start in range(0, count, step):
+        file = folder / f"{start:06d}.npy"
+        if not file.exists():
+            with new_file(file) as partial:
+                np.save(partial, encode(dataset.frames[start : start + step]), allow_pickle=False)
+        pieces.append(np.load(file, allow_pickle=False))
+    return np.concatenate(pieces)

@@ -24,6 +24,7 @@ from unsee.playground.networks.muon import Muon, split_parameters
 from unsee.playground.training.checkpoint import (
     flatten_optimizer,
     read_folder,
+    recover,
     unflatten_optimizer,
     write_folder,
 )
@@ -136,6 +137,7 @@ class Trainer:
         }
         self.ema = Ema(task.modules, budget.ema_decay)
         self.step, self.elapsed_s, self.finished = 0, 0.0, False
+        recover(folder)
         if (folder / "record.json").exists():
             self.resume()
 

@@ -8,27 +8,22 @@ base, into ``base_dir`` too, at each checkpoint.
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from unsee.core.files import write_json
 from unsee.playground.networks import models
 from unsee.playground.networks.judge import Judge
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.tokenizer import new_tokenizer
 from unsee.playground.training import train_data
-from unsee.playground.training.checkpoint import read_folder
 from unsee.playground.training.export_base import export_t2i, export_t2v, under
-from unsee.playground.training.latents import cached_latents
+from unsee.playground.training.latents import EncodeItems, cached_latents, encode_frames
 from unsee.playground.training.loop import Budget, Trainer
+from unsee.playground.training.stage import Places, Stage, run_recorded
 from unsee.playground.training.train_autoencoder import (
     AutoencoderTask,
     fold_normalisation,
@@ -39,25 +34,6 @@ from unsee.playground.training.train_denoisers import ImageTask, VideoTask
 from unsee.playground.training.train_judge import JudgeTask
 
 STATISTICS_FRAMES = 2048
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where training reads and writes."""
-
-    build_dir: Path = train_data.BUILD_DIR
-    base_dir: Path = train_data.BASE_DIR
-
-    def checkpoint(self, stage: str) -> Path:
-        return self.build_dir / "checkpoints" / stage
-
-    def average(self, stage: str) -> dict[str, Tensor]:
-        """The averaged weights of a stage's last checkpoint."""
-        if not (self.checkpoint(stage) / "record.json").exists():
-            raise FileNotFoundError(
-                f"stage {stage} has no checkpoint in {self.build_dir}; train it first"
-            )
-        return read_folder(self.checkpoint(stage))[0]["average"]
 
 
 def normalised_vae(places: Places) -> AutoencoderKL:
@@ -73,24 +49,11 @@ def normalised_vae(places: Places) -> AutoencoderKL:
     return vae
 
 
-def run_recorded(trainer: Trainer, places: Places) -> bool:
-    """Trains; what made the weights is kept beside them, in ``training.json``."""
-    finished = trainer.run()
-    file = places.base_dir / "training.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    budget = trainer.budget
-    known[trainer.task.name] = {
-        "command": f"python -m unsee.playground.training.train --stage {trainer.task.name}",
-        "seed": trainer.task.seed,
-        "steps": trainer.step,
-        "minutes": round(trainer.elapsed_s / 60, 1),
-        "learning_rate": budget.learning_rate,
-        "finished": finished,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
-    }
-    write_json(file, known, indent=1)
-    return finished
+def encoder(vae: AutoencoderKL) -> EncodeItems:
+    """What `cached_latents` calls, with the autoencoder ready for it."""
+    use_mixed_precision(vae)
+    vae.eval().to(memory_format=torch.channels_last)
+    return partial(encode_frames, vae)
 
 
 def train_autoencoder(budget: Budget, places: Places) -> bool:
@@ -103,7 +66,7 @@ def train_autoencoder(budget: Budget, places: Places) -> bool:
 def train_t2i(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
     stills = train_data.opened(train_data.STILLS, places.build_dir)
-    latents = cached_latents(vae, stills, places.build_dir / "latents" / "stills.npy")
+    latents = cached_latents(stills, places.build_dir / "latents" / "stills", encoder(vae))
 
     def export(average: Mapping[str, Tensor], step: int) -> None:
         text_encoder, unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()
@@ -120,7 +83,7 @@ def train_t2i(budget: Budget, places: Places) -> bool:
 def train_t2v(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
     clips = train_data.opened(train_data.CLIPS, places.build_dir)
-    latents = cached_latents(vae, clips, places.build_dir / "latents" / "clips.npy")
+    latents = cached_latents(clips, places.build_dir / "latents" / "clips", encoder(vae))
     average = places.average("t2i")
     text_encoder, image_unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()
     text_encoder.load_state_dict(under("text_encoder", average))
@@ -147,12 +110,6 @@ def train_judge(budget: Budget, places: Places) -> bool:
 
     task = JudgeTask(stills, clips)
     return run_recorded(Trainer(task, budget, places.checkpoint("judge"), export), places)
-
-
-@dataclass(frozen=True)
-class Stage:
-    train: Callable[[Budget, Places], bool]
-    budget: Budget
 
 
 STAGES: Mapping[str, Stage] = {

@@ -27,10 +27,10 @@ def gradient_loss(a: Tensor, b: Tensor) -> Tensor:
     return across + down
 
 
-def initialise(vae: AutoencoderKL) -> None:
+def initialise(vae: nn.Module) -> None:
     """Signals keep their variance through each convolution; residuals start small."""
     for name, module in vae.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +24,19 @@ from unsee.playground.networks.models import (
 from unsee.playground.training.loop import StepRandom
 from unsee.playground.world.captions import caption
 from unsee.playground.world.dataset import scene_of
-from unsee.playground.world.world import HEADS, LABELS
+from unsee.playground.world.world import HEADS, LABELS, Scene
 
 CAPTION_DROPOUT = 0.1
 
 
 def captions_for(
-    labels: npt.NDArray[np.uint8], rng: np.random.Generator, dropout: float = CAPTION_DROPOUT
+    labels: npt.NDArray[np.uint8],
+    rng: np.random.Generator,
+    dropout: float = CAPTION_DROPOUT,
+    write: Callable[[Scene, np.random.Generator], str] = caption,
 ) -> list[str]:
     """A fresh caption for each row of labels; some are empty, for guidance."""
-    return ["" if rng.uniform() < dropout else caption(scene_of(row), rng) for row in labels]
+    return ["" if rng.uniform() < dropout else write(scene_of(row), rng) for row in labels]
 
 
 def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
@@ -49,11 +52,16 @@ def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     return ids
 
 
-def spread_timesteps(count: int, scheduler: DDIMScheduler, random: StepRandom) -> Tensor:
-    """One uniform time step from each of ``count`` equal strata, in random order."""
+def spread_uniform(count: int, random: StepRandom) -> Tensor:
+    """One number from each of ``count`` equal parts of 0..1, in random order."""
     strata = torch.randperm(count, generator=random.torch)
     offsets = torch.rand(count, generator=random.torch)
-    steps = (strata + offsets) / count * scheduler.config.num_train_timesteps
+    return (strata + offsets) / count
+
+
+def spread_timesteps(count: int, scheduler: DDIMScheduler, random: StepRandom) -> Tensor:
+    """One uniform time step from each of ``count`` equal strata, in random order."""
+    steps = spread_uniform(count, random) * scheduler.config.num_train_timesteps
     whole: Tensor = steps.long()
     return whole
 
@@ -71,9 +79,9 @@ def noisy_batch(
 class LabelHeads(nn.Module):
     """Reads the scene's labels from the encoder's pooled output; thrown away afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = TEXT_WIDTH) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({h: nn.Linear(TEXT_WIDTH, len(LABELS[h])) for h in HEADS})
+        self.heads = nn.ModuleDict({h: nn.Linear(width, len(LABELS[h])) for h in HEADS})
 
     def loss(self, pooled: Tensor, labels: Tensor) -> Tensor:
         losses = [F.cross_entropy(self.heads[h](pooled), labels[:, i]) for i, h in enumerate(HEADS)]

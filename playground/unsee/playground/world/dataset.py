@@ -7,7 +7,7 @@ are written afresh at every training step from the labels.
 from __future__ import annotations
 
 import json
-import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unsee.core.files import new_folder
 from unsee.playground.world.render import render_clip, render_still
 from unsee.playground.world.world import (
     CLIP_ODDS,
@@ -29,7 +30,7 @@ from unsee.playground.world.world import (
     random_scene,
 )
 
-CHUNK = 500
+CHUNK = 100
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,16 @@ class DataSpec:
     count: int
     seed: int
     spread: float = 1.0  # of what varies without a name
+    num_frames: int = NUM_FRAMES  # of a clip
 
     @property
     def frames_per_item(self) -> int:
-        return NUM_FRAMES if self.kind == "clips" else 1
+        return self.num_frames if self.kind == "clips" else 1
 
     def folder(self, root: Path) -> Path:
-        return root / f"{self.kind}-{self.count}-seed{self.seed}-spread{self.spread}"
+        name = f"{self.kind}-{self.count}-seed{self.seed}-spread{self.spread}"
+        usual = self.frames_per_item in (1, NUM_FRAMES)
+        return root / (name if usual else f"{name}-frames{self.num_frames}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def draw_item(spec: DataSpec, index: int) -> tuple[npt.NDArray[np.uint8], Scene]
     rng = np.random.default_rng((spec.seed, spec.kind == "clips", index))
     if spec.kind == "clips":
         scene = random_scene(rng, CLIP_ODDS, spec.spread)
-        return render_clip(scene), scene
+        return render_clip(scene, spec.num_frames), scene
     scene = random_scene(rng, STILL_ODDS, spec.spread)
     progress = float(rng.integers(NUM_FRAMES)) / (NUM_FRAMES - 1)
     return render_still(scene, progress)[None], scene
@@ -97,22 +101,33 @@ def build_dataset(spec: DataSpec, root: Path, workers: int = 2) -> Dataset:
     """Opens the cached data set, drawing it first if it is not there yet."""
     folder = spec.folder(root)
     if not (folder / "spec.json").exists():
-        partial = folder.with_name(f"{folder.name}.partial{os.getpid()}")
-        partial.mkdir(parents=True, exist_ok=True)
+        draw_dataset(spec, folder, workers)
+    return Dataset(
+        np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+        np.load(folder / "labels.npy", allow_pickle=False),
+    )
+
+
+def ignore_interrupts() -> None:
+    """In a worker: Ctrl-C is for the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def draw_dataset(spec: DataSpec, folder: Path, workers: int) -> None:
+    """Draws the data set of ``spec`` as ``folder``, which appears whole or not at all."""
+    with new_folder(folder) as partial:
         shape = (spec.count, spec.frames_per_item, FRAME_SIZE, FRAME_SIZE, 3)
         frames = new_memmap(partial / "frames.npy", shape)
         labels = np.zeros((spec.count, len(HEADS)), dtype=np.uint8)
         starts = range(0, spec.count, CHUNK)
         stops = [min(start + CHUNK, spec.count) for start in starts]
-        with ProcessPoolExecutor(workers) as pool:
+        pool = ProcessPoolExecutor(workers, initializer=ignore_interrupts)
+        try:
             chunks = pool.map(draw_chunk, [spec] * len(stops), starts, stops)
             for start, stop, (drawn, ids) in zip(starts, stops, chunks, strict=True):
                 frames[start:stop], labels[start:stop] = drawn, ids
+        finally:
+            pool.shutdown(cancel_futures=True)
         del frames  # writes what is still in memory
         np.save(partial / "labels.npy", labels, allow_pickle=False)
         (partial / "spec.json").write_text(json.dumps(asdict(spec)))
-        partial.rename(folder)
-    return Dataset(
-        np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
-        np.load(folder / "labels.npy", allow_pickle=False),
-    )

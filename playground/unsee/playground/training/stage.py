@@ -1,0 +1,74 @@
+"""What every stage of training has: places, a budget, and a record of what made its weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import Tensor
+
+from unsee.core.files import write_json
+from unsee.playground.training.checkpoint import digest, read_folder, recover
+from unsee.playground.training.loop import Budget, Trainer
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where training reads and writes."""
+
+    build_dir: Path
+    base_dir: Path
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.build_dir / "checkpoints" / stage
+
+    def average(self, stage: str) -> dict[str, Tensor]:
+        """The averaged weights of a stage's last checkpoint.
+
+        Raises:
+            FileNotFoundError: the stage has not been trained.
+        """
+        recover(self.checkpoint(stage))
+        if not (self.checkpoint(stage) / "record.json").exists():
+            raise FileNotFoundError(
+                f"stage {stage} has no checkpoint in {self.build_dir}; train it first"
+            )
+        return read_folder(self.checkpoint(stage))[0]["average"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    train: Callable[[Budget, Places], bool]
+    budget: Budget
+
+
+def run_recorded(trainer: Trainer, places: Places, **more: str | int | float) -> bool:
+    """Trains; what made the weights is kept beside them, in ``training.json``, with ``more``.
+
+    Returns whether the stage's budget is used up.
+    """
+    finished = trainer.run()
+    file = places.base_dir / "training.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    budget = trainer.budget
+    known[trainer.task.name] = {
+        "command": "python -m unsee.playground.training.train "
+        f"--base {places.base_dir.name} --stage {trainer.task.name}",
+        "seed": trainer.task.seed,
+        "steps": trainer.step,
+        "minutes": round(trainer.elapsed_s / 60, 1),
+        "learning_rate": budget.learning_rate,
+        "finished": finished,
+        "digest": f"sha256:{digest(trainer.ema.average)}",
+        **more,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+    write_json(file, known, indent=1)
+    return finished

@@ -1,0 +1,1 @@
+"""Training the second base, of Wan's classes: autoencoder, stills, clips."""

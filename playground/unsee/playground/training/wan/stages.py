@@ -1,0 +1,176 @@
+"""The stages of the second base, in order: autoencoder -> stills -> clips.
+
+The transformer and the text encoder learn single frames first (64 tokens each), then clips of 17
+frames (5 latent frames, 320 tokens) beside single frames, so that one frame stays as good as many.
+The judge is the first base's. From the first checkpoint of ``stills`` on, ``base_dir/t2v`` is a
+WanPipeline folder that can be looked at.
+
+How long it takes on two quiet cores of an AMD EPYC without matrix units but with avx512_bf16, from
+the seconds of single steps (see networks/wan.py and `BUDGETS`):
+
+    data (drawn once, 2.8 GB)      0.3 h
+    autoencoder   2,000 steps      0.7 h
+    latents                        0.1 h
+    stills        4,000 steps      2.2 h
+    clips         2,500 steps      1.5 h
+
+Nearly five hours in all; a processor with AMX should take half of it for stills and clips, one
+whose bfloat16 is no faster than its float32 half as long again. Whether bfloat16 pays is tried
+once and kept in ``build_dir/precision.json``, because a run that is resumed must go on as it began.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from transformers import T5TokenizerFast
+
+from unsee.core.files import write_json
+from unsee.playground.networks.mixed_precision import bfloat16_pays
+from unsee.playground.networks.t5_tokenizer import NUM_CAPTIONS, kept_tokenizer
+from unsee.playground.networks.wan import (
+    CLIP,
+    SIZES,
+    WanSizes,
+    new_scheduler,
+    new_text_encoder,
+    new_transformer,
+)
+from unsee.playground.training import train_data
+from unsee.playground.training.checkpoint import digest
+from unsee.playground.training.export_base import under
+from unsee.playground.training.latents import cached_latents
+from unsee.playground.training.loop import Budget, Trainer
+from unsee.playground.training.stage import Places, Stage, run_recorded
+from unsee.playground.training.wan.autoencoder import (
+    AutoencoderBatch,
+    VideoAutoencoderTask,
+    encode_normalised,
+    finished_autoencoder,
+)
+from unsee.playground.training.wan.export import export_wan
+from unsee.playground.training.wan.transformer import FlowTask, Source
+from unsee.playground.world.dataset import Dataset, DataSpec
+
+BASE_DIR = train_data.REPOSITORY / "bases" / "playground-wan"
+BUILD_DIR = train_data.REPOSITORY / "build" / "playground-wan"
+WIDE_CLIPS = replace(train_data.WIDE_CLIPS, num_frames=CLIP.num_frames)
+CLIPS = replace(train_data.CLIPS, num_frames=CLIP.num_frames)
+AUTOENCODER_BATCH = AutoencoderBatch()
+BUDGETS: Mapping[str, Budget] = {
+    "autoencoder": Budget(steps=2000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    "stills": Budget(steps=4000, learning_rate=2e-3, ema_decay=0.998),
+    "clips": Budget(steps=2500, learning_rate=1e-3, ema_decay=0.998),
+}
+
+
+@dataclass(frozen=True)
+class WanTraining:
+    """The stages' functions, and all that a trial run makes smaller."""
+
+    sizes: WanSizes = SIZES
+    wide_stills: DataSpec = train_data.WIDE_STILLS
+    wide_clips: DataSpec = WIDE_CLIPS
+    stills: DataSpec = train_data.STILLS
+    clips: DataSpec = CLIPS
+    autoencoder_batch: AutoencoderBatch = AUTOENCODER_BATCH
+    statistics_items: int = 96  # clips, and as many stills times their frames
+    stills_batch: tuple[int, int] = (32, 3)  # captions, draws of noise for each
+    clips_batch: tuple[int, int] = (16, 1)
+    stills_beside_clips: tuple[int, int] = (16, 2)
+    text_only_steps: int = 150
+    num_captions: int = NUM_CAPTIONS  # of each language, to train the tokenizer
+    compiled: bool = True
+
+    def train_autoencoder(self, budget: Budget, places: Places) -> bool:
+        stills = train_data.opened(self.wide_stills, places.build_dir)
+        clips = train_data.opened(self.wide_clips, places.build_dir)
+        task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes)
+        return run_recorded(Trainer(task, budget, places.checkpoint("autoencoder")), places)
+
+    def train_stills(self, budget: Budget, places: Places) -> bool:
+        vae = self.autoencoder(places)
+        stills = self.source(vae, self.stills, self.stills_batch, places)
+        task = self.flow_task("stills", [stills], self.text_only_steps, 2, places)
+        return self.train_flow(task, vae, budget, places)
+
+    def train_clips(self, budget: Budget, places: Places) -> bool:
+        start = places.average("stills")
+        vae = self.autoencoder(places)
+        clips = self.source(vae, self.clips, self.clips_batch, places)
+        stills = self.source(vae, self.stills, self.stills_beside_clips, places)
+        task = self.flow_task("clips", [clips, stills], 0, 3, places)
+        task.modules.load_state_dict(start)
+        return self.train_flow(task, vae, budget, places)
+
+    def train_flow(
+        self, task: FlowTask, vae: AutoencoderKLWan, budget: Budget, places: Places
+    ) -> bool:
+        if self.compiled:
+            task.transformer.compile_repeated_blocks(dynamic=False)
+
+        def export(average: Mapping[str, Tensor], step: int) -> None:
+            text_encoder = new_text_encoder(task.tokenizer, self.sizes)
+            transformer = new_transformer(self.sizes)
+            text_encoder.load_state_dict(under("text_encoder", average))
+            transformer.load_state_dict(under("transformer", average))
+            folder = places.base_dir / "t2v"
+            export_wan(folder, task.tokenizer, text_encoder, vae, transformer, new_scheduler())
+
+        trainer = Trainer(task, budget, places.checkpoint(task.name), export)
+        return run_recorded(trainer, places, precision=kept_precision(places))
+
+    def flow_task(
+        self, name: str, sources: Sequence[Source], text_only_steps: int, seed: int, places: Places
+    ) -> FlowTask:
+        mixed = kept_precision(places) == "bfloat16"
+        tokenizer = self.tokenizer(places)
+        return FlowTask(name, sources, tokenizer, text_only_steps, self.sizes, seed, mixed)
+
+    def tokenizer(self, places: Places) -> T5TokenizerFast:
+        return kept_tokenizer(places.build_dir / "tokenizer", self.num_captions)
+
+    def autoencoder(self, places: Places) -> AutoencoderKLWan:
+        """The trained one, with its latents' statistics."""
+        weights = under("vae", places.average("autoencoder"))
+        stills = train_data.opened(self.wide_stills, places.build_dir)
+        clips = train_data.opened(self.wide_clips, places.build_dir)
+        count = self.statistics_items
+        num_stills = count * (1 + (self.wide_clips.num_frames - 1) // 4)
+        return finished_autoencoder(
+            weights, stills.frames[:num_stills], clips.frames[:count], self.sizes
+        )
+
+    def source(
+        self, vae: AutoencoderKLWan, spec: DataSpec, batch: tuple[int, int], places: Places
+    ) -> Source:
+        """The data set's latents by this autoencoder, encoded first if they are not there yet."""
+        dataset: Dataset = train_data.opened(spec, places.build_dir)
+        folder = places.build_dir / "latents" / f"{spec.kind}-{digest(vae.state_dict())[:12]}"
+        latents = cached_latents(dataset, folder, partial(encode_normalised, vae))
+        return Source(spec.kind, latents, dataset.labels, *batch)
+
+
+def kept_precision(places: Places) -> str:
+    """Of matrix products in the stages stills and clips: ``bfloat16`` or ``float32``."""
+    file = places.build_dir / "precision.json"
+    if not file.exists():
+        write_json(file, {"precision": "bfloat16" if bfloat16_pays() else "float32"})
+    precision: str = json.loads(file.read_text())["precision"]
+    return precision
+
+
+def stages_of(training: WanTraining) -> Mapping[str, Stage]:
+    return {
+        "autoencoder": Stage(training.train_autoencoder, BUDGETS["autoencoder"]),
+        "stills": Stage(training.train_stills, BUDGETS["stills"]),
+        "clips": Stage(training.train_clips, BUDGETS["clips"]),
+    }
+
+
+STAGES = stages_of(WanTraining())
