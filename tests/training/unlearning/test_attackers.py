@@ -47,7 +47,7 @@ def _attackers(
 def test_free_positions_stand_in_the_name_s_place() -> None:
     tokens = SpecialTokens(bos=0, eos=1, pad=2, length=8)
     prompts = free_prompts([Naming((5,), (6,), (7,)), Naming((), (6, 6, 6), ())], 2, tokens)
-    assert prompts.ids.tolist() == [[0, 5, 2, 2, 7, 1, 2, 2], [0, 2, 2, 1, 2, 2, 2, 2]]
+    assert prompts.ids.tolist() == [[0, 5, 0, 0, 7, 1, 2, 2], [0, 0, 0, 1, 2, 2, 2, 2]]
     assert prompts.slots.tolist() == [[2, 3], [1, 2]]
 
 

@@ -118,7 +118,7 @@ def _forget_moments(
     """Prompt by prompt and position by position, from the name on: the encoder is causal."""
     states, changes = [], []
     for whole in namings:
-        name = whole.name if vectors is None else (tokens.pad,) * len(vectors)
+        name = whole.name if vectors is None else tokens.free(len(vectors))
         naming = Naming(whole.before, name, whole.after)
         ids = torch.tensor(_rows([naming], tokens))
         named = reader.states(ids) if vectors is None else reader.attacked(ids, [naming], vectors)

@@ -35,6 +35,13 @@ class SpecialTokens:
             length=int(tokenizer.model_max_length),
         )
 
+    def free(self, count: int) -> tuple[int, ...]:
+        """`count` ids whose embeddings vectors will take the place of.
+
+        They are not the padding's, which an encoder may mask.
+        """
+        return (self.bos,) * count
+
     def framed(self, ids: Sequence[int]) -> list[int]:
         """The prompt's ids, cut and padded to `length`."""
         row = [self.bos, *ids[: self.length - 2], self.eos]

@@ -52,8 +52,7 @@ def slotted_prompts(
                 f"{num_slots} vectors after {before!r} do not fit into the {tokens.length} tokens "
                 f"that the base {base.name!r} reads; use fewer vectors"
             )
-        free = [tokens.pad] * num_slots
-        ids.append(tokens.framed([*head, *free, *_word_ids(base, after)]))
+        ids.append(tokens.framed([*head, *tokens.free(num_slots), *_word_ids(base, after)]))
         slots.append(range(start, start + num_slots))
     return SlottedPrompts(torch.tensor(ids), torch.tensor([list(row) for row in slots]))
 

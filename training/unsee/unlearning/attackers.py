@@ -105,6 +105,6 @@ def free_prompts(
                 f"{num_vectors} attack vectors do not fit beside the concept's name into the "
                 f"{tokens.length} tokens that the encoder reads; use fewer attack vectors"
             )
-        rows.append(tokens.framed([*naming.before, *[tokens.pad] * num_vectors, *naming.after]))
+        rows.append(tokens.framed([*naming.before, *tokens.free(num_vectors), *naming.after]))
         slots.append(list(range(start, start + num_vectors)))
     return SlottedPrompts(torch.tensor(rows), torch.tensor(slots))

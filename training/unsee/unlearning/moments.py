@@ -154,7 +154,7 @@ def _changes(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The states [N, D] of all positions that change and the changes [N, D] that they need."""
     if vectors is not None:
-        free = (tokens.pad,) * len(vectors)
+        free = tokens.free(len(vectors))
         namings = [_fitting(Naming(n.before, free, n.after), tokens) for n in namings]
     named = torch.tensor([tokens.framed([*n.before, *n.name, *n.after]) for n in namings])
     wanted = torch.tensor([anchored(n, anchor, tokens) for n in namings])
