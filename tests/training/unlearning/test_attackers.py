@@ -54,7 +54,7 @@ def test_free_positions_stand_in_the_name_s_place() -> None:
 def test_too_many_vectors_are_refused() -> None:
     tokens = SpecialTokens(bos=0, eos=1, pad=2, length=8)
     naming = Naming((5, 5), (6,), (7,))
-    assert free_prompts([naming], 4, tokens).ids.tolist() == [[0, 5, 5, 2, 2, 2, 2, 1]]
+    assert free_prompts([naming], 4, tokens).ids.tolist() == [[0, 5, 5, 0, 0, 0, 0, 1]]
     with pytest.raises(InputError, match=r"5 attack vectors do not fit .* 8 tokens"):
         free_prompts([naming], 5, tokens)
 
