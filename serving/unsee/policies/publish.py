@@ -81,9 +81,12 @@ def compose_policy(
     from unsee.deltas.composition import compose
     from unsee.deltas.folder import load_delta
     from unsee.models.base import load_base
+    from unsee.models.check import require
     from unsee.models.digest import tensors_digest
 
     base = load_base(base_path)
+    for note in require(base):
+        say(note)
     deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
     check_same_base(base, repository_dir)
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
