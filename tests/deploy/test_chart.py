@@ -119,9 +119,13 @@ def test_the_store_is_only_read_and_every_volume_is_there(objects):
     for container in containers(objects).values():
         for mount in container["volumeMounts"]:
             assert mount["name"] in volumes
-            assert mount["name"] in ("repository", "shared-memory", "triton-tmp") or (
-                mount["readOnly"] is True
-            )
+            written = ("repository", "shared-memory", "triton-tmp", "gateway-tmp")
+            assert mount["name"] in written or mount["readOnly"] is True
+
+
+def test_the_gateway_has_room_to_write_an_mp4(objects):
+    mounts = {m["mountPath"]: m["name"] for m in containers(objects)["gateway"]["volumeMounts"]}
+    assert mounts["/tmp"] == "gateway-tmp"
 
 
 def test_triton_starts_before_and_ends_after_the_gateway(objects):

@@ -45,6 +45,10 @@ def test_nothing_may_write_to_its_image_or_gain_rights():
         assert SERVICES[name]["user"].endswith("10001:10001}"), name
 
 
+def test_the_gateway_has_room_to_write_an_mp4():
+    assert [mount.partition(":")[0] for mount in SERVICES["gateway"]["tmpfs"]] == ["/tmp"]
+
+
 def test_the_operator_sees_no_secret():
     operator = SERVICES["operator"]
     assert "secrets" not in operator

@@ -20,6 +20,7 @@ from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.request import ClipRequest, HttpRequest, read_json
 from unsee.gateway.fronts import http_front
+from unsee.media import video_file
 from unsee.media.clip import Clip
 
 PATH = "/v2/models/text_to_video/generate_stream"
@@ -108,6 +109,16 @@ def test_without_an_encoder_the_clip_still_comes(served, monkeypatch):
         raise InputError("no ffmpeg")
 
     monkeypatch.setattr(http_front, "encoded", no_encoder)
+    _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
+    assert content["files"] == []
+    assert content["clip"]["format"] == "npy"
+
+
+def test_without_a_temporary_folder_the_clip_still_comes(served, monkeypatch):
+    def nowhere(**_):
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(video_file.tempfile, "TemporaryDirectory", nowhere)
     _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
     assert content["files"] == []
     assert content["clip"]["format"] == "npy"

@@ -91,10 +91,15 @@ def encoded(frames: Frames, record: GenerationRecord, suffix: str) -> bytes:
     """The bytes of the file that `save_video` writes, for a format that has one file.
 
     Raises:
-        InputError: as `save_video`.
+        InputError: as `save_video`; or there is no temporary folder to write it in.
     """
-    with tempfile.TemporaryDirectory(prefix="unsee-video-") as folder:
-        return save_video(frames, record, Path(folder) / f"clip{suffix}").read_bytes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="unsee-video-") as folder:
+            return save_video(frames, record, Path(folder) / f"clip{suffix}").read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"there is no temporary folder to write a {suffix} file in: {error.strerror or error}"
+        ) from error
 
 
 def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
