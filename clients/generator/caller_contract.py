@@ -101,6 +101,13 @@ class Limit(_Part):
     description: str
 
 
+class Metadata(_Part):
+    """What a caller may send beside a request over gRPC."""
+
+    name: str
+    description: str
+
+
 class Service(_Part):
     """Where the model is asked."""
 
@@ -115,6 +122,7 @@ class Contract(_Part):
     schema_file: str = Field(alias="$schema")
     model: str
     service: Service
+    metadata: tuple[Metadata, ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     events: tuple[Event, ...]

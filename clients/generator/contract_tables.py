@@ -75,6 +75,10 @@ def _tables(contract: Contract) -> dict[str, Table]:
                 for s in contract.statuses
             ),
         ),
+        "metadata": (
+            ("metadata", "meaning"),
+            ((f"`{entry.name}`", entry.description) for entry in contract.metadata),
+        ),
         "limits": (
             ("limit", "unless set", "set in", "meaning"),
             (

@@ -20,6 +20,8 @@ from text_to_video.acceleration import PACES
 from text_to_video.base import Base, Defaults, Latents, Limits
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
+from unsee.client.address import address
+from unsee.client.connection import GrpcServer
 from unsee.client.messages import MODEL
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
@@ -209,6 +211,15 @@ def test_the_bounds_are_the_defaults_of_the_model_and_the_gateway(contract):
     assert list(bounds.values()) == list(ast.literal_eval(values))
     for name in bounds:
         assert f'"{name}"' in MODEL_FILE.read_text()
+
+
+def test_the_metadata_is_what_the_client_sends(contract, monkeypatch):
+    monkeypatch.setenv("UNSEE_TOKEN", "unsee_x")
+    connection = GrpcServer(address("127.0.0.1:1")).connect()
+    sent = {name for name, _ in connection._metadata}
+    assert {entry.name for entry in contract.metadata} == sent
+    page = (ROOT / "docs" / "reference" / "contract.md").read_text()
+    assert "4 MiB (4,194,304 bytes)" in page, "what plain gRPC libraries take"
 
 
 def test_the_addresses_are_those_that_are_served(contract):
