@@ -512,3 +512,10 @@ def test_one_model_for_both(tmp_path: Path) -> None:
     folder = write_tiny_base(tmp_path)
     _yaml(folder, t2v="t2i")
     assert require(load_base(folder)) == ()
+
+
+def test_lengths_that_differ_are_said(folder: Path) -> None:
+    _tokenizer_config(folder, "t2v", model_max_length=77)
+    _tokenizer_config(folder, "t2i", model_max_length=32)
+    (note,) = require(load_base(folder))
+    assert "model_max_length allows 32 and 77 tokens and the encoder 48: 32 are used" in note

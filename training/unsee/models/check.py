@@ -133,11 +133,12 @@ def _tokenizers(base: Base) -> list[Finding]:
             f"the encoder's config.json has the ids {ids[0]} and {ids[1]}; the tokenizer's "
             f"{tokens.bos} and {tokens.eos} are used"
         )
-    lengths = (video.init_kwargs.get("model_max_length"), config.max_position_embeddings)
-    if lengths[0] is not None and any(length != tokens.length for length in lengths):
+    allowed = {one.init_kwargs.get("model_max_length") for one in (image, video)} - {None}
+    if (allowed | {config.max_position_embeddings}) != {tokens.length}:
+        counts = " and ".join(f"{count:g}" for count in sorted(allowed)) or "any number of"
         notes.append(
-            f"the tokenizer allows {lengths[0]:g} tokens and the encoder {lengths[1]}: "
-            f"{tokens.length} are used"
+            f"model_max_length allows {counts} tokens and the encoder "
+            f"{config.max_position_embeddings}: {tokens.length} are used"
         )
     used = f"{tokens.length} tokens a prompt, padded with {video.pad_token!r} ({tokens.pad})"
     text = f"{type(video).__name__}, {len(video)} tokens"
