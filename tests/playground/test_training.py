@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from unsee.playground.networks import models
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.muon import orthogonalised
+from unsee.playground.training import latents
 from unsee.playground.training.loop import Budget, StepRandom, Trainer, learning_rate_at
 from unsee.playground.training.stages import STAGES, Places
 from unsee.playground.training.train import main
@@ -21,7 +24,7 @@ from unsee.playground.training.train_autoencoder import (
     fold_normalisation,
     latent_statistics,
 )
-from unsee.playground.world.dataset import DataSpec, build_dataset
+from unsee.playground.world.dataset import Dataset, DataSpec, build_dataset
 
 
 class ToyTask:
@@ -55,6 +58,42 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.ema.average[name]), name
     for a, b in zip(whole.parameters, resumed.parameters, strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_checkpoint_that_a_killed_process_had_set_aside_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    Trainer(ToyTask(), BUDGET, folder).run(stop_at_step=5)
+    other = tmp_path / ".unfinished-1-old"
+    Trainer(ToyTask(), BUDGET, tmp_path / "another").run(stop_at_step=7)
+    (tmp_path / "another").rename(other)
+    record = other / "record.json"
+    record.write_text(record.read_text().replace('"toy"', '"another"'))
+    folder.rename(tmp_path / ".unfinished-2-old")
+    half_written = tmp_path / ".unfinished-3"
+    half_written.mkdir()
+    os.utime(half_written, (0, 0))
+    assert Trainer(ToyTask(), BUDGET, folder).step == 5
+    assert not half_written.exists()
+    assert other.exists()
+
+
+def test_latents_are_encoded_once_and_only_those_that_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "FRAMES_PER_PIECE", 2)
+    items = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1, 1)
+    dataset = Dataset(items, np.zeros((5, 4), dtype=np.uint8))
+    seen: list[int] = []
+
+    def encode(rows: npt.NDArray[np.uint8]) -> latents.Latents:
+        seen.extend(rows.flatten())
+        return rows.astype(np.float16)
+
+    for missing in ("none", "000002.npy"):
+        (tmp_path / missing).unlink(missing_ok=True)
+        found = latents.cached_latents(dataset, tmp_path, encode)
+        np.testing.assert_array_equal(found, items)
+    assert seen == [0, 1, 2, 3, 4, 2, 3]
 
 
 def test_autoencoder_resumes_exactly(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import WanPipeline
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -19,6 +20,7 @@ from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.muon import split_parameters
 from unsee.playground.networks.t5_tokenizer import kept_tokenizer, training_captions
 from unsee.playground.networks.wan import (
+    CLIP,
     MAX_TOKENS,
     WanSizes,
     new_autoencoder,
@@ -26,6 +28,7 @@ from unsee.playground.networks.wan import (
     new_transformer,
 )
 from unsee.playground.networks.wan_padding import count_padding, short_context
+from unsee.playground.quality import evaluate, sample
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
 from unsee.playground.training.loop import Budget
 from unsee.playground.training.stage import Places, Stage
@@ -144,6 +147,26 @@ def test_the_folder_loads_and_makes_clips_and_stills(trained: Places) -> None:
     assert generate_stills(pipeline, prompts, [0, 1], 2, 3.0).shape == (2, 1, 64, 64, 3)
     again = generate_clips(pipeline, prompts[:1], [0], 17, 2, 3.0)
     assert np.abs(again[0].astype(int) - clips[0]).max() <= 1
+
+
+@pytest.mark.process
+def test_quality_commands_judge_and_show_it(
+    trained: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unsee.playground.quality.evaluate.make_fast", lambda pipeline: None)
+    base = ["--base-dir", str(trained.base_dir), "--steps", "1"]
+    results = tmp_path / "results.json"
+    kinds = ["--n", "1", "--kinds", "t2i", "t2v-es", "--output", str(results)]
+    assert evaluate.main([*base, *kinds]) == 0
+    judged = json.loads(results.read_text())
+    assert judged["t2v-es"]["concept"]["umbrella"]["n"] >= 1
+    assert judged["t2v-es"]["category"]["action"]["n"] >= 6
+    assert "action" not in judged["t2i"]["category"]
+    assert judged["t2i"]["settings"]["guidance_scale"] == CLIP.guidance_scale
+    sheet = tmp_path / "sheet.png"
+    prompts = ["--prompt", "Blimbo at sea", "--prompt", "una casa"]
+    assert sample.main([*base, "--kind", "t2v", "--output", str(sheet), *prompts]) == 0
+    assert Image.open(sheet).size == (17 * 128, 2 * 128)
 
 
 @pytest.mark.process

@@ -33,13 +33,13 @@ from unsee.playground.quality.generate import (
     clip_defaults,
     generate_clips,
     generate_stills,
+    is_wan,
     load_pipeline,
     load_stills_pipeline,
     make_fast,
     with_base_defaults,
 )
 from unsee.playground.training.train_data import BASE_DIR
-from unsee.playground.training.wan.stages import BASE_DIR as WAN_BASE_DIR
 from unsee.playground.world.captions import prompt_for
 from unsee.playground.world.dataset import DataSpec, draw_item
 from unsee.playground.world.languages import ENGLISH, SPANISH, Language
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     args = with_base_defaults(parser.parse_args(arguments))
     torch.set_num_threads(args.threads)
-    knows_spanish = args.base_dir.name == WAN_BASE_DIR.name
+    knows_spanish = is_wan(args.base_dir)
     kinds = args.kinds or [kind for kind in KINDS if knows_spanish or kind != "t2v-es"]
     results = evaluate_base(args.base_dir, args.n, args.seed, args.steps, args.guidance, kinds)
     print_table(results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,6 @@ from unsee.models.base import ClipDefaults, load_base
 from unsee.playground.networks.mixed_precision import bfloat16_pays, use_mixed_precision
 from unsee.playground.networks.wan import CLIP
 from unsee.playground.training.train_data import BASE_DIR
-from unsee.playground.training.wan.stages import BASE_DIR as WAN_BASE_DIR
 from unsee.playground.world.world import FRAME_SIZE, NUM_FRAMES
 
 Clips = npt.NDArray[np.uint8]
@@ -30,9 +30,16 @@ Clips = npt.NDArray[np.uint8]
 
 @cache
 def clip_defaults(base_dir: Path = BASE_DIR) -> ClipDefaults:
-    """Frames, steps and guidance as ``base.yaml`` gives them; Wan's base has its own without it."""
-    is_wan = base_dir.name == WAN_BASE_DIR.name and not (base_dir / "base.yaml").exists()
-    return CLIP if is_wan else load_base(base_dir).spec.clip
+    """Frames, steps and guidance as ``base.yaml`` gives them; Wan's have defaults without it."""
+    if is_wan(base_dir) and not (base_dir / "base.yaml").exists():
+        return CLIP
+    return load_base(base_dir).spec.clip
+
+
+def is_wan(base_dir: Path) -> bool:
+    """Whether the base's video model is a WanPipeline."""
+    index = base_dir / "t2v" / "model_index.json"
+    return index.exists() and json.loads(index.read_text())["_class_name"] == "WanPipeline"
 
 
 def load_pipeline(folder: Path) -> Any:

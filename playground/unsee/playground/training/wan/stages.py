@@ -5,17 +5,17 @@ frames (5 latent frames, 320 tokens) beside single frames, so that one frame sta
 The judge is the first base's. From the first checkpoint of ``stills`` on, ``base_dir/t2v`` is a
 WanPipeline folder that can be looked at.
 
-How long it takes on two quiet cores of an AMD EPYC without matrix units but with avx512_bf16, from
-the seconds of single steps (see networks/wan.py and `BUDGETS`):
+How long it takes on two quiet cores, reckoned from a few steps on one busy core of an AMD EPYC with
+avx512_bf16 and without AMX (seconds of that core in brackets):
 
-    data (drawn once, 2.8 GB)      0.3 h
-    autoencoder   2,000 steps      0.7 h
-    latents                        0.1 h
-    stills        4,000 steps      2.2 h
-    clips         2,500 steps      1.5 h
+    data, drawn once, 2.9 GB                      0.1 h
+    autoencoder   3,000 steps of 1.0 s (1.9)      0.9 h
+    latents of stills and clips                   0.1 h
+    stills        6,000 steps of 0.9 s (1.65)     1.5 h
+    clips         4,000 steps of 1.35 s (2.5)     1.5 h
 
-Nearly five hours in all; a processor with AMX should take half of it for stills and clips, one
-whose bfloat16 is no faster than its float32 half as long again. Whether bfloat16 pays is tried
+About four hours in all, twice as long on one core. Where bfloat16 is no faster than float32, stills
+and clips take half as long again; AMX should make them faster. Whether bfloat16 pays is tried
 once and kept in ``build_dir/precision.json``, because a run that is resumed must go on as it began.
 """
 
@@ -63,9 +63,9 @@ WIDE_CLIPS = replace(train_data.WIDE_CLIPS, num_frames=CLIP.num_frames)
 CLIPS = replace(train_data.CLIPS, num_frames=CLIP.num_frames)
 AUTOENCODER_BATCH = AutoencoderBatch()
 BUDGETS: Mapping[str, Budget] = {
-    "autoencoder": Budget(steps=2000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
-    "stills": Budget(steps=4000, learning_rate=2e-3, ema_decay=0.998),
-    "clips": Budget(steps=2500, learning_rate=1e-3, ema_decay=0.998),
+    "autoencoder": Budget(steps=3000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    "stills": Budget(steps=6000, learning_rate=2e-3, ema_decay=0.998),
+    "clips": Budget(steps=4000, learning_rate=1e-3, ema_decay=0.998),
 }
 
 
