@@ -57,7 +57,7 @@ def test_show_says_what_the_delta_is(folder: Path) -> None:
     assert facts["method"] == "paper, seed 0"
     assert facts["scores"].startswith("erased 87 %, kept 99.6 %")
     assert facts["stopped"] == "the concept is gone"
-    assert facts["size"] == f"{size:.1f} KB"
+    assert facts["size"] == f"{size:.2f} KB"
     assert facts["signature"] == "none"
 
 

@@ -218,13 +218,13 @@ def test_a_dry_run_writes_nothing(blimbo_in: Command, out: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--shots", "0"), "0 is not in the range x>=1"),
+        (("--shots", "0"), "0 is too small; give 1 or more"),
         (("--category", "colour"), "'colour' is not one of"),
-        (("--learning-rate", "0"), "is not in the range 0<x<=1"),
-        (("--seed", "-1"), "is not in the range x>=0"),
+        (("--learning-rate", "0"), "0 is too small; give more than 0"),
+        (("--seed", "-1"), "-1 is too small; give 0 or more"),
         (("--images", "/nowhere/at/all"), "images folder /nowhere/at/all does not exist"),
         (("--also", ""), "the concept is not valid: concepts[0].also[0]"),
-        (("--mode", "paper", "--learning-rate", "nan"), "learning_rate"),
+        (("--mode", "paper", "--learning-rate", "nan"), "'nan' is not a finite number"),
         (("--learning-rate", "0.1"), "--learning-rate does not belong to --mode anchored"),
         (("--epochs", "3"), "--epochs does not belong to --mode anchored"),
         (("--mode", "paper", "--rank", "3"), "--rank does not belong to --mode paper"),
