@@ -5,7 +5,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.ready-for-demo
-PYTEST := $(PY) -m pytest --numprocesses=2
+PYTEST := $(PY) -m pytest --numprocesses
 
 .PHONY: help setup demo quick test lint types unit unit-quick evaluation benchmark load pages docs stubs clean
 .DEFAULT_GOAL := help
@@ -43,10 +43,10 @@ types: $(READY)  ## mypy, strict in our packages
 	$(VENV)/bin/mypy
 
 unit: $(READY)  ## all tests, those against a real tritonserver included
-	$(PYTEST) --dist=loadgroup --durations=10
+	$(PYTEST)=2 --dist=loadgroup --durations=10
 
-unit-quick: $(READY)
-	$(PYTEST) --quick
+unit-quick: $(READY)  # they wait more than they compute
+	$(PYTEST)=4 --quick
 
 evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; hours
 	@$(PY) -m unsee.playground.experiments.every_concept

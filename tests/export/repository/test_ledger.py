@@ -209,6 +209,7 @@ def append_many(folder, policy):
         append(folder, event(policy=policy, revision=revision, unmet=("x" * 3000,)))
 
 
+@pytest.mark.process
 def test_writers_in_several_processes_lose_nothing(tmp_path):
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=append_many, args=(tmp_path, p)) for p in ("a", "b", "c")]
