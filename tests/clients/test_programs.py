@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
 from unsee.client.client import Client
+from unsee.triton.admin_key import admin_client
 
 pytestmark = pytest.mark.process
 
@@ -73,7 +73,7 @@ def test_a_refused_request_ends_with_its_status(program, server, tmp_path, argum
 def test_an_interrupt_cancels_the_work_on_the_server(program, server, tmp_path):
     url = server.settings.grpc_url
     options = ("--policy", "base", "--steps", str(STEPS), "--url", url)
-    with InferenceServerClient(url) as operator:
+    with admin_client(url) as operator:
         before = settled_unet_rows(operator)
         code, told = program.interrupted("a cat", *options, after="step 1 ", cwd=tmp_path)
         done = settled_unet_rows(operator) - before

@@ -1,6 +1,6 @@
 """A running Triton server as its operator uses it: load, list, unload and ask versions of models.
 
-Every call goes through `Server.call` or `Server.stream`, which send the server's headers with it.
+Every call goes through `Server.call` or `Server.stream`, which show the server's admin key with it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository.layout import TEXT_TO_VIDEO
+from unsee.triton.admin_key import NEEDS_KEY, admin_headers, missing_key
 
 ASK_TIMEOUT_S = 5.0
 LOAD_TIMEOUT_S = 300.0
@@ -56,17 +57,14 @@ class VersionState(Enum):
 class Server:
     """The Triton server at `url`, host and gRPC port.
 
-    Each call has a connection of its own: an old one may wait long to find a new server.
-
-    Args:
-        headers: sent with every call.
+    Each call has a connection of its own: an old one may wait long to find a new server, which has
+    another key too.
 
     Every method raises ServerUnreachable when nobody answers, RequestRejected when the server
     refuses.
     """
 
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
 
     def check_live(self) -> None:
         """Raise ServerUnreachable when nobody answers.
@@ -176,7 +174,7 @@ class Server:
         with grpc.insecure_channel(self.url, _OPTIONS) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             call = stub.ModelStreamInfer(
-                iter([request]), timeout=timeout_s, metadata=self.headers or None
+                iter([request]), timeout=timeout_s, metadata=admin_headers(self.url)
             )
             try:
                 yield from call
@@ -191,7 +189,7 @@ class Server:
     def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         with grpc.insecure_channel(self.url, _OPTIONS) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            return getattr(stub, method)(request, timeout=timeout_s, metadata=self.headers or None)
+            return getattr(stub, method)(request, timeout=timeout_s, metadata=admin_headers(self.url))
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -202,6 +200,8 @@ class Server:
                 raise ServerUnreachable(
                     f"no server answers at {self.url}; start one with: unsee serve"
                 ) from error
+            if NEEDS_KEY in str(error.details()):
+                raise ServerError(missing_key(self.url)) from error
             raise RequestRejected(_first_reason(str(error.details())), error.code().name) from error
 
     def _is_live(self) -> bool:

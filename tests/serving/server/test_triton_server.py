@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc import InferenceServerClient, model_config_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2_grpc
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
@@ -17,6 +17,7 @@ from unsee.client.messages import build_request
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError
 from unsee.media.clip import Clip, Progress
 from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.admin_key import admin_client
 
 pytestmark = pytest.mark.triton
 STEPS = 12
@@ -33,7 +34,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def operator(server):
-    with InferenceServerClient(server.settings.grpc_url) as operator:
+    with admin_client(server.settings.grpc_url) as operator:
         yield operator
 
 
@@ -165,7 +166,7 @@ def slow_server(tmp_path_factory):
 @pytest.fixture
 def steps_evaluated(slow_server):
     """A function that says how many of the test's STEPS were evaluated, once no more are."""
-    with InferenceServerClient(slow_server.settings.grpc_url) as operator:
+    with admin_client(slow_server.settings.grpc_url) as operator:
         before = settled_unet_rows(operator)
         yield lambda: (settled_unet_rows(operator) - before) / ROWS_PER_STEP
 
@@ -216,7 +217,7 @@ def test_a_full_queue_refuses_bad_requests_at_once_and_forgets_who_left(narrow_s
     url = narrow_server.settings.grpc_url
     with (
         Client(url, retries=0) as client,
-        InferenceServerClient(url) as operator,
+        admin_client(url) as operator,
         grpc.insecure_channel(url) as channel,
     ):
 

@@ -28,6 +28,13 @@ from unsee.repository.check import loadable_models
 from unsee.serving.server.installation import Installation, assemble_backends, find_installation
 from unsee.serving.server.interpreter import StubInterpreter, fit_interpreter
 from unsee.serving.server.ports import free_ports
+from unsee.triton.admin_key import (
+    HTTP_HEADER,
+    RESTRICTED,
+    RESTRICTED_OVER_HTTP,
+    forget_key,
+    make_key,
+)
 
 GUARD = Path(__file__).with_name("guard.py")
 STOP_TIMEOUT_S = 15.0
@@ -88,6 +95,7 @@ class TritonServer:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self._guard: subprocess.Popen[bytes] | None = None
+        self._key = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,15 +121,18 @@ class TritonServer:
         interpreter = fit_interpreter()
         installation = find_installation(interpreter)
         check_ports(settings)
+        self._key = make_key(settings.grpc_url)
         folder = Path(tempfile.mkdtemp(prefix="unsee-triton-"))
         try:
             prefix = f"unsee-{os.getpid()}-{secrets.token_hex(4)}-"
             backends_dir = assemble_backends(installation, folder / "backends")
             server = server_command(installation.binary, settings, models, backends_dir, prefix)
+            server += key_options(self._key)
             environment = server_environment(os.environ, settings, interpreter, installation)
             self._guard = self._start_guard(folder, prefix, server, environment)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
+            forget_key(settings.grpc_url, self._key)
             raise
 
     def wait_ready(self) -> None:
@@ -171,6 +182,7 @@ class TritonServer:
                 self._guard.stdin.close()
         self._guard.wait()
         self._guard = None
+        forget_key(self.settings.grpc_url, self._key)
 
     def _start_guard(
         self, folder: Path, prefix: str, server: list[str], environment: dict[str, str]
@@ -187,6 +199,7 @@ class TritonServer:
                 cwd=folder,
                 env=environment,
                 start_new_session=True,  # a terminal's Ctrl-C is for the launcher alone
+                umask=0o077,  # shared memory holds prompts and frames
             )
 
     def _log_words(self) -> str:
@@ -229,6 +242,17 @@ def server_command(
     if not Path("/proc/driver/nvidia").exists():
         command += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     return command
+
+
+def key_options(key: str) -> list[str]:
+    """The options with which Triton asks for `key`; it takes the key in no other way.
+
+    The supervisor and the commands that publish show it; inference over gRPC needs none.
+    """
+    return [
+        f"--grpc-restricted-protocol={RESTRICTED}:{HTTP_HEADER}={key}",
+        f"--http-restricted-api={RESTRICTED_OVER_HTTP}:{HTTP_HEADER}={key}",
+    ]
 
 
 def server_environment(

@@ -1,0 +1,123 @@
+"""The key that Triton's admin APIs ask for, and where it is kept.
+
+Triton's HTTP front looks at neither `Origin` nor `Content-Type`, and its load API takes model files
+from the request itself: without a key, a web page that somebody opens on the server's machine could
+run code as the server. So `unsee serve` starts Triton with a random key and keeps it in a file that
+its own user alone may read; the supervisor and the publishing commands take it from there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+from unsee.core.errors import InputError
+
+HTTP_HEADER = "unsee-admin-key"
+GRPC_HEADER = f"triton-grpc-protocol-{HTTP_HEADER}"
+KEY_FILE_VARIABLE = "UNSEE_ADMIN_KEY_FILE"
+"""Names a file that holds the key: for containers, which share no run folder."""
+RUN_DIR_VARIABLE = "UNSEE_RUN_DIR"
+RESTRICTED = "model-repository,model-config,shared-memory,statistics,trace,logging"
+"""What needs the key, in Triton's words: all but inference, health and metadata."""
+RESTRICTED_OVER_HTTP = f"{RESTRICTED},inference"
+"""Nobody needs inference over HTTP on Triton's own port but a health check, which has the key."""
+NEEDS_KEY = "is restricted, expecting header"
+"""Triton's words to who has not shown the key."""
+
+
+def run_dir() -> Path:
+    """The folder of this user's running servers; made with mode 0700 if it is missing.
+
+    Raises:
+        InputError: somebody else could write there.
+    """
+    named = os.environ.get(RUN_DIR_VARIABLE)
+    if named:
+        return Path(named)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folder = (
+        Path(runtime, "unsee") if runtime else Path(tempfile.gettempdir(), f"unsee-{os.getuid()}")
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(
+            f"{folder} is not a folder that only this user can write to; remove it, or name "
+            f"another one in {RUN_DIR_VARIABLE}"
+        )
+    return folder
+
+
+def key_file(url: str) -> Path:
+    """Where the key of the server at `url` (host and gRPC port) is kept on this machine."""
+    named = os.environ.get(KEY_FILE_VARIABLE)
+    return Path(named) if named else run_dir() / f"triton-{url.rpartition(':')[2]}.key"
+
+
+def make_key(url: str) -> str:
+    """The key for a server that is about to listen at `url`: a random one, kept in `key_file`.
+
+    With `UNSEE_ADMIN_KEY_FILE` it is the one in that file.
+
+    Raises:
+        InputError: the file cannot be written, or is named and cannot be read.
+    """
+    file = key_file(url)
+    if os.environ.get(KEY_FILE_VARIABLE):
+        key = read_key(url)
+        if not key:
+            raise InputError(f"{KEY_FILE_VARIABLE} names {file}, which holds no key")
+        return key
+    key = secrets.token_urlsafe(32)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(key)
+        temporary.replace(file)
+    except OSError as error:
+        raise InputError(
+            f"the key of Triton's admin APIs cannot be kept in {file}: {error.strerror}; "
+            f"name another folder in {RUN_DIR_VARIABLE}"
+        ) from error
+    return key
+
+
+def forget_key(url: str, key: str) -> None:
+    """Remove the key's file, unless another server has replaced it or it was named from outside."""
+    if not os.environ.get(KEY_FILE_VARIABLE) and read_key(url) == key:
+        key_file(url).unlink(missing_ok=True)
+
+
+def read_key(url: str) -> str | None:
+    """The key of the server at `url`; None if this user's run folder has none.
+
+    Raises:
+        InputError: the file is there and cannot be read.
+    """
+    file = key_file(url)
+    try:
+        return file.read_text(encoding="ascii").strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the key of Triton's admin APIs in {file} cannot be read") from error
+
+
+def admin_headers(url: str) -> tuple[tuple[str, str], ...]:
+    """What goes with a call to the server at `url`: its key, if this user's run folder has one."""
+    key = read_key(url)
+    return () if key is None else ((GRPC_HEADER, key),)
+
+
+def missing_key(url: str) -> str:
+    """What to say when the server at `url` wants a key that was not shown."""
+    return (
+        f"the server at {url} wants its admin key, and {key_file(url)} does not hold it; run this "
+        "as the user and on the machine of `unsee serve`, or name the file with "
+        f"{KEY_FILE_VARIABLE}"
+    )

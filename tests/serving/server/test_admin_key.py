@@ -1,0 +1,172 @@
+"""Triton's admin APIs are closed to whoever has not the key, above all to pages of a browser."""
+
+import json
+import stat
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from unsee.client import Client
+from unsee.core.errors import InputError, ServerError
+from unsee.serving.server.triton import TritonServer, key_options
+from unsee.serving.supervisor.models import ServedModels
+from unsee.triton.admin_key import (
+    HTTP_HEADER,
+    admin_channel,
+    admin_client,
+    forget_key,
+    key_file,
+    make_key,
+    read_key,
+    run_dir,
+)
+from unsee.triton.encoder_server import EncoderServer
+
+MODEL = "parameters"
+EVIL = {MODEL: {"config": '{"backend": "python"}', "file:1/model.py": "cHJpbnQoMSk="}}
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/repository/models/evil/load", EVIL),
+        ("/v2/repository/models/text_encoder_family/unload", {}),
+        ("/v2/repository/index", {}),
+        ("/v2/models/text_to_video/generate_stream", {"prompt": ""}),
+        ("/v2/models/text_to_video/generate", {"prompt": ""}),
+        ("/v2/models/text_encoder_family/infer", {"inputs": []}),
+        ("/v2/models/text_encoder_family/versions/1/infer", {"inputs": []}),
+        ("/v2/systemsharedmemory/region/a/register", {"key": "/a", "offset": 0, "byte_size": 8}),
+        ("/v2/cudasharedmemory/region/a/register", {}),
+        ("/v2/systemsharedmemory/unregister", {}),
+        ("/v2/trace/setting", {"trace_level": ["TENSORS"]}),
+        ("/v2/models/text_to_video/trace/setting", {"trace_level": ["TENSORS"]}),
+        ("/v2/logging", {"log_file": "/tmp/x"}),
+        ("/v2/models/stats", None),
+        ("/v2/models/text_to_video/config", None),
+    ],
+)
+def test_a_web_page_on_this_machine_gets_403(server, path, body):
+    assert asked_by_a_page(server, path, body) == 403
+
+
+@pytest.mark.triton
+def test_readiness_and_generation_need_no_key(server):
+    assert asked_by_a_page(server, "/v2/health/ready", None) == 200
+    with Client(server.settings.grpc_url, timeout_s=120) as client:
+        assert client.generate("a cat", policy="family").record.policy == "family"
+
+
+@pytest.mark.triton
+def test_over_http_the_key_opens(server):
+    key = read_key(server.settings.grpc_url)
+    assert asked_by_a_page(server, "/v2/repository/index", {}, {HTTP_HEADER: key}) == 200
+    assert asked_by_a_page(server, "/v2/repository/index", {}, {HTTP_HEADER: key + "x"}) == 403
+
+
+@pytest.mark.triton
+def test_over_grpc_the_admin_methods_need_it(server):
+    url = server.settings.grpc_url
+    with InferenceServerClient(url) as anybody, admin_client(url) as operator:
+        for name, arguments in {
+            "get_model_repository_index": (),
+            "get_inference_statistics": (),
+            "get_model_config": ("text_to_video",),
+            "get_log_settings": (),
+            "get_trace_settings": (),
+            "get_system_shared_memory_status": (),
+        }.items():
+            with pytest.raises(InferenceServerException, match="restricted"):
+                getattr(anybody, name)(*arguments)
+            getattr(operator, name)(*arguments)
+        for call in (anybody.load_model, anybody.unload_model):
+            with pytest.raises(InferenceServerException, match="restricted"):
+                call("text_encoder_family")
+
+
+@pytest.mark.triton
+def test_who_has_not_the_key_is_told_where_it_is(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
+    url = server.settings.grpc_url
+    with EncoderServer(url) as operator, pytest.raises(ServerError, match="wants its admin key"):
+        operator.versions("text_encoder_family")
+    with pytest.raises(ServerError, match=str(tmp_path)):
+        ServedModels(url, server.settings.repository_dir).ready()
+
+
+@pytest.mark.triton
+def test_the_key_is_for_this_user_alone_and_goes_with_the_server(settings):
+    with TritonServer(settings):
+        file = key_file(settings.grpc_url)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert len(file.read_text()) >= 40
+    assert not file.exists()
+
+
+def test_keys_differ_and_only_ones_own_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
+    first = make_key("127.0.0.1:1")
+    second = make_key("127.0.0.1:1")
+    assert first != second == read_key("localhost:1")
+    forget_key("127.0.0.1:1", first)
+    assert read_key("127.0.0.1:1") == second
+    forget_key("127.0.0.1:1", second)
+    assert read_key("127.0.0.1:1") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_from_outside_is_used_and_kept(tmp_path, monkeypatch):
+    file = tmp_path / "key"
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", str(file))
+    with pytest.raises(InputError, match="holds no key"):
+        make_key("127.0.0.1:1")
+    file.write_text("from-a-secret\n")
+    assert make_key("127.0.0.1:1") == "from-a-secret"
+    forget_key("127.0.0.1:1", "from-a-secret")
+    assert file.exists()
+    assert all(
+        option.endswith("unsee-admin-key=from-a-secret") for option in key_options("from-a-secret")
+    )
+
+
+def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("UNSEE_RUN_DIR", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = run_dir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match="only this user"):
+        run_dir()
+    folder.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="only this user"):
+        run_dir()
+
+
+def test_without_a_key_a_channel_is_an_ordinary_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
+    with admin_channel("127.0.0.1:1") as channel:
+        assert isinstance(channel, grpc.Channel)
+
+
+def asked_by_a_page(server, path, body, headers=None):
+    """The status that a simple cross-site request gets; None as `body` makes it a GET."""
+    url = f"http://127.0.0.1:{server.settings.http_port}{path}"
+    foreign = {
+        "Origin": "http://evil.example",
+        "Content-Type": "text/plain",
+        "Host": "evil.example",
+    }
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, foreign | (headers or {}))
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
