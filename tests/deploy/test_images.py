@@ -86,12 +86,23 @@ def test_the_gpu_script_loads_every_model_and_no_hidden_folder(tmp_path):
     server.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     script = DEPLOY / "start-triton-gpu.sh"
-    done = run(script, repository, "--log-verbose=1", env={"PATH": path})
+    environment = {"PATH": path, "UNSEE_RUN_DIR": str(tmp_path / "run")}
+    done = run(script, repository, "--log-verbose=1", env=environment)
     options = done.stdout.split()
     loaded = {o.removeprefix("--load-model=") for o in options if o.startswith("--load-model=")}
     models = {"video_unet", "vae_decoder", "text_to_video", "linked_unet"}
     assert loaded == models | {"text_encoder_base", "text_encoder_family"}
     assert "--log-verbose=1" in options
+    key = (tmp_path / "run" / "triton-8001.key").read_text()
+    assert len(key) >= 40
+    assert (tmp_path / "run" / "triton-8001.key").stat().st_mode & 0o077 == 0
+    closed = [option for option in options if option.endswith(f":unsee-admin-key={key}")]
+    assert [option.partition("=")[0] for option in closed] == [
+        "--grpc-restricted-protocol",
+        "--http-restricted-api",
+    ]
+    again = run(script, repository, env=environment).stdout
+    assert key in again, "a container that starts anew keeps the key"
 
 
 def stub_of(model_dir):
@@ -106,13 +117,14 @@ def stub_of(model_dir):
 
 
 @pytest.mark.triton
-def test_the_cpu_script_serves_and_a_dead_model_is_noticed(tmp_path):
+def test_the_cpu_script_serves_and_a_dead_model_is_noticed(tmp_path, monkeypatch):
     repository = write_fake_repository(tmp_path / "repository")
     ports = dict(zip(("grpc", "http", "metrics"), map(str, free_ports(3)), strict=True))
     options = [word for name, port in ports.items() for word in (f"--{name}-port", port)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [DEPLOY / "start-triton-cpu.sh", repository, "--threads", "1", *options]
     alive = (sys.executable, "-I", DEPLOY / "alive.py", ports["http"])
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path / "run"))
     assert run(*alive).returncode == 1, "nobody serves yet"
     server = subprocess.Popen(command, env=os.environ | {"PATH": path})
     try:

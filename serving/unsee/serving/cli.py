@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from unsee.serving.server.triton import ServerSettings, TritonServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OPEN_PORTS = (
+    "open without a key: over grpc inference, over http health and metadata, and the metrics; "
+    "all else needs the admin key in {key_file}"
+)
 EXPOSED = (
     "warning: whoever reaches {host} can also call the encoders, the UNet and the repository API "
     "and so get round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
@@ -108,7 +112,9 @@ def serve(
 ) -> None:
     """Start Triton on a model repository; Ctrl-C stops it.
 
-    Prints one line when the server is ready. Triton's own log goes to a file. After Ctrl-C or
+    Prints when the server is ready and what is open on which port. Triton's admin APIs need a key,
+    which lies in a file for this user alone and is shown by the other commands. Triton's log goes
+    to a file. After Ctrl-C or
     SIGTERM new requests are refused and running clips finish; a second one stops at once. Processes
     that died and were replaced are named on stderr and in incidents.jsonl of the repository.
 
@@ -117,6 +123,7 @@ def serve(
       unsee serve --repository model_repository
     """
     from unsee.serving.server.triton import ServerSettings, TritonServer
+    from unsee.triton.admin_key import key_file
 
     log_path = (log_path or _default_log_path(options["grpc_port"])).absolute()
     settings = ServerSettings(log_path=log_path, **options)
@@ -127,6 +134,7 @@ def serve(
             _put_in_order(settings.repository_dir)
         with TritonServer(settings) as server:
             click.echo(_ready_line(settings))
+            click.echo(OPEN_PORTS.format(key_file=key_file(settings.grpc_url)), err=True)
             if settings.host not in LOOPBACK:
                 click.echo(EXPOSED.format(host=settings.host), err=True)
             try:

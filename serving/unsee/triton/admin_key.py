@@ -37,6 +37,7 @@ def run_dir() -> Path:
     """
     named = os.environ.get(RUN_DIR_VARIABLE)
     if named:
+        Path(named).mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(named)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = (

@@ -129,9 +129,8 @@ def test_a_key_from_outside_is_used_and_kept(tmp_path, monkeypatch):
     assert make_key("127.0.0.1:1") == "from-a-secret"
     forget_key("127.0.0.1:1", "from-a-secret")
     assert file.exists()
-    assert all(
-        option.endswith("unsee-admin-key=from-a-secret") for option in key_options("from-a-secret")
-    )
+    options = key_options("from-a-secret")
+    assert all(option.endswith("unsee-admin-key=from-a-secret") for option in options)
 
 
 def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
@@ -158,11 +157,8 @@ def test_without_a_key_a_channel_is_an_ordinary_one(tmp_path, monkeypatch):
 def asked_by_a_page(server, path, body, headers=None):
     """The status that a simple cross-site request gets; None as `body` makes it a GET."""
     url = f"http://127.0.0.1:{server.settings.http_port}{path}"
-    foreign = {
-        "Origin": "http://evil.example",
-        "Content-Type": "text/plain",
-        "Host": "evil.example",
-    }
+    foreign = {"Origin": "http://evil.example", "Host": "evil.example"}
+    foreign["Content-Type"] = "text/plain"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, foreign | (headers or {}))
     try:
