@@ -25,9 +25,11 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from tritonclient.grpc import model_config_pb2
+from tritonclient._plugin import InferenceServerClientPlugin
+from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from record_fakes import base_record, graph_export, revision_record
+from unsee.triton.admin_key import admin_headers
 
 PROMPT_TOKENS = 48  # two of them are the start and the end of the text
 HIDDEN_SIZE = 8
@@ -329,3 +331,20 @@ def _dense_table(steps: int, eta: float) -> dict[str, Array]:
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+class SendsKey(InferenceServerClientPlugin):
+    """Shows a Triton's admin key with every call of tritonclient's client."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __call__(self, request: Any) -> None:
+        request.headers.update(admin_headers(self._url))
+
+
+def admin_client(url: str) -> InferenceServerClient:
+    """tritonclient's client as an operator's, with the key of the server at `url`."""
+    client = InferenceServerClient(url)
+    client.register_plugin(SendsKey(url))
+    return client

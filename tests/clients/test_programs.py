@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
+from serving_fakes import admin_client
 from unsee.client.client import Client
-from unsee.triton.admin_key import admin_client
 
 pytestmark = pytest.mark.process
 

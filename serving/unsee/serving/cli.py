@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from unsee.serving.server.triton import ServerSettings, TritonServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OPEN_PORTS = (
-    "open without a key: over grpc inference, over http health and metadata, and the metrics; "
-    "all else needs the admin key in {key_file}"
-)
 EXPOSED = (
     "warning: whoever reaches {host} can also call the encoders, the UNet and the repository API "
     "and so get round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
@@ -112,9 +108,10 @@ def serve(
 ) -> None:
     """Start Triton on a model repository; Ctrl-C stops it.
 
-    Prints when the server is ready and what is open on which port. Triton's admin APIs need a key,
-    which lies in a file for this user alone and is shown by the other commands. Triton's log goes
-    to a file. After Ctrl-C or
+    Prints one line when the server is ready. Without a key, its gRPC port gives inference, its HTTP
+    port health and metadata, and a third one metrics. Everything else needs the admin key, which
+    lies in a file for this user alone, where the other commands find it. Triton's log goes to a
+    file. After Ctrl-C or
     SIGTERM new requests are refused and running clips finish; a second one stops at once. Processes
     that died and were replaced are named on stderr and in incidents.jsonl of the repository.
 
@@ -123,7 +120,6 @@ def serve(
       unsee serve --repository model_repository
     """
     from unsee.serving.server.triton import ServerSettings, TritonServer
-    from unsee.triton.admin_key import key_file
 
     log_path = (log_path or _default_log_path(options["grpc_port"])).absolute()
     settings = ServerSettings(log_path=log_path, **options)
@@ -134,7 +130,6 @@ def serve(
             _put_in_order(settings.repository_dir)
         with TritonServer(settings) as server:
             click.echo(_ready_line(settings))
-            click.echo(OPEN_PORTS.format(key_file=key_file(settings.grpc_url)), err=True)
             if settings.host not in LOOPBACK:
                 click.echo(EXPOSED.format(host=settings.host), err=True)
             try:
@@ -194,11 +189,15 @@ def _drain(server: TritonServer, timeout_s: float) -> None:
 
 def _ready_line(settings: ServerSettings) -> str:
     from unsee.repository import pointer
+    from unsee.triton.admin_key import key_file
 
     states = pointer.read(settings.repository_dir).policies
     policies = ", ".join(f"{name} (revision {state.active})" for name, state in states.items())
     ports = ", ".join(f"{name} {settings.host}:{port}" for name, port in settings.ports.items())
-    return f"ready: {ports}; policies: {policies}; log: {settings.log_path}"
+    return (
+        f"ready: {ports}; policies: {policies}; log: {settings.log_path}; "
+        f"admin key: {key_file(settings.grpc_url)}"
+    )
 
 
 def _default_log_path(grpc_port: int) -> Path:

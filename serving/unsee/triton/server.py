@@ -189,7 +189,9 @@ class Server:
     def _call(self, method: str, request: Any, timeout_s: float) -> Any:
         with grpc.insecure_channel(self.url, _OPTIONS) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            return getattr(stub, method)(request, timeout=timeout_s, metadata=admin_headers(self.url))
+            return getattr(stub, method)(
+                request, timeout=timeout_s, metadata=admin_headers(self.url)
+            )
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

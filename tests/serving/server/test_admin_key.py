@@ -5,26 +5,24 @@ import stat
 import urllib.error
 import urllib.request
 
-import grpc
 import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from serving_fakes import admin_client
 from unsee.client import Client
 from unsee.core.errors import InputError, ServerError
 from unsee.serving.server.triton import TritonServer, key_options
-from unsee.serving.supervisor.models import ServedModels
 from unsee.triton.admin_key import (
     HTTP_HEADER,
-    admin_channel,
-    admin_client,
+    admin_headers,
     forget_key,
     key_file,
     make_key,
     read_key,
     run_dir,
 )
-from unsee.triton.encoder_server import EncoderServer
+from unsee.triton.server import Server
 
 MODEL = "parameters"
 EVIL = {MODEL: {"config": '{"backend": "python"}', "file:1/model.py": "cHJpbnQoMSk="}}
@@ -92,11 +90,8 @@ def test_over_grpc_the_admin_methods_need_it(server):
 @pytest.mark.triton
 def test_who_has_not_the_key_is_told_where_it_is(server, tmp_path, monkeypatch):
     monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
-    url = server.settings.grpc_url
-    with EncoderServer(url) as operator, pytest.raises(ServerError, match="wants its admin key"):
-        operator.versions("text_encoder_family")
-    with pytest.raises(ServerError, match=str(tmp_path)):
-        ServedModels(url, server.settings.repository_dir).ready()
+    with pytest.raises(ServerError, match=f"wants its admin key, and {tmp_path}"):
+        Server(server.settings.grpc_url).versions("text_encoder_family")
 
 
 @pytest.mark.triton
@@ -148,10 +143,9 @@ def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch)
         run_dir()
 
 
-def test_without_a_key_a_channel_is_an_ordinary_one(tmp_path, monkeypatch):
+def test_without_a_key_nothing_is_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
-    with admin_channel("127.0.0.1:1") as channel:
-        assert isinstance(channel, grpc.Channel)
+    assert admin_headers("127.0.0.1:1") == ()
 
 
 def asked_by_a_page(server, path, body, headers=None):

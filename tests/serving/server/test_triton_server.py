@@ -11,13 +11,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2_grpc
 
-from serving_fakes import write_fake_repository
+from serving_fakes import admin_client, write_fake_repository
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError
 from unsee.media.clip import Clip, Progress
 from unsee.serving.server.triton import ServerSettings, TritonServer
-from unsee.triton.admin_key import admin_client
 
 pytestmark = pytest.mark.triton
 STEPS = 12
