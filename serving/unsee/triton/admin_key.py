@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from unsee.core.errors import InputError
@@ -74,12 +75,11 @@ def make_key(url: str) -> str:
             raise InputError(f"{KEY_FILE_VARIABLE} names {file}, which holds no key")
         return key
     key = secrets.token_urlsafe(32)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(key)
-        temporary.replace(file)
+        try:
+            _keep(file, key)
+        except FileNotFoundError:  # a server that ended at this moment took the folder with it
+            _keep(key_file(url), key)
     except OSError as error:
         raise InputError(
             f"the key of Triton's admin APIs cannot be kept in {file}: {error.strerror}; "
@@ -88,10 +88,23 @@ def make_key(url: str) -> str:
     return key
 
 
+def _keep(file: Path, key: str) -> None:
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(key)
+    temporary.replace(file)
+
+
 def forget_key(url: str, key: str) -> None:
     """Remove the key's file, unless another server has replaced it or it was named from outside."""
-    if not os.environ.get(KEY_FILE_VARIABLE) and read_key(url) == key:
-        key_file(url).unlink(missing_ok=True)
+    if os.environ.get(KEY_FILE_VARIABLE) or read_key(url) != key:
+        return
+    file = key_file(url)
+    file.unlink(missing_ok=True)
+    if not os.environ.get(RUN_DIR_VARIABLE):
+        with suppress(OSError):  # other servers' keys are there
+            file.parent.rmdir()
 
 
 def read_key(url: str) -> str | None:
