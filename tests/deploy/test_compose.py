@@ -49,9 +49,11 @@ def test_the_gateway_has_room_to_write_an_mp4():
     assert [mount.partition(":")[0] for mount in SERVICES["gateway"]["tmpfs"]] == ["/tmp"]
 
 
-def test_the_operator_sees_no_secret():
+def test_the_operator_sees_no_secret_but_the_key_that_it_shows_triton():
     operator = SERVICES["operator"]
-    assert "secrets" not in operator
+    assert operator["secrets"] == ["triton-admin-key"] == SERVICES["triton"]["secrets"]
+    assert operator["environment"] == SERVICES["triton"]["environment"]
+    assert "triton-admin-key" not in str(SERVICES["gateway"])
     mounts = [mount.rpartition(":")[2] for mount in operator["volumes"]]
     assert mounts == ["/work", "/work/model_repository"]
     hidden = [mount.partition(":")[0] for mount in operator["tmpfs"]]
