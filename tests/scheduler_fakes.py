@@ -87,13 +87,17 @@ def diffusers_loop(
     noises: Sequence[torch.Tensor],
     model: Callable[[torch.Tensor, float], torch.Tensor],
 ) -> torch.Tensor:
-    """The final latents of diffusers' own loop, which draws `noises` in their order."""
+    """The final latents of diffusers' own loop, which draws `noises` in their order.
+
+    As its pipelines do, it gives eta = 0 to every step that takes it.
+    """
     scheduler = fresh(scheduler)
+    eta = {"eta": 0.0} if "eta" in inspect.signature(scheduler.step).parameters else {}
     with quiet_libraries(), GivenNoise(noises):
         scheduler.set_timesteps(steps)
         latents = latents * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             model_input = scheduler.scale_model_input(latents, timestep)
             output = model(model_input, float(timestep))
-            latents = scheduler.step(output, timestep, latents).prev_sample
+            latents = scheduler.step(output, timestep, latents, **eta).prev_sample
     return latents

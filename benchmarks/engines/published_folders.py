@@ -83,7 +83,9 @@ def served_step(repository: Path, log: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with TritonServer(settings), Client(f"127.0.0.1:{settings.grpc_port}") as client:
         ready_s = time.perf_counter() - started
-        clip = client.generate("Van Gogh", num_inference_steps=1, seed=0, timeout_s=_CLIP_S)
+        clip = client.generate(
+            "Van Gogh", policy="base", num_inference_steps=1, seed=0, timeout_s=_CLIP_S
+        )
         finite = bool(np.isfinite(clip.frames.astype(np.float32)).all())
         return {
             "ready_s": round(ready_s, 1),

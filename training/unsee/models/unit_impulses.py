@@ -33,6 +33,8 @@ _NUM_TRIALS = 16
 _TRIAL_SCALE = 3.0
 """Latents and outputs of a trial are this many times standard normal: clamping shows in them."""
 _LARGEST_DEVIATION = 1e-3
+_ETA = 0.0
+"""What diffusers' pipelines give every step that takes it, whatever its own default is."""
 
 Rows = npt.NDArray[np.float64]
 
@@ -125,12 +127,14 @@ def _run(scheduler: Any, inputs: Sequence[Tensor]) -> tuple[Rows, int]:
             raise ValueError("it draws more than one noise a step")
         return noises.pop(0)
 
+    accepted = inspect.signature(scheduler.step).parameters
+    options = {"eta": _ETA} if "eta" in accepted else {}
     latents = inputs[0] * scheduler.init_noise_sigma
     rows = []
     for output, timestep in zip(inputs[1:], scheduler.timesteps, strict=False):
         rows.append(scheduler.scale_model_input(latents, timestep))
         with _DrawnNoise(draw):
-            latents = scheduler.step(output, timestep, latents).prev_sample
+            latents = scheduler.step(output, timestep, latents, **options).prev_sample
     rows.append(latents)
     drawn = evaluations - len(noises)
     return torch.stack(rows).reshape(len(rows), -1).to(torch.float64).numpy(), drawn
