@@ -132,7 +132,7 @@ def write_published(folder: Path, name: str, *, reduced: bool) -> None:
         folder / "t2i" / "unet": lambda: unet(image, image.pixels),
     }
     if published.video is None:
-        parts[folder / "motion_adapter"] = lambda: motion_adapter(_version_3(video))
+        parts[folder / "motion_adapter"] = lambda: motion_adapter(version_3(video))
     else:
         parts[folder / "t2v" / "unet"] = lambda: video_unet(video)
     for place, make in parts.items():
@@ -158,7 +158,7 @@ def _narrow(size: Size) -> Size:
     )
 
 
-def _version_3(video: VideoSize) -> VideoSize:
+def version_3(video: VideoSize) -> VideoSize:
     """AnimateDiff's third adapter has no motion module in the middle, as the second had."""
     assert video.motion is not None
     return dataclasses.replace(video, motion=video.motion | {"use_motion_mid_block": False})
