@@ -151,7 +151,7 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
     """The base's own modules with float32 borders; the text encoder stays eager in float32."""
     import torch
 
-    from unsee.export.text_to_video.sampling_check import sampling_graphs
+    from unsee.export.graphs.base_graphs import sampling_graphs
     from unsee.models.base import load_base
     from unsee.models.quiet import quiet_libraries
 

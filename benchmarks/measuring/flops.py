@@ -15,8 +15,8 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph, Sizes
-from unsee.export.text_to_video.sampling_check import sampling_graphs
 from unsee.models.base import Base, load_base
 
 _NOT_TIMED = 2

@@ -20,6 +20,7 @@ from unsee.export.engines.choice import found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
 from unsee.export.engines.machine import this_machine
 from unsee.export.engines.record import MEASURED, EngineChoice, EngineSelection
+from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
 from unsee.export.onnx.shared_weights import save_beside
@@ -32,7 +33,6 @@ from unsee.export.revision import (
 from unsee.export.service import write_service
 from unsee.export.text_to_video.assets import write_text_to_video
 from unsee.export.text_to_video.sampler_tables import sampler_tables
-from unsee.export.text_to_video.sampling_check import sampling_graphs
 from unsee.export.version import export_version, find_export
 from unsee.models.base import Base
 from unsee.models.check import require

@@ -7,21 +7,18 @@ import asyncio
 import numpy as np
 import pytest
 import torch
-import yaml
 from diffusers import TextToVideoSDPipeline
 
-from fakes import write_tiny_base
 from scheduler_fakes import GivenNoise
 from text_to_video.generation import guide
 from text_to_video.sampler import sample
-from unsee.models.base import load_base
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import fresh
+from unsee.models.scheduler_options import fresh, with_overrides
 from unsee.models.unit_impulses import sampler_table
 
 SHAPE, STEPS, SEED = (4, 2, 8, 8), 4, 5
 SCHEDULERS = [
-    {"class": "PNDMScheduler", "rescale": False, "skip_prk_steps": True},
+    {"class": "PNDMScheduler", "skip_prk_steps": True},
     {"class": "LCMScheduler"},
     {"class": "TCDScheduler"},
     {"class": "EulerAncestralDiscreteScheduler"},
@@ -30,22 +27,13 @@ SCHEDULERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_tiny_base(tmp_path_factory.mktemp("pipelines") / "base")
-
-
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
 @pytest.mark.parametrize("options", SCHEDULERS, ids=lambda options: options["class"])
-def test_the_served_loop_ends_where_the_pipeline_ends(folder, options, guidance_scale):
-    file = folder / "base.yaml"
-    options = {key: value for key, value in options.items() if key != "rescale"}
-    content = yaml.safe_load(file.read_text()) | {"schedulers": {"t2v": options}}
-    file.write_text(yaml.safe_dump(content))
-    base = load_base(folder)
-    unet = base.t2v_unet()
+def test_the_served_loop_ends_where_the_pipeline_ends(tiny_base, options, guidance_scale):
+    base, unet = tiny_base, tiny_base.t2v_unet()
+    scheduler = with_overrides(base.t2v_scheduler(), options, base.name, "schedulers.t2v")
     hidden = torch.randn(2, 48, 32, generator=torch.Generator().manual_seed(1))
-    table = sampler_table(base.t2v_scheduler(), STEPS)
+    table = sampler_table(scheduler, STEPS)
 
     async def predict_noise(model_input, timestep):
         rows = hidden if guidance_scale > 1 else hidden[1:]
@@ -67,7 +55,7 @@ def test_the_served_loop_ends_where_the_pipeline_ends(folder, options, guidance_
             text_encoder=base.text_encoder(),
             tokenizer=base.tokenizer(),
             unet=unet,
-            scheduler=fresh(base.t2v_scheduler()),
+            scheduler=fresh(scheduler),
         )
         pipeline.set_progress_bar_config(disable=True)
         with GivenNoise(frames_first):

@@ -1,15 +1,19 @@
 """Attention to the prompt, with keys and values computed once for all frames of a clip.
 
 The exported graph repeats a row's prompt for each frame, as diffusers does, and projects every
-copy. Queries do not know of each other, so those of all frames can stand in one sequence before
-one copy. No value changes. Knows ONNX nodes and the shapes that the exporter noted.
+copy. Queries are independent of each other, so those of all frames can stand in one sequence before
+one copy. No value changes. Shapes are those that the exporter noted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from unsee.export.onnx.new_nodes import NewNodes
+_Size = int | ir.Value | ir.SymbolicDim
+"""Of an axis: a number, or a value [1] of the graph."""
 
 
 def fold_frames(model: ir.Model) -> int:
@@ -92,13 +96,13 @@ def _fold(graph: ir.Graph, prompt: ir.Value, attention: _Attention) -> None:
     for node in (attention.keys, attention.values):
         product = _producer(node, "MatMul")
         assert product is not None
-        new = NewNodes(graph, before=node)
+        new = _NewNodes(graph, before=node)
         once = new.add("MatMul", [prompt, product.inputs[1]])
         _replace(graph, node, new.reshape(once, 0, -1, *_heads(node)))
-    new = NewNodes(graph, before=attention.queries)
+    new = _NewNodes(graph, before=attention.queries)
     together = new.reshape(asked, new.dim(prompt, 0), -1, *_heads(attention.queries))
     _replace(graph, attention.queries, together)
-    new = NewNodes(graph, before=attention.end)
+    new = _NewNodes(graph, before=attention.end)
     width = int(_dims(attention.end.outputs[0])[-1])
     apart = new.reshape(mixed, new.dim(asked, 0), new.dim(asked, 1), width)
     apart.shape = attention.end.outputs[0].shape
@@ -173,3 +177,29 @@ def _producer(node: ir.Node, op_type: str) -> ir.Node | None:
 
 def _dims(value: ir.Value) -> list[str]:
     return [str(size) for size in value.shape] if value.shape is not None else []
+
+
+class _NewNodes:
+    """Adds nodes to `graph`, one after the other, each before the node `before`."""
+
+    def __init__(self, graph: ir.Graph, before: ir.Node) -> None:
+        self._graph, self._before = graph, before
+
+    def add(self, operator: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+        """The one output of a new node."""
+        node = ir.node(operator, inputs, attributes)
+        self._graph.insert_before(self._before, node)
+        return node.outputs[0]
+
+    def dim(self, value: ir.Value, axis: int) -> ir.Value:
+        """The size of an axis, [1]."""
+        return self.add("Shape", [value], start=axis, end=axis + 1)
+
+    def reshape(self, value: ir.Value, *sizes: _Size) -> ir.Value:
+        """As ONNX's Reshape: 0 keeps an axis, -1 takes what is left."""
+        parts = [size if isinstance(size, ir.Value) else self.numbers(size) for size in sizes]
+        return self.add("Reshape", [value, self.add("Concat", parts, axis=0)])
+
+    def numbers(self, *numbers: int | ir.SymbolicDim) -> ir.Value:
+        """A constant int64 vector."""
+        return self.add("Constant", [], value=ir.tensor(np.array(numbers, np.int64)))

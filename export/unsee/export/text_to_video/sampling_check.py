@@ -47,7 +47,6 @@ __all__ = [
     "Sampling",
     "psnr",
     "sample_clips",
-    "sampling_graphs",
     "sampling_psnr",
     "torch_runnables",
 ]
