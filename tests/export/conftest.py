@@ -8,20 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
     from unsee.export.build import ExportRecord
     from unsee.models.base import Base
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """PyTorch's threads spin while they wait, which a busy machine makes long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -33,10 +23,15 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tiny_base_dir) -> Base:
+def tiny_base(tiny_base_dir) -> Iterator[Base]:
+    import torch
+
     from unsee.models.base import load_base
 
-    return load_base(tiny_base_dir)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait spin, which a busy machine makes long
+    yield load_base(tiny_base_dir)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from unsee.core.errors import BaseFolderError
 from unsee.models.unit_impulses import sampler_table
 
 SHAPE = (3, 2, 2, 2)
-LARGEST_DIFFERENCE = 1e-5
+LARGEST_DIFFERENCE = 5e-6
 """Of single precision, over the largest number that either loop multiplies with another."""
 
 
