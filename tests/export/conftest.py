@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +22,10 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tiny_base_dir) -> Iterator[Base]:
-    import torch
-
+def tiny_base(tiny_base_dir) -> Base:
     from unsee.models.base import load_base
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait spin, which a busy machine makes long
-    yield load_base(tiny_base_dir)
-    torch.set_num_threads(before)
+    return load_base(tiny_base_dir)
 
 
 @pytest.fixture(scope="session")

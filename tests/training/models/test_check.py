@@ -406,12 +406,18 @@ def _commands(folder: Path, scratch: Path) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("damaged", [VIDEO_UNET, UNET, "t2i/tokenizer"])
+SCHEDULER = "t2v/scheduler/scheduler_config.json"
+
+
+@pytest.mark.parametrize("damaged", [VIDEO_UNET, UNET, "t2i/tokenizer", SCHEDULER])
 def test_every_command_refuses_in_the_same_sentence(
     folder: Path, tmp_path: Path, damaged: str
 ) -> None:
     if damaged.endswith("tokenizer"):
         _add_token(folder)
+    elif damaged == SCHEDULER:
+        file = folder / SCHEDULER
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"clip_sample": True}))
     else:
         _tensors(_without_last, damaged)(folder)
     with pytest.raises(BaseFolderError) as expected:
