@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +169,28 @@ def test_categories_are_large_enough_to_have_siblings() -> None:
         "action": 6,
         "background": 5,
     }
+
+
+@pytest.mark.process
+def test_drawing_that_is_killed_leaves_no_process_and_can_begin_again(tmp_path: Path) -> None:
+    spec = DataSpec("clips", 400, seed=6)
+    context = multiprocessing.get_context("fork")
+    drawing = context.Process(target=build_dataset, args=(spec, tmp_path, 2))
+    drawing.start()
+    while len(workers := children_of(drawing.pid)) < 2:
+        time.sleep(0.05)
+    drawing.kill()
+    drawing.join()
+    assert list(tmp_path.glob(".unfinished-*"))
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived the process that started it"
+        time.sleep(0.1)
+    few = build_dataset(DataSpec("clips", 2, seed=6), tmp_path, workers=1)
+    assert len(few.frames) == 2
+    assert not list(tmp_path.glob(".unfinished-*"))
+
+
+def children_of(parent: int | None) -> list[int]:
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(child) for child in listed.split()]

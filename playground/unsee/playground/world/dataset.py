@@ -7,7 +7,10 @@ are written afresh at every training step from the labels.
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unsee.core.files import new_folder
+from unsee.core.files import locked, new_folder
 from unsee.playground.world.render import render_clip, render_still
 from unsee.playground.world.world import (
     CLIP_ODDS,
@@ -100,17 +103,25 @@ def new_memmap(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 def build_dataset(spec: DataSpec, root: Path, workers: int = 2) -> Dataset:
     """Opens the cached data set, drawing it first if it is not there yet."""
     folder = spec.folder(root)
-    if not (folder / "spec.json").exists():
-        draw_dataset(spec, folder, workers)
+    with locked(root):
+        if not (folder / "spec.json").exists():
+            draw_dataset(spec, folder, workers)
     return Dataset(
         np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
         np.load(folder / "labels.npy", allow_pickle=False),
     )
 
 
-def ignore_interrupts() -> None:
-    """In a worker: Ctrl-C is for the process that started it."""
+def attend_to(parent: int) -> None:
+    """In a worker: Ctrl-C is for the process ``parent`` that started it, whose end is its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def draw_dataset(spec: DataSpec, folder: Path, workers: int) -> None:
@@ -121,7 +132,7 @@ def draw_dataset(spec: DataSpec, folder: Path, workers: int) -> None:
         labels = np.zeros((spec.count, len(HEADS)), dtype=np.uint8)
         starts = range(0, spec.count, CHUNK)
         stops = [min(start + CHUNK, spec.count) for start in starts]
-        pool = ProcessPoolExecutor(workers, initializer=ignore_interrupts)
+        pool = ProcessPoolExecutor(workers, initializer=attend_to, initargs=(os.getpid(),))
         try:
             chunks = pool.map(draw_chunk, [spec] * len(stops), starts, stops)
             for start, stop, (drawn, ids) in zip(starts, stops, chunks, strict=True):
