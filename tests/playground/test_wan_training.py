@@ -149,6 +149,7 @@ def test_the_folder_loads_and_makes_clips_and_stills(trained: Places) -> None:
     assert np.abs(again[0].astype(int) - clips[0]).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_quality_commands_judge_and_show_it(
     trained: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
