@@ -147,13 +147,13 @@ def test_retire_and_repair_as_json_are_one_document(repository, triton, capsys):
 
 
 def fake_publish(unmet=(), seen=None):
-    def publish_nothing(
-        policy_file, base_path, repository_dir, url, *, report, force, reason, promote, say
-    ):
+    def publish_nothing(policy_file, base_path, repository_dir, url, **options):
         if seen is not None:
-            seen.update(report=report, force=force, reason=reason)
-        say("exporting the text encoder")
-        return publish.PublishResult("family", 2, "text_encoder_family", 1e-6, promote, 1.25, unmet)
+            seen.update({k: v for k, v in options.items() if k not in ("promote", "say")})
+        options["say"]("exporting the text encoder")
+        return publish.PublishResult(
+            "family", 2, "text_encoder_family", 1e-6, options["promote"], 1.25, unmet
+        )
 
     return publish_nothing
 
@@ -178,7 +178,13 @@ def test_publish_passes_on_the_report_and_the_override_and_says_what_was_forced(
     monkeypatch.setattr(publish, "publish", fake_publish(("there is no report at r",), seen))
     arguments = ["publish", "family.yaml", "--base", "b", "--report", "r", "--force"]
     assert run([*arguments, "--reason", "court order", "--json"]) == 0
-    assert seen == {"report": Path("r"), "force": True, "reason": "court order"}
+    assert seen == {
+        "report": Path("r"),
+        "force": True,
+        "reason": "court order",
+        "verify_with": None,
+        "require_signed": False,
+    }
     printed = capsys.readouterr()
     assert "forced although there is no report at r" in printed.err
     assert json.loads(printed.out)["unmet"] == ["there is no report at r"]

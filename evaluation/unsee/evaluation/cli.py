@@ -121,6 +121,9 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
 )
 @click.option("--quick", is_flag=True, help="A first look: few prompts and no attacks.")
 @click.option("--force", is_flag=True, help="Replace another evaluation in the output folder.")
+@click.option(
+    "--sign-with", type=FILE, metavar="KEY.pem", help="Sign the report with this private key."
+)
 @json_option
 def evaluate(
     target: Path,
@@ -130,6 +133,7 @@ def evaluate(
     category: str | None,
     frames_dir: Path | None,
     force: bool,
+    sign_with: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -145,6 +149,11 @@ def evaluate(
       unsee evaluate policies/family.yaml --base bases/playground
     """
     media = _media(options["media"])
+    signer = None
+    if sign_with is not None:
+        from unsee.deltas.signature import load_signer
+
+        signer = load_signer(sign_with)
     from unsee.evaluation.target import open_target
     from unsee.models.base import load_base
     from unsee.models.check import require
@@ -165,6 +174,10 @@ def evaluate(
         force=force,
         stage_progress=stage_progress,
     )
+    if signer is not None:
+        from unsee.evaluation.run_folder import sign_report
+
+        sign_report(outcome.folder, signer.sign_contents)
     verdict = verdict_of(outcome.report, opened.thresholds)
     click.echo(_as_json(outcome, verdict) if as_json else _in_words(outcome, verdict))
 

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import InputError
-from unsee.core.files import write_json
+from unsee.core.files import write_file, write_json
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
+    SIGNATURE_FILE,
     EvaluationSettings,
     Media,
     Report,
@@ -114,3 +116,9 @@ def _load_report(folder: Path) -> Report | None:
         return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def sign_report(folder: Path, sign: Callable[[Mapping[str, bytes]], bytes]) -> None:
+    """Write `report.sig`: what `sign` makes of report.json and report.html, by name."""
+    files = {name: (folder / name).read_bytes() for name in (REPORT_FILE, PAGE_FILE)}
+    write_file(folder / SIGNATURE_FILE, sign(files))

@@ -46,6 +46,7 @@ PLAN_FILE = "model.plan"
 EXPORT_FILE = "export.json"
 REVISION_FILE = "revision.json"
 GOLDEN_FILE = "golden.safetensors"
+REPORT_FILE, REPORT_PAGE_FILE = "report.json", "report.html"
 
 CODE_FILE = "model.py"
 BASE_FILE, TOKENIZER_FILE, SAMPLERS_FILE = "base.json", "tokenizer.json", "samplers.safetensors"

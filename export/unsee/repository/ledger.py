@@ -8,6 +8,7 @@ one JSON object per line and is only ever appended to.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from unsee.core.errors import FileNotWritable, InputError
+from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
 from unsee.core.files import appending, lock, write_json
 from unsee.repository import pointer
 from unsee.repository.layout import (
@@ -24,6 +25,9 @@ from unsee.repository.layout import (
     INCIDENTS_FILE,
     POINTER_FILE,
     POINTER_LOCK_FILE,
+    REPORT_FILE,
+    REPORT_PAGE_FILE,
+    revision_dir,
 )
 from unsee.repository.records import AuditEvent, Incident, Policies, Record
 
@@ -147,6 +151,39 @@ def last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent
             if (event.action, event.policy, event.revision) == ("publish", policy, revision):
                 return event
     return None
+
+
+def check_report(repository_dir: Path, policy: str, revision: int) -> None:
+    """Raise unless the report beside a revision is the one with which it was published.
+
+    A log that knows no publication of the revision, or a revision without a report, says nothing.
+
+    Raises:
+        RevisionUnfit: report.json or report.html has another digest than the log; it is named.
+        InputError: the log cannot be read.
+    """
+    published = [
+        event
+        for event in read_log(repository_dir).events
+        if (event.action, event.policy, event.revision) == ("publish", policy, revision)
+    ]
+    folder = revision_dir(repository_dir, policy, revision)
+    for name, logged in (
+        (REPORT_FILE, {event.report_digest for event in published}),
+        (REPORT_PAGE_FILE, {event.page_digest for event in published}),
+    ):
+        known = logged - {None}
+        file = folder / name
+        if known and file.is_file() and digest_of(file.read_bytes()) not in known:
+            raise RevisionUnfit(
+                f"{file} is not the one that the audit log has for the publication of this "
+                "revision: it was changed; put the published file back, or publish the policy again"
+            )
+
+
+def digest_of(content: bytes) -> str:
+    """`"sha256:…"` over `content`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def event_of(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.files import user_at_host
-from unsee.core.policy import Concept
+from unsee.core.policy import Concept, PolicyName, Thresholds
 from unsee.core.validation import describe
 
 GraphPrecision = Literal["float32", "float16"]
@@ -118,6 +118,10 @@ class AuditEvent(Record):
         forced: whether the gate was overridden.
         reason: why, in the words of `who`, or of the command that had to act.
         unmet: what the gate found missing, one sentence each.
+        page_digest: of the bytes of the report.html beside it; None where there was none.
+        thresholds: what the policy demanded of the report, and by how much less than the default.
+        recogniser, recogniser_digest: who looked at what the report judges.
+        signed_with: the public key that report and deltas were checked with; None: none was given.
         outcome: what came of it.
     """
 
@@ -131,6 +135,12 @@ class AuditEvent(Record):
     forced: bool = False
     reason: str | None = None
     unmet: tuple[str, ...] = ()
+    page_digest: str | None = None
+    thresholds: Thresholds | None = None
+    loosened: tuple[str, ...] = ()
+    recogniser: str | None = None
+    recogniser_digest: str | None = None
+    signed_with: str | None = None
     outcome: str = "done"
 
 
@@ -214,8 +224,8 @@ class Policies(Record):
     """
 
     schema_version: Literal[1] = 1
-    default_policy: str | None = None
-    policies: dict[str, PolicyState] = {}
+    default_policy: PolicyName | None = None
+    policies: dict[PolicyName, PolicyState] = {}
     last_change: AuditEvent | None = None
 
     def state(self, policy: str) -> PolicyState:

@@ -69,6 +69,19 @@ _asked_url = click.option(
 )
 @click.option("--reason", help="Why --force is used; written to the audit log.")
 @click.option("--promote", is_flag=True, help="Make the new revision the active one at once.")
+@click.option(
+    "--verify-with",
+    type=FILE,
+    envvar="UNSEE_VERIFY_WITH",
+    metavar="PUBLIC.pem",
+    help="Check the signatures of deltas and report with this public key (or UNSEE_VERIFY_WITH).",
+)
+@click.option(
+    "--require-signed",
+    is_flag=True,
+    envvar="UNSEE_REQUIRE_SIGNED",
+    help="Refuse deltas and reports without a signature (or UNSEE_REQUIRE_SIGNED=1).",
+)
 @json_option
 def publish(
     policy_file: Path,
@@ -79,6 +92,8 @@ def publish(
     force: bool,
     reason: str | None,
     promote: bool,
+    verify_with: Path | None,
+    require_signed: bool,
     as_json: bool,
 ) -> None:
     """Build the next revision of the policy in POLICY.yaml and load it in the running server.
@@ -107,6 +122,8 @@ def publish(
             force=force,
             reason=reason,
             promote=promote,
+            verify_with=verify_with,
+            require_signed=require_signed,
             say=say,
         )
     for sentence in result.unmet:
@@ -129,6 +146,11 @@ def publish(
 )
 @repository_option
 @click.option("--default", is_flag=True, help="Also use this policy for requests that name none.")
+@click.option(
+    "--retire-older",
+    is_flag=True,
+    help="Then retire every other eligible revision, so that nobody can pin one; needs --url.",
+)
 @_asked_url
 @json_option
 def promote(
@@ -136,6 +158,7 @@ def promote(
     revision: int | None,
     repository_dir: Path,
     default: bool,
+    retire_older: bool,
     url: str | None,
     as_json: bool,
 ) -> None:
@@ -148,13 +171,18 @@ def promote(
     Example:
       unsee promote family
       unsee promote family --revision 3 --url 127.0.0.1:8001
+      unsee promote family --retire-older --url 127.0.0.1:8001
     """
-    from unsee.policies import promotion
+    from unsee.policies import promotion, retirement
 
+    server = _server(url)
+    if retire_older and server is None:
+        raise InputError("--retire-older needs --url: the server must let go of the revisions")
     check_policy(repository_dir, policy)
-    policies = promotion.promote(
-        repository_dir, policy, revision, default=default, server=_server(url)
-    )
+    policies = promotion.promote(repository_dir, policy, revision, default=default, server=server)
+    if retire_older and server is not None:
+        with shown_stages() as say:
+            policies = retirement.retire_all_but_active(repository_dir, policy, server, say)
     _show_active(policies, policy, as_json)
 
 

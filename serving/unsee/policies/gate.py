@@ -5,16 +5,23 @@ What a report says is judged by the policy's thresholds, and which encoder it sp
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee.core.errors import InputError, PublicationRefused
 from unsee.core.policy import Policy
-from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE, Report, load_report
+from unsee.evaluation.report.consistency import inconsistencies
+from unsee.evaluation.report.schema import (
+    PAGE_FILE,
+    REPORT_FILE,
+    SIGNATURE_FILE,
+    Report,
+    report_of,
+)
 from unsee.evaluation.report.verdict import verdict_of
 from unsee.repository.layout import AUDIT_FILE
+from unsee.repository.ledger import digest_of
 
 REPORTS_DIR = Path("reports")
 
@@ -25,9 +32,10 @@ class Judged:
 
     Args:
         report: as it was read; None if there is none.
-        digest: `"sha256:…"` over the bytes of report.json; None if there is none.
-        files: the report and its page for people, by name, to be kept beside the encoder that they
-            speak of; empty if that is another one.
+        digest, page_digest: `"sha256:…"` over the bytes of report.json and of report.html; None
+            where there is none.
+        files: the report, its page for people and its signature, by name, to be kept beside the
+            encoder that they speak of; empty if that is another one.
         problems: why the encoder may not be served, one sentence each.
     """
 
@@ -35,6 +43,24 @@ class Judged:
     digest: str | None
     files: Mapping[str, bytes]
     problems: tuple[str, ...] = ()
+    page_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a report must have been made with.
+
+    Args:
+        base_digest: `Base.digest()`.
+        encoder_digest: `tensors_digest` of the policy's composed encoder.
+        recogniser_digest: of the base's judge; None: the base brings none.
+        questions_digest: of the base's evaluation set; None: the base brings none.
+    """
+
+    base_digest: str
+    encoder_digest: str
+    recogniser_digest: str | None = None
+    questions_digest: str | None = None
 
 
 def check_reason(force: bool, reason: str | None) -> None:
@@ -51,31 +77,67 @@ def read_report(path: Path | None, policy: Policy) -> Judged:
     That it is missing or no valid report is the one problem.
     """
     place = REPORTS_DIR / policy.name if path is None else path
+    file = place / REPORT_FILE if place.is_dir() else place
     try:
-        report = load_report(place)
-        file = place / REPORT_FILE if place.is_dir() else place
-        content, page = file.read_bytes(), file.with_name(PAGE_FILE)
-        pages = {PAGE_FILE: page.read_bytes()} if page.is_file() else {}
-    except (InputError, OSError) as error:
+        content = file.read_bytes()
+        report = report_of(content, file)
+        beside = {
+            name: file.with_name(name).read_bytes()
+            for name in (PAGE_FILE, SIGNATURE_FILE)
+            if file.with_name(name).is_file()
+        }
+    except InputError as error:
         return Judged(None, None, {}, (str(error),))
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return Judged(report, digest, {**pages, REPORT_FILE: content})
+    except OSError:
+        return Judged(
+            None, None, {}, (f"there is no report at {file}; make one with `unsee evaluate`",)
+        )
+    page = beside.get(PAGE_FILE)
+    return Judged(
+        report,
+        digest_of(content),
+        {**beside, REPORT_FILE: content},
+        page_digest=None if page is None else digest_of(page),
+    )
 
 
-def judge(found: Judged, policy: Policy, base_digest: str, encoder_digest: str) -> Judged:
-    """Hold a report against the policy's thresholds and the encoder that is to be served.
-
-    Args:
-        base_digest: `Base.digest()`.
-        encoder_digest: `tensors_digest` of the policy's composed encoder.
-    """
-    if found.report is None:
+def judge(found: Judged, policy: Policy, expected: Expected) -> Judged:
+    """Hold a report against the policy's thresholds and the encoder that is to be served."""
+    report = found.report
+    if report is None:
         return found
-    stale = _stale(found.report, base_digest, encoder_digest)
+    stale = _stale(report, expected.base_digest, expected.encoder_digest)
     if stale is not None:
         return replace(found, files={}, problems=(stale,))
-    verdict = verdict_of(found.report, policy.thresholds)
-    return replace(found, problems=(*_unasked(found.report, policy), *verdict.unmet))
+    problems = (
+        *_contradictions(report),
+        *_other_concepts(report, policy),
+        *_other_eyes(report, policy, expected),
+        *verdict_of(report, policy.thresholds).unmet,
+    )
+    return replace(found, problems=problems)
+
+
+def check_signature(found: Judged, public_key: Path) -> Judged:
+    """`found`, with a problem more unless its report is signed with the key of `public_key`.
+
+    Raises:
+        InputError: `public_key` is no public key.
+    """
+    from unsee.deltas.signature import verify_contents
+
+    if found.report is None:
+        return found
+    signature = found.files.get(SIGNATURE_FILE)
+    if signature is None:
+        problem = "the report is not signed; make it again with: unsee evaluate --sign-with KEY.pem"
+        return replace(found, problems=(*found.problems, problem))
+    files = {name: content for name, content in found.files.items() if name != SIGNATURE_FILE}
+    try:
+        verify_contents(files, signature, public_key)
+    except InputError as error:
+        return replace(found, problems=(*found.problems, str(error)))
+    return found
 
 
 def demand(problems: Sequence[str], policy: Policy, force: bool) -> None:
@@ -107,14 +169,57 @@ def _stale(report: Report, base_digest: str, encoder_digest: str) -> str | None:
     return None
 
 
-def _unasked(report: Report, policy: Policy) -> tuple[str, ...]:
-    """The policy's concepts that the report does not speak of: it may have been made for fewer."""
-    asked = {concept.name.casefold() for concept in report.target.concepts}
-    return tuple(
-        f"not measured: whether {concept.name} is still recognised"
-        for concept in policy.unsee
-        if concept.name.casefold() not in asked
-    )
+def _contradictions(report: Report) -> tuple[str, ...]:
+    found = inconsistencies(report)
+    if not found:
+        return ()
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"the figures of the report do not fit together ({found[0]}{more}); evaluate again",)
+
+
+def _other_concepts(report: Report, policy: Policy) -> tuple[str, ...]:
+    """The policy's concepts that the report does not speak of, or not by the same names."""
+    asked = {concept.name.casefold(): concept for concept in report.target.concepts}
+    problems = []
+    for concept in policy.unsee:
+        found = asked.get(concept.name.casefold())
+        if found is None:
+            problems.append(f"not measured: whether {concept.name} is still recognised")
+        elif found.category != concept.category:
+            problems.append(
+                f"the report calls {concept.name} a {found.category}, the policy a "
+                f"{concept.category}; evaluate again"
+            )
+        else:
+            known = {alias.casefold() for alias in found.aliases}
+            new = [alias for alias in concept.aliases if alias.casefold() not in known]
+            problems += [
+                f"not measured: whether {concept.name} is still recognised as {alias}"
+                for alias in new
+            ]
+    return tuple(problems)
+
+
+def _other_eyes(report: Report, policy: Policy, expected: Expected) -> tuple[str, ...]:
+    """What the report was made with besides the encoder, where that is prescribed."""
+    settings, problems = report.settings, []
+    wanted = policy.thresholds.recogniser or expected.recogniser_digest
+    if wanted is not None and settings.recogniser_digest != wanted:
+        problems.append(
+            f"another recogniser looked ({settings.recogniser}, "
+            f"{_short(settings.recogniser_digest)}) than the one that is asked for "
+            f"({_short(wanted)}); evaluate without --recogniser, or name its digest in the "
+            "policy's thresholds"
+        )
+    questions = expected.questions_digest
+    if questions is not None and settings.questions_digest != questions:
+        made = (
+            "by a version of Unsee that did not record its questions"
+            if settings.questions_digest is None
+            else "with other questions than those of the base"
+        )
+        problems.append(f"the report was made {made}; run `unsee evaluate` without --concepts")
+    return tuple(problems)
 
 
 def _short(digest: str) -> str:

@@ -105,6 +105,7 @@ def rollback(
 def check_revision(repository_dir: Path, policy: str, revision: int, server: Server | None) -> None:
     """Raises unless the revision's files are whole and, given a server, it answers as recorded."""
     folder = check_files(repository_dir, policy, revision)
+    ledger.check_report(repository_dir, policy, revision)
     if server is None:
         return
     try:

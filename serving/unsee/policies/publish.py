@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from unsee.core.errors import FileNotWritable, InputError, ServerError, ServerUnreachable
 from unsee.core.files import not_writable, write_file
-from unsee.core.policy import Policy, load_policy
+from unsee.core.policy import Concept, Policy, PolicyConcept, load_policy
+from unsee.evaluation.report.schema import SIGNATURE_FILE as REPORT_SIGNATURE
 from unsee.policies import gate, promotion
 from unsee.policies.lock import alone
 from unsee.policies.recovery import recover_files
@@ -62,12 +63,18 @@ class PublishResult:
 
 @dataclass(frozen=True)
 class ComposedPolicy:
-    """A policy's encoder and what it was made of; `digest` is `tensors_digest` of its state."""
+    """A policy's encoder and what it was made of; `digest` is `tensors_digest` of its state.
+
+    `judge_digest` and `questions_digest` are those of the base's own judge and evaluation set; None
+    where the base brings none.
+    """
 
     base: Base
     cards: Sequence[Card]
     encoder: Any
     digest: str
+    judge_digest: str | None = None
+    questions_digest: str | None = None
 
 
 def compose_policy(
@@ -88,11 +95,36 @@ def compose_policy(
     for note in require(base):
         say(note)
     deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    for concept, delta in zip(policy.unsee, deltas, strict=True):
+        _check_concept(concept, delta.card.concept)
     check_same_base(base, repository_dir)
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
     encoder = compose(base.text_encoder(), deltas)
     digest = tensors_digest(encoder.state_dict())
-    return ComposedPolicy(base, [delta.card for delta in deltas], encoder, digest)
+    cards = [delta.card for delta in deltas]
+    return ComposedPolicy(base, cards, encoder, digest, *_own_evaluation(base))
+
+
+def _check_concept(named: PolicyConcept, unseen: Concept) -> None:
+    same_name = named.name.casefold() == unseen.name.casefold()
+    if not same_name or named.category != unseen.category:
+        raise InputError(
+            f"the delta {named.delta} unsees the {unseen.category} {unseen.name!r}, and the policy "
+            f"lists it as the {named.category} {named.name!r}; correct the policy file"
+        )
+
+
+def _own_evaluation(base: Base) -> tuple[str | None, str | None]:
+    """The digests of the base's judge and of its evaluation set, where it brings them."""
+    from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+    from unsee.evaluation.seeing.judge_recogniser import JudgeRecogniser
+
+    spec, judge, questions = base.spec, None, None
+    if spec.judge is not None:
+        judge = JudgeRecogniser.from_pretrained(base.folder / spec.judge).digest()
+    if spec.evaluation is not None:
+        questions = load_evaluation_set(base.folder / spec.evaluation).digest()
+    return judge, questions
 
 
 def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path, say: Say) -> int:
@@ -106,12 +138,27 @@ def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path
 
     name, base, cards = policy.name, composed.base, composed.cards
     known = pointer.read(repository_dir).policies.get(name, PolicyState())
-    same = find_revision(name, policy.unsee, base, repository_dir, cards, known.eligible)
+    same = find_revision(
+        name,
+        policy.unsee,
+        base,
+        repository_dir,
+        cards,
+        _of_encoder(composed, known, repository_dir, name),
+    )
     if same is not None:
         say(f"revision {same} of the policy {name} has these deltas already")
         return same
     say("exporting the text encoder")
     return write_revision(composed.encoder, name, policy.unsee, base, repository_dir, cards)
+
+
+def _of_encoder(
+    composed: ComposedPolicy, state: PolicyState, repository_dir: Path, policy: str
+) -> list[int]:
+    """The eligible revisions that were published with this very encoder, as the log has it."""
+    events = [ledger.last_publish(repository_dir, policy, number) for number in state.eligible]
+    return [e.revision for e in events if e is not None and e.encoder_digest == composed.digest]
 
 
 def publish(
@@ -124,6 +171,8 @@ def publish(
     force: bool = False,
     reason: str | None = None,
     promote: bool = False,
+    verify_with: Path | None = None,
+    require_signed: bool = False,
     say: Say = lambda line: None,
     compose: Callable[[Policy, Path, Path, Say], ComposedPolicy] = compose_policy,
     export: Callable[[Policy, ComposedPolicy, Path, Say], int] = export_policy,
@@ -141,6 +190,8 @@ def publish(
         force: publish even if the report is missing, stale or below a threshold.
         reason: why; needed with `force`, and written into the audit log.
         promote: also make the revision the active one.
+        verify_with: a public key that signed deltas and reports must have been signed with.
+        require_signed: every delta and the report must be signed; needs `verify_with`.
         say: called with a line before each stage.
         compose, export: what makes the encoder of the policy, and a revision of the encoder.
 
@@ -153,17 +204,27 @@ def publish(
     """
     started = time.monotonic()
     gate.check_reason(force, reason)
+    if require_signed and verify_with is None:
+        raise InputError("--require-signed needs --verify-with PUBLIC.pem: whose signature counts")
     policy = load_policy(policy_file)
     pointer.read(repository_dir)
     server.check_live()
+    if verify_with is not None:
+        _check_signed_deltas(policy, verify_with, require_signed)
     found = gate.read_report(report, policy)
     gate.demand(found.problems, policy, force)  # what has no report is not composed
     composed = compose(policy, base_path, repository_dir, say)
-    found = gate.judge(found, policy, composed.base.digest(), composed.digest)
+    expected = gate.Expected(
+        composed.base.digest(), composed.digest, composed.judge_digest, composed.questions_digest
+    )
+    found = gate.judge(found, policy, expected)
+    if verify_with is not None and (require_signed or REPORT_SIGNATURE in found.files):
+        found = gate.check_signature(found, verify_with)
     gate.demand(found.problems, policy, force)
     with alone(repository_dir, policy.name, "publish"):
         recover_files(repository_dir, policy.name, say)
         revision = _write(policy, composed, repository_dir, found, say, export)
+        settings = found.report.settings if found.report else None
         event = AuditEvent(
             action="publish",
             policy=policy.name,
@@ -173,6 +234,12 @@ def publish(
             forced=force,
             reason=reason,
             unmet=found.problems,
+            page_digest=found.page_digest,
+            thresholds=policy.thresholds,
+            loosened=policy.thresholds.loosened(),
+            recogniser=settings.recogniser if settings else None,
+            recogniser_digest=settings.recogniser_digest if settings else None,
+            signed_with=_key_digest(verify_with),
         )
         probe_error = admit(server, repository_dir, event, say)
     if promote:
@@ -186,6 +253,21 @@ def publish(
         time.monotonic() - started,
         found.problems,
     )
+
+
+def _check_signed_deltas(policy: Policy, public_key: Path, require_signed: bool) -> None:
+    """Raise unless each signed delta of the policy is signed with the key, and all are if asked."""
+    from unsee.deltas.files import SIGNATURE_FILE
+    from unsee.deltas.signature import verify_folder
+
+    for concept in policy.unsee:
+        folder = Path(concept.delta)
+        if require_signed or (folder / SIGNATURE_FILE).exists():
+            verify_folder(folder, public_key)
+
+
+def _key_digest(public_key: Path | None) -> str | None:
+    return None if public_key is None else ledger.digest_of(public_key.read_bytes())
 
 
 def admit(

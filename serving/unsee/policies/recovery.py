@@ -126,6 +126,7 @@ def _check_active(repository_dir: Path, policy: str, revision: int) -> None:
     """An encoder that nobody has judged may say what the policy unsees."""
     try:
         check_files(repository_dir, policy, revision)
+        ledger.check_report(repository_dir, policy, revision)
     except RevisionUnfit as error:
         raise RevisionUnfit(
             f'revision {revision} of the policy "{policy}" is active and must not be served: '

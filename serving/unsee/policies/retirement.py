@@ -77,6 +77,22 @@ def retire(
     return Retirement(policy, revision, place)
 
 
+def retire_all_but_active(
+    repository_dir: Path, policy: str, server: Server, say: Say = lambda line: None
+) -> Policies:
+    """Retire every eligible revision of `policy` but the active one; returns the pointer then.
+
+    After a takedown nobody can ask for an older revision by its number. Raises as `retire`; calling
+    again goes on.
+    """
+    state = pointer.read(repository_dir).state(policy)
+    for revision in state.eligible:
+        if revision != state.active:
+            reason = f"revision {state.active} replaces it"
+            retire(repository_dir, policy, revision, server, reason=reason, say=say)
+    return pointer.read(repository_dir)
+
+
 def _stop_offering(repository_dir: Path, policy: str, revision: int, reason: str | None) -> None:
     if revision in pointer.read(repository_dir).state(policy).retired:
         return

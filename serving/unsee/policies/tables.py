@@ -43,10 +43,23 @@ def history_table(events: Sequence[AuditEvent]) -> str:
                 str(event.revision),
                 _short(event.encoder_digest),
                 _short(event.report_digest),
-                event.outcome if event.reason is None else f"{event.outcome}; {event.reason}",
+                _said(event),
             )
         )
     return _table(rows)
+
+
+def _said(event: AuditEvent) -> str:
+    """What came of an event and why; of a publication also on which terms it was judged."""
+    words = [event.outcome]
+    if event.reason is not None:
+        words.append(event.reason)
+    if event.recogniser is not None:
+        words.append(f"seen by {event.recogniser} ({_short(event.recogniser_digest)})")
+    words += event.loosened
+    if event.signed_with is not None:
+        words.append(f"signatures checked with the key {_short(event.signed_with)}")
+    return "; ".join(words)
 
 
 def _eligible(state: PolicyState) -> str:
@@ -84,8 +97,13 @@ def _short(digest: str | None) -> str:
     return "-" if digest is None else digest.removeprefix("sha256:")[:8]
 
 
+def printable(text: str) -> str:
+    """`text` with control characters spelled out, which a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    flat = [tuple(" ".join(cell.split()) for cell in row) for row in rows]
+    flat = [tuple(printable(" ".join(cell.split())) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*flat, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in flat)
     return "\n".join(lines)

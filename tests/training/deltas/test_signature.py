@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.deltas import signature
 from unsee.deltas.files import verify_files, write_card
-from unsee.deltas.signature import load_signer, sign_folder, verify_folder
+from unsee.deltas.signature import load_signer, sign_folder, verify_contents, verify_folder
 
 PASSWORD = "correct horse"
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -250,3 +250,20 @@ def test_without_the_library_the_install_is_named(
         sign_folder(folder, keys / "operator.pem")
     with pytest.raises(InputError, match=words):
         verify_folder(folder, keys / "operator.public.pem")
+
+
+def test_contents_are_signed_by_name_and_to_the_byte(keys: Path) -> None:
+    files = {"report.json": b"{}", "report.html": b"<p>"}
+    made = load_signer(keys / "operator.pem").sign_contents(files)
+    verify_contents(files, made, keys / "operator.public.pem")
+    for changed in (
+        {**files, "report.json": b"{} "},
+        {"report.json": b"{}"},
+        {"report.json": b"<p>", "report.html": b"{}"},
+    ):
+        with pytest.raises(InputError, match="was not made over them"):
+            verify_contents(changed, made, keys / "operator.public.pem")
+    with pytest.raises(InputError, match="was not made over them"):
+        verify_contents(files, made, keys / "other.public.pem")
+    with pytest.raises(InputError, match="was not made over them"):
+        verify_contents(files, b"{}", keys / "operator.public.pem")

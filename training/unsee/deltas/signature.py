@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
@@ -46,6 +46,44 @@ class FolderSigner:
             fresh = Path(scratch) / SIGNATURE_FILE
             self.config.sign(target, fresh)
             write_file(target / SIGNATURE_FILE, fresh.read_bytes())
+
+    def sign_contents(self, files: Mapping[str, bytes]) -> bytes:
+        """The signature over files by name, as the bytes of a Sigstore bundle."""
+        with tempfile.TemporaryDirectory(prefix="unsee-sign-") as scratch:
+            folder = _folder_of(files, Path(scratch))
+            bundle = Path(scratch) / SIGNATURE_FILE
+            self.config.sign(folder, bundle)
+            return bundle.read_bytes()
+
+
+def verify_contents(files: Mapping[str, bytes], signature: bytes, public_key: Path) -> None:
+    """Check a signature that `FolderSigner.sign_contents` made over these very files.
+
+    Raises `InputError` if it was made over others or with another key, or `public_key` is no PEM
+    file with an elliptic-curve public key.
+    """
+    verifier = _verifier(public_key)
+    from cryptography.exceptions import InvalidSignature
+
+    with tempfile.TemporaryDirectory(prefix="unsee-verify-") as scratch:
+        folder = _folder_of(files, Path(scratch))
+        bundle = Path(scratch) / SIGNATURE_FILE
+        bundle.write_bytes(signature)
+        try:
+            verifier.verify(folder, bundle)
+        except (InvalidSignature, *_UNREADABLE) as error:
+            raise InputError(
+                f"the signature over {' and '.join(sorted(files))} was not made over them with the "
+                f"private key of {public_key}"
+            ) from error
+
+
+def _folder_of(files: Mapping[str, bytes], scratch: Path) -> Path:
+    folder = scratch / "signed"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def load_signer(private_key: Path) -> FolderSigner:

@@ -17,6 +17,7 @@ from unsee.core.validation import describe
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
+SIGNATURE_FILE = "report.sig"
 
 Media = Literal["image", "video"]
 Wording = Literal["alone", "context", "long", "synonym"]
@@ -210,9 +211,15 @@ def load_report(path: Path) -> Report:
     """
     file = path / REPORT_FILE if path.is_dir() else path
     try:
-        return Report.model_validate_json(file.read_bytes())
+        return report_of(file.read_bytes(), file)
     except OSError:
         raise InputError(f"there is no report at {file}; make one with `unsee evaluate`") from None
+
+
+def report_of(content: bytes, file: Path) -> Report:
+    """The report in `content`, which was read from `file`; raises `InputError` if it is none."""
+    try:
+        return Report.model_validate_json(content)
     except ValidationError as error:
         raise InputError(f"{file} is not a valid report: {describe(error)}") from error
 

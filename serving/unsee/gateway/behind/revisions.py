@@ -66,6 +66,10 @@ class RepositoryView:
                 "forced": event.forced,
                 "published_at": event.at.isoformat(),
                 "report_digest": event.report_digest,
+                "recogniser": event.recogniser,
+                "recogniser_digest": event.recogniser_digest,
+                "looser_than_default": list(event.loosened),
+                "signed": event.signed_with is not None,
             }
         return answer
 
@@ -73,6 +77,11 @@ class RepositoryView:
         """The report.html beside the active revision of `policy`; None if there is none."""
         active = self.active([policy])[policy]
         if self._dir is None or active is None:
+            return None
+        try:
+            ledger.check_report(self._dir, policy, active)
+        except InputError as error:
+            LOGGER.error("a report is not shown: %s", error)
             return None
         return repository_files.report_page(self._dir, policy, active)
 

@@ -72,8 +72,19 @@ class ActiveEvidence(Collector):
         key = policy, revision
         if key not in self._figures:
             folder = revision_dir(repository_dir, policy, revision)
-            self._figures[key] = _figures(folder) if (folder / REPORT_FILE).exists() else {}
+            self._figures[key] = {}
+            if (folder / REPORT_FILE).exists() and _is_published(repository_dir, policy, revision):
+                self._figures[key] = _figures(folder)
         return self._figures[key]
+
+
+def _is_published(repository_dir: Path, policy: str, revision: int) -> bool:
+    try:
+        ledger.check_report(repository_dir, policy, revision)
+    except InputError as error:
+        LOGGER.error("a report is no evidence: %s", error)
+        return False
+    return True
 
 
 def _figures(folder: Path) -> dict[str, float]:

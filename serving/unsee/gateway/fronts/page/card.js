@@ -38,9 +38,11 @@ export function verdict(policy) {
   if (policy.policy === "base") return ["plain", "unsees nothing", ""];
   if (!told) return ["plain", "no verdict on record", ""];
   const day = told.published_at.slice(0, 10);
-  if (told.passed) return ["good", "passed its gate", `, published ${day}`];
+  const looser = told.looser_than_default ?? [];
+  const terms = looser.length ? `; ${looser.join("; ")}` : "";
+  if (told.passed) return [looser.length ? "plain" : "good", "passed its gate", `, published ${day}${terms}`];
   const word = told.forced ? "published by force" : "published without passing";
-  return ["bad", word, ` on ${day}: ${told.unmet.join("; ")}`];
+  return ["bad", word, ` on ${day}: ${told.unmet.join("; ")}${terms}`];
 }
 
 export class Card {

@@ -1,0 +1,180 @@
+"""Reports, deltas and logs that somebody changed: the gate, promotion and the tables notice."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization as pem
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from report_fakes import fake_report
+from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
+from unsee.deltas import signature
+from unsee.deltas.signature import load_signer
+from unsee.evaluation.run_folder import sign_report
+from unsee.policies import promotion, publish
+from unsee.policies.tables import history_table
+from unsee.repository import ledger, pointer
+from unsee.repository.records import AuditEvent, Policies
+from unsee.triton.server import Server
+
+
+def edit(files, change):
+    content = json.loads(files.report.read_text())
+    change(content)
+    files.report.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["erased"][5]["any_frame"]["tuned"].update(hits=0), "do not fit together"),
+        (lambda c: c["erased"][0]["any_frame"]["tuned"].update(n=800), "do not fit together"),
+        (lambda c: c["erased"][0]["any_frame"]["tuned"].update(hits=9), "do not fit together"),
+        (lambda c: c["target"]["concepts"][0].update(category="object"), "calls Blimbo a object"),
+    ],
+    ids=["hits", "n", "hits-above-n", "category"],
+)
+def test_an_edited_report_is_refused_without_force(files, publish_kids, change, words):
+    edit(files, change)
+    with pytest.raises(PublicationRefused, match=words):
+        publish_kids()
+    assert publish_kids(force=True, reason="looked at it").unmet != ()
+
+
+def test_aliases_that_were_added_to_the_policy_later_are_not_measured(files, publish_kids):
+    text = files.policy.read_text()
+    files.policy.write_text(text.replace("concept: Blimbo,", "concept: Blimbo, aliases: [Blim],"))
+    with pytest.raises(PublicationRefused, match="still recognised as Blim"):
+        publish_kids()
+
+
+def test_another_recogniser_or_other_questions_are_refused(files, publish_kids):
+    compose = files.compose
+
+    def with_own_evaluation(*arguments):
+        made = compose(*arguments)
+        return publish.ComposedPolicy(
+            made.base, [], None, made.digest, f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+        )
+
+    files.compose = with_own_evaluation
+    with pytest.raises(PublicationRefused) as caught:
+        publish_kids()
+    assert "another recogniser looked (judge, sha256:9a9e" in str(caught.value)
+    assert "did not record its questions" in str(caught.value)
+    edit(
+        files,
+        lambda c: c["settings"].update(
+            recogniser_digest=f"sha256:{'1' * 64}", questions_digest=f"sha256:{'3' * 64}"
+        ),
+    )
+    with pytest.raises(PublicationRefused, match="other questions than those of the base"):
+        publish_kids()
+    edit(files, lambda c: c["settings"].update(questions_digest=f"sha256:{'2' * 64}"))
+    assert publish_kids().unmet == ()
+
+
+def test_the_terms_of_a_publication_are_in_the_log(files, publish_kids):
+    loose = "thresholds: {erased_at_most: 0.5}\n"
+    files.policy.write_text(files.policy.read_text() + loose)
+    files.report.with_name("report.html").write_text("<p>for people</p>")
+    publish_kids()
+    (event,) = ledger.read_log(files.repository).events
+    assert event.thresholds.erased_at_most == 0.5
+    assert event.recogniser == "judge"
+    assert event.recogniser_digest == fake_report().settings.recogniser_digest
+    assert event.page_digest == ledger.digest_of(b"<p>for people</p>")
+    shown = history_table([event])
+    assert "seen by judge (9a9e9a9e)" in shown
+    assert "erased_at_most is 0.5, looser than the default 0.1" in shown
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_a_report_that_was_changed_after_publication_is_no_evidence(files, publish_kids, name):
+    files.report.with_name("report.html").write_text("<p>for people</p>")
+    publish_kids()
+    file = files.repository / "text_encoder_kids" / "1" / name
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"p", b"q"))
+    with pytest.raises(RevisionUnfit, match=str(file)):
+        promotion.promote(files.repository, "kids")
+    assert pointer.read(files.repository).state("kids").active is None
+    file.write_bytes(before)
+    assert promotion.promote(files.repository, "kids").state("kids").active == 1
+
+
+def test_require_signed_says_whose_signature_counts(publish_kids):
+    with pytest.raises(InputError, match="--verify-with"):
+        publish_kids(require_signed=True)
+
+
+def test_policies_with_odd_names_are_refused(repository):
+    content = json.loads((repository / "policies.json").read_text())
+    content["policies"]["family/../text_to_video"] = content["policies"]["family"]
+    (repository / "policies.json").write_text(json.dumps(content))
+    with pytest.raises(InputError):
+        pointer.read(repository)
+    with pytest.raises(ValueError, match="policies"):
+        Policies.model_validate(content)
+
+
+def test_history_spells_control_characters_out():
+    event = AuditEvent(
+        action="rollback",
+        policy="family",
+        revision=1,
+        encoder_digest=None,
+        report_digest=None,
+        reason="\x1b[2Jall \x07 is well \u202e",
+    )
+    shown = history_table([event])
+    assert "\x1b" not in shown
+    assert r"\x1b[2Jall \x07 is well \u202e" in shown
+
+
+def test_promotion_may_retire_the_others(repository, triton):
+    from unsee.policies.retirement import retire_all_but_active
+
+    retire_all_but_active(repository, "family", Server(triton.url))
+    state = pointer.read(repository).state("family")
+    assert (state.active, state.eligible, state.retired) == (2, (2,), (1,))
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """A private and a public key in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    private.write_bytes(
+        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return private, public
+
+
+def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kids, keys):
+    private, public = keys
+    files.report.with_name("report.html").write_text("<p>for people</p>")
+    folder = files.report.parent
+    sign_report(folder, load_signer(private).sign_contents)
+    edit(files, lambda content: content.update(versions={"torch": "9"}))
+    with pytest.raises(PublicationRefused, match="was not made over them"):
+        publish_kids(verify_with=public)
+    sign_report(folder, load_signer(private).sign_contents)
+    publish_kids(verify_with=public)
+    (event,) = ledger.read_log(files.repository).events
+    assert event.signed_with == ledger.digest_of(public.read_bytes())
+    kept = files.repository / "text_encoder_kids" / "1" / "report.sig"
+    assert kept.read_bytes() == (folder / "report.sig").read_bytes()
+
+
+def test_unsigned_deltas_and_reports_are_refused_where_signatures_are_required(
+    files, publish_kids, keys, monkeypatch
+):
+    with pytest.raises(InputError, match="blimbo"):
+        publish_kids(verify_with=keys[1], require_signed=True)
+    monkeypatch.setattr(signature, "verify_folder", lambda folder, key: None)
+    with pytest.raises(PublicationRefused, match="the report is not signed"):
+        publish_kids(verify_with=keys[1], require_signed=True)
