@@ -52,7 +52,11 @@ def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> 
             Base.unet,
             "t2i/unet holds no diffusion_pytorch_model.safetensors: there are no weights at all",
         ),
-        ("cut t2i/text_encoder/model.safetensors", Base.text_encoder, "text_encoder in .* cannot"),
+        (
+            "cut t2i/text_encoder/model.safetensors",
+            Base.text_encoder,
+            "text_encoder/.* cannot be read",
+        ),
         ("cut t2i/tokenizer/tokenizer.json", Base.tokenizer, "tokenizer in .* cannot"),
         ("rm t2i/model_index.json", Base.vae, "has no model_index.json"),
         ("cut t2i/model_index.json", Base.vae, "model_index.json of .* cannot be read"),

@@ -463,6 +463,7 @@ def test_components_that_this_service_does_not_run_are_named(folder: Path) -> No
         ("t2i/unet", {"sample_size": None}, "names no sample_size"),
         ("t2i/vae", {"shift_factor": 0.1}, r"shift_factor: 0\.1, which diffusers' pipelines"),
         ("t2i/vae", {"latent_channels": 8}, "the vae has 8"),
+        ("t2v/vae", {"scaling_factor": None}, "scaling_factor: None; give the number"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -522,3 +523,65 @@ def test_lengths_that_differ_are_said(folder: Path) -> None:
     _tokenizer_config(folder, "t2i", model_max_length=32)
     (note,) = require(load_base(folder))
     assert "model_max_length allows 32 and 77 tokens and the encoder 48: 32 are used" in note
+
+
+def _integers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: (10 * tensor).to(torch.int8) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_quantised_weights_are_refused(folder: Path, name: str) -> None:
+    config = (folder / name).parent / "config.json"
+    before = config.read_text()
+    quantised = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    config.write_text(json.dumps(json.loads(before) | quantised))
+    with pytest.raises(BaseFolderError, match=r"config\.json has a quantization_config"):
+        require(load_base(folder))
+    config.write_text(before)
+    _tensors(_integers, name)(folder)
+    with pytest.raises(BaseFolderError, match="as I8; put weights there that are not quantised"):
+        require(load_base(folder))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"num_hidden_layers": "two"}, "cannot be loaded"),
+        ({"_attn_implementation": "flash_attention_2"}, "cannot be loaded"),
+        ({"vocab_size": 100}, r"as \[514, 32\], where config\.json gives \[100, 32\]"),
+        ({"max_position_embeddings": 9}, r"as \[48, 32\], where config\.json gives \[9, 32\]"),
+        ({"hidden_act": "tanh"}, "activation 'tanh' cannot carry an edit"),
+    ],
+)
+def test_a_config_that_is_not_the_encoder_s_is_refused(
+    folder: Path, fields: dict[str, Any], words: str
+) -> None:
+    _encoder_config(folder, **fields)
+    with pytest.raises(BaseFolderError, match=words) as refusal:
+        require(load_base(folder))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(folder: Path) -> None:
+    place = folder / "t2i" / "tokenizer"
+    content = json.loads((place / "tokenizer.json").read_text())["model"]
+    (place / "tokenizer.json").unlink()
+    with pytest.raises(BaseFolderError, match=r"neither a tokenizer\.json nor a vocab\.json"):
+        require(load_base(folder))
+    (place / "vocab.json").write_text(json.dumps(content["vocab"]))
+    with pytest.raises(BaseFolderError, match=r"neither a tokenizer\.json nor a merges\.txt"):
+        require(load_base(folder))
+
+
+def test_a_length_that_is_no_number_is_refused(folder: Path) -> None:
+    _tokenizer_config(folder, model_max_length="many")
+    with pytest.raises(BaseFolderError, match="model_max_length: 'many', which is no number"):
+        require(load_base(folder))
+
+
+def test_one_folder_under_two_tokenizer_classes_is_refused(folder: Path) -> None:
+    file = folder / "t2i" / "model_index.json"
+    index = json.loads(file.read_text()) | {"tokenizer": ["transformers", "GPT2Tokenizer"]}
+    file.write_text(json.dumps(index))
+    with pytest.raises(BaseFolderError):
+        require(load_base(folder))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.layers import encoder_layers
+from unsee.models.layers import check_carries, encoder_layers
 
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
 _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
@@ -23,8 +23,6 @@ _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
 _MOST_GAIN = 1024.0
 _LARGEST_VALUE = 2.0**15
 """Half of what float16 can hold: the unedited state is added to it."""
-_LINEAR_PAIRS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "relu")
-"""Activations with f(x) - f(-x) = x, so that two neurons carry one linear value."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def with_edit(text_encoder: Any, matrix: torch.Tensor, bias: torch.Tensor) -> An
     nothing leaves float16. Raises `BaseFolderError` if the encoder's activation or MLP cannot carry
     a linear map.
     """
-    _check_carries(text_encoder)
+    check_carries(text_encoder)
     edited = copy.deepcopy(text_encoder)
     _, layers = encoder_layers(edited)
     layer: Any = copy.deepcopy(layers[-1])
@@ -117,20 +115,6 @@ def final_layer_norm(text_encoder: Any) -> torch.nn.LayerNorm:
         f"the text encoder {type(text_encoder).__name__} has no final layer norm; "
         "an edit needs a CLIPTextModel"
     )
-
-
-def _check_carries(text_encoder: Any) -> None:
-    config = text_encoder.config
-    if config.hidden_act not in _LINEAR_PAIRS:
-        raise BaseFolderError(
-            f"the text encoder's activation {config.hidden_act!r} cannot carry an edit; "
-            f"known are {', '.join(_LINEAR_PAIRS)}"
-        )
-    if config.intermediate_size < 2 * config.hidden_size:
-        raise BaseFolderError(
-            f"the text encoder's MLPs have {config.intermediate_size} neurons for "
-            f"{config.hidden_size} values; an edit needs twice as many neurons as values"
-        )
 
 
 @torch.no_grad()

@@ -272,7 +272,7 @@ class Base:
         sources = (self.spec.t2i, self.spec.t2v)
         folders = [_inside(source_place(self.folder, one), "tokenizer") for one in sources]
         for folder in folders:
-            if isinstance(folder, Path):
+            if isinstance(folder, Path) and folder.is_dir():
                 check_tokenizer_config(folder)
         image, video = (self._component(source, "tokenizer") for source in sources)
         for folder, tokenizer in zip(folders, (image, video), strict=True):
@@ -332,7 +332,7 @@ class Base:
         folder = f"{place}:{component}"
         if isinstance(place, Path):
             folder = str((place / component).resolve())
-        key = f"{folder}:{precision}"
+        key = ":".join((folder, precision, *component_class(self.name, place, component)))
         if key not in self._loaded:
             self._loaded[key] = load_component(
                 self.name, place, component, precision, self.spec.variant

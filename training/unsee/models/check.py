@@ -23,6 +23,7 @@ from unsee.models.components import (
 )
 from unsee.models.denoisers import check_denoiser
 from unsee.models.encoder_family import check_encoder
+from unsee.models.layers import check_carries
 from unsee.models.schedulers import offered_schedulers
 from unsee.models.weights import WeightFiles, adapters_in, find_weights, stored_tensors, weight_stem
 
@@ -98,6 +99,8 @@ def _attempt(part: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 def _encoders(base: Base) -> list[Finding]:
     check_encoder(base)
     encoder = base.text_encoder()
+    with about_base(base.name):
+        check_carries(encoder)
     note = base.check_shared_text_encoder()
     config = encoder.config
     masked = ", padding masked" if getattr(config, "use_attention_mask", None) else ""

@@ -16,6 +16,7 @@ from unsee.core.errors import BaseFolderError
 from unsee.models.weights import (
     WeightFiles,
     check_names,
+    check_types,
     find_weights,
     stored_tensors,
     weight_stem,
@@ -111,7 +112,9 @@ def check_stored(
     model = hollow(base, place, component, loader)
     with about_base(base):
         weights = find_weights(folder, weight_stem(_library(loader)), variant)
-        stored: Any = {name: shape for name, (_, shape) in stored_tensors(weights.files).items()}
+        found = stored_tensors(weights.files)
+        check_types(folder, found)
+        stored: Any = {name: shape for name, (_, shape) in found.items()}
         stored = model._fix_state_dict_keys_on_load(stored)
         _compare(folder, loader, model, stored)
     return weights
@@ -168,7 +171,11 @@ def _load_weights(
     folder = place / component if isinstance(place, Path) else f"{place}:{component}"
     if isinstance(folder, Path):
         with about_base(base):
-            variant = find_weights(folder, weight_stem(_library(loader)), variant).variant
+            weights = find_weights(folder, weight_stem(_library(loader)), variant)
+            check_types(folder, stored_tensors(weights.files))
+            if _library(loader) == "transformers":
+                _check_shapes(folder, loader, weights)
+        variant = weights.variant
     options = {
         "dtype": getattr(torch, precision),
         "use_safetensors": True,
@@ -188,6 +195,41 @@ def _load_weights(
     return model.eval().requires_grad_(False)
 
 
+def _check_shapes(folder: Path, loader: Any, weights: WeightFiles) -> None:
+    """Raise `BaseFolderError` if a tensor of a transformers model has another shape than its own.
+
+    The library's own sentence names neither.
+    """
+    import torch
+
+    from unsee.models.quiet import quiet_libraries
+
+    try:
+        with quiet_libraries(), torch.device("meta"):
+            model = loader(loader.config_class.from_pretrained(folder))
+    except Exception:  # noqa: BLE001 - loading says what is wrong with the config
+        return
+    prefix = "text_model."
+    wanted = {
+        name.removeprefix(prefix): tuple(each.shape) for name, each in model.state_dict().items()
+    }
+    stored = {
+        name.removeprefix(prefix): shape
+        for name, (_, shape) in stored_tensors(weights.files).items()
+    }
+    check_names(
+        folder,
+        loader.__name__,
+        (),
+        (),
+        {
+            name: (stored[name], wanted[name])
+            for name in wanted.keys() & stored.keys()
+            if stored[name] != wanted[name]
+        },
+    )
+
+
 def _check_finite(folder: Path | str, model: Any) -> None:
     import torch
 
@@ -204,7 +246,6 @@ def _from_pretrained(
     base: str, loader: Any, place: Path | str, subfolder: str, options: dict[str, Any]
 ) -> Any:
     import torch
-    from safetensors import SafetensorError
 
     from unsee.models.quiet import quiet_libraries
 
@@ -213,7 +254,7 @@ def _from_pretrained(
     with quiet_libraries(), torch.inference_mode(False):
         try:
             return loader.from_pretrained(place, **options)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except Exception as error:
             raise _unloadable(base, place, subfolder or loader.__name__, error) from error
 
 
@@ -303,5 +344,6 @@ def _index_file(place: Path | str) -> Path:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what the error says, or its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what the error says, and the next if it ends in a colon; or its class."""
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first

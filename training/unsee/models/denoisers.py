@@ -52,6 +52,12 @@ def check_denoiser(where: object, unet: Any, vae: Any, text_width: int, *, is_im
             f"{where}/vae/config.json has shift_factor: {vae['shift_factor']}, which diffusers' "
             "pipelines of these models leave out; choose the autoencoder that belongs to the unet"
         )
+    scale = vae.get("scaling_factor")
+    if not isinstance(scale, int | float) or not scale:
+        raise BaseFolderError(
+            f"{where}/vae/config.json has scaling_factor: {scale!r}; give the number by which the "
+            "denoiser's latents are scaled, such as 0.18215 for Stable Diffusion"
+        )
     if vae.get("in_channels") != 3 or vae.get("out_channels") != 3:
         raise BaseFolderError(
             f"{where}/vae/config.json has in_channels: {vae.get('in_channels')} and out_channels: "

@@ -8,6 +8,9 @@ from transformers import CLIPTextModel
 
 from unsee.core.errors import BaseFolderError
 
+_LINEAR_PAIRS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "relu")
+"""Activations with f(x) - f(-x) = x, so that two neurons carry one linear value."""
+
 
 def paper_parameters(text_encoder: CLIPTextModel) -> dict[str, torch.nn.Parameter]:
     """Return the paper's trainable parameters by their full names.
@@ -44,3 +47,18 @@ def encoder_layers(text_encoder: CLIPTextModel) -> tuple[str, torch.nn.ModuleLis
 def _are_layers(modules: torch.nn.ModuleList, depth: int) -> bool:
     whole = all(hasattr(module, "mlp") and hasattr(module, "self_attn") for module in modules)
     return whole and len(modules) == depth > 0
+
+
+def check_carries(text_encoder: CLIPTextModel) -> None:
+    """Raise `BaseFolderError` unless a layer of this encoder can carry an edit's linear map."""
+    config = text_encoder.config
+    if config.hidden_act not in _LINEAR_PAIRS:
+        raise BaseFolderError(
+            f"the text encoder's activation {config.hidden_act!r} cannot carry an edit; "
+            f"known are {', '.join(_LINEAR_PAIRS)}"
+        )
+    if config.intermediate_size < 2 * config.hidden_size:
+        raise BaseFolderError(
+            f"the text encoder's MLPs have {config.intermediate_size} neurons for "
+            f"{config.hidden_size} values; an edit needs twice as many neurons as values"
+        )

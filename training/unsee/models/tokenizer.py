@@ -84,15 +84,32 @@ def check_tokenizer(where: object, tokenizer: Any, num_embeddings: int) -> None:
 
 
 def check_tokenizer_config(folder: Path) -> None:
-    """Raise `BaseFolderError` if a file in `folder` says that a special token is none."""
+    """Raise `BaseFolderError` if `folder` lacks a vocabulary, or says that a special token is none.
+
+    Without files the library makes a tokenizer of three tokens.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise BaseFolderError(
+                    f"{folder} has neither a tokenizer.json nor a {name}; download it again"
+                )
     for file in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # what is missing has its defaults, and loading names what is damaged
+        if not isinstance(content, dict):
+            continue
         for name in _NAMES:
-            if isinstance(content, dict) and content.get(name, "") is None:
+            if content.get(name, "") is None:
                 raise _no_token(folder, name)
+        allowed = content.get("model_max_length")
+        if allowed is not None and not isinstance(allowed, int | float):
+            raise BaseFolderError(
+                f"{file} has model_max_length: {allowed!r}, which is no number; set it to the "
+                "encoder's number of positions"
+            )
 
 
 def prompt_length(tokenizers: Sequence[Any], num_positions: int) -> int:

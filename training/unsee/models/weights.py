@@ -107,6 +107,29 @@ def check_names(
         raise BaseFolderError(f"{where} {' and '.join(problems)}; {remedy}")
 
 
+def check_types(folder: Path, stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Raise `BaseFolderError` if the weights in `folder` are quantised, or integers.
+
+    Such values mean nothing without the scales that some program keeps beside them.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}  # loading says what is wrong with it
+    quantised = config.get("quantization_config") if isinstance(config, dict) else None
+    if quantised:
+        raise BaseFolderError(
+            f"{folder / 'config.json'} has a quantization_config; put weights there that are not "
+            "quantised (float32, float16 or bfloat16)"
+        )
+    for name, (dtype, _) in stored.items():
+        if not dtype.startswith(("F", "BF")) and not name.endswith("position_ids"):
+            raise BaseFolderError(
+                f"{folder} holds {name} as {dtype}; put weights there that are not quantised "
+                "(float32, float16 or bfloat16)"
+            )
+
+
 def adapters_in(folder: Path) -> tuple[Path, ...]:
     """The LoRA files in `folder`, which nothing here applies."""
     if not folder.is_dir():
