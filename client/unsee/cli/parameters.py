@@ -67,6 +67,9 @@ class UserPath(click.Path):
             self.fail(f"{path} cannot be written: no permission to write in {place}", param, ctx)
 
 
+LARGEST_SHOWN = 2**31 - 1
+
+
 class Whole(click.IntRange):
     """A whole number; what does not fit is said without signs of comparison.
 
@@ -78,6 +81,11 @@ class Whole(click.IntRange):
 
     def __init__(self, low: int | None = None, high: int | None = None) -> None:
         super().__init__(low, high)
+
+    def _describe_range(self) -> str:
+        """For the help: what a datatype holds is no bound that a person needs to read."""
+        own = [None if abs(b or 0) >= LARGEST_SHOWN else b for b in (self.min, self.max)]
+        return _range_in_words(*own)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         lowest, highest = WHOLE_NUMBERS["INT64"]
@@ -99,6 +107,9 @@ class Number(click.FloatRange):
 
     name = "float"
 
+    def _describe_range(self) -> str:
+        return _range_in_words(self.min, self.max, above=self.min_open)
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
@@ -115,6 +126,15 @@ class Number(click.FloatRange):
             most = f"less than {self.max:g}" if self.max_open else f"{self.max:g} or less"
             self.fail(f"{number:g} is too large; give {most}", param, ctx)
         return number
+
+
+def _range_in_words(low: float | None, high: float | None, *, above: bool = False) -> str:
+    """`"1 or more"`, `"0 to 50"`; empty where there is no bound."""
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"more than {low:g}" if above else f"{low:g} or more"
+    return "" if high is None else f"{high:g} or less"
 
 
 class Seconds(Number):
