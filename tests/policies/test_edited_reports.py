@@ -11,6 +11,7 @@ from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
 from unsee.deltas import signature
 from unsee.deltas.signature import load_signer
 from unsee.evaluation.run_folder import sign_report
+from unsee.gateway.behind.revisions import check_evidence
 from unsee.policies import promotion, publish
 from unsee.policies.tables import history_table
 from unsee.repository import ledger, pointer
@@ -166,8 +167,19 @@ def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kid
     publish_kids(verify_with=public)
     (event,) = ledger.read_log(files.repository).events
     assert event.signed_with == ledger.digest_of(public.read_bytes())
-    kept = files.repository / "text_encoder_kids" / "1" / "report.sig"
+    version_dir = files.repository / "text_encoder_kids" / "1"
+    kept = version_dir / "report.sig"
     assert kept.read_bytes() == (folder / "report.sig").read_bytes()
+    promotion.promote(files.repository, "kids", verify_with=public)
+    check_evidence(files.repository, "kids", 1, public)
+    kept.unlink()
+    for check in (
+        lambda: promotion.promote(files.repository, "kids", verify_with=public),
+        lambda: check_evidence(files.repository, "kids", 1, public),
+    ):
+        with pytest.raises(RevisionUnfit, match="no signed report"):
+            check()
+    check_evidence(files.repository, "kids", 1, None)
 
 
 def test_unsigned_deltas_and_reports_are_refused_where_signatures_are_required(

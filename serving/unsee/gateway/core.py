@@ -65,8 +65,8 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics()
         self.ledger = Ledger(self.metrics, tracer, log_prompts=settings.log_prompts)
-        self.repository = RepositoryView(settings.repository)
-        evidence = ActiveEvidence(settings.repository, self.active_revisions)
+        self.repository = RepositoryView(settings.repository, settings.verify_with)
+        evidence = ActiveEvidence(settings.repository, self.active_revisions, settings.verify_with)
         self.metrics.registry.register(evidence)
         self.upstream = upstream
         self.readiness = Readiness(upstream, self.active_revisions)

@@ -151,6 +151,13 @@ def publish(
     is_flag=True,
     help="Then retire every other eligible revision, so that nobody can pin one; needs --url.",
 )
+@click.option(
+    "--verify-with",
+    type=FILE,
+    envvar="UNSEE_VERIFY_WITH",
+    metavar="PUBLIC.pem",
+    help="Refuse a revision whose report is not signed with this key (or UNSEE_VERIFY_WITH).",
+)
 @_asked_url
 @json_option
 def promote(
@@ -159,6 +166,7 @@ def promote(
     repository_dir: Path,
     default: bool,
     retire_older: bool,
+    verify_with: Path | None,
     url: str | None,
     as_json: bool,
 ) -> None:
@@ -179,7 +187,9 @@ def promote(
     if retire_older and server is None:
         raise InputError("--retire-older needs --url: the server must let go of the revisions")
     check_policy(repository_dir, policy)
-    policies = promotion.promote(repository_dir, policy, revision, default=default, server=server)
+    policies = promotion.promote(
+        repository_dir, policy, revision, default=default, server=server, verify_with=verify_with
+    )
     if retire_older and server is not None:
         with shown_stages() as say:
             policies = retirement.retire_all_but_active(repository_dir, policy, server, say)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unsee.core.errors import InputError, PublicationRefused
+from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
 from unsee.core.policy import Policy
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import (
@@ -138,6 +138,32 @@ def check_signature(found: Judged, public_key: Path) -> Judged:
     except InputError as error:
         return replace(found, problems=(*found.problems, str(error)))
     return found
+
+
+def check_kept_signature(version_dir: Path, public_key: Path) -> None:
+    """Raise unless the report that lies beside a revision is signed with the key of `public_key`.
+
+    Raises:
+        RevisionUnfit: there is no signature, or it was made over other files or with another key.
+        InputError: `public_key` is no public key.
+    """
+    from unsee.deltas.signature import verify_contents
+
+    signature = version_dir / SIGNATURE_FILE
+    files = {
+        name: (version_dir / name).read_bytes()
+        for name in (REPORT_FILE, PAGE_FILE)
+        if (version_dir / name).is_file()
+    }
+    if not signature.is_file() or REPORT_FILE not in files:
+        raise RevisionUnfit(
+            f"{version_dir} has no signed report; publish the policy again with a report that was "
+            "made with: unsee evaluate --sign-with KEY.pem"
+        )
+    try:
+        verify_contents(files, signature.read_bytes(), public_key)
+    except InputError as error:
+        raise RevisionUnfit(f"{signature}: {error}") from error
 
 
 def demand(problems: Sequence[str], policy: Policy, force: bool) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
+from unsee.core.policy import BASE_POLICY
+from unsee.policies.gate import check_kept_signature
 from unsee.repository import ledger, pointer
+from unsee.repository.layout import revision_dir
 from unsee.repository.records import AuditEvent, Policies
 from unsee.repository.revisions import check_files, golden
 from unsee.triton.server import Server
@@ -25,6 +28,7 @@ def promote(
     *,
     default: bool = False,
     server: Server | None = None,
+    verify_with: Path | None = None,
 ) -> Policies:
     """Make a revision the active one: the latest eligible, unless `revision` names one.
 
@@ -34,6 +38,7 @@ def promote(
         revision: an eligible revision's number; None: the latest.
         default: also make the policy that of requests which name none.
         server: the Triton that must give the revision's recorded answer; None: none is probed.
+        verify_with: a public key that the revision's report must be signed with; None: any report.
 
     Returns:
         The pointer as it is now.
@@ -45,6 +50,8 @@ def promote(
     """
     chosen = pointer.promotable(pointer.read(repository_dir), policy, revision)
     check_revision(repository_dir, policy, chosen, server)
+    if verify_with is not None and policy != BASE_POLICY:
+        check_kept_signature(revision_dir(repository_dir, policy, chosen), verify_with)
 
     def point(policies: Policies) -> tuple[Policies, AuditEvent]:
         number = pointer.promotable(policies, policy, chosen)

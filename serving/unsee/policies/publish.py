@@ -243,7 +243,8 @@ def publish(
         )
         probe_error = admit(server, repository_dir, event, say)
     if promote:
-        promotion.promote(repository_dir, policy.name, revision)
+        key = verify_with if require_signed else None
+        promotion.promote(repository_dir, policy.name, revision, verify_with=key)
     return PublishResult(
         policy.name,
         revision,

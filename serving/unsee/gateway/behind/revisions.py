@@ -14,6 +14,7 @@ from typing import Any
 from unsee.core.errors import InputError
 from unsee.evaluation.report.schema import PAGE_FILE
 from unsee.gateway.behind import repository_files
+from unsee.policies.gate import check_kept_signature
 from unsee.repository import ledger, pointer
 from unsee.repository.base import Base
 from unsee.repository.layout import POINTER_FILE, revision_dir
@@ -23,11 +24,25 @@ from unsee.repository.revisions import read_revision
 LOGGER = logging.getLogger("unsee.gateway")
 
 
+def check_evidence(
+    repository_dir: Path, policy: str, revision: int, verify_with: Path | None
+) -> None:
+    """Raise InputError unless the report beside a revision is the one that was published.
+
+    Args:
+        verify_with: a public key that it must be signed with; None: it need not be.
+    """
+    ledger.check_report(repository_dir, policy, revision)
+    if verify_with is not None:
+        check_kept_signature(revision_dir(repository_dir, policy, revision), verify_with)
+
+
 class RepositoryView:
     """The policies of a repository; `repository_dir` may be None."""
 
-    def __init__(self, repository_dir: Path | None) -> None:
+    def __init__(self, repository_dir: Path | None, verify_with: Path | None = None) -> None:
         self._dir = repository_dir
+        self._verify_with = verify_with
         self._seen: tuple[int, int, int] | None = None
         self._policies = Policies()
 
@@ -79,7 +94,7 @@ class RepositoryView:
         if self._dir is None or active is None:
             return None
         try:
-            ledger.check_report(self._dir, policy, active)
+            check_evidence(self._dir, policy, active, self._verify_with)
         except InputError as error:
             LOGGER.error("a report is not shown: %s", error)
             return None

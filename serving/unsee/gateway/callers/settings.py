@@ -203,6 +203,7 @@ class Settings(_Part):
         triton: host and gRPC port of the server behind the gateway.
         grpc, http: host and port to listen on; None: no such front.
         repository: the model repository, for the active revisions and their verdicts.
+        verify_with: a public key, in PEM; reports that are not signed with it are no evidence.
         tls: None leaves tokens readable on the wire: for loopback addresses only, unless
             `tls_ends_elsewhere` says that something before the gateway does it.
         hosts: names under which callers reach `http`; a request for another host is refused. None:
@@ -217,6 +218,7 @@ class Settings(_Part):
     grpc: Address | None = "127.0.0.1:9001"
     http: Address | None = "127.0.0.1:9000"
     repository: Path | None = None
+    verify_with: Path | None = None
     tls: Tls | None = None
     tls_ends_elsewhere: bool = False
     tenants: tuple[Tenant, ...]
@@ -318,7 +320,13 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     repository = settings.repository
     if repository is not None:
         repository = folder / repository.expanduser()
-    return settings.model_copy(update={"tls": tls, "repository": repository})
+    verify_with = settings.verify_with
+    if verify_with is not None:
+        verify_with = folder / verify_with.expanduser()
+        if not verify_with.is_file():
+            raise InputError(f"the gateway's settings name {verify_with}, which is not a file")
+    update = {"tls": tls, "repository": repository, "verify_with": verify_with}
+    return settings.model_copy(update=update)
 
 
 def _check_files(tls: Tls) -> None:

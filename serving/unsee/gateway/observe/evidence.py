@@ -18,6 +18,7 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Thresholds
 from unsee.evaluation.report.schema import REPORT_FILE, load_report
 from unsee.evaluation.report.verdict import verdict_of
+from unsee.gateway.behind.revisions import check_evidence
 from unsee.repository import ledger
 from unsee.repository.layout import revision_dir
 from unsee.repository.records import AuditEvent
@@ -40,8 +41,11 @@ Revisions = Callable[[], Mapping[str, int | None]]
 class ActiveEvidence(Collector):
     """The evidence of the active revisions; nothing without a repository."""
 
-    def __init__(self, repository_dir: Path | None, revisions: Revisions) -> None:
+    def __init__(
+        self, repository_dir: Path | None, revisions: Revisions, verify_with: Path | None = None
+    ) -> None:
         self._dir = repository_dir
+        self._verify_with = verify_with
         self._revisions = revisions
         self._figures: dict[tuple[str, int], dict[str, float]] = {}
 
@@ -73,18 +77,19 @@ class ActiveEvidence(Collector):
         if key not in self._figures:
             folder = revision_dir(repository_dir, policy, revision)
             self._figures[key] = {}
-            if (folder / REPORT_FILE).exists() and _is_published(repository_dir, policy, revision):
+            if (folder / REPORT_FILE).exists() and self._is_evidence(*key):
                 self._figures[key] = _figures(folder)
         return self._figures[key]
 
-
-def _is_published(repository_dir: Path, policy: str, revision: int) -> bool:
-    try:
-        ledger.check_report(repository_dir, policy, revision)
-    except InputError as error:
-        LOGGER.error("a report is no evidence: %s", error)
-        return False
-    return True
+    def _is_evidence(self, policy: str, revision: int) -> bool:
+        if self._dir is None:
+            return False
+        try:
+            check_evidence(self._dir, policy, revision, self._verify_with)
+        except InputError as error:
+            LOGGER.error("a report is no evidence: %s", error)
+            return False
+        return True
 
 
 def _figures(folder: Path) -> dict[str, float]:
