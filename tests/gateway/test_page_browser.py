@@ -18,6 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("there is no chromium on the PATH", allow_module_level=True)
 
+pytestmark = pytest.mark.process
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -64,6 +64,16 @@ def test_a_page_of_another_site_is_refused(served, origin):
     assert (code, content["error"]["status"]) == (403, "PERMISSION_DENIED")
 
 
+def test_only_the_script_of_the_pages_own_frame_is_for_no_origin(serve):
+    served = serve(grpc=None, page=True)
+    null = "Origin: null"
+    path = "/page/report_frame.js"
+    assert answer(served, f"GET {path} HTTP/1.1", "Host: localhost", null)[0] == 200
+    assert answer(served, f"GET {path} HTTP/1.1", "Host: localhost", "Origin: http://a.b")[0] == 403
+    for other in ("/page/page.js", "/", "/v2/policies", "/livez"):
+        assert answer(served, f"GET {other} HTTP/1.1", "Host: localhost", null)[0] == 403
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_our_own_page_is_not(served, scheme):
     origin = f"Origin: {scheme}://localhost:9000"

@@ -46,6 +46,7 @@ def test_whatever_can_be_written_can_be_read():
     assert set(READERS) == set(WRITERS)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffprobe (Debian: ffmpeg) is not installed")
 def test_ffprobe_shows_it(tmp_path):
     path = clip_of("a cat").save(tmp_path / "clip.mp4")
@@ -62,6 +63,7 @@ def test_ffprobe_shows_it(tmp_path):
     not shutil.which("exiftool"),
     reason="exiftool (Debian: libimage-exiftool-perl) is not installed",
 )
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", [".webp", ".png"])
 def test_exiftool_shows_it(tmp_path, suffix):
     path = clip_of("ein Kätzchen").save(tmp_path / f"clip{suffix}")

@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository.layout import encoder_model
+from unsee.triton.admin_key import GRPC_HEADER
 from unsee.triton.server import ModelVersion, Server, VersionState
 
 GOLDEN = {
@@ -31,7 +32,7 @@ class _Headers(grpc.ServerInterceptor):
         self._fake = fake
 
     def intercept_service(self, continuation, call):
-        key = dict(call.invocation_metadata).get("admin-key")
+        key = dict(call.invocation_metadata).get(GRPC_HEADER)
         self._fake.headers.append((call.method.rpartition("/")[2], key))
         return continuation(call)
 
@@ -97,8 +98,10 @@ def triton():
 
 
 @pytest.fixture
-def server(triton):
-    return Server(triton.url, headers=(("admin-key", "secret"),))
+def server(triton, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", str(tmp_path / "key"))
+    (tmp_path / "key").write_text("secret")
+    return Server(triton.url)
 
 
 def test_a_loaded_version_is_probed_exactly(server, triton):
@@ -172,7 +175,7 @@ def test_nobody_at_the_url_is_unreachable():
         Server("127.0.0.1:9").check_live()
 
 
-def test_every_call_carries_the_headers(server, triton):
+def test_every_call_shows_the_admin_key(server, triton):
     server.check_live()
     server.load(MODEL, 2)
     server.unload(MODEL)

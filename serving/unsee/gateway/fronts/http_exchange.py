@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -24,6 +24,9 @@ from unsee.gateway.fronts.open_calls import gateway_is_full
 
 CONNECTION = "unsee.connection"
 """Where a request's connection is found in the ASGI scope; see `connection.Introduced`."""
+FRAME_SCRIPT = ("GET", "/page/report_frame.js")
+NO_ORIGIN = ("null",)
+"""What the page's own frame for reports sends with the request for its script: it has no origin."""
 LIVE_PATH = "/livez"
 """Answered even when every connection is taken."""
 CODES = {
@@ -128,7 +131,10 @@ def only_for_own_hosts(app: ASGIApp, hosts: frozenset[str] | None) -> ASGIApp:
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] != "http" else _stranger(Headers(scope=scope), hosts)
+        refusal = None
+        if scope["type"] == "http":
+            own = NO_ORIGIN if (scope["method"], scope["path"]) == FRAME_SCRIPT else ()
+            refusal = _stranger(Headers(scope=scope), hosts, own)
         if refusal is None:
             await app(scope, receive, send)
             return
@@ -139,7 +145,9 @@ def only_for_own_hosts(app: ASGIApp, hosts: frozenset[str] | None) -> ASGIApp:
     return guard
 
 
-def _stranger(headers: Headers, hosts: frozenset[str] | None) -> Refusal | None:
+def _stranger(
+    headers: Headers, hosts: frozenset[str] | None, allowed_origins: Sequence[str] = ()
+) -> Refusal | None:
     if "content-length" in headers and "transfer-encoding" in headers:
         return Refusal(
             "INVALID_ARGUMENT",
@@ -157,7 +165,7 @@ def _stranger(headers: Headers, hosts: frozenset[str] | None) -> Refusal | None:
             f"the host {quoted(host)} is not served here; if it is meant to be, the operator adds "
             "it to hosts in gateway.yaml",
         )
-    origins = headers.getlist("origin")
+    origins = [origin for origin in headers.getlist("origin") if origin not in allowed_origins]
     if any(origin.strip().lower().partition("://")[2] != host for origin in origins):
         return Refusal(
             "PERMISSION_DENIED", "permission", "a page of another site may not call this service"
