@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import fresh
+from unsee.models.sampling.options import fresh
 from unsee.models.schedulers import DISTILLED, FLOW_MATCHING, OFFERED
 
 EVERY_CLASS = (*OFFERED, *DISTILLED, *FLOW_MATCHING)

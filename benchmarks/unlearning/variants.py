@@ -22,8 +22,8 @@ from unsee.images.few_shot import generate_few_shot_images
 from unsee.images.latents import encode_images
 from unsee.images.trials import draw_trials
 from unsee.models.base import Base, Precision, load_base
-from unsee.models.layers import paper_parameters
 from unsee.models.quiet import quiet_libraries
+from unsee.models.text.layers import paper_parameters
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.attackers import Attackers, free_prompts

@@ -77,7 +77,7 @@ def delta(base: Base, blimbo: Concept) -> Delta:
 
     from unsee.deltas.delta import Card, Delta
     from unsee.models.digest import tensors_digest
-    from unsee.models.layers import paper_parameters
+    from unsee.models.text.layers import paper_parameters
 
     generator = torch.Generator().manual_seed(3)
     tensors = {

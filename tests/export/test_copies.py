@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COPIES = {
-    "training/unsee/models/sampler_table.py": (
+    "training/unsee/models/sampling/sampler_table.py": (
         "model_repository/text_to_video/1/text_to_video/sampler_table.py"
     ),
     "export/unsee/export/engines/engine_options.py": (

@@ -95,6 +95,7 @@ def test_unary_calls_without_a_message_keep_nobody_out(served, method):
             assert call.code() in (
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 grpc.StatusCode.UNAUTHENTICATED,
+                grpc.StatusCode.UNAVAILABLE,  # of so many on one connection, gRPC drops some itself
             )
 
 

@@ -13,8 +13,8 @@ from scheduler_fakes import GivenNoise
 from text_to_video.generation import guide
 from text_to_video.sampler import sample
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import fresh, with_overrides
-from unsee.models.unit_impulses import sampler_table
+from unsee.models.sampling.options import fresh, with_overrides
+from unsee.models.sampling.unit_impulses import sampler_table
 
 SHAPE, STEPS, SEED = (4, 2, 8, 8), 4, 5
 SCHEDULERS = [

@@ -18,7 +18,7 @@ from text_to_video.generation import Plan, generate
 from text_to_video.policies import Encoder
 from text_to_video.request_schema import GenerationRequest
 from unsee.core.errors import BaseFolderError
-from unsee.models.unit_impulses import sampler_table
+from unsee.models.sampling.unit_impulses import sampler_table
 
 SHAPE = (3, 2, 2, 2)
 LARGEST_DIFFERENCE = 5e-6

@@ -16,7 +16,7 @@ from unsee.deltas.composition import Merge, compose, merged
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import Edit, with_edit
 from unsee.models.base import Base
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 
 DeltaMaker = Callable[..., Delta]
 

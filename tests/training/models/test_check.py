@@ -19,7 +19,7 @@ from unsee.core.errors import BaseFolderError, UnseeError
 from unsee.jobs.base_cli import base as base_command
 from unsee.models.base import load_base
 from unsee.models.check import check, require
-from unsee.models.convert import convert_weights
+from unsee.models.files.convert import convert_weights
 
 ENCODER = "t2i/text_encoder/model.safetensors"
 UNET = "t2i/unet/diffusion_pytorch_model.safetensors"

@@ -6,7 +6,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from fakes import HIDDEN_SIZE, tiny_text_encoder
 from unsee.core.errors import BaseFolderError
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

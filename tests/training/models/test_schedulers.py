@@ -17,6 +17,7 @@ from motion_fakes import write_motion_base
 from scheduler_fakes import made, schedulers
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
+from unsee.models.sampling.unit_impulses import sampler_table
 from unsee.models.schedulers import (
     DISTILLED,
     MOTION_OVERRIDES,
@@ -24,7 +25,6 @@ from unsee.models.schedulers import (
     noise_process,
     offered_schedulers,
 )
-from unsee.models.unit_impulses import sampler_table
 
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 PNDM = {**STABLE_DIFFUSION, "skip_prk_steps": True, "steps_offset": 1, "clip_sample": False}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.models.base import Base, load_base
-from unsee.models.prompt_mask import prompt_mask
+from unsee.models.text.prompt_mask import prompt_mask
 from unsee.prompts.encoding import encode_ids, encode_vectors, prompt_ids, slotted_prompts
 
 BOS, EOS, BANG = 90, 91, 0

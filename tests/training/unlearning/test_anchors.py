@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.core.categories import Category
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.unlearning.anchors import ANCHORS, Naming, anchored, anchored_positions
 
 LENGTH = 16

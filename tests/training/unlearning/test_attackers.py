@@ -6,7 +6,7 @@ import torch
 from attack_fakes import CONCEPT, World, painted_base
 from unsee.core.errors import InputError
 from unsee.models.base import Base
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.prompts.encoding import encode_vectors, token_table
 from unsee.prompts.templates import prompts_around
 from unsee.unlearning.anchors import Naming

@@ -7,7 +7,7 @@ import torch
 
 from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.unlearning.anchors import Naming, anchored, anchored_positions
 from unsee.unlearning.contexts import word_ids
 from unsee.unlearning.moments import (

@@ -18,7 +18,7 @@ from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.models.base import Base, load_base
 from unsee.models.digest import tensors_digest
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn

@@ -12,7 +12,7 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import fresh
+from unsee.models.sampling.options import fresh
 from unsee.models.work import Work
 from unsee.prompts.templates import prompts_around
 from unsee.prompts.tokens import fitting_prompts

@@ -66,7 +66,7 @@ def convert(folder: Path) -> None:
     Example:
       unsee base convert my-base/sd15
     """
-    from unsee.models.convert import convert_weights
+    from unsee.models.files.convert import convert_weights
 
     written = convert_weights(folder)
     for file in written:

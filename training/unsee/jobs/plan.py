@@ -20,7 +20,7 @@ from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
 from unsee.models.base import Base
 from unsee.models.check import require
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
 from unsee.prompts.naming import Names, parted

@@ -25,8 +25,8 @@ from unsee.models.components import (
     model_index,
     source_place,
 )
-from unsee.models.scheduler_options import SchedulerOptions, with_overrides
-from unsee.models.tokenizer import (
+from unsee.models.sampling.options import SchedulerOptions, with_overrides
+from unsee.models.text.tokenizer import (
     SpecialTokens,
     check_one_mask,
     check_same_words,
@@ -180,7 +180,7 @@ class Base:
 
     def masked(self, text_encoder: "CLIPTextModel") -> "CLIPTextModel":
         """`text_encoder`, which reads this base's prompts from now on as the base's own does."""
-        from unsee.models.prompt_mask import mask_prompts
+        from unsee.models.text.prompt_mask import mask_prompts
 
         return mask_prompts(text_encoder, self.special_tokens())
 

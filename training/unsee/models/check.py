@@ -23,9 +23,15 @@ from unsee.models.components import (
 )
 from unsee.models.denoisers import check_denoiser
 from unsee.models.encoder_family import check_encoder
-from unsee.models.layers import check_carries
+from unsee.models.files.weights import (
+    WeightFiles,
+    adapters_in,
+    find_weights,
+    stored_tensors,
+    weight_stem,
+)
 from unsee.models.schedulers import offered_schedulers
-from unsee.models.weights import WeightFiles, adapters_in, find_weights, stored_tensors, weight_stem
+from unsee.models.text.layers import check_carries
 
 _READ = {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}
 

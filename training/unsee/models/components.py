@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.weights import (
+from unsee.models.files.weights import (
     WeightFiles,
     check_names,
     check_types,
@@ -296,7 +296,7 @@ def _library(loader: Any) -> str:
 
 def _give_borders(component: Any) -> None:
     """Put the float32 borders where a component is called: an autoencoder's parts, else itself."""
-    from unsee.models.precision import take_and_give_float32
+    from unsee.models.files.precision import take_and_give_float32
 
     is_autoencoder = hasattr(component, "encode") and hasattr(component, "decode")
     take_and_give_float32(component.children() if is_autoencoder else [component])

@@ -15,7 +15,7 @@ from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base
 from unsee.models.components import source_place
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import scheduler_class
+from unsee.models.sampling.options import scheduler_class
 
 OFFERED = (
     "DDIMScheduler",
@@ -128,7 +128,7 @@ def noise_process(base: Base) -> Any:
 
 
 def _check_own(base: Base, own: Any, steps: int) -> None:
-    from unsee.models.unit_impulses import acting_nonlinear_options, sampler_table
+    from unsee.models.sampling.unit_impulses import acting_nonlinear_options, sampler_table
 
     try:
         sampler_table(own, steps)
@@ -153,7 +153,7 @@ def _derived(own: Any, name: str, steps: int) -> Any:
 
     Raises `BaseFolderError` in words that follow the name.
     """
-    from unsee.models.unit_impulses import sampler_table
+    from unsee.models.sampling.unit_impulses import sampler_table
 
     loader = scheduler_class(name)
     if loader is None:

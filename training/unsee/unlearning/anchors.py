@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unsee.core.categories import Category
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 
 ANCHORS: dict[Category, str] = {
     "character": "cartoon creature",

@@ -13,7 +13,7 @@ import torch
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.prompts.encoding import SlottedPrompts, encode_vectors, token_table
 from unsee.unlearning.anchors import Naming
 from unsee.unlearning.contexts import word_ids

@@ -12,7 +12,7 @@ import torch
 from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.prompts.naming import Names, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts

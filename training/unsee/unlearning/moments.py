@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from unsee.deltas.edit import final_layer_norm, standardised
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 from unsee.prompts.encoding import SlottedPrompts, encode_vectors
 from unsee.unlearning.anchors import Naming, anchored, anchored_positions
 

@@ -19,7 +19,7 @@ from unsee.deltas.delta import tensor_differences
 from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.models.base import Base
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 from unsee.models.work import Work
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids

@@ -15,7 +15,7 @@ from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, 
 from unsee.images.denoising import load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import denoising_loss, draw_trials
-from unsee.models.layers import paper_parameters
+from unsee.models.text.layers import paper_parameters
 from unsee.prompts.encoding import encode_ids, encode_prompts, prompt_ids
 from unsee.prompts.naming import Names
 

@@ -12,7 +12,7 @@ from unsee.core.errors import InputError
 from unsee.evaluation.report.schema import Media
 from unsee.models.base import Base
 from unsee.models.quiet import quiet_libraries
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 
 
 @dataclass(frozen=True)

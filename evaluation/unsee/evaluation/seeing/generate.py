@@ -22,7 +22,7 @@ from unsee.images.few_shot import t2i_pipeline
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.models.quiet import quiet_libraries
-from unsee.models.scheduler_options import fresh
+from unsee.models.sampling.options import fresh
 
 _PIXELS_PER_BATCH = 2**19
 _MOST_PER_BATCH = 32

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.sampler_table import Floats, SamplerTable
-from unsee.models.unit_impulses import sampler_table
+from unsee.models.sampling.sampler_table import Floats, SamplerTable
+from unsee.models.sampling.unit_impulses import sampler_table
 
 Tables = Mapping[str, Mapping[int, SamplerTable]]
 """By scheduler and number of steps."""

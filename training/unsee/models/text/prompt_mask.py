@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unsee.models.tokenizer import SpecialTokens
+from unsee.models.text.tokenizer import SpecialTokens
 
 
 def mask_prompts(text_encoder: Any, tokens: SpecialTokens) -> Any:

@@ -23,8 +23,8 @@ from torch.overrides import TorchFunctionMode
 
 from unsee.core.errors import BaseFolderError
 from unsee.models.quiet import quiet_libraries
-from unsee.models.sampler_table import SamplerTable
-from unsee.models.scheduler_options import fresh
+from unsee.models.sampling.options import fresh
+from unsee.models.sampling.sampler_table import SamplerTable
 
 NONLINEAR_OPTIONS = ("thresholding", "clip_sample")
 """Options that clamp what the model predicts, in schedulers that have them."""

@@ -1,0 +1,1 @@
+"""What frames a prompt and which positions count: tokenizer, mask, and the layers of an encoder."""
