@@ -22,7 +22,7 @@ OWN_WORDS = ("INVALID_ARGUMENT: ", "UNAVAILABLE: ")
 def key() -> str:
     """The admin key; empty if there is none."""
     named = os.environ.get("UNSEE_ADMIN_KEY_FILE")
-    folder = Path(os.environ.get("UNSEE_RUN_DIR", f"/tmp/unsee-{os.getuid()}"))
+    folder = Path(os.environ.get("UNSEE_RUN_DIR", Path.home() / ".local/state/unsee/run"))
     files = [Path(named)] if named else sorted(folder.glob("triton-*.key"))
     return files[0].read_text().strip() if files and files[0].is_file() else ""
 

@@ -7,7 +7,7 @@ for folder in "$repository"/*/; do # hidden folders are the follower's workplace
   set -- "$@" "--load-model=$(basename "$folder")"
 done
 umask 077 # shared memory holds prompts and frames
-key_file=${UNSEE_ADMIN_KEY_FILE:-${UNSEE_RUN_DIR:-/tmp/unsee-$(id -u)}/triton-8001.key}
+key_file=${UNSEE_ADMIN_KEY_FILE:-${UNSEE_RUN_DIR:-$HOME/.local/state/unsee/run}/triton-8001.key}
 if [ ! -s "$key_file" ]; then
   mkdir -p "$(dirname "$key_file")"
   head -c 32 /dev/urandom | base64 | tr -d '+/=\n' > "$key_file"

@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from unsee.core.errors import InputError
@@ -33,19 +31,25 @@ NEEDS_KEY = "is restricted, expecting header"
 def run_dir() -> Path:
     """The folder of this user's running servers; made with mode 0700 if it is missing.
 
+    Not in a temporary folder or one of the login session: the server and the commands that publish
+    may have been started from different ones.
+
     Raises:
-        InputError: somebody else could write there.
+        InputError: it cannot be made, or somebody else could write there.
     """
     named = os.environ.get(RUN_DIR_VARIABLE)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = Path(named) if named else Path(state, "unsee", "run")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise InputError(
+            f"{folder}, for the keys of running servers, cannot be made: {error.strerror}; name "
+            f"another folder in {RUN_DIR_VARIABLE}"
+        ) from error
     if named:
-        Path(named).mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(named)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = (
-        Path(runtime, "unsee") if runtime else Path(tempfile.gettempdir(), f"unsee-{os.getuid()}")
-    )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
+        return folder
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise InputError(
             f"{folder} is not a folder that only this user can write to; remove it, or name "
@@ -76,10 +80,7 @@ def make_key(url: str) -> str:
         return key
     key = secrets.token_urlsafe(32)
     try:
-        try:
-            _keep(file, key)
-        except FileNotFoundError:  # a server that ended at this moment took the folder with it
-            _keep(key_file(url), key)
+        _keep(file, key)
     except OSError as error:
         raise InputError(
             f"the key of Triton's admin APIs cannot be kept in {file}: {error.strerror}; "
@@ -100,11 +101,7 @@ def forget_key(url: str, key: str) -> None:
     """Remove the key's file, unless another server has replaced it or it was named from outside."""
     if os.environ.get(KEY_FILE_VARIABLE) or read_key(url) != key:
         return
-    file = key_file(url)
-    file.unlink(missing_ok=True)
-    if not os.environ.get(RUN_DIR_VARIABLE):
-        with suppress(OSError):  # other servers' keys are there
-            file.parent.rmdir()
+    key_file(url).unlink(missing_ok=True)
 
 
 def read_key(url: str) -> str | None:

@@ -130,14 +130,14 @@ def test_a_key_from_outside_is_used_and_kept(tmp_path, monkeypatch):
 
 def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("UNSEE_RUN_DIR", raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     folder = run_dir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.chmod(0o777)
     with pytest.raises(InputError, match="only this user"):
         run_dir()
     folder.rmdir()
-    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="only this user"):
         run_dir()
