@@ -22,8 +22,8 @@ from unsee.images.few_shot import generate_few_shot_images
 from unsee.images.latents import encode_images
 from unsee.images.trials import draw_trials
 from unsee.models.base import Base, Precision, load_base
+from unsee.models.encoders.families import family_of
 from unsee.models.quiet import quiet_libraries
-from unsee.models.text.layers import paper_parameters
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.attackers import Attackers, free_prompts
@@ -104,7 +104,7 @@ def paper_as_written(job: Job, device: torch.device) -> Meters:
     )
     process = load_denoising(base).process
     optimizer = torch.optim.Adam(
-        paper_parameters(text_encoder).values(),
+        family_of(text_encoder).paper_parameters(text_encoder).values(),
         lr=1e-5,
         betas=(0.9, 0.98),
         eps=1e-6,
@@ -160,7 +160,8 @@ def _anchored_meters(
     base: Base, job: Job, contexts: Contexts, pictures: Pictures, generator: torch.Generator
 ) -> Meters:
     settings, device = AnchoredMode(), torch.device(job.device)
-    reader, norm = StateReader(base.text_encoder()), final_layer_norm(base.text_encoder())
+    reader = StateReader(base.text_encoder(), base.prompt_frame())
+    norm = final_layer_norm(base.text_encoder())
     kept = contexts.draw_kept(PROMPTS_PER_CALL, generator)
     rank, size = min(settings.rank, reader.size), reader.size
     edit = Edit(torch.zeros(size, rank), torch.zeros(rank, size), torch.zeros(rank))

@@ -32,8 +32,8 @@ def test_the_odd_values_are_there_and_are_read(
     assert "has the ids 0 and 2; the tokenizer's 49406 and 49407 are used" in notes
     config = base.text_encoder().config
     assert (config.num_hidden_layers, config.vocab_size) == (layers, 49408)
-    tokens = base.special_tokens()
-    assert (tokens.bos, tokens.eos) == (49406, 49407)
+    frame = base.prompt_frame()
+    assert (*frame.start, frame.eos) == (49406, 49407)
     assert base.tokenizer().pad_token == pad
     assert offered_schedulers(base).own == scheduler
     index = json.loads((tmp_path / "t2i" / "model_index.json").read_text())

@@ -77,12 +77,11 @@ def delta(base: Base, blimbo: Concept) -> Delta:
 
     from unsee.deltas.delta import Card, Delta
     from unsee.models.digest import tensors_digest
-    from unsee.models.text.layers import paper_parameters
 
     generator = torch.Generator().manual_seed(3)
     tensors = {
         name: 0.3 * torch.randn(parameter.shape, generator=generator)
-        for name, parameter in paper_parameters(base.text_encoder()).items()
+        for name, parameter in base.family().paper_parameters(base.text_encoder()).items()
     }
     card = Card(
         base=base.name,

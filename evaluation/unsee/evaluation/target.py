@@ -100,7 +100,7 @@ def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarge
             f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
             "give the base that it was tuned from"
         )
-    return _target("encoder", path.resolve().name, concepts, base.masked(encoder))
+    return _target("encoder", path.resolve().name, concepts, base.as_read_here(encoder))
 
 
 def _target(

@@ -16,7 +16,6 @@ from unsee.deltas.composition import Merge, compose, merged
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import Edit, with_edit
 from unsee.models.base import Base
-from unsee.models.text.layers import paper_parameters
 
 DeltaMaker = Callable[..., Delta]
 
@@ -31,7 +30,7 @@ def delta(base: Base, make_delta: DeltaMaker) -> Delta:
 
 def _differences(base: Base, seed: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    parameters = paper_parameters(base.text_encoder())
+    parameters = base.family().paper_parameters(base.text_encoder())
     return {
         name: scale * torch.randn(parameter.shape, generator=generator)
         for name, parameter in list(parameters.items())[seed % 3 :: 2]

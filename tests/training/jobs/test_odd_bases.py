@@ -86,7 +86,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> Base:
 
 
 def test_the_delta_is_made_and_composed(base: Base, tmp_path: Path) -> None:
-    settings: Settings = PAPER if base.special_tokens().length < 48 else ANCHORED
+    settings: Settings = PAPER if base.prompt_frame().length < 48 else ANCHORED
     said: list[str] = []
     outcome = run_job(
         UnlearnJob(base, BLIMBO, settings, 0),

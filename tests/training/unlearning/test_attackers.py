@@ -6,7 +6,7 @@ import torch
 from attack_fakes import CONCEPT, World, painted_base
 from unsee.core.errors import InputError
 from unsee.models.base import Base
-from unsee.models.text.tokenizer import SpecialTokens
+from unsee.models.encoders.frame import PromptFrame
 from unsee.prompts.encoding import encode_vectors, token_table
 from unsee.prompts.templates import prompts_around
 from unsee.unlearning.anchors import Naming
@@ -37,32 +37,32 @@ def pictures(painted: Base, contexts: Contexts) -> Pictures:
 
 
 def _attackers(
-    base: Base, pictures: Pictures, tokens: SpecialTokens, *, count: int = NUM_VECTORS
+    base: Base, pictures: Pictures, frame: PromptFrame, *, count: int = NUM_VECTORS
 ) -> Attackers:
-    prompts = free_prompts(pictures.prompts, count, tokens)
+    prompts = free_prompts(pictures.prompts, count, frame)
     generator = torch.Generator().manual_seed(0)
     return Attackers(base, CONCEPT, prompts, rate=0.2, generator=generator)
 
 
 def test_free_positions_stand_in_the_name_s_place() -> None:
-    tokens = SpecialTokens(bos=0, eos=1, pad=2, length=8)
-    prompts = free_prompts([Naming((5,), (6,), (7,)), Naming((), (6, 6, 6), ())], 2, tokens)
+    frame = PromptFrame(start=(0,), eos=1, pad=2, length=8)
+    prompts = free_prompts([Naming((5,), (6,), (7,)), Naming((), (6, 6, 6), ())], 2, frame)
     assert prompts.ids.tolist() == [[0, 5, 0, 0, 7, 1, 2, 2], [0, 0, 0, 1, 2, 2, 2, 2]]
     assert prompts.slots.tolist() == [[2, 3], [1, 2]]
 
 
 def test_too_many_vectors_are_refused() -> None:
-    tokens = SpecialTokens(bos=0, eos=1, pad=2, length=8)
+    frame = PromptFrame(start=(0,), eos=1, pad=2, length=8)
     naming = Naming((5, 5), (6,), (7,))
-    assert free_prompts([naming], 4, tokens).ids.tolist() == [[0, 5, 5, 0, 0, 0, 0, 1]]
+    assert free_prompts([naming], 4, frame).ids.tolist() == [[0, 5, 5, 0, 0, 0, 0, 1]]
     with pytest.raises(InputError, match=r"5 attack vectors do not fit .* 8 tokens"):
-        free_prompts([naming], 5, tokens)
+        free_prompts([naming], 5, frame)
 
 
 def test_they_begin_at_the_name_the_mean_and_random_tokens(
     painted: Base, contexts: Contexts, pictures: Pictures
 ) -> None:
-    attackers = _attackers(painted, pictures, contexts.tokens)
+    attackers = _attackers(painted, pictures, contexts.frame)
     table = token_table(painted.text_encoder())
     named, mean, random = (attackers.start(turn, 5).vectors for turn in range(3))
     name = table[list(word_ids(painted, CONCEPT.name))]
@@ -77,9 +77,9 @@ def test_they_begin_at_the_name_the_mean_and_random_tokens(
 def test_states_are_those_of_the_prompts_with_the_vectors(
     painted: Base, contexts: Contexts, pictures: Pictures
 ) -> None:
-    attacker = _attackers(painted, pictures, contexts.tokens, count=1).start(0, 5)
-    rows = [contexts.tokens.framed([*n.before, *n.name, *n.after]) for n in pictures.prompts]
-    named = StateReader(painted.text_encoder()).states(torch.tensor(rows))
+    attacker = _attackers(painted, pictures, contexts.frame, count=1).start(0, 5)
+    rows = [contexts.frame.framed([*n.before, *n.name, *n.after]) for n in pictures.prompts]
+    named = StateReader(painted.text_encoder(), contexts.frame).states(torch.tensor(rows))
     torch.testing.assert_close(attacker.states(), named)
     (gradient,) = torch.autograd.grad(attacker.states()[..., 0].sum(), attacker.vectors)
     assert gradient.any()
@@ -89,8 +89,8 @@ def test_states_are_those_of_the_prompts_with_the_vectors(
 def test_an_attacker_finds_the_concept_in_an_unedited_encoder(
     painted: Base, contexts: Contexts, pictures: Pictures, turn: int
 ) -> None:
-    attacker = _attackers(painted, pictures, contexts.tokens).start(turn, 40)
-    prompts = free_prompts(pictures.prompts, NUM_VECTORS, contexts.tokens)
+    attacker = _attackers(painted, pictures, contexts.frame).start(turn, 40)
+    prompts = free_prompts(pictures.prompts, NUM_VECTORS, contexts.frame)
 
     def share() -> float:
         with torch.no_grad():

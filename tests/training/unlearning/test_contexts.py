@@ -45,7 +45,7 @@ def _holds(row: Sequence[int], name: Sequence[int]) -> bool:
 
 def test_without_a_prompts_file_there_are_the_templates(base: Base, blimbo: Concept) -> None:
     contexts = contexts_of(base, blimbo)
-    framed = [contexts.tokens.framed(_words(naming)) for naming in contexts.named]
+    framed = [contexts.frame.framed(_words(naming)) for naming in contexts.named]
     assert framed == padded_token_ids(base, training_prompts(blimbo))
     assert contexts.kept == ()
     names = {word_ids(base, name) for name in ("Blimbo", "Blimby")}
@@ -81,8 +81,8 @@ def test_a_name_that_does_not_fit_is_refused(base: Base) -> None:
 def test_the_random_words_are_all_but_the_names(base: Base, blimbo: Concept) -> None:
     words = set(contexts_of(base, blimbo).words)
     named = {*word_ids(base, "Blimbo"), *word_ids(base, "Blimby")}
-    tokens = base.special_tokens()
-    assert words == set(range(len(base.tokenizer()))) - named - {tokens.bos, tokens.eos}
+    frame = base.prompt_frame()
+    assert words == set(range(len(base.tokenizer()))) - named - {*frame.start, frame.eos}
     assert words >= set(word_ids(base, "zebra")) - named
 
 
@@ -96,7 +96,7 @@ def test_pieces_are_the_prompt_s_own_tokens(asking: Asking, blimbo: Concept) -> 
         prompt = f"{before} {name} {after}"
         base = asking([prompt])
         framed = [
-            (naming.name, contexts.tokens.framed(_words(naming)))
+            (naming.name, contexts.frame.framed(_words(naming)))
             for contexts in [contexts_of(base, blimbo)]
             for naming in contexts.named
         ]
@@ -126,7 +126,7 @@ def _check_named(contexts: Contexts, names: set[tuple[int, ...]], seed: int) -> 
     for naming in drawn:
         assert naming.name in names
         start = 1 + len(naming.before)
-        row = contexts.tokens.framed(_words(naming))
+        row = contexts.frame.framed(_words(naming))
         assert tuple(row[start : start + len(naming.name)]) == naming.name
     known = set(contexts.named)
     assert 0 < sum(naming in known for naming in drawn) < 60
@@ -136,15 +136,15 @@ def _check_kept(contexts: Contexts, names: list[tuple[int, ...]], seed: int) -> 
     rows = contexts.draw_kept(60, torch.Generator().manual_seed(seed))
     assert rows == contexts.draw_kept(60, torch.Generator().manual_seed(seed))
     assert len(rows) == 60
-    assert rows[0] == contexts.tokens.framed([])
-    assert all(len(row) == contexts.tokens.length for row in rows)
+    assert rows[0] == contexts.frame.framed([])
+    assert all(len(row) == contexts.frame.length for row in rows)
     assert not any(_holds(row, name) for row in rows for name in names)
 
 
 def test_the_longest_name_is_read_whole(base: Base) -> None:
-    length = base.special_tokens().length
+    length = base.prompt_frame().length
     concept = Concept(name="z" * (length - 2), category="character")
     contexts = contexts_of(base, concept)
     for naming in contexts.draw_named(30, torch.Generator().manual_seed(0)):
-        row = contexts.tokens.framed(_words(naming))
+        row = contexts.frame.framed(_words(naming))
         assert row[1:-1] == list(word_ids(base, concept.name))

@@ -7,7 +7,7 @@ import torch
 
 from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
-from unsee.models.text.tokenizer import SpecialTokens
+from unsee.models.encoders.frame import PromptFrame
 from unsee.unlearning.anchors import Naming, anchored, anchored_positions
 from unsee.unlearning.contexts import word_ids
 from unsee.unlearning.moments import (
@@ -24,12 +24,12 @@ NUM_PROMPTS = PROMPTS_PER_CALL + 3
 
 @pytest.fixture(scope="module")
 def reader(base: Base) -> StateReader:
-    return StateReader(base.text_encoder())
+    return StateReader(base.text_encoder(), base.prompt_frame())
 
 
 @pytest.fixture(scope="module")
-def tokens(base: Base) -> SpecialTokens:
-    return base.special_tokens()
+def frame(base: Base) -> PromptFrame:
+    return base.prompt_frame()
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +42,22 @@ def namings(base: Base) -> list[Naming]:
     ]
 
 
-def _rows(namings: Sequence[Naming], tokens: SpecialTokens) -> list[list[int]]:
-    return [tokens.framed([*n.before, *n.name, *n.after]) for n in namings]
+def _rows(namings: Sequence[Naming], frame: PromptFrame) -> list[list[int]]:
+    return [frame.framed([*n.before, *n.name, *n.after]) for n in namings]
 
 
 def test_states_are_what_the_final_layer_norm_is_given(
-    base: Base, reader: StateReader, tokens: SpecialTokens, namings: list[Naming]
+    base: Base, reader: StateReader, frame: PromptFrame, namings: list[Naming]
 ) -> None:
-    ids = torch.tensor(_rows(namings, tokens)[:3])
+    ids = torch.tensor(_rows(namings, frame)[:3])
     with torch.no_grad():
         states = reader.states(ids)
         said = base.text_encoder()(ids).last_hidden_state
     norm = final_layer_norm(base.text_encoder())
     torch.testing.assert_close(states * norm.weight + norm.bias, said)
-    torch.testing.assert_close(states.mean(-1), torch.zeros(3, tokens.length), atol=1e-5, rtol=0)
+    torch.testing.assert_close(states.mean(-1), torch.zeros(3, frame.length), atol=1e-5, rtol=0)
     sizes = states.var(-1, correction=0)
-    torch.testing.assert_close(sizes, torch.ones(3, tokens.length), atol=1e-3, rtol=0)
+    torch.testing.assert_close(sizes, torch.ones(3, frame.length), atol=1e-3, rtol=0)
 
 
 def test_a_failing_reader_leaves_nothing_in_the_encoder(base: Base, reader: StateReader) -> None:
@@ -69,9 +69,9 @@ def test_a_failing_reader_leaves_nothing_in_the_encoder(base: Base, reader: Stat
 
 
 def test_kept_moments_are_the_mean_and_covariance_of_every_position(
-    reader: StateReader, tokens: SpecialTokens, namings: list[Naming]
+    reader: StateReader, frame: PromptFrame, namings: list[Naming]
 ) -> None:
-    rows = _rows(namings, tokens)
+    rows = _rows(namings, frame)
     found = keep_moments(reader, rows)
     with torch.no_grad():
         states = reader.states(torch.tensor(rows)).flatten(0, 1).double()
@@ -84,15 +84,15 @@ def test_kept_moments_are_the_mean_and_covariance_of_every_position(
 def test_forget_moments_against_a_loop(
     base: Base,
     reader: StateReader,
-    tokens: SpecialTokens,
+    frame: PromptFrame,
     namings: list[Naming],
     words: str,
     num_vectors: int | None,
 ) -> None:
     anchor, vectors = word_ids(base, words), _vectors(base, num_vectors)
     mean = torch.linspace(-1, 1, base.text_encoder().config.hidden_size, dtype=torch.float64)
-    found = forget_moments(reader, namings, anchor, mean, tokens, vectors)
-    expected = _forget_moments(reader, namings, anchor, mean, tokens, vectors)
+    found = forget_moments(reader, namings, anchor, mean, frame, vectors)
+    expected = _forget_moments(reader, namings, anchor, mean, frame, vectors)
     torch.testing.assert_close(found.states, expected.states, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.changes, expected.changes, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.directions, expected.directions, atol=1e-4, rtol=1e-3)
@@ -112,19 +112,19 @@ def _forget_moments(
     namings: Sequence[Naming],
     anchor: Sequence[int],
     mean: torch.Tensor,
-    tokens: SpecialTokens,
+    frame: PromptFrame,
     vectors: torch.Tensor | None,
 ) -> ForgetMoments:
     """Prompt by prompt and position by position, from the name on: the encoder is causal."""
     states, changes = [], []
     for whole in namings:
-        name = whole.name if vectors is None else tokens.free(len(vectors))
+        name = whole.name if vectors is None else frame.free(len(vectors))
         naming = Naming(whole.before, name, whole.after)
-        ids = torch.tensor(_rows([naming], tokens))
+        ids = torch.tensor(_rows([naming], frame))
         named = reader.states(ids) if vectors is None else reader.attacked(ids, [naming], vectors)
-        target = reader.states(torch.tensor([anchored(naming, anchor, tokens)]))[0].double()
-        positions = anchored_positions(naming, anchor, tokens.length)
-        for position in range(1 + len(naming.before), tokens.length):
+        target = reader.states(torch.tensor([anchored(naming, anchor, frame)]))[0].double()
+        positions = anchored_positions(naming, anchor, frame)
+        for position in range(1 + len(naming.before), frame.length):
             states.append(named[0, position].double() - mean)
             changes.append(target[positions[position]] - named[0, position].double())
     x, d = torch.stack(states), torch.stack(changes)
@@ -138,36 +138,36 @@ def _forget_moments(
 
 
 def test_vectors_that_are_the_name_s_tokens_read_as_the_name(
-    base: Base, reader: StateReader, tokens: SpecialTokens, namings: list[Naming]
+    base: Base, reader: StateReader, frame: PromptFrame, namings: list[Naming]
 ) -> None:
     table = base.text_encoder().get_input_embeddings().weight
     vectors = table[list(namings[0].name)].detach()
     mean = torch.zeros(base.text_encoder().config.hidden_size, dtype=torch.float64)
     by_name, by_vector = (
-        forget_moments(reader, namings, (5,), mean, tokens, given) for given in (None, vectors)
+        forget_moments(reader, namings, (5,), mean, frame, given) for given in (None, vectors)
     )
     torch.testing.assert_close(by_vector.states, by_name.states)
     torch.testing.assert_close(by_vector.changes, by_name.changes)
 
 
 def test_vectors_are_read_even_at_the_end_of_the_longest_prompt(
-    base: Base, reader: StateReader, tokens: SpecialTokens
+    base: Base, reader: StateReader, frame: PromptFrame
 ) -> None:
-    naming = Naming((5,) * (tokens.length - 3), (6,), ())
+    naming = Naming((5,) * (frame.length - 3), (6,), ())
     mean = torch.zeros(base.text_encoder().config.hidden_size, dtype=torch.float64)
     vectors = _vectors(base, 4)
     assert vectors is not None
     found, other = (
-        forget_moments(reader, [naming], (7,), mean, tokens, given) for given in (vectors, -vectors)
+        forget_moments(reader, [naming], (7,), mean, frame, given) for given in (vectors, -vectors)
     )
     assert not torch.allclose(found.states, other.states, atol=0.1)
 
 
 def test_an_anchor_that_is_the_name_changes_nothing(
-    base: Base, reader: StateReader, tokens: SpecialTokens, namings: list[Naming]
+    base: Base, reader: StateReader, frame: PromptFrame, namings: list[Naming]
 ) -> None:
     mean = torch.zeros(base.text_encoder().config.hidden_size, dtype=torch.float64)
-    found = forget_moments(reader, namings, word_ids(base, "Blimbo"), mean, tokens)
+    found = forget_moments(reader, namings, word_ids(base, "Blimbo"), mean, frame)
     assert found.change_size == 0
     for matrix in (found.states, found.changes, found.directions):
         assert not matrix.any()

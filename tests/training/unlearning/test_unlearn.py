@@ -18,7 +18,6 @@ from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.models.base import Base, load_base
 from unsee.models.digest import tensors_digest
-from unsee.models.text.layers import paper_parameters
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn
@@ -63,7 +62,7 @@ def test_only_the_papers_tensors_change(
     after = base.text_encoder().state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
 
-    trained = set(paper_parameters(base.text_encoder()))
+    trained = set(base.family().paper_parameters(base.text_encoder()))
     # a key's bias moves every attention score of a query alike, so softmax hides it
     hidden = {name for name in trained if name.endswith("self_attn.k_proj.bias")}
     assert trained - hidden <= set(delta.tensors) <= trained

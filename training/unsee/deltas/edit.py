@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.text.layers import check_carries, encoder_layers
+from unsee.models.encoders.clip import check_carries, encoder_layers
 
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
 _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")

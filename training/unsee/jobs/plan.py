@@ -20,10 +20,9 @@ from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
 from unsee.models.base import Base
 from unsee.models.check import require
-from unsee.models.text.layers import paper_parameters
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
-from unsee.prompts.naming import Names, parted
+from unsee.prompts.naming import Names, in_all_cases, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
@@ -147,10 +146,12 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
 
 
 def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts, Prompts]:
-    templates = tuple(fitting_prompts(job.base, training_prompts(job.concept)))
     if isinstance(job.settings, PaperMode):
         drawn = job.settings.epochs * job.settings.shots
+        templates = tuple(fitting_prompts(job.base, training_prompts(job.concept)))
         return _drawn(drawn, templates), _drawn(0, ()), _drawn(0, ())
+    concept = in_all_cases(job.base, job.concept)
+    templates = tuple(fitting_prompts(job.base, training_prompts(concept)))
     naming, near, others = parted(job.base.prompts(), [Names.of(job.base, job.concept)])
     return (
         _drawn(job.settings.prompts_to_forget, (*templates, *naming)),
@@ -177,11 +178,11 @@ def _names(folder: Path, count: int) -> tuple[str, ...]:
 
 def _trained(job: UnlearnJob) -> tuple[int, int]:
     """How many tensors and values would be learned."""
-    text_encoder = job.base.text_encoder()
+    text_encoder, family = job.base.text_encoder(), job.base.family()
     if isinstance(job.settings, PaperMode):
-        parameters = paper_parameters(text_encoder).values()
+        parameters = family.paper_parameters(text_encoder).values()
         return len(parameters), sum(parameter.numel() for parameter in parameters)
-    size = text_encoder.config.hidden_size
+    size = family.width(text_encoder.config)
     rank = min(job.settings.rank, size)
     return 3, 2 * size * rank + rank
 

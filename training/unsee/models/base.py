@@ -25,15 +25,17 @@ from unsee.models.components import (
     model_index,
     source_place,
 )
-from unsee.models.sampling.options import SchedulerOptions, with_overrides
-from unsee.models.text.tokenizer import (
-    SpecialTokens,
+from unsee.models.encoders.check import check_encoder, check_single
+from unsee.models.encoders.family import EncoderFamily
+from unsee.models.encoders.frame import PromptFrame
+from unsee.models.encoders.tokenizer import (
     check_one_mask,
     check_same_words,
     check_tokenizer,
     check_tokenizer_config,
-    prompt_length,
 )
+from unsee.models.pipelines.classes import PIPELINES, PipelineClass, pipeline_class
+from unsee.models.sampling.options import SchedulerOptions, with_overrides
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
         UNet3DConditionModel,
         UNetMotionModel,
     )
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = [
     "BASE_FILE",
@@ -62,6 +64,7 @@ __all__ = [
 BASE_FILE = "base.yaml"
 
 Count = Annotated[int, Field(ge=1)]
+Media = Literal["image", "video"]
 
 
 class _Section(BaseModel):
@@ -151,7 +154,17 @@ class Base:
         """The base's name, as its file gives it."""
         return self.spec.name
 
-    def tokenizer(self, media: Literal["image", "video"] = "video") -> "CLIPTokenizer":
+    @property
+    def pictures_source(self) -> str:
+        """The model that makes pictures: the image model or, without one, the video model."""
+        return self.spec.t2i or self.spec.t2v
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models of this base, each once, the one that makes pictures first."""
+        return tuple(dict.fromkeys((self.pictures_source, self.spec.t2v)))
+
+    def tokenizer(self, media: Media = "video") -> "PreTrainedTokenizerBase":
         """The tokenizer of the video model, which is served, or of the image model.
 
         They give the same ids, but perhaps another token as padding. `model_max_length` is the
@@ -160,29 +173,57 @@ class Base:
         image, video = self._tokenizers()
         return video if media == "video" else image
 
-    def special_tokens(self, media: Literal["image", "video"] = "video") -> SpecialTokens:
-        """The ids that frame a prompt of the image or of the video model, and its length."""
-        return SpecialTokens.of(self.tokenizer(media))
+    def family(self) -> EncoderFamily:
+        """The family of the text encoder; no weights are loaded.
 
-    def text_encoder(self) -> "CLIPTextModel":
+        Raises `BaseFolderError` unless each model reads prompts through one encoder of a known
+        family.
+        """
+        families = []
+        for source in self.sources:
+            place = source_place(self.folder, source)
+            _, class_name = component_class(self.name, place, "text_encoder")
+            families.append(check_encoder(self.name, place, class_name))
+            check_single(self.name, place, model_index(self.name, place))
+        return families[0]
+
+    def pipeline(self, media: Media = "video") -> PipelineClass:
+        """The pipeline class that makes stills or clips of this base; no weights are loaded.
+
+        Raises `BaseFolderError` if it is none that is known.
+        """
+        source = self.spec.t2v if media == "video" else self.pictures_source
+        place = source_place(self.folder, source)
+        found = pipeline_class(self.name, place, model_index(self.name, place))
+        if self.spec.motion_adapter is None or source == self.spec.t2i:
+            return found
+        return next(each for each in PIPELINES if each.denoiser_class == "UNetMotionModel")
+
+    def prompt_frame(self, media: Media = "video") -> PromptFrame:
+        """What frames a prompt of the image or of the video model, and who reads the padding."""
+        config = self._component(self.pictures_source, "text_encoder").config
+        return self.family().frame(self.tokenizer(media), config, self.pipeline(media).prompts)
+
+    def text_encoder(self) -> Any:
         """The shared text encoder: ids [B, L] int64 -> `last_hidden_state` [B, L, D].
 
-        It masks the padding by itself if its config has `use_attention_mask`.
+        It reads prompts as the video model's pipeline lets it: with or without a mask of the
+        padding, and with zeros in the place of states that the denoiser is not given.
         """
         if "text_encoder" not in self._loaded:
-            encoder = self._component(self.spec.t2i, "text_encoder")
-            self._loaded["text_encoder"] = self.masked(encoder)
+            encoder = self._component(self.pictures_source, "text_encoder")
+            self._loaded["text_encoder"] = self.as_read_here(encoder)
         return self._loaded["text_encoder"]
 
-    def encoder_of(self, source: str) -> "CLIPTextModel":
+    def encoder_of(self, source: str) -> Any:
         """The text encoder in the folder or hub id `source`, as it lies there."""
         return self._component(source, "text_encoder")
 
-    def masked(self, text_encoder: "CLIPTextModel") -> "CLIPTextModel":
+    def as_read_here(self, text_encoder: Any) -> Any:
         """`text_encoder`, which reads this base's prompts from now on as the base's own does."""
-        from unsee.models.text.prompt_mask import mask_prompts
+        from unsee.models.encoders.reading import read_as_framed
 
-        return mask_prompts(text_encoder, self.special_tokens())
+        return read_as_framed(text_encoder, self.prompt_frame())
 
     def vae(self) -> "AutoencoderKL":
         """The autoencoder of the text-to-image model."""
@@ -245,7 +286,7 @@ class Base:
         Weights that are equal after rounding to the coarser of their two types are the same.
         Returns a clause that says so, "" where they are equal bit for bit.
         """
-        image = self._component(self.spec.t2i, "text_encoder")
+        image = self._component(self.pictures_source, "text_encoder")
         video = self._component(self.spec.t2v, "text_encoder")
         if _encoder_digest(video) == self.digest():
             return ""
@@ -268,18 +309,20 @@ class Base:
         return image, video
 
     def _one_length(self) -> tuple[Any, Any]:
-        encoder = self._component(self.spec.t2i, "text_encoder")
-        sources = (self.spec.t2i, self.spec.t2v)
+        family, encoder = self.family(), self._component(self.pictures_source, "text_encoder")
+        sources = (self.pictures_source, self.spec.t2v)
         folders = [_inside(source_place(self.folder, one), "tokenizer") for one in sources]
         for folder in folders:
             if isinstance(folder, Path) and folder.is_dir():
-                check_tokenizer_config(folder)
+                check_tokenizer_config(folder, family)
         image, video = (self._component(source, "tokenizer") for source in sources)
+        num_embeddings = encoder.get_input_embeddings().num_embeddings
         for folder, tokenizer in zip(folders, (image, video), strict=True):
-            check_tokenizer(folder, tokenizer, encoder.get_input_embeddings().num_embeddings)
-        check_same_words(folders[0], image, folders[1], video)
-        check_one_mask(encoder, image, video)
-        length = prompt_length((image, video), encoder.config.max_position_embeddings)
+            check_tokenizer(folder, tokenizer, family, num_embeddings)
+        check_same_words(folders[0], image, folders[1], video, family)
+        rules = self.pipeline().prompts
+        check_one_mask(family.gives_mask(encoder.config, rules), image, video)
+        length = family.length([image, video], encoder.config, rules)
         image.model_max_length = video.model_max_length = length
         return image, video
 

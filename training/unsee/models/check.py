@@ -4,7 +4,7 @@ Every command that reads a base calls `require` first, so that all refuse the sa
 same sentence; `unsee base check` shows the whole table.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from unsee.models.components import (
     source_place,
 )
 from unsee.models.denoisers import check_denoiser
-from unsee.models.encoder_family import check_encoder
 from unsee.models.files.weights import (
     WeightFiles,
     adapters_in,
@@ -31,7 +30,6 @@ from unsee.models.files.weights import (
     weight_stem,
 )
 from unsee.models.schedulers import offered_schedulers
-from unsee.models.text.layers import check_carries
 
 _READ = {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}
 
@@ -103,15 +101,12 @@ def _attempt(part: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _encoders(base: Base) -> list[Finding]:
-    check_encoder(base)
+    base.family()
     encoder = base.text_encoder()
-    with about_base(base.name):
-        check_carries(encoder)
     note = base.check_shared_text_encoder()
-    config = encoder.config
-    masked = ", padding masked" if getattr(config, "use_attention_mask", None) else ""
+    masked = ", padding masked" if base.prompt_frame().gives_mask else ""
     used = f"edited, evaluated and exported in float32{masked}"
-    image, video = base.spec.t2i, base.spec.t2v
+    image, video = base.pictures_source, base.spec.t2v
     found = [
         Finding(f"{image}/text_encoder", _encoder_text(base, image, encoder), used),
     ]
@@ -124,45 +119,51 @@ def _encoders(base: Base) -> list[Finding]:
 
 
 def _encoder_text(base: Base, source: str, encoder: Any) -> str:
-    config = encoder.config
+    family, config = base.family(), encoder.config
     return (
-        f"{type(encoder).__name__}, {config.num_hidden_layers} layers of {config.hidden_size}"
+        f"{type(encoder).__name__}, {family.num_layers(config)} layers of {family.width(config)}"
         f"{_stored(base, source, 'text_encoder')}"
     )
 
 
 def _tokenizers(base: Base) -> list[Finding]:
     image, video = base.tokenizer("image"), base.tokenizer()
-    tokens = base.special_tokens()
+    frame, family = base.prompt_frame(), base.family()
     config = base.text_encoder().config
     notes = []
-    ids = (config.bos_token_id, config.eos_token_id)
-    if ids != (tokens.bos, tokens.eos):
+    theirs = list(family.config_ids(config).values())
+    ours = [*frame.start, frame.eos]
+    if theirs != ours:
         notes.append(
-            f"the encoder's config.json has the ids {ids[0]} and {ids[1]}; the tokenizer's "
-            f"{tokens.bos} and {tokens.eos} are used"
+            f"the encoder's config.json has the ids {_listed(theirs)}; the tokenizer's "
+            f"{_listed(ours)} are used"
         )
     allowed = {one.init_kwargs.get("model_max_length") for one in (image, video)} - {None}
-    if (allowed | {config.max_position_embeddings}) != {tokens.length}:
+    positions = family.most_tokens(config)
+    if positions is not None and (allowed | {positions}) != {frame.length}:
         counts = " and ".join(f"{count:g}" for count in sorted(allowed)) or "any number of"
         notes.append(
-            f"model_max_length allows {counts} tokens and the encoder "
-            f"{config.max_position_embeddings}: {tokens.length} are used"
+            f"model_max_length allows {counts} tokens and the encoder {positions}: "
+            f"{frame.length} are used"
         )
-    used = f"{tokens.length} tokens a prompt, padded with {video.pad_token!r} ({tokens.pad})"
+    used = f"{frame.length} tokens a prompt, padded with {video.pad_token!r} ({frame.pad})"
     text = f"{type(video).__name__}, {len(video)} tokens"
     found = [Finding(f"{base.spec.t2v}/tokenizer", text, used, "; ".join(notes))]
-    if base.spec.t2i != base.spec.t2v:
+    if base.pictures_source != base.spec.t2v:
         note = ""
-        if image.pad_token_id != tokens.pad:
+        if image.pad_token_id != frame.pad:
             note = (
                 f"pads with {image.pad_token!r} ({image.pad_token_id}), the video model's with "
-                f"{video.pad_token!r} ({tokens.pad}): images are padded so, clips as the video "
+                f"{video.pad_token!r} ({frame.pad}): images are padded so, clips as the video "
                 "model pads"
             )
         text = f"{type(image).__name__}, {len(image)} tokens"
-        found.append(Finding(f"{base.spec.t2i}/tokenizer", text, "the same ids", note))
+        found.append(Finding(f"{base.pictures_source}/tokenizer", text, "the same ids", note))
     return found
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return " and ".join(map(str, ids))
 
 
 def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
@@ -184,7 +185,7 @@ def _fits(base: Base, source: str) -> list[Finding]:
     """Nothing to show where the parts of the model fit together."""
     place = source_place(base.folder, source)
     unet, vae = (hollow(base.name, place, component).config for component in ("unet", "vae"))
-    width = base.text_encoder().config.hidden_size
+    width = base.family().width(base.text_encoder().config)
     with about_base(base.name):
         check_denoiser(place, unet, vae, width, is_image=source == base.spec.t2i)
     return []

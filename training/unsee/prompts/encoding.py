@@ -9,6 +9,7 @@ import torch
 
 from unsee.core.errors import InputError
 from unsee.models.base import Base
+from unsee.models.encoders.families import family_of
 from unsee.models.quiet import quiet_libraries
 
 
@@ -42,17 +43,17 @@ def slotted_prompts(
     What the encoder cannot read is cut off the end, as the pipelines do. Raises `InputError` if
     the free positions themselves do not fit.
     """
-    tokens = base.special_tokens()
+    frame = base.prompt_frame()
     ids, slots = [], []
     for before, after in pieces:
         head = _word_ids(base, before)
-        start = 1 + len(head)
-        if start + num_slots > tokens.length - 1:
+        start = frame.first + len(head)
+        if start + num_slots > frame.length - 1:
             raise InputError(
-                f"{num_slots} vectors after {before!r} do not fit into the {tokens.length} tokens "
+                f"{num_slots} vectors after {before!r} do not fit into the {frame.length} tokens "
                 f"that the base {base.name!r} reads; use fewer vectors"
             )
-        ids.append(tokens.framed([*head, *tokens.free(num_slots), *_word_ids(base, after)]))
+        ids.append(frame.framed([*head, *frame.free(num_slots), *_word_ids(base, after)]))
         slots.append(range(start, start + num_slots))
     return SlottedPrompts(torch.tensor(ids), torch.tensor([list(row) for row in slots]))
 
@@ -66,7 +67,7 @@ def prompt_ids(base: Base, prompts: Sequence[str]) -> torch.Tensor:
 
 def encode_ids(text_encoder: Any, ids: torch.Tensor) -> torch.Tensor:
     """`last_hidden_state` [..., L, D] float32 of `ids` [..., L] int64, with a gradient."""
-    hidden: torch.Tensor = text_encoder(ids.flatten(0, -2)).last_hidden_state
+    hidden: torch.Tensor = text_encoder(ids.flatten(0, -2)).last_hidden_state.float()
     return hidden.view(*ids.shape, -1)
 
 
@@ -90,23 +91,27 @@ def encode_vectors(
 
 def token_table(text_encoder: Any) -> torch.Tensor:
     """The encoder's token embeddings [V, d], without a gradient; not a copy."""
-    table: torch.Tensor = text_encoder.get_input_embeddings().weight.detach()
+    table: torch.Tensor = _token_embedding(text_encoder).weight.detach()
     return table
 
 
 @contextmanager
 def _input_vectors(text_encoder: Any, slots: torch.Tensor, vectors: torch.Tensor) -> Iterator[None]:
-    """Put `vectors` into the output of the token embedding; CLIPTextModel takes ids alone."""
+    """Put `vectors` into the output of the token embedding; not every encoder takes vectors."""
 
     def replace(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         index = slots[..., None].expand(-1, -1, output.shape[-1])
         return output.scatter(1, index, vectors.expand_as(index))
 
-    handle = text_encoder.get_input_embeddings().register_forward_hook(replace)
+    handle = _token_embedding(text_encoder).register_forward_hook(replace)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _token_embedding(text_encoder: Any) -> Any:
+    return family_of(text_encoder).token_embedding(text_encoder)
 
 
 def _word_ids(base: Base, text: str) -> list[int]:

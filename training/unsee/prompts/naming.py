@@ -120,6 +120,21 @@ def reader(base: Base) -> Read:
     return read
 
 
+def in_all_cases(base: Base, concept: Concept) -> Concept:
+    """`concept`, also by its names in small and in capital letters, where the tokenizer of `base`
+    tells these apart."""
+    names, read = (concept.name, *concept.aliases), reader(base)
+    spelled = {
+        other: None for name in names for other in (name, name.lower(), name.upper(), name.title())
+    }
+    seen, kept = set(), []
+    for name in spelled:
+        if read(name) not in seen:
+            seen.add(read(name))
+            kept.append(name)
+    return concept.model_copy(update={"aliases": tuple(kept[1:])})
+
+
 def parted(
     prompts: Sequence[str], names: Sequence[Names]
 ) -> tuple[list[str], list[str], list[str]]:

@@ -134,8 +134,8 @@ def _task(
     generator: torch.Generator,
 ) -> _Task:
     contexts = contexts_of(base, concept)
-    tokens = contexts.tokens
-    reader = StateReader(base.text_encoder())
+    frame = contexts.frame
+    reader = StateReader(base.text_encoder(), frame)
     pictures = pictures_of(base, concept, images, contexts, settings.anchor, generator)
     anchor = word_ids(base, pictures.anchor)
     keep = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator))
@@ -147,7 +147,7 @@ def _task(
         pictures=pictures,
         anchor_ids=anchor,
         keep=keep,
-        forget=forget_moments(reader, namings, anchor, keep.mean, tokens),
+        forget=forget_moments(reader, namings, anchor, keep.mean, frame),
         attackers=_attackers(base, concept, contexts, pictures, settings, generator),
     )
 
@@ -162,7 +162,7 @@ def _attackers(
 ) -> Attackers | None:
     if settings.attackers == 0 or not pictures.scale.is_clear:
         return None
-    slots = free_prompts(pictures.prompts, settings.attack_vectors, contexts.tokens)
+    slots = free_prompts(pictures.prompts, settings.attack_vectors, contexts.frame)
     return Attackers(base, concept, slots, rate=settings.attack_rate, generator=generator)
 
 
@@ -272,7 +272,5 @@ class _Learner:
         """What the attacker's vectors do in the place of the name, in any context."""
         task = self._task
         namings = task.contexts.draw_named(NUM_COUNTEREXAMPLES, self._generator)
-        tokens, vectors = task.contexts.tokens, attacker.vectors.detach()
-        return forget_moments(
-            task.reader, namings, task.anchor_ids, task.keep.mean, tokens, vectors
-        )
+        frame, vectors = task.contexts.frame, attacker.vectors.detach()
+        return forget_moments(task.reader, namings, task.anchor_ids, task.keep.mean, frame, vectors)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unsee.core.categories import Category
-from unsee.models.text.tokenizer import SpecialTokens
+from unsee.models.encoders.frame import PromptFrame
 
 ANCHORS: dict[Category, str] = {
     "character": "cartoon creature",
@@ -29,26 +29,27 @@ class Naming:
     after: tuple[int, ...]
 
 
-def anchored(naming: Naming, anchor: Sequence[int], tokens: SpecialTokens) -> list[int]:
+def anchored(naming: Naming, anchor: Sequence[int], frame: PromptFrame) -> list[int]:
     """The framed prompt with the anchor in the name's place."""
-    return tokens.framed([*naming.before, *anchor, *naming.after])
+    return frame.framed([*naming.before, *anchor, *naming.after])
 
 
-def anchored_positions(naming: Naming, anchor: Sequence[int], length: int) -> list[int]:
+def anchored_positions(naming: Naming, anchor: Sequence[int], frame: PromptFrame) -> list[int]:
     """For every position of the naming prompt, the position of the anchored one that it takes over.
 
     The name's tokens take the anchor's in turn, the last one for what is left over, or the token
-    before where the anchor is empty; what follows is shifted by the difference.
+    before where the anchor is empty, or what follows where nothing is before; what follows is
+    shifted by the difference.
     """
-    start = 1 + len(naming.before)
+    start = frame.first + len(naming.before)
     end = start + len(naming.name)
     shift = len(anchor) - len(naming.name)
-    last = start + len(anchor) - 1
+    last = max(start + len(anchor) - 1, 0)
     return [
         position
         if position < start
         else min(position, last)
         if position < end
-        else min(position + shift, length - 1)
-        for position in range(length)
+        else min(position + shift, frame.length - 1)
+        for position in range(frame.length)
     ]

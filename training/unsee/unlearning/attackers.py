@@ -13,7 +13,7 @@ import torch
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
-from unsee.models.text.tokenizer import SpecialTokens
+from unsee.models.encoders.frame import PromptFrame
 from unsee.prompts.encoding import SlottedPrompts, encode_vectors, token_table
 from unsee.unlearning.anchors import Naming
 from unsee.unlearning.contexts import word_ids
@@ -35,6 +35,7 @@ class Attackers:
         self._text_encoder = base.text_encoder()
         self._table = token_table(self._text_encoder)
         self._name = torch.tensor(word_ids(base, concept.name))
+        self._frame = base.prompt_frame()
         self._prompts = prompts
         self._rate = rate * self._table.square().mean().sqrt().item()
         self._generator = generator
@@ -56,7 +57,7 @@ class Attackers:
                 shape = (count,)
                 tokens = torch.randint(len(self._table), shape, generator=self._generator)
                 vectors = self._table[tokens]
-        return Attacker(self._text_encoder, self._prompts, vectors, self._rate, steps)
+        return Attacker(self._text_encoder, self._prompts, vectors, self._rate, steps, self._frame)
 
 
 class Attacker:
@@ -69,17 +70,18 @@ class Attacker:
         vectors: torch.Tensor,
         rate: float,
         steps: int,
+        frame: PromptFrame,
     ) -> None:
         self.vectors = vectors.clone().requires_grad_(True)
         self._text_encoder = text_encoder
         self._prompts = prompts
-        self._reader = StateReader(text_encoder)
+        self._reader = StateReader(text_encoder, frame)
         self._optimizer = torch.optim.Adam([self.vectors], lr=rate)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, steps)
 
     def states(self) -> torch.Tensor:
         """The standardised states [P, L, D] of its prompts, with a gradient to `vectors`."""
-        with self._reader.reading() as found:
+        with self._reader.reading(self._prompts.ids) as found:
             encode_vectors(self._text_encoder, self._prompts, self.vectors)
         return found()
 
@@ -90,21 +92,19 @@ class Attacker:
         self._schedule.step()
 
 
-def free_prompts(
-    prompts: Sequence[Naming], num_vectors: int, tokens: SpecialTokens
-) -> SlottedPrompts:
+def free_prompts(prompts: Sequence[Naming], num_vectors: int, frame: PromptFrame) -> SlottedPrompts:
     """The prompts with `num_vectors` free positions in the name's place.
 
     Raises `InputError` if they do not fit.
     """
     rows, slots = [], []
     for naming in prompts:
-        start = 1 + len(naming.before)
-        if start + num_vectors > tokens.length - 1:
+        start = frame.first + len(naming.before)
+        if start + num_vectors > frame.length - 1:
             raise InputError(
                 f"{num_vectors} attack vectors do not fit beside the concept's name into the "
-                f"{tokens.length} tokens that the encoder reads; use fewer attack vectors"
+                f"{frame.length} tokens that the encoder reads; use fewer attack vectors"
             )
-        rows.append(tokens.framed([*naming.before, *tokens.free(num_vectors), *naming.after]))
+        rows.append(frame.framed([*naming.before, *frame.free(num_vectors), *naming.after]))
         slots.append(list(range(start, start + num_vectors)))
     return SlottedPrompts(torch.tensor(rows), torch.tensor(slots))

@@ -11,11 +11,11 @@ import torch
 
 from unsee.core.policy import Concept
 from unsee.models.base import Base
+from unsee.models.encoders.frame import PromptFrame
 from unsee.models.quiet import quiet_libraries
-from unsee.models.text.tokenizer import SpecialTokens
-from unsee.prompts.naming import Names, parted
+from unsee.prompts.naming import Names, in_all_cases, parted
 from unsee.prompts.templates import training_prompts
-from unsee.prompts.tokens import fitting_prompts
+from unsee.prompts.tokens import fitting_prompts, parted_ids
 from unsee.unlearning.anchors import Naming
 
 _SHARE_PREFIXED = 0.5
@@ -32,7 +32,7 @@ class Contexts:
     named: tuple[Naming, ...]
     kept: tuple[tuple[int, ...], ...]
     words: tuple[int, ...]
-    tokens: SpecialTokens
+    frame: PromptFrame
 
     def draw_named(self, count: int, generator: torch.Generator) -> list[Naming]:
         """`count` prompts that name the concept, some with random words before or after them."""
@@ -44,7 +44,7 @@ class Contexts:
                 before = (*self._random_words(generator), *before)
             if _chance(_SHARE_FOLLOWED, generator):
                 after = (*after, *self._random_words(generator))
-            room = max(self.tokens.length - 2 - len(naming.name) - len(after), 0)
+            room = max(self.frame.room - len(naming.name) - len(after), 0)
             drawn.append(Naming(before[max(len(before) - room, 0) :], naming.name, after))
         return drawn
 
@@ -58,7 +58,7 @@ class Contexts:
                 if is_random
                 else self.kept[_below(len(self.kept), generator)]
             )
-        return [self.tokens.framed(row) for row in rows]
+        return [self.frame.framed(row) for row in rows]
 
     def _random_words(self, generator: torch.Generator) -> tuple[int, ...]:
         count = 1 + _below(_MOST_WORDS, generator)
@@ -75,7 +75,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
     """
     names = [Names.of(base, one) for one in (concept, *others)]
     own, _, kept = parted(base.prompts(), names)
-    templates = list(training_prompts(concept))
+    templates = list(training_prompts(in_all_cases(base, concept)))
     if len(own) < _FEWEST_OWN:
         own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
     named = tuple(fitting_prompts(base, [*templates, *own]))
@@ -83,7 +83,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
         named=tuple(_naming(base, prompt, names[0]) for prompt in named),
         kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
         words=_words(base, concept),
-        tokens=base.special_tokens(),
+        frame=base.prompt_frame(),
     )
 
 
@@ -104,8 +104,7 @@ def _word_ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
 def _naming(base: Base, prompt: str, names: Names) -> Naming:
     parts = names.split(prompt)
     assert parts is not None
-    before, name, after = (tuple(ids) for ids in _word_ids(base, parts))
-    return Naming(before, name, after)
+    return Naming(*parted_ids(base, *parts))
 
 
 def _words(base: Base, concept: Concept) -> tuple[int, ...]:

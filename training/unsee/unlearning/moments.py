@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from unsee.deltas.edit import final_layer_norm, standardised
-from unsee.models.text.tokenizer import SpecialTokens
+from unsee.models.encoders.frame import PromptFrame
+from unsee.models.encoders.reading import read_positions
 from unsee.prompts.encoding import SlottedPrompts, encode_vectors
 from unsee.unlearning.anchors import Naming, anchored, anchored_positions
 
@@ -63,10 +65,14 @@ class ForgetMoments:
 
 
 class StateReader:
-    """Reads the standardised last hidden states [B, L, D] float32 of a frozen text encoder."""
+    """Reads the standardised last hidden states [B, L, D] float32 of a frozen text encoder.
 
-    def __init__(self, text_encoder: Any) -> None:
+    Where it does not read the padding (see `unsee.models.encoders.reading`), the states are zeros.
+    """
+
+    def __init__(self, text_encoder: Any, frame: PromptFrame) -> None:
         self._text_encoder = text_encoder
+        self._frame = frame
         self._norm = final_layer_norm(text_encoder)
 
     @property
@@ -76,41 +82,47 @@ class StateReader:
 
     def states(self, ids: torch.Tensor) -> torch.Tensor:
         """The states of `ids` [B, L] int64."""
-        with self.reading() as found:
+        with self.reading(ids) as found:
             self._text_encoder(ids)
         return found()
+
+    def counts(self, ids: torch.Tensor) -> torch.Tensor:
+        """Which positions [B, L] of `ids` the denoiser is given the states of, as bools."""
+        return read_positions(ids, self._frame) > 0
 
     def attacked(
         self, ids: torch.Tensor, namings: Sequence[Naming], vectors: torch.Tensor
     ) -> torch.Tensor:
         """The states of `ids` [B, L] with `vectors` [k, d] in the places of the names."""
-        slots = [[1 + len(n.before) + place for place in range(len(vectors))] for n in namings]
-        with self.reading() as found:
+        first, count = self._frame.first, len(vectors)
+        slots = [[first + len(n.before) + place for place in range(count)] for n in namings]
+        with self.reading(ids) as found:
             encode_vectors(self._text_encoder, SlottedPrompts(ids, torch.tensor(slots)), vectors)
         return found()
 
     @contextmanager
-    def reading(self) -> Iterator[Callable[[], torch.Tensor]]:
-        """Inside the block run the encoder; the function then returns the states that it had."""
+    def reading(self, ids: torch.Tensor) -> Iterator[Callable[[], torch.Tensor]]:
+        """Inside the block run the encoder on `ids`; the function then returns the states that it
+        had."""
         found: list[torch.Tensor] = []
         handle = self._norm.register_forward_pre_hook(
             lambda module, inputs: found.append(inputs[0])
         )
         try:
-            yield lambda: standardised(found[0].float())
+            yield lambda: _as_long_as(ids, standardised(found[0].float()))
         finally:
             handle.remove()
 
 
 @torch.no_grad()
 def keep_moments(reader: StateReader, rows: Sequence[list[int]]) -> KeepMoments:
-    """The moments over every position of the prompts `rows`."""
+    """The moments over every position of the prompts `rows` that the denoiser reads."""
     size = reader.size
     total = torch.zeros(size, dtype=torch.float64)
     square = torch.zeros(size, size, dtype=torch.float64)
     count = 0
     for ids in torch.split(torch.tensor(rows), PROMPTS_PER_CALL):
-        states = reader.states(ids).flatten(0, 1).double()
+        states = reader.states(ids)[reader.counts(ids)].double()
         total += states.sum(0)
         square += states.T @ states
         count += len(states)
@@ -124,7 +136,7 @@ def forget_moments(
     namings: Sequence[Naming],
     anchor: Sequence[int],
     mean: torch.Tensor,
-    tokens: SpecialTokens,
+    frame: PromptFrame,
     vectors: torch.Tensor | None = None,
 ) -> ForgetMoments:
     """The moments over those positions that the anchor changes.
@@ -134,7 +146,7 @@ def forget_moments(
     total, count = ForgetMoments.none(len(mean)), 0
     for start in range(0, len(namings), PROMPTS_PER_CALL):
         batch = namings[start : start + PROMPTS_PER_CALL]
-        states, changes = _changes(reader, batch, anchor, tokens, vectors)
+        states, changes = _changes(reader, batch, anchor, frame, vectors)
         states, changes = states.double() - mean, changes.double()
         lengths = changes.norm(dim=1, keepdim=True)
         unit = changes / lengths
@@ -149,24 +161,30 @@ def _changes(
     reader: StateReader,
     namings: Sequence[Naming],
     anchor: Sequence[int],
-    tokens: SpecialTokens,
+    frame: PromptFrame,
     vectors: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The states [N, D] of all positions that change and the changes [N, D] that they need."""
     if vectors is not None:
-        free = tokens.free(len(vectors))
-        namings = [_fitting(Naming(n.before, free, n.after), tokens) for n in namings]
-    named = torch.tensor([tokens.framed([*n.before, *n.name, *n.after]) for n in namings])
-    wanted = torch.tensor([anchored(n, anchor, tokens) for n in namings])
-    where = torch.tensor([anchored_positions(n, anchor, tokens.length) for n in namings])
+        free = frame.free(len(vectors))
+        namings = [_fitting(Naming(n.before, free, n.after), frame) for n in namings]
+    named = torch.tensor([frame.framed([*n.before, *n.name, *n.after]) for n in namings])
+    wanted = torch.tensor([anchored(n, anchor, frame) for n in namings])
+    where = torch.tensor([anchored_positions(n, anchor, frame) for n in namings])
     states = reader.states(named) if vectors is None else reader.attacked(named, namings, vectors)
     target = reader.states(wanted)
     target = target.gather(1, where[..., None].expand_as(states))
-    changed = (target - states).abs().sum(-1) > _UNCHANGED
+    both = reader.counts(named) & reader.counts(wanted).gather(1, where)
+    changed = both & ((target - states).abs().sum(-1) > _UNCHANGED)
     return states[changed], (target - states)[changed]
 
 
-def _fitting(naming: Naming, tokens: SpecialTokens) -> Naming:
+def _fitting(naming: Naming, frame: PromptFrame) -> Naming:
     """The prompt without so many of its first tokens that the name is read."""
-    room = max(tokens.length - 2 - len(naming.name), 0)
+    room = max(frame.room - len(naming.name), 0)
     return Naming(naming.before[max(len(naming.before) - room, 0) :], naming.name, naming.after)
+
+
+def _as_long_as(ids: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """States [B, L', D] of padding that was cut off while the encoder ran: zeros up to L."""
+    return F.pad(states, (0, 0, 0, ids.shape[1] - states.shape[1]))

@@ -19,8 +19,9 @@ from unsee.deltas.delta import tensor_differences
 from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.models.base import Base
-from unsee.models.text.layers import paper_parameters
+from unsee.models.encoders.families import family_of
 from unsee.models.work import Work
+from unsee.prompts.encoding import encode_ids
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.estimate import Estimate, Learned, Progress
@@ -49,7 +50,7 @@ def ascend(
     losses: list[float] = []
     for batch in _batches(len(latents), settings, generator):
         rows = torch.randint(len(prompt_ids), (len(batch),), generator=generator)
-        prompt_embeds = text_encoder(prompt_ids[rows]).last_hidden_state
+        prompt_embeds = encode_ids(text_encoder, prompt_ids[rows])
         loss = -frozen.loss(*_noised(frozen, latents[batch], generator), prompt_embeds)
         if not torch.isfinite(loss):
             raise _diverged(settings, len(losses) + 1)
@@ -77,7 +78,7 @@ def most_work(settings: PaperMode) -> Work:
 
 def _optimizer(text_encoder: Any, settings: PaperMode) -> torch.optim.Adam:
     text_encoder.requires_grad_(False)
-    trained = list(paper_parameters(text_encoder).values())
+    trained = list(family_of(text_encoder).paper_parameters(text_encoder).values())
     for parameter in trained:
         parameter.requires_grad_(True)
     return torch.optim.Adam(

@@ -104,9 +104,9 @@ def pictures_of(
     bank = draw_trials(frozen, latents, NUM_TRIALS, generator)
     unscaled = Scale(torch.zeros(NUM_TRIALS), torch.ones(NUM_TRIALS))
     pictures = Pictures(frozen, bank, prompts, text, unscaled)
-    tokens, ids = contexts.tokens, word_ids(base, text)
-    named = [tokens.framed([*naming.before, *naming.name, *naming.after]) for naming in prompts]
-    shown = [anchored(naming, ids, tokens) for naming in prompts]
+    frame, ids = contexts.frame, word_ids(base, text)
+    named = [frame.framed([*naming.before, *naming.name, *naming.after]) for naming in prompts]
+    shown = [anchored(naming, ids, frame) for naming in prompts]
     errors = [_prompt_errors(base, pictures, rows) for rows in (named, shown)]
     return replace(pictures, scale=Scale(*errors))
 

@@ -15,7 +15,7 @@ from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, 
 from unsee.images.denoising import load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import denoising_loss, draw_trials
-from unsee.models.text.layers import paper_parameters
+from unsee.models.encoders.families import family_of
 from unsee.prompts.encoding import encode_ids, encode_prompts, prompt_ids
 from unsee.prompts.naming import Names
 
@@ -79,7 +79,7 @@ class BenignRelearning:
 
     def _optimizer(self, victim: Victim, text_encoder: Any) -> torch.optim.Adam:
         text_encoder.requires_grad_(False)
-        trained = list(paper_parameters(text_encoder).values())
+        trained = list(family_of(text_encoder).paper_parameters(text_encoder).values())
         for parameter in trained:
             parameter.requires_grad_(True)
         recommended = victim.base.spec.unlearn.paper.learning_rate

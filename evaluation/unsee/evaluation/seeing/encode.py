@@ -11,8 +11,8 @@ import torch
 from unsee.core.errors import InputError
 from unsee.evaluation.report.schema import Media
 from unsee.models.base import Base
+from unsee.models.encoders.frame import PromptFrame
 from unsee.models.quiet import quiet_libraries
-from unsee.models.text.tokenizer import SpecialTokens
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PromptEncoder:
 
     def fits(self, prompt: str) -> bool:
         """Whether the encoder reads `prompt` to its end."""
-        return len(self._token_ids(prompt)) <= self._tokens.length
+        return len(self._token_ids(prompt)) <= self._frame.length
 
     @torch.no_grad()
     def embeds(self, prompts: Sequence[str]) -> torch.Tensor:
@@ -41,14 +41,13 @@ class PromptEncoder:
 
     def _row(self, prompt: str) -> torch.Tensor:
         ids = self._token_ids(prompt)
-        tokens = self._tokens
-        if len(ids) > tokens.length:
+        frame = self._frame
+        if len(ids) > frame.length:
             raise InputError(
                 f"the prompt {prompt!r} takes {len(ids)} tokens and the base {self.base.name!r} "
-                f"reads {tokens.length}"
+                f"reads {frame.length}"
             )
-        padded = torch.tensor([ids + [tokens.pad] * (tokens.length - len(ids))])
-        hidden = self.text_encoder(padded).last_hidden_state
+        hidden = self.text_encoder(torch.tensor([frame.padded(ids)])).last_hidden_state
         row: torch.Tensor = hidden[0].float()
         return row
 
@@ -57,5 +56,5 @@ class PromptEncoder:
             return list(self.base.tokenizer(self.media)(prompt).input_ids)
 
     @property
-    def _tokens(self) -> SpecialTokens:
-        return self.base.special_tokens(self.media)
+    def _frame(self) -> PromptFrame:
+        return self.base.prompt_frame(self.media)

@@ -42,7 +42,7 @@ class Interference:
 
 def interference(base: Base, deltas: Sequence[Delta], seed: int) -> Interference:
     """The matrix of `deltas` of the default mode, in their order."""
-    reader = StateReader(base.text_encoder())
+    reader = StateReader(base.text_encoder(), base.prompt_frame())
     needed = [_needed(base, reader, delta, seed) for delta in deltas]
     edits = [Edit.of(delta.tensors) for delta in deltas]
     shares = [[moved(edit, one.states) / one.change_size for one in needed] for edit in edits]

@@ -24,7 +24,7 @@ def joint_edit(
     What is kept are prompts that name none of the concepts, which composition cannot know.
     """
     generator = torch.Generator().manual_seed(seed)
-    reader = StateReader(base.text_encoder())
+    reader = StateReader(base.text_encoder(), base.prompt_frame())
     concepts = list(anchors)
     contexts = [contexts_of(base, concept, concepts) for concept in concepts]
     keep = keep_moments(reader, contexts[0].draw_kept(settings.prompts_to_keep, generator))

@@ -1,78 +1,45 @@
-"""What frames a prompt: special tokens and length; and whether an encoder can read it.
+"""Whether an encoder can read what a tokenizer gives, and whether two tokenizers read alike.
 
-The tokenizer's own ids count, whatever the text encoder's `config.json` says; the length is the
-least of what the tokenizers and the encoder's positions allow.
+The tokenizer's own ids count, whatever the text encoder's `config.json` says.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import BaseFolderError
-
-_FEWEST_TOKENS = 4
-_NAMES = ("bos_token", "eos_token", "pad_token")
+from unsee.models.encoders.family import EncoderFamily
 
 
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The ids that frame a prompt of `length` tokens."""
-
-    bos: int
-    eos: int
-    pad: int
-    length: int
-
-    @classmethod
-    def of(cls, tokenizer: Any) -> "SpecialTokens":
-        """Those of a tokenizer that `check_tokenizer` let pass."""
-        return cls(
-            bos=tokenizer.bos_token_id,
-            eos=tokenizer.eos_token_id,
-            pad=tokenizer.pad_token_id,
-            length=int(tokenizer.model_max_length),
-        )
-
-    def free(self, count: int) -> tuple[int, ...]:
-        """`count` ids whose embeddings vectors will take the place of.
-
-        They are not the padding's, which an encoder may mask.
-        """
-        return (self.bos,) * count
-
-    def framed(self, ids: Sequence[int]) -> list[int]:
-        """The prompt's ids, cut and padded to `length`."""
-        row = [self.bos, *ids[: self.length - 2], self.eos]
-        return row + [self.pad] * (self.length - len(row))
-
-
-def check_tokenizer(where: object, tokenizer: Any, num_embeddings: int) -> None:
+def check_tokenizer(
+    where: object, tokenizer: Any, family: EncoderFamily, num_embeddings: int
+) -> None:
     """Raise `BaseFolderError` unless the encoder can read what `tokenizer` gives.
 
     Args:
         where: the tokenizer's folder, for the sentence.
+        family: that of the text encoder.
         num_embeddings: how many token embeddings the text encoder has.
     """
-    for name in _NAMES:
+    for name in family.special_tokens:
         if getattr(tokenizer, f"{name}_id", None) is None:
             raise _no_token(where, name)
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise BaseFolderError(
             f"{where} holds a {type(tokenizer).__name__} without a tokenizer.json, which serving "
-            "needs; save it again with a CLIPTokenizerFast or a CLIPTokenizer of transformers 5"
+            "needs; save it again with transformers 5, whose tokenizers write one"
         )
     if tokenizer.padding_side != "right":
         raise BaseFolderError(
             f"{where} pads on the {tokenizer.padding_side} (padding_side in its "
             "tokenizer_config.json); prompts are padded on the right, so remove that line"
         )
-    framed = list(tokenizer("").input_ids)
-    if framed != [tokenizer.bos_token_id, tokenizer.eos_token_id]:
+    framed, expected = list(tokenizer("").input_ids), _framed_empty(tokenizer, family)
+    if framed != list(expected.values()):
+        names = " and ".join(name.removesuffix("_token") for name in expected)
         raise BaseFolderError(
-            f"{where} frames the empty prompt as {framed}, not as its bos and eos tokens "
-            f"{[tokenizer.bos_token_id, tokenizer.eos_token_id]}; use the tokenizer of the encoder"
+            f"{where} frames the empty prompt as {framed}, not as its {names} tokens "
+            f"{list(expected.values())}; use the tokenizer of the encoder"
         )
     largest = max(tokenizer.get_vocab().values())
     if largest >= num_embeddings:
@@ -83,16 +50,17 @@ def check_tokenizer(where: object, tokenizer: Any, num_embeddings: int) -> None:
         )
 
 
-def check_tokenizer_config(folder: Path) -> None:
+def check_tokenizer_config(folder: Path, family: EncoderFamily) -> None:
     """Raise `BaseFolderError` if `folder` lacks a vocabulary, or says that a special token is none.
 
-    Without files the library makes a tokenizer of three tokens.
+    Without files the library makes a tokenizer of the special tokens alone.
     """
-    if not (folder / "tokenizer.json").is_file():
-        for name in ("vocab.json", "merges.txt"):
+    whole, parts = family.vocabularies
+    if not all((folder / name).is_file() for name in whole):
+        for name in parts:
             if not (folder / name).is_file():
                 raise BaseFolderError(
-                    f"{folder} has neither a tokenizer.json nor a {name}; download it again"
+                    f"{folder} has neither a {whole[0]} nor a {name}; download it again"
                 )
     for file in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
         try:
@@ -101,7 +69,7 @@ def check_tokenizer_config(folder: Path) -> None:
             continue  # what is missing has its defaults, and loading names what is damaged
         if not isinstance(content, dict):
             continue
-        for name in _NAMES:
+        for name in family.special_tokens:
             if content.get(name, "") is None:
                 raise _no_token(folder, name)
         allowed = content.get("model_max_length")
@@ -112,23 +80,11 @@ def check_tokenizer_config(folder: Path) -> None:
             )
 
 
-def prompt_length(tokenizers: Sequence[Any], num_positions: int) -> int:
-    """How many tokens a prompt has: the least of the tokenizers' and the encoder's lengths.
-
-    Raises `BaseFolderError` if no word fits into that.
-    """
-    length = min(num_positions, *(int(tokenizer.model_max_length) for tokenizer in tokenizers))
-    if length < _FEWEST_TOKENS:
-        raise BaseFolderError(
-            f"prompts may have only {length} tokens, by model_max_length in tokenizer_config.json; "
-            f"set it to at most the encoder's {num_positions} positions"
-        )
-    return length
-
-
-def check_same_words(where: object, one: Any, other_place: object, other: Any) -> None:
+def check_same_words(
+    where: object, one: Any, other_place: object, other: Any, family: EncoderFamily
+) -> None:
     """Raise `BaseFolderError` if two tokenizers give different ids for a text without padding."""
-    for name in _NAMES[:2]:
+    for name in _framed_empty(one, family):
         mine, its = (getattr(each, f"{name}_id") for each in (one, other))
         if mine != its:
             raise _different(where, other_place, f"{name} is {mine} in one and {its} in the other")
@@ -142,13 +98,13 @@ def check_same_words(where: object, one: Any, other_place: object, other: Any) -
         raise _different(where, other_place, "their merges or their normalisation differ")
 
 
-def check_one_mask(text_encoder: Any, image: Any, video: Any) -> None:
+def check_one_mask(is_masked: bool, image: Any, video: Any) -> None:
     """Raise `BaseFolderError` if padding is to be masked and the tokenizers pad differently."""
-    is_masked = getattr(text_encoder.config, "use_attention_mask", None)
     if is_masked and image.pad_token_id != video.pad_token_id:
         raise BaseFolderError(
-            f"the text encoder's config.json has use_attention_mask, and the tokenizers pad with "
-            f"{image.pad_token!r} and {video.pad_token!r}; give both the same pad_token"
+            "the padding is masked (use_attention_mask in the text encoder's config.json, or by "
+            f"the pipeline), and the tokenizers pad with {image.pad_token!r} and "
+            f"{video.pad_token!r}; give both the same pad_token"
         )
 
 
@@ -158,6 +114,12 @@ def _rules(tokenizer: Any, padding: set[str]) -> dict[str, Any]:
     rules = {name: content.get(name) for name in ("normalizer", "pre_tokenizer", "model")}
     added = [one for one in content.get("added_tokens", []) if one["content"] not in padding]
     return rules | {"added_tokens": added}
+
+
+def _framed_empty(tokenizer: Any, family: EncoderFamily) -> dict[str, int]:
+    """The ids of a prompt without words, by the name of the token."""
+    names = [name for name in family.special_tokens if name != "pad_token"]
+    return {name: getattr(tokenizer, f"{name}_id") for name in names}
 
 
 def _no_token(where: object, name: str) -> BaseFolderError:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.models.base import Base, load_base
-from unsee.models.text.prompt_mask import prompt_mask
+from unsee.models.encoders.frame import PromptFrame
+from unsee.models.encoders.reading import prompt_mask
 from unsee.prompts.encoding import encode_ids, encode_vectors, prompt_ids, slotted_prompts
 
 BOS, EOS, BANG = 90, 91, 0
@@ -21,7 +22,8 @@ BOS, EOS, BANG = 90, 91, 0
 def test_the_mask_ends_with_the_prompt(words: list[int], pad: int) -> None:
     row = [BOS, *words, EOS]
     padded = [*row, *[pad] * (12 - len(row))]
-    mask = prompt_mask(torch.tensor([padded]), pad, EOS)
+    frame = PromptFrame((BOS,), EOS, pad, len(padded))
+    mask = prompt_mask(torch.tensor([padded]), frame)
     assert mask.tolist() == [[1] * len(row) + [0] * (12 - len(row))]
 
 
@@ -41,7 +43,7 @@ def test_padding_says_nothing_to_a_masked_encoder(base: Base, masked: Base) -> N
         found = encode_ids(encoder, ids)
         given = encoder(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         copied = encode_ids(copy.deepcopy(encoder), ids)
-    end = ids[0].tolist().index(masked.special_tokens().eos)
+    end = ids[0].tolist().index(masked.prompt_frame().eos)
     torch.testing.assert_close(found[:, : end + 1], plain[:, : end + 1])
     assert (found - plain)[:, end + 2 :].abs().max() > 1e-3
     torch.testing.assert_close(given, plain)

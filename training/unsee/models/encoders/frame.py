@@ -1,0 +1,60 @@
+"""The ids that frame a prompt, and what of it encoder and denoiser read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PromptRules:
+    """How a pipeline of diffusers gives a prompt to its encoder and the states to its denoiser.
+
+    Args:
+        length: how many tokens a prompt is padded to; None: as many as tokenizer and encoder allow.
+        gives_mask: whether the encoder is given the mask of the padding.
+        reads_padding: whether the denoiser reads what the encoder says at the padding; if it does
+            not, rows of zeros stand there.
+    """
+
+    length: int | None = None
+    gives_mask: bool = False
+    reads_padding: bool = True
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """The ids that frame a prompt of `length` tokens: `start`, the prompt, `eos`, then padding.
+
+    `gives_mask` and `reads_padding` are those of `PromptRules`.
+    """
+
+    start: tuple[int, ...]
+    eos: int
+    pad: int
+    length: int
+    gives_mask: bool = False
+    reads_padding: bool = True
+
+    @property
+    def first(self) -> int:
+        """The position of the prompt's first token."""
+        return len(self.start)
+
+    @property
+    def room(self) -> int:
+        """How many tokens of its own a prompt may have."""
+        return self.length - len(self.start) - 1
+
+    def free(self, count: int) -> tuple[int, ...]:
+        """`count` ids whose embeddings vectors will take the place of.
+
+        They are not the padding's, which an encoder may mask.
+        """
+        return ((*self.start, self.eos)[0],) * count
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """The prompt's ids, cut and padded to `length`."""
+        return self.padded([*self.start, *ids[: self.room], self.eos])
+
+    def padded(self, row: Sequence[int]) -> list[int]:
+        """A framed prompt of at most `length` tokens, padded to `length`."""
+        return [*row, *[self.pad] * (self.length - len(row))]
