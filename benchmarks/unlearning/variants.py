@@ -165,7 +165,7 @@ def _anchored_meters(
     kept = contexts.draw_kept(PROMPTS_PER_CALL, generator)
     rank, size = min(settings.rank, reader.size), reader.size
     edit = Edit(torch.zeros(size, rank), torch.zeros(rank, size), torch.zeros(rank))
-    slots = free_prompts(pictures.prompts, settings.attack_vectors, contexts.tokens)
+    slots = free_prompts(pictures.prompts, settings.attack_vectors, contexts.frame)
     attackers = Attackers(base, CONCEPT, slots, rate=settings.attack_rate, generator=generator)
     attacker = attackers.start(0, settings.attack_steps)
 

@@ -66,4 +66,4 @@ def _needed(base: Base, reader: StateReader, delta: Delta, seed: int) -> ForgetM
     settings: AnchoredMode = card.settings  # type: ignore[assignment]
     mean = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator)).mean
     namings = contexts.draw_named(settings.prompts_to_forget, generator)
-    return forget_moments(reader, namings, word_ids(base, card.anchor or ""), mean, contexts.tokens)
+    return forget_moments(reader, namings, word_ids(base, card.anchor or ""), mean, contexts.frame)

@@ -33,7 +33,7 @@ def joint_edit(
     for concept, own in zip(concepts, contexts, strict=True):
         namings = own.draw_named(settings.prompts_to_forget, generator)
         anchor = word_ids(base, anchors[concept])
-        forget = forget_moments(reader, namings, anchor, keep.mean, own.tokens)
+        forget = forget_moments(reader, namings, anchor, keep.mean, own.frame)
         fits.append(fitted(forget, nothing, keep, settings.kept_at_least, settings.rank))
     ranked = torch.stack(list(_in_turn([fit.edit.up.double().T for fit in fits])))
     up, _ = removable(ranked, keep.covariance, (1 - settings.kept_at_least) * len(fits))
