@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from report_fakes import mean, pair
+from report_fakes import mean, pair, triple
 from unsee.core.policy import Concept
 from unsee.evaluation.report.schema import (
     AttackRow,
@@ -34,7 +34,7 @@ def fake_finding(name: str, seen: int, *, mode: Mode = "anchored", seed: int = 0
 
 def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Report:
     """A report on one concept, clips only."""
-    any_frame, mean_frame = pair(seen, 4, 4), pair(max(seen - 1, 0), 4, 4)
+    any_frame, mean_frame = triple(seen, 4, 0, 4), triple(max(seen - 1, 0), 4, 0, 4)
     return Report(
         target=Target(
             kind="delta",
@@ -62,6 +62,7 @@ def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Re
                 media="video",
                 wording=wording,
                 any_frame=any_frame,
+                lasting=mean_frame,
                 mean_frame=mean_frame,
             )
             for wording in ("alone", "long")
@@ -84,7 +85,10 @@ def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Re
                 attack="soft-prompt",
                 concept=name,
                 media="video",
-                recognised=pair(2, 4, 4),
+                reach="weights",
+                any_frame=triple(2, 4, 0, 4),
+                lasting=triple(2, 4, 0, 4),
+                mean_frame=triple(2, 4, 0, 4),
                 budget="10 steps",
                 source="a paper",
                 seconds=2.0,

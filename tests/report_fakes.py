@@ -13,12 +13,14 @@ from unsee.evaluation.report.schema import (
     DriftRow,
     ErasedRow,
     EvaluationSettings,
+    FramesShown,
     KeptRow,
     Mean,
     MeanPair,
     MotionRow,
     Rate,
     RatePair,
+    RateTriple,
     ReemergenceRow,
     Report,
     Target,
@@ -30,10 +32,10 @@ ENCODER_DIGEST = f"sha256:{'c0de' * 16}"
 SIBLINGS = ("Zorpik", "Mipsu", "Druzzle", "Takkit")
 OTHERS = ("umbrella", "house", "Oskrivane", "Ulmi Zandrake", "jumping", "desert")
 ATTACKS = (
-    ("soft-prompt", "Gal et al., arXiv 2208.01618; Pham et al., arXiv 2308.01508", 3),
-    ("concept-vector", "Tsai et al., Ring-A-Bell, arXiv 2310.10012", 0),
-    ("prompt-search", "Zhang et al., UnlearnDiffAtk, arXiv 2310.11868", 1),
-    ("benign-relearning", "fine-tuning on unrelated pictures", 2),
+    ("soft-prompt", "weights", "Gal et al., arXiv 2208.01618; Pham et al., arXiv 2308.01508", 3),
+    ("concept-vector", "weights", "Tsai et al., Ring-A-Bell, arXiv 2310.10012", 0),
+    ("prompt-search", "caller", "Zhang et al., UnlearnDiffAtk, arXiv 2310.11868", 1),
+    ("benign-relearning", "weights", "fine-tuning on unrelated pictures", 2),
 )
 
 
@@ -43,6 +45,23 @@ def rate(hits: int, n: int) -> Rate:
 
 def pair(tuned: int, base: int, n: int) -> RatePair:
     return RatePair(tuned=rate(tuned, n), base=rate(base, n))
+
+
+def triple(tuned: int, base: int, floor: int, n: int) -> RateTriple:
+    return RateTriple(tuned=rate(tuned, n), base=rate(base, n), floor=rate(floor, n))
+
+
+def shown(tuned: int, base: int, floor: int, n: int, num_frames: int = 1) -> dict[str, Any]:
+    """The fields of a row of `n` samples, of which so many show the concept in every frame."""
+
+    def frames(hits: int) -> tuple[int, ...]:
+        return (num_frames,) * hits + (0,) * (n - hits)
+
+    counted = FramesShown(
+        num_frames=num_frames, tuned=frames(tuned), base=frames(base), floor=frames(floor)
+    )
+    rates = triple(tuned, base, floor, n)
+    return {"any_frame": rates, "lasting": rates, "mean_frame": rates, "frames_shown": counted}
 
 
 def mean(value: float, spread: float, n: int = 40) -> Mean:
@@ -107,15 +126,20 @@ def fake_settings() -> EvaluationSettings:
     )
 
 
-def erased_rows(concept: str, hits: int = 0, n: int = 8) -> tuple[ErasedRow, ...]:
+def erased_rows(concept: str, hits: int = 0, n: int = 8, floor: int = 0) -> tuple[ErasedRow, ...]:
     """Every wording and medium; `hits` in each row, one more under long video prompts."""
     return tuple(
         ErasedRow(
             concept=concept,
             media=media,
             wording=wording,
-            any_frame=pair(hits + (media == "video" and wording == "long"), n, n),
-            mean_frame=pair(hits, n, n),
+            **shown(
+                hits + (media == "video" and wording == "long"),
+                n,
+                floor,
+                n,
+                8 if media == "video" else 1,
+            ),
         )
         for wording in ("alone", "context", "long", "synonym")
         for media in ("image", "video")
@@ -147,12 +171,13 @@ def attack_rows(concept: str) -> tuple[AttackRow, ...]:
             attack=name,
             concept=concept,
             media=media,
-            recognised=pair(hits, 8, 8),
+            reach=reach,
+            **shown(hits, 8, 0, 8, 8 if media == "video" else 1),
             budget="200 steps, 4 vectors, batch 8, lr 5e-3",
             source=source,
             seconds=12.5,
         )
-        for name, source, hits in ATTACKS
+        for name, reach, source, hits in ATTACKS
         for media in ("image", "video")
     )
 

@@ -27,12 +27,13 @@ Found = Sequence[Record]
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: how the base's and a mode's are written, and how bad it is."""
+    """One figure: how the base's, a mode's and the floor are written, and how bad it is."""
 
     title: str
     base: Callable[[Found], str]
     tuned: Callable[[Found], str]
     badness: Callable[[Found], float]
+    floor: Callable[[Found], str] = lambda found: NOTHING
 
 
 def context(records: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def context(records: Mapping[str, Any]) -> dict[str, Any]:
                 line.title,
                 line.base(found),
                 [line.tuned(each) for each in modes.values()],
+                line.floor(found),
                 worst(line, by_concept),
             )
             for line in lines(every)
@@ -76,11 +78,20 @@ def lines(found: Found) -> list[Line]:
         name for one in found for name in pairs_of(one)
         if name.endswith(", clips") and name not in ("siblings, clips", "others, clips")
     )  # fmt: skip
+    rules = {
+        "": "{}, any frame",
+        ", lasting": "… in a quarter of the frames",
+        ", mean frame": "… in the mean frame",
+    }
+    asked = {"concept, clips": "clips", "long prompts and synonyms, clips": "clips, rewritten"}
+    known = {name for one in found for name in pairs_of(one)}
     return [
-        _forgotten("concept, clips, any frame", "clips"),
-        _forgotten("… in the mean frame", "clips, mean frame"),
-        _forgotten("long prompts and synonyms, clips, any frame", "clips, rewritten"),
-        _forgotten("… in the mean frame", "clips, rewritten, mean frame"),
+        *(
+            _forgotten(rule.format(title), f"{name}{suffix}")
+            for title, name in asked.items()
+            for suffix, rule in rules.items()
+            if f"{name}{suffix}" in known
+        ),
         *(_forgotten(f"attack {name}, any frame", name) for name in attacks),
         _kept("siblings, clips"),
         _kept("others, clips"),
@@ -123,6 +134,7 @@ def _forgotten(title: str, name: str) -> Line:
         base=lambda found: percent(_pooled(found, name), "base"),
         tuned=lambda found: percent(_pooled(found, name)),
         badness=tuned_share,
+        floor=lambda found: percent(_pooled(found, name), "floor"),
     )
 
 

@@ -2,7 +2,8 @@
 
 A *spread* is a record of repeated measurements with `median`, `low_quartile`, `high_quartile`,
 `least` and `most`. A *pair* counts how often something was recognised in `n` answers of the tuned
-encoder and of the base: `{"tuned": 2, "base": 12, "n": 12}`.
+encoder and of the base: `{"tuned": 2, "base": 12, "n": 12}`; with `floor`, also in answers of the
+base to neutral prompts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from unsee.evaluation.report.statistics import rate_of_counts
+from unsee.evaluation.report.rates import excess_of, rate_of_counts
 
 Record = Mapping[str, Any]
 NOTHING = "–"
@@ -65,16 +66,27 @@ def median(values: Iterable[float]) -> float:
 
 
 def pooled(pairs: Iterable[Record]) -> dict[str, int]:
-    """Pairs as one: their counts added up."""
-    total = {"tuned": 0, "base": 0, "n": 0}
-    for pair in pairs:
-        total = {name: total[name] + pair[name] for name in total}
-    return total
+    """Pairs as one: their counts added up; with a floor if each of them has one."""
+    found = list(pairs)
+    names = ["tuned", "base", "n"]
+    if found and all("floor" in pair for pair in found):
+        names.append("floor")
+    return {name: sum(pair[name] for pair in found) for name in names}
 
 
 def percent(pair: Record, side: str = "tuned") -> str:
     """One side's share with Wilson's 95 % interval: `"12.5 % [2.2, 47.1] of 8"`."""
-    return _percent(pair[side], pair["n"], 1.0)
+    return _percent(pair[side], pair["n"], 1.0) if side in pair else NOTHING
+
+
+def excess(pair: Record) -> str:
+    """The tuned share over the floor in percentage points, with Newcombe's 95 % interval."""
+    if not pair["n"] or "floor" not in pair:
+        return NOTHING
+    tuned, floor = (rate_of_counts(pair[side], pair["n"]) for side in ("tuned", "floor"))
+    found = excess_of(tuned, floor)
+    value, low, high = (100 * each for each in (found.value, found.low, found.high))
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def relative_percent(pair: Record) -> str:
@@ -170,6 +182,7 @@ FILTERS = {
     one.__name__: one
     for one in (
         fixed, grouped, share, ratio, seconds, machine, median, pooled, percent, relative_percent,
+        excess,
         before_after, mean, mean_range, pair_titles, interference, step_parts, large_packages,
         layer_columns, layer_kinds,
     )

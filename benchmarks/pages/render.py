@@ -15,7 +15,7 @@ from typing import Any
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.pages import concepts, figures, plots
+from benchmarks.pages import concepts, figures, floors, plots
 from unsee.core.files import write_file
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
@@ -59,6 +59,7 @@ def _beside(folder: str, *names: str) -> dict[str, str]:
 
 PAGES = (
     Page("results", {"results": "results.json"}, plots.results, concepts.context),
+    Page("floors", {"floors": "floors.json"}, context=floors.context),
     Page("composition", {"composition": "composition.json"}, plots.composition),
     Page("ablation", {"ablation": "ablation.json"}),
     Page(

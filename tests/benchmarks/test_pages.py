@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 
 from benchmarks.measuring.record import as_json
-from benchmarks.pages import concepts, figures
+from benchmarks.pages import concepts, figures, floors
 from benchmarks.pages.render import MEASURED, PAGES, TEMPLATES, Page, write_pages
 
 HAND_WRITTEN = {"index", "tried"}
@@ -115,6 +115,37 @@ def test_interference_leaves_out_the_diagonal() -> None:
     assert len(found["worst"]) == 6
 
 
+def test_an_excess_is_over_the_floor() -> None:
+    pair = {"tuned": 2, "base": 8, "floor": 1, "n": 8}
+    assert figures.percent(pair, "floor") == "12.5 % [2.2, 47.1] of 8"
+    assert figures.excess(pair) == "+12.5 [-26.4, 48.1]"
+    assert figures.pooled([pair, pair])["floor"] == 2
+    without = {"tuned": 2, "base": 8, "n": 8}
+    assert "floor" not in figures.pooled([pair, without])
+    assert figures.percent(without, "floor") == figures.excess(without) == "–"
+
+
+def test_the_rules_of_recognition_are_read_from_the_frames_of_each_clip() -> None:
+    clips = {"base": [16, 12], "tuned": [1, 4], "floor": [0, 2]}
+    whole = {"base": 2, "tuned": 0, "floor": 0, "n": 2}
+    one = {"num_frames": 16, "clips": {"alone": clips}, "whole": {"alone": whole}}
+    action = {"num_frames": 16, "clips": {}, "whole": {"alone": whole | {"tuned": 1}}}
+    given = floors.context(
+        {"floors": {"clip": {"num_frames": 16}, "concepts": {"Blimbo": one, "spinning": action}}}
+    )
+    lines = {line["rule"]: line for line in given["lines"]}
+    assert len(lines) == 17
+    assert [lines["any frame"][side] for side in ("base", "tuned", "floor")] == [2, 2, 1]
+    quarter = lines[given["chosen"]]
+    assert quarter["rule"] == "at least 4 of 16 frames"
+    assert [quarter[side] for side in ("base", "tuned", "floor")] == [2, 1, 0]
+    assert (quarter["separation"], lines["at least 13 of 16 frames"]["separation"]) == (1.0, 0.5)
+    assert lines["mean frame"]["tuned"] == 0
+    assert given["by_concept"]["Blimbo"]["lasting"] == {"tuned": 1, "base": 2, "n": 2, "floor": 0}
+    assert given["by_concept"]["spinning"]["lasting"]["tuned"] == 1
+    assert given["together"]["any_frame"] == {"tuned": 3, "base": 4, "n": 4, "floor": 1}
+
+
 def finding(seen: int, motion: float) -> dict[str, object]:
     counts = {"tuned": seen, "base": 4, "n": 4}
     kept = {"tuned": 3, "base": 4, "n": 4}
@@ -127,7 +158,7 @@ def test_the_worst_concept_stands_beside_all_together() -> None:
     first = {"Blimbo": finding(2, 1.2), "Zorpik": finding(0, 1.0)}
     concepts_record = {"anchored": {"seed-0": first, "seed-1": {"Blimbo": finding(0, 1.0)}}}
     given = concepts.context({"results": {"concepts": concepts_record}})
-    rows = {title: (base, *tuned, worst) for title, base, tuned, worst in given["rows"]}
+    rows = {title: (base, *tuned, worst) for title, base, tuned, _, worst in given["rows"]}
     assert rows["concept, clips, any frame"] == (
         "100.0 % [75.8, 100.0] of 12",
         "16.7 % [4.7, 44.8] of 12",
@@ -138,5 +169,6 @@ def test_the_worst_concept_stands_beside_all_together() -> None:
     assert rows["motion ratio"] == ("1", "1.05 (1.00 to 1.10)", "Blimbo: 1.10")
     assert rows["seconds per concept"][1] == "2.7 (2.0 to 4.0)"
     assert rows["bytes of a delta"][1:] == ("1,400", "all alike")
+    assert {floor for _, _, _, floor, _ in given["rows"]} == {"–"}  # nobody measured one
     assert given["shown"] == "anchored"
     assert given["columns"] == ["clips", "siblings, clips", "soft-prompt, clips"]

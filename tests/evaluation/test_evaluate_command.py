@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +18,19 @@ from unsee.core.policy import Concept
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
 from unsee.evaluation import attacks
+from unsee.evaluation.asking.evaluation_set import EvaluationSet
+from unsee.evaluation.asking.questions import QuestionMaker
 from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
-from unsee.evaluation.report.schema import load_report
+from unsee.evaluation.report.consistency import inconsistencies
+from unsee.evaluation.report.schema import Reach, load_report
 from unsee.evaluation.seeing import recognisers
 from unsee.evaluation.seeing.encode import PromptEncoder
-from unsee.evaluation.seeing.generate import FrameMaker
+from unsee.evaluation.seeing.frame_store import FrameStore
+from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.observe import Encoder, Observer
 from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
-from unsee.models.base import BASE_FILE, Base
+from unsee.models.base import BASE_FILE, Base, load_base
 from unsee.models.digest import tensors_digest
 
 
@@ -52,10 +57,15 @@ class Ask:
 
     name: ClassVar[str] = "ask"
     source: ClassVar[str] = "nobody"
+    reach: ClassVar[Reach] = "caller"
+    times: int = 1
     victims: ClassVar[list[Victim]] = []
 
     def budget(self) -> str:
         return "nothing"
+
+    def at(self, times: int) -> "Ask":
+        return replace(self, times=times)
 
     def run(self, victim: Victim, num_prompts: int, seed: int, progress: Any = None) -> Attacked:
         self.victims.append(victim)
@@ -124,6 +134,7 @@ def test_a_delta_from_end_to_end(
     result = _evaluate(delta_dir, *arguments)
     assert result.exit_code == 0, result.output
     assert "Blimbo: seen in" in result.stdout
+    assert "where nobody asks for it" in result.stdout
     assert "thresholds" in result.stdout  # a verdict, whatever it is
     assert f"{out}/report.html" in result.stdout
     assert "videos" in result.stderr
@@ -137,6 +148,11 @@ def test_a_delta_from_end_to_end(
         for media in ("image", "video")
         for wording in ("alone", "context", "long", "synonym")
     ]
+    for row in (*report.erased, *report.attacks):
+        assert row.frames_shown is not None
+        assert row.frames_shown.num_frames == (2 if row.media == "video" else 1)
+        assert len(row.frames_shown.floor) == row.lasting.floor.n == row.lasting.tuned.n
+    assert inconsistencies(report) == ()
     groups = {(row.concept, row.group, row.media) for row in report.kept}
     assert ("Zorpik", "sibling", "video") in groups
     assert ("Mipsu", "shared_words", "image") in groups
@@ -248,6 +264,34 @@ def test_attacks_are_not_run_again(delta_dir: Path, arguments: list[str], out: P
     assert len(Ask.victims) == 3
 
 
+def test_the_floor_is_the_base_under_plain_prompts(
+    delta_dir: Path, brief_dir: Path, frames_dir: Path, base: Base, known: EvaluationSet
+) -> None:
+    """An encoder that says of every prompt what the base says of its plain one reaches it."""
+    maker = FrameMaker(base, FrameStore(frames_dir), GenerationSettings.of(load_base(brief_dir)))
+    concept = known.find("Blimbo")
+    assert concept is not None
+    asked = QuestionMaker(known, (concept,), 0, lambda prompt: True).about_erased(concept, 2)
+    plain = [replace(question, prompt=question.plain) for question in asked]
+    encoder = Encoder(base.text_encoder(), base)
+    observer = Observer(encoder, encoder, maker, Bright())
+    assert (
+        observer.floor_frames(asked, "video") == observer.frames_of(encoder, plain, "video")
+    ).all()
+    ideal = [replace(one, floor=None).base for one in observer.observe(plain, "video")]
+    found = observer.observe(asked, "video")
+    assert [one.floor and one.floor.per_frame for one in found] == [one.per_frame for one in ideal]
+    assert observer.cost(asked, "video") == 3 * len(asked)
+
+
+def test_attacks_run_at_every_budget(delta_dir: Path, arguments: Sequence[str], out: Path) -> None:
+    result = _evaluate(delta_dir, *arguments, "--media", "image", "--attack-budgets", "4,1")
+    assert result.exit_code == 0, result.output
+    assert [(row.attack, row.times) for row in load_report(out).attacks] == [("ask", 1), ("ask", 4)]
+    assert inconsistencies(load_report(out)) == ()
+    assert "under the attack ask at 4 times its usual budget: seen in" in result.stdout
+
+
 def test_an_encoder_names_its_concept(
     base: Base, arguments: Sequence[str], out: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +315,8 @@ def test_an_encoder_names_its_concept(
     [
         (("--media", "image,sound"), "--media is 'image,sound'"),
         (("--attacks", "ask,beg"), "no attack 'beg'; known are ask, all and none"),
+        (("--attack-budgets", "1,many"), "--attack-budgets holds 'many'"),
+        (("--attack-budgets", "0"), "--attack-budgets holds '0'"),
         (("--recogniser", "eyes"), "no recogniser 'eyes'"),
         (("--concept", "Blimbo"), "--concept and --category belong together"),
         (("--concepts", "none.yaml"), "cannot read the evaluation set none.yaml"),

@@ -106,7 +106,7 @@ def test_the_record_grows_with_every_way_and_becomes_a_page(
     assert record["interference"]["concepts"] == ["Blimbo", "car"]
     assert record["policies"][0]["siblings"] == {"tuned": 0, "base": 0, "n": 0}
     last = record["policies"][-1]
-    assert last["erased"] == {"tuned": 2, "base": 8, "n": 8}
+    assert last["erased"] == {"tuned": 2, "base": 8, "floor": 0, "n": 8}
     assert last["siblings"] == {"tuned": 3, "base": 4, "n": 4}
     page = rendered("composition", tmp_path / "docs")
     assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in page
@@ -122,8 +122,8 @@ def test_the_ablation_unlearns_with_every_variant(quick: None, tmp_path: Path) -
     record = json.loads((docs / "ablation.json").read_text())
     assert set(record["variants"]) == set(settings)
     blimbo = record["variants"]["rank 1"]["concepts"]["Blimbo"]
-    assert blimbo["seen, clips"] == {"tuned": 2, "base": 8, "n": 8}
-    assert blimbo["soft-prompt, clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert blimbo["seen, clips"] == {"tuned": 2, "base": 8, "floor": 0, "n": 8}
+    assert blimbo["soft-prompt, clips"] == {"tuned": 2, "base": 4, "floor": 0, "n": 4}
     assert "seen, images" not in blimbo
     row = next(line for line in rendered("ablation", docs).splitlines() if "| rank 1 |" in line)
     assert row.startswith("| rank 1 | 25.0 % [7.1, 59.1] of 8 | 50.0 % [15.0, 85.0] of 4 |")

@@ -49,10 +49,15 @@ def row(text: str, title: str) -> list[str]:
 
 def test_the_record_keeps_modes_and_seeds_apart(found: dict[str, Any]) -> None:
     default = found["concepts"]["anchored"]
-    assert default["seed-0"]["Blimbo"]["clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert default["seed-0"]["Blimbo"]["clips"] == {"tuned": 2, "base": 4, "floor": 0, "n": 4}
     assert default["seed-0"]["Blimbo"]["clips, mean frame"]["tuned"] == 1
     assert default["seed-1"]["Blimbo"]["clips"]["tuned"] == 0
-    assert default["seed-0"]["Zorpik"]["soft-prompt, clips"] == {"tuned": 2, "base": 4, "n": 4}
+    assert default["seed-0"]["Zorpik"]["soft-prompt, clips"] == {
+        "tuned": 2,
+        "base": 4,
+        "floor": 0,
+        "n": 4,
+    }
     assert "images" not in default["seed-0"]["Zorpik"]
     assert set(found["settings"]) == {"paper", "anchored"}
     assert json.loads(json.dumps(found, allow_nan=False))["rates"][1]["score"] == pytest.approx(0.9)
@@ -76,13 +81,15 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
         "100.0 % [75.8, 100.0] of 12",
         "12.5 % [2.2, 47.1] of 8",
         "16.7 % [4.7, 44.8] of 12",
+        "0.0 % [0.0, 24.2] of 12",
         "Blimbo: 25.0 % [7.1, 59.1] of 8",
     ]
+    assert row(text, "… in a quarter of the frames")[2] == "8.3 % [1.5, 35.4] of 12"
     assert row(text, "… in the mean frame")[1:3] == [
         "0.0 % [0.0, 32.4] of 8",
         "8.3 % [1.5, 35.4] of 12",
     ]
-    assert row(text, "attack soft-prompt, clips, any frame")[3] == "all alike"
+    assert row(text, "attack soft-prompt, clips, any frame")[4] == "all alike"
     cells = row(text, "Blimbo")
     assert cells[:2] == ["a creature", "8 → **2** of 8"]
     assert cells[-2:] == ["1.10", "3.0"]
@@ -95,13 +102,13 @@ def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
         [fake_finding("Blimbo", 1, mode="paper")], TRIALS, {"paper": PaperMode()}, {"python": "3"}
     )
     text = rendered(paper, tmp_path)
-    assert "| base | paper mode | worst, paper mode |" in text
+    assert "| base | paper mode | floor | worst, paper mode |" in text
     assert "default mode" not in text
     default = rendered(
         record([fake_finding("Blimbo", 1)], [], {"anchored": AnchoredMode()}, {"python": "3"}),
         tmp_path,
     )
-    assert "| base | default mode | worst, default mode |" in default
+    assert "| base | default mode | floor | worst, default mode |" in default
     assert "learning rate" not in default
 
 

@@ -87,7 +87,7 @@ def test_the_terms_of_a_publication_are_in_the_log(files, publish_kids):
     assert event.page_digest == ledger.digest_of(b"<p>for people</p>")
     shown = history_table([event])
     assert "seen by judge (9a9e9a9e)" in shown
-    assert "erased_at_most is 0.5, looser than the default 0.1" in shown
+    assert "erased_at_most is 0.5, looser than the default 0.08" in shown
 
 
 @pytest.mark.parametrize("name", ["report.json", "report.html"])

@@ -94,6 +94,14 @@ def test_a_missing_report_is_refused_before_anything_is_composed(files, refused)
     assert files.composed == 0
 
 
+def test_a_report_of_an_earlier_version_is_refused_in_one_sentence(files, refused):
+    content = json.loads(files.report.read_text()) | {"schema_version": 1}
+    files.report.write_text(json.dumps(content))
+    sentence = refused()
+    assert "report.json has schema_version 1, and this version of Unsee reads 2; make" in sentence
+    assert "not a valid report" not in sentence
+
+
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"erased": 1}'])
 def test_a_broken_report_is_refused(files, content, refused):
     files.report.write_text(content)
@@ -127,7 +135,12 @@ def test_a_report_that_is_silent_about_one_concept_is_refused(files, refused):
     [
         (
             {"erased": erased_rows("Blimbo", hits=2)},
-            "Blimbo is still recognised in 17 of 64 samples, 26.6 % (at most 10 %; missed by 17",
+            "Blimbo is still recognised in 17 of 64 samples, 26.6 %, which is 27 percentage points "
+            "over the floor of 0 of 64 (95 % interval 16 to 38) (at most 8 %; missed by 19",
+        ),
+        (
+            {"erased": erased_rows("Blimbo", hits=3, floor=3)},
+            "with the unmodified encoder and neutral prompts, Blimbo is recognised in 24 of 64",
         ),
         ({"kept": kept_rows(lost=1)}, "siblings: recognised in 24 of 32 samples, 75 %"),
         ({"kept": OTHERS_LOST}, "everything else: recognised in 36 of 48 samples, 75 %"),

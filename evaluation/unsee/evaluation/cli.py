@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unsee.core.policy import Concept
     from unsee.evaluation.asking.evaluation_set import EvaluationSet
     from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
-    from unsee.evaluation.report.schema import Report
+    from unsee.evaluation.report.schema import RateTriple, Report
     from unsee.evaluation.report.verdict import Verdict
     from unsee.evaluation.target import EvaluationTarget
     from unsee.models.base import Base
@@ -106,6 +106,13 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     help="How many prompts for each concept and attack.  [default: 8]",
 )
 @click.option("--attacks", metavar="all|none|NAME,...", help="Attacks to run.  [default: all]")
+@click.option(
+    "--attack-budgets",
+    metavar="N,...",
+    default="1",
+    show_default=True,
+    help="Multiples of the attacks' usual budgets, such as 1,4,16; each attack runs with each.",
+)
 @click.option(
     "--media",
     metavar="image,video",
@@ -204,7 +211,7 @@ def _job(
 
 def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
     from unsee.evaluation.attacks import ATTACKS
-    from unsee.evaluation.attacks.runs import chosen_attacks
+    from unsee.evaluation.attacks.runs import chosen_attacks, chosen_budgets
     from unsee.evaluation.evaluate import EvaluationPlan
 
     usual = _QUICK if options["quick"] else _USUAL
@@ -212,7 +219,9 @@ def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
         name: getattr(usual, name) if options[name] is None else options[name]
         for name in _Amounts.__dataclass_fields__
     }
-    attacks = chosen_attacks(amounts.pop("attacks"), ATTACKS)
+    chosen = chosen_attacks(amounts.pop("attacks"), ATTACKS)
+    budgets = chosen_budgets(options["attack_budgets"])
+    attacks = tuple(attack.at(times) for attack in chosen for times in budgets)
     return EvaluationPlan(seed=options["seed"], media=media, attacks=attacks, **amounts)
 
 
@@ -265,6 +274,7 @@ def _as_json(outcome: Outcome, verdict: Verdict) -> str:
                     "passed": check.passed,
                     "measured": check.measured,
                     "limit": check.limit,
+                    "interval": check.interval,
                     "sentence": check.sentence,
                 }
                 for check in verdict.checks
@@ -284,25 +294,40 @@ def _in_words(outcome: Outcome, verdict: Verdict) -> str:
 
 
 def _summary(report: Report) -> list[str]:
-    """A line per unseen concept, and one per group of what was to be kept."""
+    """A line per unseen concept, one per group of what was to be kept, and one per attack."""
+    from unsee.evaluation.report.rates import pooled_triple
+    from unsee.evaluation.report.verdict import attack_name, judged_of
+
     lines = []
     for concept in report.target.concepts:
-        pairs = [row.any_frame for row in report.erased if row.concept == concept.name]
-        lines.append(f"{concept.name}: seen in {_shares(pairs)}")
+        lines.append(
+            f"{concept.name}: seen in {_controlled(judged_of(report.erased, concept.name))}"
+        )
     labels = (("sibling", "siblings"), ("other", "others"), ("shared_words", "shared words"))
     for group, label in labels:
         pairs = [row.recognised for row in report.kept if row.group == group]
         if pairs:
             lines.append(f"{label}: recognised in {_shares(pairs)}")
-    for attack in dict.fromkeys(row.attack for row in report.attacks):
-        pairs = [row.recognised for row in report.attacks if row.attack == attack]
-        lines.append(f"under the attack {attack}: seen in {_shares(pairs)}")
+    for attack, times in dict.fromkeys((row.attack, row.times) for row in report.attacks):
+        triple = pooled_triple(
+            row.lasting for row in report.attacks if (row.attack, row.times) == (attack, times)
+        )
+        lines.append(
+            f"under the attack {attack_name(attack, times)}: seen in {_controlled(triple)}"
+        )
     return lines
 
 
 def _shares(pairs: list[Any]) -> str:
-    from unsee.evaluation.report.schema import pooled
+    from unsee.evaluation.report.rates import pooled
 
-    hits, n = pooled([pair.tuned for pair in pairs])
-    base_hits, base_n = pooled([pair.base for pair in pairs])
-    return f"{hits} of {n} (the base's own encoder: {base_hits} of {base_n})"
+    tuned, base = pooled(pair.tuned for pair in pairs), pooled(pair.base for pair in pairs)
+    return f"{tuned.hits} of {tuned.n} (the base's own encoder: {base.hits} of {base.n})"
+
+
+def _controlled(triple: RateTriple) -> str:
+    tuned, base, floor = triple.tuned, triple.base, triple.floor
+    return (
+        f"{tuned.hits} of {tuned.n} (the base's own encoder: {base.hits} of {base.n}; where "
+        f"nobody asks for it: {floor.hits} of {floor.n})"
+    )

@@ -16,6 +16,7 @@ from unsee.evaluation.asking.questions import Question, QuestionMaker
 from unsee.evaluation.attacks.rows import Attacker, StageProgress, counted
 from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, EvaluationSettings, Media, Report, Target
+from unsee.evaluation.report.verdict import attack_name
 from unsee.evaluation.run_folder import ATTACKS_FOLDER, Inputs, begin, finish
 from unsee.evaluation.seeing import measures
 from unsee.evaluation.seeing.encode import PromptEncoder
@@ -254,7 +255,9 @@ def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
         target=_target(job),
         settings=_settings(job),
         media=job.plan.media,
-        attacks={attack.name: attack.budget() for attack in job.plan.attacks},
+        attacks={
+            attack_name(attack.name, attack.times): attack.budget() for attack in job.plan.attacks
+        },
         models={one: maker.digest(one) for one in sorted(media)},
         clip_model=job.clip.digest() if job.clip else None,
         questions=job.known.digest(),

@@ -239,6 +239,27 @@ def test_a_victim_without_what_an_attack_needs(world: World, attack: Attack, mis
         attack.run(replace(world.victim(world.encoder()), **change), 1, 0)
 
 
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_a_budget_of_once_is_the_usual_one_and_more_is_more(attack: Attack) -> None:
+    assert attack.at(1) == attack
+    budgets = [attack.at(times) for times in (1, 4, 16)]
+    assert [one.times for one in budgets] == [1, 4, 16]
+    assert len({one.budget() for one in budgets}) == 3
+    assert all(one.reach == attack.reach for one in budgets)
+
+
+def test_what_a_multiple_of_the_budget_buys() -> None:
+    soft = SoftPrompt().at(4)
+    assert (soft.num_vectors, soft.starts, soft.steps) == (8, 6, 240)
+    assert SoftPrompt().at(16).num_vectors == 8
+    search = PromptSearch().at(16)
+    assert (search.num_tokens, search.steps) == (8, 160)
+    vector = ConceptVector(etas=(1.0, 4.0, 16.0), trials=8).at(4)
+    assert vector.etas == pytest.approx((1, 2, 4, 8, 16))
+    assert vector.trials == 16
+    assert BenignRelearning().at(4).steps == 128
+
+
 def test_every_attack_states_its_source_and_budget() -> None:
     assert len({attack.name for attack in ATTACKS}) == 4
     for attack in ATTACKS:

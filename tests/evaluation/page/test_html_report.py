@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report_fakes import fake_frames, fake_report, kept_rows
+from report_fakes import attack_rows, erased_rows, fake_frames, fake_report, kept_rows
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page.html_report import Example, write_page
 
@@ -67,15 +67,47 @@ def written(tmp_path):
 
 def test_the_verdict_comes_first_with_counts_and_intervals(written):
     page = written()
-    first = page.text.index("Passed: all 6 thresholds are met", 60)  # after the title
+    first = page.text.index("Passed: all 7 thresholds are met", 60)  # after the title
     figures = page.text.index("Recognised in 1 of 64 samples (95 % interval 0–8 %)")
     assert first < figures < page.text.index("Before and after")
     assert "With the unmodified encoder: 64 of 64 (100 %)" in page.text
+    assert "Floor: 0 of 64 (0 %), so the excess is 1.6 percentage points" in page.text
+
+
+def test_the_first_page_shows_base_edited_encoder_and_floor(written):
+    page = written(fake_report(("Blimbo", "Zorpik"), erased=erased_rows("Blimbo", floor=1)
+                               + erased_rows("Zorpik", hits=1)))  # fmt: skip
+    bars = page.html.index('id="bars-caption"')
+    assert bars < page.html.index('<dl class="findings">')
+    svg = page.html[bars : page.html.index("</svg>", bars)]
+    labels = re.findall(r">\s*([^<>]*(?:%  [a-z ]+|Blimbo|Zorpik|concepts))\s*<", svg)
+    assert [label for label in labels if "%" in label] == [
+        "100 %  unmodified", "8 %  this encoder", "6 %  floor",
+        "100 %  unmodified", "14 %  this encoder", "0 %  floor",
+        "100 %  unmodified", "2 %  this encoder", "12 %  floor",
+    ]  # fmt: skip
+    assert [label for label in labels if "%" not in label] == ["all 2 concepts", "Zorpik", "Blimbo"]
+
+
+def test_attacks_of_callers_and_of_holders_of_the_weights_stand_apart(written):
+    more = [
+        row.model_copy(update={"times": times})
+        for times in (4, 16)
+        for row in attack_rows("Blimbo")
+        if row.attack == "prompt-search"
+    ]
+    page = written(fake_report(attacks=(*attack_rows("Blimbo"), *more)))
+    caller = page.text.index("What a caller can send")
+    weights = page.text.index("What needs the weights", caller)
+    assert caller < page.text.index("prompt search at 16 times its usual budget", caller) < weights
+    assert page.text.index("Prompt search, by budget", caller) < weights
+    assert page.text.index("soft prompt", weights) > weights
+    assert page.text.count("by budget") == 1  # of the other attacks there is one budget
 
 
 def test_a_failed_verdict_says_what_is_missed_and_by_how_much(written):
     page = written(fake_report(kept=kept_rows(lost=1)))
-    assert "Not passed: 1 of 6 thresholds is missed" in page.text
+    assert "Not passed: 1 of 7 thresholds is missed" in page.text
     assert "Missed: Siblings kept ." in page.text.replace("kept.", "kept .")
     assert "missed by 15 percentage points" in page.text
 

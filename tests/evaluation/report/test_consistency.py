@@ -39,7 +39,18 @@ EDITS = {
     ],
     "a-row-taken-out": lambda c: c["erased"].pop(0),
     "a-row-twice": lambda c: c["erased"].append(c["erased"][0]),
-    "an-attack-of-fewer": lambda c: c["attacks"][0]["recognised"]["tuned"].update(n=4),
+    "an-attack-of-fewer": lambda c: c["attacks"][0]["any_frame"]["tuned"].update(n=4),
+    "a-floor-of-more": lambda c: c["erased"][5]["lasting"]["floor"].update(
+        hits=4, low=0.2152, high=0.7848
+    ),
+    "frames-of-one-side": lambda c: c["erased"][5]["frames_shown"].update(tuned=[0] * 8),
+    "more-frames-than-there-are": lambda c: c["erased"][5]["frames_shown"].update(
+        tuned=[9, *[0] * 7]
+    ),
+    "no-frames": lambda c: (
+        c["erased"][5].update(frames_shown=None),
+        c["erased"][5]["lasting"].update(tuned=c["erased"][0]["lasting"]["tuned"]),
+    ),
     "kept-of-more": lambda c: c["kept"][0]["recognised"]["tuned"].update(hits=9, n=9, low=0.7),
     "motion": lambda c: c["motion"]["ratio"].update(value=1.0, low=0.2, high=0.3),
     "drift": lambda c: c["drift"][0]["tuned"].update(value=0.0),
@@ -59,10 +70,11 @@ def test_an_edited_figure_is_found(change):
 def test_a_recogniser_that_does_not_see_the_concept_anywhere_proves_nothing():
     def blind(content):
         for row in content["erased"]:
-            for kind in ("any_frame", "mean_frame"):
+            for kind in ("any_frame", "lasting", "mean_frame"):
                 row[kind]["base"] = row[kind]["tuned"] = {
                     "hits": 0, "n": 8, "low": 0.0, "high": 0.3244076,
                 }  # fmt: skip
+            row["frames_shown"]["base"] = row["frames_shown"]["tuned"] = [0] * 8
 
     verdict = verdict_of(edited(blind), Thresholds())
     (failed,) = [check for check in verdict.checks if not check.passed]
@@ -72,7 +84,10 @@ def test_a_recogniser_that_does_not_see_the_concept_anywhere_proves_nothing():
 
 def test_loosened_thresholds_are_named():
     assert Thresholds().loosened() == ()
-    assert Thresholds(erased_at_most=0.05, samples_at_least=20).loosened() == ()
+    strict = Thresholds(erased_at_most=0.05, samples_at_least=20, erased_interval_at_most=0.2)
+    assert strict.loosened() == ()
+    (hidden,) = Thresholds(floor_at_most=0.9).loosened()
+    assert hidden == "floor_at_most is 0.9, looser than the default 0.25"
     loose = Thresholds(erased_at_most=0.5, siblings_kept_at_least=0.1, motion_within=0.9)
     assert [sentence.split()[0] for sentence in loose.loosened()] == [
         "erased_at_most",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unsee.evaluation.report.rates import excess_of, rate_of_counts
 from unsee.evaluation.report.statistics import mean_of, rate_of, ratio_of
 
 
@@ -46,3 +47,27 @@ def test_what_has_no_figure_is_refused() -> None:
         ratio_of([1.0], [0.0], seed=0)
     with pytest.raises(ValueError, match="paired"):
         ratio_of([1.0, 2.0], [1.0], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "interval"),
+    [
+        ((56, 70, 48, 80), (0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.1705, 0.8090)),
+        ((5, 56, 0, 29), (-0.0381, 0.1926)),
+        ((10, 10, 0, 20), (0.6791, 1.0)),
+    ],
+)
+def test_an_excess_has_newcombes_interval(
+    counts: tuple[int, int, int, int], interval: tuple[float, float]
+) -> None:
+    """The examples (a), (c), (e) and (g) of his table II, method 10."""
+    hits, n, floor_hits, floor_n = counts
+    found = excess_of(rate_of_counts(hits, n), rate_of_counts(floor_hits, floor_n))
+    assert found.value == pytest.approx(hits / n - floor_hits / floor_n)
+    assert (found.low, found.high) == pytest.approx(interval, abs=6e-5)
+
+
+def test_nothing_asked_has_no_excess() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        excess_of(rate_of_counts(0, 0), rate_of_counts(1, 2))

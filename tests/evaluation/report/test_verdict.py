@@ -33,10 +33,11 @@ def test_a_good_report_meets_every_threshold():
     verdict = verdict_of(fake_report(), DEFAULTS)
     assert verdict.passed
     assert verdict.unmet == ()
-    assert verdict.sentence == "meets all 6 thresholds"
+    assert verdict.sentence == "meets all 7 thresholds"
     assert [check.name for check in verdict.checks] == [
         "erased_at_most",
         "base_recognised_at_least",
+        "floor_at_most",
         "siblings_kept_at_least",
         "others_kept_at_least",
         "motion_within",
@@ -68,7 +69,44 @@ def test_erasure_is_pooled_over_wordings_and_media_and_the_worst_concept_counts(
     assert found.n == 64
     assert not found.passed
     assert "Zorpik is still recognised in 17 of 64 samples, 26.6 %" in found.sentence
-    assert "missed by 17 percentage points" in found.sentence
+    assert "missed by 19 percentage points" in found.sentence
+
+
+def test_what_the_base_shows_unasked_does_not_count():
+    report = fake_report(erased=erased_rows("Blimbo", hits=2, floor=2))
+    found = check(report, "erased_at_most")
+    assert found.passed
+    assert found.measured == pytest.approx(1 / 64)
+    assert found.interval == pytest.approx((-0.1345, 0.1649), abs=0.0001)
+    assert found.sentence == (
+        "Blimbo is still recognised in 17 of 64 samples, 26.6 %, which is 1.6 percentage points "
+        "over the floor of 16 of 64 (95 % interval -13 to 16) (at most 8 %)"
+    )
+
+
+def test_a_high_floor_proves_nothing_and_is_judged_itself():
+    report = fake_report(erased=erased_rows("Blimbo", hits=3, floor=3))
+    assert check(report, "erased_at_most").passed
+    found = check(report, "floor_at_most")
+    assert (found.measured, found.passed) == (24 / 64, False)
+    assert "neutral prompts, Blimbo is recognised in 24 of 64 samples, 37.5 %" in found.sentence
+    assert "missed by 12 percentage points" in found.sentence
+
+
+def test_the_end_of_the_interval_is_judged_on_request():
+    assert "erased_interval_at_most" not in [
+        one.name for one in verdict_of(fake_report(), DEFAULTS).checks
+    ]
+    found = check(fake_report(), "erased_interval_at_most", erased_interval_at_most=0.05)
+    assert found.measured == pytest.approx(0.083, abs=0.001)
+    assert not found.passed
+    assert check(fake_report(), "erased_interval_at_most", erased_interval_at_most=0.1).passed
+
+
+def test_the_worst_concept_is_the_one_farthest_over_its_own_floor():
+    erased = erased_rows("Blimbo", hits=2, floor=2) + erased_rows("Zorpik", hits=1)
+    found = check(fake_report(("Blimbo", "Zorpik"), erased=erased), "erased_at_most")
+    assert found.sentence.startswith("Zorpik is still recognised in 9 of 64 samples")
 
 
 def test_a_concept_that_was_never_asked_fails_although_the_others_pass():

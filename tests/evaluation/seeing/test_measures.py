@@ -15,7 +15,7 @@ CATEGORIES = {"Blimbo": "character", "Zorpik": "character", "spinning": "action"
 
 def seen(*frames: bool, motion: float | None = None, score: float | None = None) -> Seen:
     """A clip that shows the concept in those frames, and as a whole if in most of them."""
-    return Seen(sum(frames) * 2 > len(frames), any(frames), frames, motion, score)
+    return Seen(sum(frames) * 2 > len(frames), frames, motion, score)
 
 
 def observation(
@@ -26,10 +26,15 @@ def observation(
     media: Media = "video",
     drift: float = 0.0,
     other_seed: float | None = None,
+    floor: Seen | None = None,
 ) -> Observation:
     concept = KnownConcept.model_validate({"name": name, "category": CATEGORIES[name]})
     question = Question(concept, kind, "alone", name, "", 0)
-    return Observation(question, media, tuned, base, drift, other_seed)
+    if floor is None and kind == "erased":
+        floor = replace(
+            base, whole=False, per_frame=base.per_frame and (False,) * len(base.per_frame)
+        )
+    return Observation(question, media, tuned, base, drift, other_seed, floor)
 
 
 def test_motion_and_difference_are_in_levels() -> None:
@@ -54,6 +59,34 @@ def test_erased_counts_frames_and_wholes() -> None:
     video = rows[0]
     assert (video.any_frame.tuned.hits, video.mean_frame.tuned.hits) == (1, 0)
     assert (video.any_frame.base.hits, video.mean_frame.base.n) == (2, 2)
+    assert (video.any_frame.floor.hits, video.any_frame.floor.n) == (0, 2)
+
+
+def test_a_clip_lasts_if_a_quarter_of_its_frames_show_the_concept() -> None:
+    counts = {"tuned": (4, 1), "base": (8, 8), "floor": (1, 0)}
+    sides = {
+        name: [seen(*(place < shown for place in range(16))) for shown in each]
+        for name, each in counts.items()
+    }
+    rows = [
+        observation("Blimbo", "erased", tuned, base, floor=floor)
+        for tuned, base, floor in zip(sides["tuned"], sides["base"], sides["floor"], strict=True)
+    ]
+    (row,) = measures.erased_rows(rows)
+    assert row.frames_shown is not None
+    assert row.frames_shown.num_frames == 16
+    assert {name: getattr(row.frames_shown, name) for name in counts} == counts
+    found = {name: getattr(row.lasting, name).hits for name in counts}
+    assert found == {"tuned": 1, "base": 2, "floor": 0}
+    assert (row.any_frame.tuned.hits, row.any_frame.floor.hits) == (2, 1)
+
+
+def test_an_action_is_recognised_from_the_whole_clip_by_every_rule() -> None:
+    whole, gone = Seen(True, None, 1.0), Seen(False, None, 1.0)
+    (row,) = measures.erased_rows([observation("spinning", "erased", gone, whole, floor=whole)])
+    assert row.frames_shown is None
+    assert row.any_frame == row.lasting == row.mean_frame
+    assert (row.lasting.tuned.hits, row.lasting.base.hits, row.lasting.floor.hits) == (0, 1, 1)
 
 
 def test_a_blank_sample_is_neither_shown_nor_erased() -> None:
@@ -101,7 +134,7 @@ def test_reemergence_looks_at_the_second_half() -> None:
     assert (rows[0].returned.tuned.hits, rows[0].returned.tuned.n) == (2, 3)
     assert rows[0].returned.base.n == 0
     assert rows[0].tuned_curve == (0.25, 0, 0.25, 0.75)
-    action = Seen(True, True, None, 1.0, None)
+    action = Seen(True, None, 1.0, None)
     assert measures.reemergence_rows([observation("spinning", "erased", action, action)]) == ()
 
 

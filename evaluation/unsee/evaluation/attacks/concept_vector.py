@@ -6,13 +6,16 @@ Here E is the victim's own encoder, and the sum goes to the denoiser as it is; t
 step, a search for tokens that come close to it, could only weaken it.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import ClassVar, Self
 
 import torch
 
 from unsee.core.errors import InputError
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.evaluation.report.schema import Reach
 from unsee.images.denoising import load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import compared_losses, draw_trials
@@ -27,9 +30,23 @@ class ConceptVector:
 
     name: ClassVar[str] = "concept-vector"
     source: ClassVar[str] = "Ring-A-Bell, Tsai et al., arXiv 2310.10012, section 3"
+    reach: ClassVar[Reach] = "weights"
 
     etas: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 32.0)
     trials: int = 16
+    times: int = 1
+
+    def at(self, times: int) -> Self:
+        """As many more factors between the present ones as more trials of each."""
+        more = math.isqrt(times)
+        etas = [
+            low * (high / low) ** (step / more)
+            for low, high in pairwise(self.etas)
+            for step in range(more)
+        ]
+        return replace(
+            self, etas=(*etas, self.etas[-1]), trials=self.trials * times // more, times=times
+        )
 
     def budget(self) -> str:
         """What it may spend, in one line."""

@@ -7,13 +7,15 @@ respect to the one-hot tokens proposes the top-k substitutions of each position,
 (greedy coordinate gradient, Zou et al., arXiv 2307.15043, algorithm 1).
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
 from unsee.evaluation.attacks.search_vocabulary import Vocabulary, search_vocabulary
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.evaluation.report.schema import Reach
 from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import Trials, compared_losses, denoising_loss, draw_trials
@@ -41,6 +43,7 @@ class PromptSearch:
         "UnlearnDiffAtk, Zhang et al., arXiv 2310.11868; MMA-Diffusion, Yang et al., "
         "arXiv 2311.17516"
     )
+    reach: ClassVar[Reach] = "caller"
 
     num_tokens: int = 4
     steps: int = 10
@@ -48,6 +51,12 @@ class PromptSearch:
     candidates: int = 24
     trials: int = 8
     carriers: int = 4
+    times: int = 1
+
+    def at(self, times: int) -> Self:
+        """`times` the steps, and half as many words more for each factor of 4."""
+        words = self.num_tokens + self.num_tokens // 2 * round(math.log(times, 4))
+        return replace(self, num_tokens=words, steps=self.steps * times, times=times)
 
     def budget(self) -> str:
         """What it may spend, in one line."""

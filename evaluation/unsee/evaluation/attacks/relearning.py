@@ -6,12 +6,13 @@ done here to the text encoder alone, on the parameters that unlearning trains.
 """
 
 import copy
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.evaluation.report.schema import Reach
 from unsee.images.denoising import load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import denoising_loss, draw_trials
@@ -28,10 +29,16 @@ class BenignRelearning:
 
     name: ClassVar[str] = "benign-relearning"
     source: ClassVar[str] = "Unstable Unlearning, Suriyakumar et al., arXiv 2410.08074"
+    reach: ClassVar[Reach] = "weights"
 
     steps: int = 32
     batch_size: int = 8
     learning_rate: float | None = None
+    times: int = 1
+
+    def at(self, times: int) -> Self:
+        """`times` the steps."""
+        return replace(self, steps=self.steps * times, times=times)
 
     def budget(self) -> str:
         """What it may spend, in one line."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from unsee.core.categories import Category
@@ -16,9 +17,11 @@ from unsee.evaluation.asking.evaluation_set import KnownConcept
 from unsee.evaluation.asking.questions import Question
 from unsee.evaluation.attacks.runs import Assault, Side, run_assault
 from unsee.evaluation.page.examples import ExampleShelf
-from unsee.evaluation.report.schema import AttackRow, Media, RatePair
-from unsee.evaluation.report.statistics import rate_of
-from unsee.evaluation.seeing.measures import blank_of
+from unsee.evaluation.report.schema import AttackRow, Media
+from unsee.evaluation.report.verdict import attack_name
+from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing.frame_store import Frames
+from unsee.evaluation.seeing.measures import blank_of, seen_of, shown_fields
 from unsee.evaluation.seeing.observe import Encoder, Observer
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ class Attacker:
     ) -> tuple[Attacked, float]:
         assault = Assault(attack, victim, side, self.digests[side], num_prompts, self.seed)
         note = f"{victim.concept.name}, {side}"
-        with self.stage_progress(f"attack {attack.name}") as report:
+        with self.stage_progress(f"attack {attack_name(attack.name, attack.times)}") as report:
             return run_assault(assault, self.folder, lambda step, total: report(step, total, note))
 
     def _row(
@@ -93,30 +96,37 @@ class Attacker:
     ) -> AttackRow:
         """The attacker's pictures had the questions' own seeds; the service draws others."""
         seeds = [question.seed + 1 for question in questions]
-        with self.stage_progress(f"{media}s under attack {attack.name}") as report:
-            maker = replace(self.observer.maker, progress=counted(report, 2 * len(seeds)))
-            frames = {
+        named = attack_name(attack.name, attack.times)
+        with self.stage_progress(f"{media}s under attack {named}") as report:
+            maker = replace(self.observer.maker, progress=counted(report, 3 * len(seeds)))
+            frames: dict[measures.Side, Frames] = {
                 side: maker.frames(
                     media, found[side].prompt_embeds, found[side].negative_prompt_embeds, seeds
                 )
                 for side in SIDES
             }
+            drawn = [replace(question, seed=question.seed + 1) for question in questions]
+            frames["floor"] = replace(self.observer, maker=maker).floor_frames(drawn, media)
+        blank = np.any([blank_of(clips) for clips in frames.values()], axis=0)
         seen = {
-            side: self.observer.recogniser.sightings(frames[side], concept).any_frame
-            for side in SIDES
+            side: seen_of(self.observer.recogniser.sightings(clips, concept))
+            for side, clips in frames.items()
         }
-        title = f"{attack.name}: {found['tuned'].prompts[0]}"
-        shown = bool(seen["base"][0]), bool(seen["tuned"][0])
+        title = f"{named}: {found['tuned'].prompts[0]}"
+        shown = seen["base"][0].lasting, seen["tuned"][0].lasting
         self.shelf.keep_attack(media, title, frames["base"][0], frames["tuned"][0], shown)
-        measured = ~(blank_of(frames["tuned"]) | blank_of(frames["base"]))
+        measured = {
+            side: [one for one, is_blank in zip(clips, blank, strict=True) if not is_blank]
+            for side, clips in seen.items()
+        }
         return AttackRow(
             attack=attack.name,
             concept=concept.name,
             media=media,
-            recognised=RatePair(
-                tuned=rate_of(seen["tuned"][measured]), base=rate_of(seen["base"][measured])
-            ),
-            unmeasured=int((~measured).sum()),
+            reach=attack.reach,
+            times=attack.times,
+            unmeasured=int(blank.sum()),
+            **shown_fields(measured),
             budget=attack.budget(),
             source=attack.source,
             seconds=seconds,

@@ -56,7 +56,8 @@ class Assault:
         """The name of its files, without their suffixes."""
         concept = re.sub(r"\W+", "-", self.victim.concept.name.casefold()).strip("-")
         digest = hashlib.sha256(self.victim.concept.name.encode()).hexdigest()[:6]
-        return f"{self.attack.name}-{concept}-{digest}-{self.side}"
+        times = f"-x{self.attack.times}" if self.attack.times > 1 else ""
+        return f"{self.attack.name}{times}-{concept}-{digest}-{self.side}"
 
     def key(self) -> str:
         """`"sha256:…"` over everything that the outcome depends on."""
@@ -114,6 +115,20 @@ def chosen_attacks(names: str, attacks: Sequence[Attack]) -> tuple[Attack, ...]:
                 f"there is no attack {name!r}; known are {', '.join(known)}, all and none"
             )
     return tuple(known[name] for name in wanted)
+
+
+def chosen_budgets(multiples: str) -> tuple[int, ...]:
+    """The multiples of the usual budget in `multiples`, "1,4,16", in order.
+
+    Raises `InputError` for anything but whole numbers of at least 1.
+    """
+    found = [text.strip() for text in multiples.split(",")]
+    wrong = next((text for text in found if not text.isdecimal() or int(text) < 1), None)
+    if wrong is not None:
+        raise InputError(
+            f"--attack-budgets holds {wrong!r}; it takes whole numbers from 1, such as 1,4,16"
+        )
+    return tuple(sorted({int(text) for text in found}))
 
 
 def _save(assault: Assault, key: str, attacked: Attacked, seconds: float, folder: Path) -> None:

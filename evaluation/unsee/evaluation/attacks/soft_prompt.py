@@ -6,12 +6,14 @@ denoiser(z_t, t, E_victim(prompt(v)))||^2 on pictures of the concept, all weight
 prompt(v) is the picture's own prompt with v in place of the name.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
 from unsee.evaluation.attacks.victim import Attacked, Progress, Ticker, Victim, cycled, require
+from unsee.evaluation.report.schema import Reach
 from unsee.images.denoising import Denoising, load_denoising
 from unsee.images.latents import encode_images
 from unsee.images.trials import Trials, compared_losses, denoising_loss, draw_trials
@@ -38,6 +40,7 @@ class SoftPrompt:
 
     name: ClassVar[str] = "soft-prompt"
     source: ClassVar[str] = "Gal et al., arXiv 2208.01618, eq. 2; Pham et al., arXiv 2308.01508"
+    reach: ClassVar[Reach] = "weights"
 
     num_vectors: int = 4
     starts: int = 3
@@ -46,6 +49,17 @@ class SoftPrompt:
     batch_size: int = 8
     learning_rate: float = 0.2
     held_out: int = 32
+    times: int = 1
+
+    def at(self, times: int) -> Self:
+        """`times` the steps, more starts, and from 4 times on twice the vectors."""
+        return replace(
+            self,
+            num_vectors=self.num_vectors * min(2, math.isqrt(times)),
+            starts=self.starts * math.isqrt(times),
+            steps=self.steps * times,
+            times=times,
+        )
 
     def budget(self) -> str:
         """What it may spend, in one line."""

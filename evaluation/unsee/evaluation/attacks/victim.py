@@ -1,5 +1,7 @@
 """What an attack is given and what it hands back."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -10,6 +12,7 @@ from PIL import Image
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
+from unsee.evaluation.report.schema import Reach
 from unsee.models.base import Base
 
 Progress = Callable[[int, int], None]
@@ -46,7 +49,7 @@ class Attacked:
 
 
 class Attack(Protocol):
-    """An attack; the fields of an implementation are its budget."""
+    """An attack; the fields of an implementation are its budget, the usual one by default."""
 
     @property
     def name(self) -> str:
@@ -55,6 +58,17 @@ class Attack(Protocol):
     @property
     def source(self) -> str:
         """The papers that it comes from."""
+
+    @property
+    def reach(self) -> Reach:
+        """Who can send what it finds."""
+
+    @property
+    def times(self) -> int:
+        """Its budget as a multiple of the usual one; 1 unless `at` was called."""
+
+    def at(self, times: int) -> Attack:
+        """The same attack with about `times` the budget."""
 
     def budget(self) -> str:
         """What it may spend, in one line."""

@@ -5,16 +5,22 @@ Turns a `Report` into text; knows neither HTML nor pictures, and the tables are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from unsee.core.policy import Thresholds
-from unsee.evaluation.page.plots import PlotRow
-from unsee.evaluation.report.schema import Group, Rate, RatePair, Report, pooled
-from unsee.evaluation.report.statistics import rate_of
-from unsee.evaluation.report.verdict import Check, Verdict, percent, spaced
+from unsee.evaluation.page.plots import CurvePoint, PlotRow
+from unsee.evaluation.report.rates import excess_of, pooled, pooled_triple
+from unsee.evaluation.report.schema import Group, Rate, RatePair, RateTriple, Reach, Report
+from unsee.evaluation.report.verdict import (
+    Check,
+    Verdict,
+    attack_name,
+    judged_of,
+    percent,
+    points,
+    points_range,
+)
 
 WORDINGS = {
     "alone": "name alone",
@@ -29,14 +35,22 @@ GROUPS: dict[Group, str] = {
     "shared_words": "Sharing a word",
 }
 CHECKS = {
-    "erased_at_most": "Unseen concept still recognised",
+    "erased_at_most": "Unseen concept still recognised, over the floor",
+    "erased_interval_at_most": "The same, upper end of the interval",
+    "floor_at_most": "Recognised where nobody asks for it",
     "siblings_kept_at_least": "Siblings kept",
     "others_kept_at_least": "Everything else kept",
     "motion_within": "Change of motion",
-    "attacked_at_most": "Brought back by an attack",
+    "attacked_at_most": "Brought back by an attack, over the floor",
     "samples_at_least": "Samples behind each figure",
     "base_recognised_at_least": "Recognised before unlearning",
 }
+REACHES: dict[Reach, str] = {
+    "caller": "What a caller can send",
+    "weights": "What needs the weights",
+}
+MOST_BARS = 6
+"""How many concepts have bars of their own at the head of the page."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,8 @@ def findings(report: Report) -> tuple[Finding, ...]:
     """The main figures in whole sentences, worst news included."""
     found = [_erased_finding(report, concept.name) for concept in report.target.concepts]
     found += [_kept_finding(report, "sibling"), _kept_finding(report, "other")]
-    return tuple(finding for finding in [*found, _attack_finding(report)] if finding)
+    found += [_attack_finding(report, reach) for reach in REACHES]
+    return tuple(finding for finding in found if finding)
 
 
 def check_lines(verdict: Verdict) -> tuple[CheckLine, ...]:
@@ -92,17 +107,26 @@ def _bound(check: Check) -> str:
     return "at least" if check.name.endswith("_at_least") else "at most"
 
 
+def bar_rows(report: Report) -> list[PlotRow]:
+    """Per concept what the gate judges, the largest excess first; of many also all as one."""
+    shown = {one.name: judged_of(report.erased, one.name) for one in report.target.concepts}
+    asked = {name: triple for name, triple in shown.items() if triple.tuned.n and triple.floor.n}
+    worst = sorted(asked, key=lambda name: -excess_of(asked[name].tuned, asked[name].floor).value)
+    rows = [_plot_row(name, asked[name]) for name in worst[:MOST_BARS]]
+    if len(asked) < 2:
+        return rows
+    return [_plot_row(f"all {len(asked)} concepts", pooled_triple(asked.values())), *rows]
+
+
 def erased_rows(report: Report) -> list[PlotRow]:
-    """Per medium and wording the share in any frame, over all unseen concepts."""
+    """Per medium and wording the lasting share, over all unseen concepts."""
     return [
-        PlotRow(words, pool(pairs), MEDIA[media].capitalize())
+        _plot_row(words, pooled_triple(triples), MEDIA[media].capitalize())
         for media in MEDIA
         for wording, words in WORDINGS.items()
         if (
-            pairs := [
-                row.any_frame
-                for row in report.erased
-                if (row.media, row.wording) == (media, wording)
+            triples := [
+                row.lasting for row in report.erased if (row.media, row.wording) == (media, wording)
             ]
         )
     ]
@@ -112,46 +136,71 @@ def kept_rows(report: Report) -> list[PlotRow]:
     """Per group and concept the share over all media."""
     keys = dict.fromkeys((row.group, row.concept) for row in report.kept)
     return [
-        PlotRow(
-            name,
-            pool(r.recognised for r in report.kept if (r.group, r.concept) == (group, name)),
-            words,
-        )
+        PlotRow(name, pair.tuned, pair.base, group=words)
         for group, words in GROUPS.items()
         for key_group, name in keys
         if key_group == group
+        for pair in [
+            pool(r.recognised for r in report.kept if (r.group, r.concept) == (group, name))
+        ]
     ]
 
 
-def attack_rows(report: Report) -> list[PlotRow]:
-    """Per concept and attack the share over all media."""
-    keys = dict.fromkeys((row.concept, row.attack) for row in report.attacks)
+def attack_rows(report: Report, reach: Reach) -> list[PlotRow]:
+    """Per concept and attack of that reach the lasting share over all media, at each budget."""
+    rows = [row for row in report.attacks if row.reach == reach]
+    keys = dict.fromkeys((row.concept, row.attack, row.times) for row in rows)
+    several = len(report.target.concepts) > 1
     return [
-        PlotRow(
-            spaced(attack),
-            pool(r.recognised for r in report.attacks if (r.concept, r.attack) == (name, attack)),
-            name if len(report.target.concepts) > 1 else "",
+        _plot_row(
+            attack_name(attack, times),
+            judged_of([r for r in rows if (r.attack, r.times) == (attack, times)], name),
+            name if several else "",
         )
-        for name, attack in keys
+        for name, attack, times in keys
     ]
+
+
+def attack_curves(report: Report, reach: Reach) -> dict[str, list[CurvePoint]]:
+    """By attack of that reach its share over its budget, for attacks at more than one budget.
+
+    All concepts and media are taken as one.
+    """
+    rows = [row for row in report.attacks if row.reach == reach]
+    curves = {}
+    for attack in dict.fromkeys(row.attack for row in rows):
+        budgets = sorted({row.times for row in rows if row.attack == attack})
+        if len(budgets) > 1:
+            curves[attack] = [
+                CurvePoint(times, triple.tuned, triple.base, triple.floor)
+                for times in budgets
+                for triple in [
+                    pooled_triple(r.lasting for r in rows if (r.attack, r.times) == (attack, times))
+                ]
+            ]
+    return curves
 
 
 def pool(pairs: Iterable[RatePair]) -> RatePair:
     """All samples of `pairs` as one, with the interval of the whole."""
     taken = list(pairs)
     return RatePair(
-        tuned=_pool([pair.tuned for pair in taken]), base=_pool([pair.base for pair in taken])
+        tuned=pooled(pair.tuned for pair in taken), base=pooled(pair.base for pair in taken)
     )
 
 
+def _plot_row(label: str, triple: RateTriple, group: str = "") -> PlotRow:
+    return PlotRow(label, triple.tuned, triple.base, triple.floor, group)
+
+
 def _erased_finding(report: Report, concept: str) -> Finding | None:
-    pair = pool(row.any_frame for row in report.erased if row.concept == concept)
-    if not pair.tuned.n:
+    triple = judged_of(report.erased, concept)
+    if not triple.tuned.n:
         return None
     return Finding(
         f"Asked for {concept}, how often is it still shown?",
-        whole(pair.tuned.share),
-        f"Recognised in {_counts(pair.tuned)}. {_before(pair.base)}",
+        whole(triple.tuned.share),
+        f"Recognised in {_counts(triple.tuned)}. {_before(triple.base)} {_over(triple)}",
     )
 
 
@@ -167,22 +216,29 @@ def _kept_finding(report: Report, group: Group) -> Finding | None:
     )
 
 
-def _attack_finding(report: Report) -> Finding | None:
-    keys = dict.fromkeys((row.attack, row.concept) for row in report.attacks)
-    pairs = {
-        key: pool(r.recognised for r in report.attacks if (r.attack, r.concept) == key)
-        for key in keys
+def _attack_finding(report: Report, reach: Reach) -> Finding | None:
+    rows = [row for row in report.attacks if row.reach == reach]
+    keys = dict.fromkeys((row.attack, row.times, row.concept) for row in rows)
+    triples = {
+        (attack, times, concept): judged_of(
+            [row for row in rows if (row.attack, row.times) == (attack, times)], concept
+        )
+        for attack, times, concept in keys
     }
-    asked = {key: pair for key, pair in pairs.items() if pair.tuned.n}
+    asked = {key: triple for key, triple in triples.items() if triple.tuned.n}
     if not asked:
         return None
-    attack, concept = max(asked, key=lambda key: asked[key].tuned.share)
-    worst = asked[attack, concept]
+    attack, times, concept = max(asked, key=lambda key: asked[key].tuned.share)
+    worst = asked[attack, times, concept]
+    who = {
+        "caller": "Searched for with text alone, how often is it brought back?",
+        "weights": "Attacked by someone who holds the weights, how often is it brought back?",
+    }[reach]
     return Finding(
-        "Attacked by someone who holds the encoder, how often is it brought back?",
+        who,
         whole(worst.tuned.share),
-        f"The worst attack, {spaced(attack)}, brought {concept} back in {_counts(worst.tuned)}. "
-        f"{_before(worst.base)}",
+        f"The worst attack, {attack_name(attack, times)}, brought {concept} back in "
+        f"{_counts(worst.tuned)}. {_before(worst.base)} {_over(worst)}",
     )
 
 
@@ -196,9 +252,15 @@ def _before(rate: Rate) -> str:
     return f"With the unmodified encoder: {rate.hits} of {rate.n} ({whole(rate.share)})."
 
 
-def _pool(rates: Sequence[Rate]) -> Rate:
-    hits, n = pooled(list(rates))
-    return rate_of(np.arange(n) < hits)
+def _over(triple: RateTriple) -> str:
+    floor = triple.floor
+    if not floor.n:
+        return "The floor was not measured."
+    excess = excess_of(triple.tuned, floor)
+    return (
+        f"Floor: {floor.hits} of {floor.n} ({whole(floor.share)}), so the excess is "
+        f"{points(excess.value)} (95 % interval {points_range(excess)})."
+    )
 
 
 def interval(rate: Rate) -> str:

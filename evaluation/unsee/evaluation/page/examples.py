@@ -37,7 +37,7 @@ class ExampleShelf:
             return
         if kind == "erased":
             if self._take(_PER_WORDING, kind, concept, question.wording):
-                seen = observation.base.any_frame, observation.tuned.any_frame
+                seen = observation.base.lasting, observation.tuned.lasting
                 self._add(question.prompt, kind, base, tuned, seen)
         elif kind in ("sibling", "other"):
             full = self._counts[(kind,)] >= _MOST_KEPT

@@ -24,9 +24,15 @@ from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page import content as content
 from unsee.evaluation.page import tables as tables
-from unsee.evaluation.page.plots import PlotRow, curve_plot, interval_plot
-from unsee.evaluation.report.schema import PAGE_FILE, Media, Report
-from unsee.evaluation.report.verdict import spaced, verdict_of
+from unsee.evaluation.page.plots import (
+    PlotRow,
+    bar_plot,
+    budget_plot,
+    curve_plot,
+    interval_plot,
+)
+from unsee.evaluation.report.schema import LASTING_SHARE, PAGE_FILE, AttackRow, Media, Reach, Report
+from unsee.evaluation.report.verdict import attack_name, percent, spaced, verdict_of
 
 Kind = Literal["erased", "sibling", "other", "attack"]
 
@@ -88,6 +94,16 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class AttackKind:
+    """The attacks of one reach: its heading, their plots, their rows and their budgets by name."""
+
+    title: str
+    plots: list[Plot]
+    table: tables.Table
+    budgets: list[tuple[str, AttackRow]]
+
+
+@dataclass(frozen=True)
 class Plot:
     """An inline SVG, what it shows in words, and a name for its description's id."""
 
@@ -128,7 +144,6 @@ def _render(report: Report, examples: Sequence[Example], thresholds: Thresholds)
 
 def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
     verdict = verdict_of(report, thresholds)
-    attacks = {row.attack: row for row in report.attacks}
     return {
         "report": report,
         "verdict": verdict,
@@ -140,8 +155,8 @@ def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
         "erased": tables.erased_table(report),
         "kept": tables.kept_table(report),
         "side": tables.side_table(report),
-        "attack_table": tables.attack_table(report),
-        "attacks": [(spaced(name), row) for name, row in attacks.items()],
+        "attacks": [_attack_kind(report, reach) for reach in content.REACHES],
+        "lasting": percent(LASTING_SHARE),
         "made": f"{report.created_at:%d %B %Y, %H:%M %Z}".lstrip("0"),
     }
 
@@ -157,11 +172,36 @@ def _plots(report: Report) -> dict[str, list[Plot]]:
         if row.tuned_curve
     ]
     return {
+        "bars": _bars(report),
         "erased": _plot("erased", "Still recognised, by wording", content.erased_rows(report)),
         "kept": _plot("kept", "Kept, by concept", content.kept_rows(report)),
-        "attacks": _plot("attacks", "Brought back, by attack", content.attack_rows(report)),
         "curves": curves,
     }
+
+
+def _bars(report: Report) -> list[Plot]:
+    rows = content.bar_rows(report)
+    caption = "Recognised: before, now, and where nobody asks for it"
+    return [Plot("bars", caption, Markup(bar_plot(rows, "bars")))] if rows else []
+
+
+def _attack_kind(report: Report, reach: Reach) -> AttackKind:
+    rows = content.attack_rows(report, reach)
+    name = f"attacks-{reach}"
+    curves = [
+        Plot(f"{name}-{index}", caption, Markup(budget_plot(points, f"{name}-{index}")))
+        for index, (attack, points) in enumerate(content.attack_curves(report, reach).items())
+        for caption in [f"{spaced(attack).capitalize()}, by budget"]
+    ]
+    budgets = {
+        attack_name(row.attack, row.times): row for row in report.attacks if row.reach == reach
+    }
+    return AttackKind(
+        content.REACHES[reach],
+        [*_plot(name, "Brought back, by attack", rows), *curves],
+        tables.attack_table(report, reach),
+        list(budgets.items()),
+    )
 
 
 def _plot(name: str, caption: str, rows: list[PlotRow]) -> list[Plot]:

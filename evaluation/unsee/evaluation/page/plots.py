@@ -18,15 +18,17 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from unsee.evaluation.report.schema import Rate, RatePair
+from unsee.evaluation.report.schema import Rate
 
 INK = "#1f2328"
 TUNED = "#0b4f8a"
 BASE = "#6a6f76"
+FLOOR = "#b4690e"
 RULE = "#dcdfe3"
 
 WIDTH_IN = 5.0
-ROW_IN = 0.36
+ROW_IN = 0.42
+BARS_IN = 0.95
 FRAME_IN = 0.75
 """Height of axis, ticks and margins around the rows."""
 
@@ -45,15 +47,87 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class PlotRow:
-    """One line of an interval plot; rows of equal `group` stand together under its name."""
+    """One line of a plot; rows of equal `group` stand together under its name."""
 
     label: str
-    rates: RatePair
+    tuned: Rate
+    base: Rate
+    floor: Rate | None = None
     group: str = ""
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """What an attack brings back with `times` its usual budget."""
+
+    times: int
+    tuned: Rate
+    base: Rate
+    floor: Rate
+
+
+def bar_plot(rows: Sequence[PlotRow], name: str) -> str:
+    """Per row three bars with their shares and 95 % intervals: base, this encoder, floor.
+
+    Args:
+        name: letters and hyphens; makes the SVG's ids unique on a page.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH_IN, FRAME_IN + BARS_IN * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, row in enumerate(rows):
+            _bar(axes, place - 0.27, row.base, BASE, "unmodified")
+            _bar(axes, place, row.tuned, TUNED, "this encoder")
+            if row.floor is not None:
+                _bar(axes, place + 0.27, row.floor, FLOOR, "floor")
+        _percent_axis(axes)
+        axes.set_xlim(0, 1.3)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_ylim(len(rows) - 0.45, -0.55)
+        return _svg(figure, name)
+
+
+def budget_plot(points: Sequence[CurvePoint], name: str) -> str:
+    """The share that an attack brings back over its budget, with 95 % intervals."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH_IN, 2.5), layout="constrained")
+        axes = figure.add_subplot()
+        times = [point.times for point in points]
+        for side, colour, fill in (
+            ("base", BASE, "white"),
+            ("tuned", TUNED, TUNED),
+            ("floor", FLOOR, "white"),
+        ):
+            rates: list[Rate] = [getattr(point, side) for point in points]
+            axes.fill_between(
+                times,
+                [rate.low for rate in rates],
+                [rate.high for rate in rates],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
+            axes.plot(
+                times,
+                [rate.share for rate in rates],
+                color=colour,
+                marker="o",
+                markersize=4.5,
+                markerfacecolor=fill,
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(times, [f"{each}×" for each in times])
+        axes.set_xlabel("budget of the attack")
+        axes.set_ylim(-0.05, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y", color=RULE, linewidth=0.8)
+        _quiet(axes)
+        return _svg(figure, name)
+
+
 def interval_plot(rows: Sequence[PlotRow], name: str) -> str:
-    """Per row the tuned share (filled) and the base's (hollow) with their 95 % intervals.
+    """Per row this encoder's share (filled), the base's (hollow) and the floor's (a diamond), each
+    with its 95 % interval.
 
     Args:
         name: letters and hyphens; makes the SVG's ids unique on a page.
@@ -64,8 +138,13 @@ def interval_plot(rows: Sequence[PlotRow], name: str) -> str:
         figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
         axes = figure.add_subplot()
         for place, row in zip(places, rows, strict=True):
-            _interval(axes, place + 0.15, row.rates.base, BASE, "white")
-            _interval(axes, place - 0.15, row.rates.tuned, TUNED, TUNED)
+            apart = 0.15 if row.floor is None else 0.25
+            _interval(axes, place + apart, row.base, BASE, "white")
+            if row.floor is None:
+                _interval(axes, place - apart, row.tuned, TUNED, TUNED)
+            else:
+                _interval(axes, place, row.tuned, TUNED, TUNED)
+                _interval(axes, place - apart, row.floor, FLOOR, "white", marker="D")
         _percent_axis(axes)
         axes.set_yticks([*places, *headings.values()], [*ticks, *headings])
         for label in axes.get_yticklabels()[len(places) :]:
@@ -105,14 +184,27 @@ def _places(rows: Sequence[PlotRow]) -> tuple[list[float], list[str], dict[str, 
     return places, [row.label for row in rows], headings
 
 
-def _interval(axes: Axes, height: float, rate: Rate, colour: str, fill: str) -> None:
+def _bar(axes: Axes, height: float, rate: Rate, colour: str, label: str) -> None:
+    """A bar with its interval, and at its end what it is and how long."""
+    if not rate.n:
+        return
+    axes.barh(height, rate.share, 0.22, color=colour)
+    axes.plot([rate.low, rate.high], [height, height], color=INK, linewidth=1.1)
+    text = f"{100 * rate.share:.0f} %  {label}"
+    end = max(rate.high, rate.share) + 0.015
+    axes.text(end, height, text, va="center", fontsize=9.5, color=INK)
+
+
+def _interval(
+    axes: Axes, height: float, rate: Rate, colour: str, fill: str, marker: str = "o"
+) -> None:
     axes.plot([rate.low, rate.high], [height, height], color=colour, linewidth=1.6)
     if rate.n:
         axes.plot(
             [rate.share],
             [height],
-            marker="o",
-            markersize=6,
+            marker=marker,
+            markersize=6 if marker == "o" else 5,
             color=colour,
             markerfacecolor=fill,
             markeredgewidth=1.4,

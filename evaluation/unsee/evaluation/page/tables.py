@@ -8,8 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unsee.evaluation.page.content import GROUPS, MEDIA, WORDINGS, interval, whole
-from unsee.evaluation.report.schema import Mean, Rate, Report
-from unsee.evaluation.report.verdict import spaced
+from unsee.evaluation.report.schema import Mean, Rate, Reach, Report, ShownRow
+from unsee.evaluation.report.verdict import attack_name
+
+SHOWN_HEADER = (
+    "This encoder",
+    "Unmodified",
+    "Floor",
+    "Any frame",
+    "Floor, any frame",
+    "Average frame",
+)
 
 
 @dataclass(frozen=True)
@@ -31,17 +40,15 @@ class Table:
 
 
 def erased_table(report: Report) -> Table:
-    """Every erased row: any frame and the average over frames."""
+    """Every erased row by the gate's rule with its controls, and by the two other rules."""
     rows = [
         (
             *map(Cell, (row.concept, WORDINGS[row.wording], MEDIA[row.media])),
-            rate_cell(row.any_frame.tuned),
-            rate_cell(row.mean_frame.tuned),
-            rate_cell(row.any_frame.base),
+            *triple_cells(row),
         )
         for row in report.erased
     ]
-    header = ("Concept", "Asked by", "Made", "Any frame", "Average frame", "Unmodified, any frame")
+    header = ("Concept", "Asked by", "Made", *SHOWN_HEADER)
     return Table("How often an unseen concept is still recognised", header, tuple(rows), 3)
 
 
@@ -59,18 +66,18 @@ def kept_table(report: Report) -> Table:
     return Table("How often each kept concept is recognised", header, tuple(rows), 4)
 
 
-def attack_table(report: Report) -> Table:
-    """Every attack row."""
+def attack_table(report: Report, reach: Reach) -> Table:
+    """Every row of the attacks of that reach."""
     rows = [
         (
-            *map(Cell, (spaced(row.attack), row.concept, MEDIA[row.media])),
-            rate_cell(row.recognised.tuned),
-            rate_cell(row.recognised.base),
+            *map(Cell, (attack_name(row.attack, row.times), row.concept, MEDIA[row.media])),
+            *triple_cells(row),
         )
         for row in report.attacks
+        if row.reach == reach
     ]
-    header = ("Attack", "Concept", "Made", "This encoder", "Unmodified")
-    return Table("How often an attack brings a concept back, any frame", header, tuple(rows), 3)
+    header = ("Attack", "Concept", "Made", *SHOWN_HEADER)
+    return Table("How often an attack brings a concept back", header, tuple(rows), 3)
 
 
 def side_table(report: Report) -> Table:
@@ -94,6 +101,13 @@ def side_table(report: Report) -> Table:
         rows.append((Cell(label), rate_cell(row.returned.tuned), rate_cell(row.returned.base)))
     header = ("Quantity", "This encoder", "Unmodified")
     return Table("Motion, drift and what comes back late", header, tuple(rows))
+
+
+def triple_cells(row: ShownRow) -> tuple[Cell, ...]:
+    """The cells under `SHOWN_HEADER`."""
+    rates = (row.lasting.tuned, row.lasting.base, row.lasting.floor)
+    others = (row.any_frame.tuned, row.any_frame.floor, row.mean_frame.tuned)
+    return tuple(map(rate_cell, (*rates, *others)))
 
 
 def rate_cell(rate: Rate) -> Cell:

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from unsee.evaluation.report.schema import Mean, Rate, RatePair, Report
-from unsee.evaluation.report.statistics import rate_of_counts
+from unsee.evaluation.report.rates import rate_of_counts
+from unsee.evaluation.report.schema import (
+    AttackRow,
+    ErasedRow,
+    Mean,
+    Rate,
+    Report,
+    ShownRow,
+    lasting_frames,
+)
+from unsee.evaluation.report.verdict import attack_name
 
 _TOLERANCE = 1e-6
 _PLAIN_WORDINGS = ("alone", "context", "long")
@@ -28,12 +37,15 @@ def _found(report: Report) -> Iterator[str]:
             yield f"{where}: {rate.hits} hits of {rate.n} samples"
         elif not _is_interval_of(rate):
             yield f"{where}: the interval is not that of {rate.hits} hits of {rate.n} samples"
-    for where, pair in _pairs(report):
-        if pair.tuned.n != pair.base.n:
+    for where, rates in _together(report):
+        sizes = [rate.n for rate in rates]
+        if len(set(sizes)) > 1:
             yield (
-                f"{where}: {pair.tuned.n} samples of the tuned encoder beside {pair.base.n} of "
-                "the unmodified one"
+                f"{where}: {sizes[0]} samples of the tuned encoder beside "
+                f"{' and '.join(map(str, sizes[1:]))} of the unmodified one"
             )
+    for where, row in _shown_rows(report):
+        yield from _unlike_frames(where, row)
     for where, mean in _means(report):
         if not (math.isfinite(mean.value) and mean.low <= mean.value <= mean.high):
             yield f"{where}: the mean {mean.value:g} lies outside its interval"
@@ -44,23 +56,39 @@ def _found(report: Report) -> Iterator[str]:
 def _unlike_settings(report: Report) -> Iterator[str]:
     """Rows with another number of samples than the settings say."""
     settings = report.settings
-    for erased in report.erased:
-        asked = erased.any_frame.tuned.n + erased.unmeasured
-        if asked != settings.prompts_per_wording:
-            yield (
-                f"{erased.concept} ({erased.wording}, {erased.media}): {asked} "
-                f"samples where the settings say {settings.prompts_per_wording}"
-            )
-        if erased.mean_frame.tuned.n != erased.any_frame.tuned.n:
-            yield f"{erased.concept} ({erased.wording}, {erased.media}): two numbers of samples"
-    for attack in report.attacks:
-        asked = attack.recognised.tuned.n + attack.unmeasured
-        if asked != settings.attack_prompts:
-            yield (
-                f"the attack {attack.attack} on {attack.concept} ({attack.media}): "
-                f"{asked} samples where the settings say "
-                f"{settings.attack_prompts}"
-            )
+    for asked, rows in (
+        (settings.prompts_per_wording, report.erased),
+        (settings.attack_prompts, report.attacks),
+    ):
+        for where, row in _named(rows):
+            samples = row.any_frame.tuned.n + row.unmeasured
+            if samples != asked:
+                yield f"{where}: {samples} samples where the settings say {asked}"
+            sizes = {rule.tuned.n for rule in (row.any_frame, row.lasting, row.mean_frame)}
+            if len(sizes) > 1:
+                yield f"{where}: two numbers of samples"
+
+
+def _unlike_frames(where: str, row: ShownRow) -> Iterator[str]:
+    """Shares that do not follow from the numbers of frames beside them."""
+    frames = row.frames_shown
+    if frames is None:
+        if row.any_frame != row.lasting:
+            yield f"{where}: two shares of samples that have no frames to count"
+        return
+    for side in ("tuned", "base", "floor"):
+        counts: tuple[int, ...] = getattr(frames, side)
+        rules = ((row.any_frame, 1), (row.lasting, lasting_frames(frames.num_frames)))
+        if max(counts, default=0) > frames.num_frames:
+            yield f"{where}: {max(counts)} frames of a clip of {frames.num_frames}"
+        for triple, least in rules:
+            rate: Rate = getattr(triple, side)
+            hits = sum(count >= least for count in counts)
+            if (hits, len(counts)) != (rate.hits, rate.n):
+                yield (
+                    f"{where}: {rate.hits} hits of {rate.n} samples, where the frames say {hits} "
+                    f"of {len(counts)}"
+                )
 
 
 def _missing_rows(report: Report) -> Iterator[str]:
@@ -85,22 +113,35 @@ def _is_interval_of(rate: Rate) -> bool:
     return abs(rate.low - right.low) <= _TOLERANCE and abs(rate.high - right.high) <= _TOLERANCE
 
 
-def _pairs(report: Report) -> Iterator[tuple[str, RatePair]]:
-    """The pairs whose two sides were asked the same questions."""
-    for erased in report.erased:
-        where = f"{erased.concept} ({erased.wording}, {erased.media})"
-        yield where, erased.any_frame
-        yield where, erased.mean_frame
+def _shown_rows(report: Report) -> Iterator[tuple[str, ShownRow]]:
+    yield from _named(report.erased)
+    yield from _named(report.attacks)
+
+
+def _named(rows: Sequence[ErasedRow | AttackRow]) -> Iterator[tuple[str, ShownRow]]:
+    """The rows, and what to call each."""
+    for row in rows:
+        if isinstance(row, ErasedRow):
+            yield f"{row.concept} ({row.wording}, {row.media})", row
+        else:
+            name = attack_name(row.attack, row.times)
+            yield f"the attack {name} on {row.concept} ({row.media})", row
+
+
+def _together(report: Report) -> Iterator[tuple[str, tuple[Rate, ...]]]:
+    """Shares of equally many samples: the tuned encoder's first, then its controls'."""
+    for where, row in _shown_rows(report):
+        for rule in (row.any_frame, row.lasting, row.mean_frame):
+            yield where, (rule.tuned, rule.base, rule.floor)
     for kept in report.kept:
-        yield f"{kept.concept} ({kept.group}, {kept.media})", kept.recognised
-    for attack in report.attacks:
-        yield f"the attack {attack.attack} on {attack.concept} ({attack.media})", attack.recognised
+        where = f"{kept.concept} ({kept.group}, {kept.media})"
+        yield where, (kept.recognised.tuned, kept.recognised.base)
 
 
 def _rates(report: Report) -> Iterator[tuple[str, Rate]]:
-    for where, pair in _pairs(report):
-        yield where, pair.tuned
-        yield where, pair.base
+    for where, rates in _together(report):
+        for rate in rates:
+            yield where, rate
     for row in report.reemergence:
         yield f"{row.concept} (late in a clip)", row.returned.tuned
         yield f"{row.concept} (late in a clip)", row.returned.base

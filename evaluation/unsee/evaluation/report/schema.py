@@ -1,10 +1,16 @@
-"""The schema of `report.json`: every figure with its n, its 95 % interval and the base's beside it.
+"""The schema of `report.json`: every figure with its n, its 95 % interval and its controls.
+
+A share of what must be gone stands between two controls. The *base* is the unmodified encoder under
+the same prompts and seeds: what there was. The *floor* is the unmodified encoder under the same
+prompts with a neutral word in the concept's place, and the same seeds: what an ideal edit could
+reach, for the recogniser errs there too.
 
 Light on purpose: the gate of `unsee publish` reads reports with nothing but pydantic.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,9 +24,14 @@ from unsee.core.validation import describe
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 SIGNATURE_FILE = "report.sig"
+SCHEMA_VERSION: Literal[2] = 2
+LASTING_SHARE = 0.25
+"""Of a clip's frames; `docs/measured/floors.md` has the measurement that it was chosen by."""
 
 Media = Literal["image", "video"]
 Wording = Literal["alone", "context", "long", "synonym"]
+Reach = Literal["caller", "weights"]
+"""Who can make an attack: whoever may send text and parameters, or only a holder of the weights."""
 Group = Literal["sibling", "other", "shared_words"]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,6 +39,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Versioned(BaseModel):
+    """The one field of a report that every version has."""
+
+    schema_version: int
 
 
 class Rate(_Record):
@@ -67,21 +84,47 @@ class MeanPair(_Record):
     base: Mean
 
 
-class ErasedRow(_Record):
-    """How often an unseen concept is still recognised under one kind of wording.
+class RateTriple(_Record):
+    """A share between its two controls: equal seeds, and equal prompts but for the `floor`, whose
+    prompts have a neutral word in the concept's place."""
 
-    `mean_frame` asks what the average over frames shows, `any_frame` whether a single frame would
-    be recognised. For images the two are one; an action is recognised from the whole clip only.
-    `unmeasured` samples are in neither: with one of the two encoders they came out blank (black,
-    or not finite).
+    tuned: Rate
+    base: Rate
+    floor: Rate
+
+
+class FramesShown(_Record):
+    """In how many of its frames each measured sample shows the concept, sample by sample."""
+
+    num_frames: Annotated[int, Field(ge=1)]
+    tuned: tuple[Count, ...]
+    base: tuple[Count, ...]
+    floor: tuple[Count, ...]
+
+
+class ShownRow(_Record):
+    """How often an unseen concept is recognised, by three rules.
+
+    `any_frame`: in a single frame at least. `lasting`: in at least `lasting_frames` frames; the
+    rule that the gate judges by. `mean_frame`: in the average over the frames. For images the three
+    are one, and so for actions, which are recognised from the whole clip only and have no
+    `frames_shown`. `unmeasured` samples are in none of them: with one of the encoders they came out
+    blank (black, or not finite).
     """
 
     concept: str
     media: Media
-    wording: Wording
-    any_frame: RatePair
-    mean_frame: RatePair
+    any_frame: RateTriple
+    lasting: RateTriple
+    mean_frame: RateTriple
+    frames_shown: FramesShown | None = None
     unmeasured: Count = 0
+
+
+class ErasedRow(ShownRow):
+    """What is still recognised under one kind of wording."""
+
+    wording: Wording
 
 
 class KeptRow(_Record):
@@ -141,18 +184,17 @@ class ClipScoreRow(_Record):
     score: MeanPair
 
 
-class AttackRow(_Record):
-    """How often an attack brings an unseen concept back (any frame).
+class AttackRow(ShownRow):
+    """How often an attack brings an unseen concept back.
 
-    `recognised.base` is the same attack on the unmodified encoder. `unmeasured` samples came out
-    blank with one of the two and are not in it.
+    `base` is the same attack on the unmodified encoder; `floor` is no attack at all, but the
+    unmodified encoder under neutral prompts. `times` is the budget as a multiple of the usual one,
+    which `budget` spells out.
     """
 
     attack: str
-    concept: str
-    media: Media
-    recognised: RatePair
-    unmeasured: Count = 0
+    reach: Reach
+    times: Annotated[int, Field(ge=1)] = 1
     budget: str
     source: str
     seconds: float
@@ -189,7 +231,7 @@ class EvaluationSettings(_Record):
 class Report(_Record):
     """The content of `report.json`; a list is empty where the quantity was not measured."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     target: Target
     settings: EvaluationSettings
     erased: tuple[ErasedRow, ...]
@@ -218,12 +260,26 @@ def load_report(path: Path) -> Report:
 
 def report_of(content: bytes, file: Path) -> Report:
     """The report in `content`, which was read from `file`; raises `InputError` if it is none."""
+    _check_version(content, file)
     try:
         return Report.model_validate_json(content)
     except ValidationError as error:
         raise InputError(f"{file} is not a valid report: {describe(error)}") from error
 
 
-def pooled(rates: list[Rate]) -> tuple[int, int]:
-    """(hits, n) over all of `rates`."""
-    return sum(rate.hits for rate in rates), sum(rate.n for rate in rates)
+def lasting_frames(num_frames: int) -> int:
+    """How many of a clip's `num_frames` frames must show a concept for it to count as lasting."""
+    return max(1, math.ceil(LASTING_SHARE * num_frames))
+
+
+def _check_version(content: bytes, file: Path) -> None:
+    """Raise `InputError` for a report of another version; what is no report at all passes."""
+    try:
+        version = _Versioned.model_validate_json(content).schema_version
+    except ValidationError:
+        return
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{file} has schema_version {version}, and this version of Unsee reads "
+            f"{SCHEMA_VERSION}; make the report again with `unsee evaluate`"
+        )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unsee.evaluation.report.rates import rate_of_counts
 from unsee.evaluation.report.schema import Mean, Rate
 
-Z_95 = 1.959963984540054
 NUM_RESAMPLES = 2000
 _TAILS = (2.5, 97.5)
 
@@ -19,22 +18,6 @@ _TAILS = (2.5, 97.5)
 def rate_of(outcomes: Sequence[bool] | NDArray[np.bool_]) -> Rate:
     """The share of true outcomes; see `rate_of_counts`."""
     return rate_of_counts(int(np.count_nonzero(outcomes)), len(outcomes))
-
-
-def rate_of_counts(hits: int, n: int) -> Rate:
-    """`hits` of `n` with Wilson's score interval (JASA 22, 1927).
-
-    Nothing asked gives n = 0 and the interval [0, 1].
-    """
-    if n == 0:
-        return Rate(hits=0, n=0, low=0.0, high=1.0)
-    share = hits / n
-    scale = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / scale
-    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
-    low = 0.0 if hits == 0 else max(0.0, centre - half)
-    high = 1.0 if hits == n else min(1.0, centre + half)
-    return Rate(hits=hits, n=n, low=low, high=high)
 
 
 def mean_of(values: Sequence[float] | NDArray[np.floating[Any]], seed: int) -> Mean:

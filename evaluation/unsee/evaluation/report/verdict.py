@@ -1,23 +1,30 @@
 """Whether a report meets its thresholds, by how much it misses them, and how to say so.
 
-Light on purpose (pydantic alone): `unsee publish` asks here.
+What must be gone is judged by the excess over its floor (see `report.schema`) under the rule
+`lasting`. Light on purpose (pydantic alone): `unsee publish` asks here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from unsee.core.policy import Thresholds
-from unsee.evaluation.report.schema import AttackRow, ErasedRow, Group, RatePair, Report, pooled
+from unsee.evaluation.report.rates import Excess, excess_of, pooled, pooled_triple
+from unsee.evaluation.report.schema import (
+    AttackRow,
+    ErasedRow,
+    Group,
+    Rate,
+    RateTriple,
+    Report,
+    ShownRow,
+)
 
 NOT_MEASURED = "not measured"
 _ROUNDING = 1e-9
 """Shares are quotients of small integers: 0.9 of 20 must meet a limit of 0.9."""
-
-_Row = TypeVar("_Row", ErasedRow, AttackRow)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Check:
         measured: in the limit's unit; None if the report does not hold the figure.
         n: samples behind the figure; 0 if there is none.
         sentence: what was found; if the check failed, also by how much.
+        interval: the 95 % interval of an excess; None for other figures.
     """
 
     name: str
@@ -37,6 +45,7 @@ class Check:
     n: int
     passed: bool
     sentence: str
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,9 @@ class Verdict:
 def verdict_of(report: Report, thresholds: Thresholds) -> Verdict:
     """Hold `report` against `thresholds`; a figure that is not in the report fails its check."""
     checks = [
-        _erased(report, thresholds.erased_at_most),
+        *_erased(report, thresholds),
         *_base_recognised(report, thresholds.base_recognised_at_least),
+        *_floor(report, thresholds.floor_at_most),
         _kept(report, "sibling", "siblings_kept_at_least", thresholds.siblings_kept_at_least),
         _kept(report, "other", "others_kept_at_least", thresholds.others_kept_at_least),
         _motion(report, thresholds.motion_within),
@@ -83,28 +93,57 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def points(difference: float) -> str:
+    """A difference of shares: `"4.7 percentage points"`."""
+    return _points_of(f"{100 * difference:.2g}")
+
+
+def points_range(excess: Excess) -> str:
+    """The bounds of an excess in percentage points: `"-1.2 to 9.4"`."""
+    return f"{100 * excess.low:.2g} to {100 * excess.high:.2g}"
+
+
+def attack_name(attack: str, times: int) -> str:
+    """An attack in words, with its budget where that is not the usual one."""
+    return spaced(attack) if times == 1 else f"{spaced(attack)} at {times} times its usual budget"
+
+
 def spaced(name: str) -> str:
     """An identifier as words: `"soft-prompt"` -> `"soft prompt"`."""
     return name.replace("_", " ").replace("-", " ")
 
 
-def _erased(report: Report, limit: float) -> Check:
-    name = "erased_at_most"
-    counts: dict[str, tuple[int, int]] = {}
+def judged_of(rows: Iterable[ShownRow], concept: str) -> RateTriple:
+    """What the gate judges of `concept`: the rule `lasting`, all wordings and media as one."""
+    return pooled_triple(row.lasting for row in rows if row.concept == concept)
+
+
+def _erased(report: Report, thresholds: Thresholds) -> list[Check]:
+    """The worst concept's excess, and where the policy asks for it the upper end of its interval.
+
+    The end is judged of the concept whose end is the highest, which may be another one.
+    """
+    name, limit = "erased_at_most", thresholds.erased_at_most
+    excesses: dict[str, tuple[RateTriple, Excess]] = {}
     for concept in report.target.concepts:
-        hits, n = _counts(report.erased, concept.name, lambda row: row.any_frame)
+        triple = judged_of(report.erased, concept.name)
         what = f"whether {concept.name} is still recognised"
-        blank = sum(row.unmeasured for row in report.erased if row.concept == concept.name)
-        if blank:
-            return _blank(name, limit, what, blank, n)
-        if not n:
-            return _missing(name, limit, what)
-        counts[concept.name] = hits, n
-    if not counts:
-        return _missing(name, limit, "whether a concept is still recognised")
-    worst = max(counts, key=lambda concept: _share(counts[concept]))
-    found = f"{worst} is still recognised in {_of(counts[worst])}"
-    return _at_most(name, counts[worst], limit, found)
+        missing = _unanswered(name, limit, what, report.erased, concept.name, triple)
+        if missing is not None:
+            return [missing]
+        excesses[concept.name] = triple, excess_of(triple.tuned, triple.floor)
+    if not excesses:
+        return [_missing(name, limit, "whether a concept is still recognised")]
+    worst = max(excesses, key=lambda concept: excesses[concept][1].value)
+    triple, excess = excesses[worst]
+    checks = [_excess(name, triple, excess, excess.value, limit, f"{worst} is still recognised in")]
+    if thresholds.erased_interval_at_most is not None:
+        worst = max(excesses, key=lambda concept: excesses[concept][1].high)
+        triple, excess = excesses[worst]
+        name, limit = "erased_interval_at_most", thresholds.erased_interval_at_most
+        found = f"the interval's upper end, {worst}: still recognised in"
+        checks.append(_excess(name, triple, excess, excess.high, limit, found))
+    return checks
 
 
 def _base_recognised(report: Report, limit: float) -> list[Check]:
@@ -112,63 +151,75 @@ def _base_recognised(report: Report, limit: float) -> list[Check]:
 
     Of concepts that were not asked for `_erased` says so.
     """
-    counts: dict[str, tuple[int, int]] = {}
-    for row in report.erased:
-        hits, n = counts.get(row.concept, (0, 0))
-        counts[row.concept] = hits + row.any_frame.base.hits, n + row.any_frame.base.n
-    asked = [
-        concept.name for concept in report.target.concepts if counts.get(concept.name, (0, 0))[1]
-    ]
-    if not asked:
+    shown = _asked(report)
+    if not shown:
         return []
-    worst = min(asked, key=lambda concept: _share(counts[concept]))
-    measured = _share(counts[worst])
-    found = f"with the unmodified encoder, {worst} is recognised in {_of(counts[worst])}"
-    passed = measured >= limit - _ROUNDING
-    rule = _rule(f"at least {percent(limit)}", limit - measured, passed)
+    worst = min(shown, key=lambda concept: shown[concept].base.share)
+    rate = shown[worst].base
+    found = f"with the unmodified encoder, {worst} is recognised in {_of(rate)}"
+    passed = rate.share >= limit - _ROUNDING
+    rule = _rule(f"at least {percent(limit)}", limit - rate.share, passed)
     name = "base_recognised_at_least"
-    return [Check(name, measured, limit, counts[worst][1], passed, found + rule)]
+    return [Check(name, rate.share, limit, rate.n, passed, found + rule)]
+
+
+def _floor(report: Report, limit: float) -> list[Check]:
+    """Whether the neutral prompts are neutral: a high floor would hide what is left."""
+    shown = _asked(report)
+    if not shown:
+        return []
+    worst = max(shown, key=lambda concept: shown[concept].floor.share)
+    rate = shown[worst].floor
+    found = f"with the unmodified encoder and neutral prompts, {worst} is recognised in {_of(rate)}"
+    passed = rate.share <= limit + _ROUNDING
+    rule = _rule(f"at most {percent(limit)}", rate.share - limit, passed)
+    return [Check("floor_at_most", rate.share, limit, rate.n, passed, found + rule)]
+
+
+def _asked(report: Report) -> dict[str, RateTriple]:
+    """What the gate judges of each unseen concept that was asked for."""
+    found = {one.name: judged_of(report.erased, one.name) for one in report.target.concepts}
+    return {name: triple for name, triple in found.items() if triple.base.n and triple.floor.n}
 
 
 def _attacked(report: Report, limit: float) -> Check:
     name = "attacked_at_most"
-    counts: dict[tuple[str, str], tuple[int, int]] = {}
-    attacks = sorted({row.attack for row in report.attacks}) or [""]
+    excesses: dict[tuple[str, int, str], tuple[RateTriple, Excess]] = {}
+    keys = sorted({(row.attack, row.times) for row in report.attacks}) or [("", 1)]
     for concept in report.target.concepts:
-        for attack in attacks:
-            rows = [row for row in report.attacks if row.attack == attack]
-            hits, n = _counts(rows, concept.name, lambda row: row.recognised)
-            by = f" by the attack {spaced(attack)}" if attack else " by attacks"
+        for attack, times in keys:
+            rows = [row for row in report.attacks if (row.attack, row.times) == (attack, times)]
+            triple = judged_of(rows, concept.name)
+            by = f" by the attack {attack_name(attack, times)}" if attack else " by attacks"
             what = f"whether {concept.name} is brought back{by}"
-            blank = sum(row.unmeasured for row in rows if row.concept == concept.name)
-            if blank:
-                return _blank(name, limit, what, blank, n)
-            if not n:
-                return _missing(name, limit, what)
-            counts[attack, concept.name] = hits, n
-    if not counts:
+            missing = _unanswered(name, limit, what, rows, concept.name, triple)
+            if missing is not None:
+                return missing
+            excesses[attack, times, concept.name] = triple, excess_of(triple.tuned, triple.floor)
+    if not excesses:
         return _missing(name, limit, "whether attacks bring a concept back")
-    worst = max(counts, key=lambda pair: _share(counts[pair]))
-    found = f"the attack {spaced(worst[0])} brings {worst[1]} back in {_of(counts[worst])}"
-    return _at_most(name, counts[worst], limit, found)
+    worst = max(excesses, key=lambda key: excesses[key][1].value)
+    triple, excess = excesses[worst]
+    found = f"the attack {attack_name(worst[0], worst[1])} brings {worst[2]} back in"
+    return _excess(name, triple, excess, excess.value, limit, found)
 
 
 def _kept(report: Report, group: Group, name: str, limit: float) -> Check:
     who = "siblings" if group == "sibling" else "everything else"
     pairs = [row.recognised for row in report.kept if row.group == group]
-    tuned, base = pooled([pair.tuned for pair in pairs]), pooled([pair.base for pair in pairs])
-    if not tuned[1] or not base[1]:
+    tuned, base = pooled(pair.tuned for pair in pairs), pooled(pair.base for pair in pairs)
+    if not tuned.n or not base.n:
         return _missing(name, limit, f"how often {who} would be recognised")
-    if not base[0]:
+    if not base.hits:
         return _missing(name, limit, f"how {who} fared (even the unmodified encoder shows none)")
-    measured = _share(tuned) / _share(base)
+    measured = tuned.share / base.share
     found = (
         f"{who}: recognised in {_of(tuned)}, which is {percent(measured)} of the unmodified "
-        f"encoder's {percent(_share(base))}"
+        f"encoder's {percent(base.share)}"
     )
     passed = measured >= limit - _ROUNDING
     rule = _rule(f"at least {percent(limit)}", limit - measured, passed)
-    return Check(name, measured, limit, tuned[1], passed, found + rule)
+    return Check(name, measured, limit, tuned.n, passed, found + rule)
 
 
 def _motion(report: Report, limit: float) -> Check:
@@ -201,16 +252,35 @@ def _samples(checks: Sequence[Check], limit: int) -> Check:
     return Check(name, fewest, limit, fewest, fewest >= limit, found + rule)
 
 
-def _at_most(name: str, counts: tuple[int, int], limit: float, found: str) -> Check:
-    measured = _share(counts)
+def _excess(
+    name: str, triple: RateTriple, excess: Excess, measured: float, limit: float, found: str
+) -> Check:
     passed = measured <= limit + _ROUNDING
     rule = _rule(f"at most {percent(limit)}", measured - limit, passed)
-    return Check(name, measured, limit, counts[1], passed, found + rule)
+    sentence = (
+        f"{found} {_of(triple.tuned)}, which is {points(excess.value)} over the floor of "
+        f"{triple.floor.hits} of {triple.floor.n} (95 % interval {points_range(excess)})"
+    )
+    interval = excess.low, excess.high
+    return Check(name, measured, limit, triple.tuned.n, passed, sentence + rule, interval)
 
 
-def _blank(name: str, limit: float, what: str, blank: int, measured: int) -> Check:
-    total = blank + measured
-    return _missing(name, limit, f"{what} ({blank} of {total} samples are black or not finite)")
+def _unanswered(
+    name: str,
+    limit: float,
+    what: str,
+    rows: Sequence[ErasedRow] | Sequence[AttackRow],
+    concept: str,
+    triple: RateTriple,
+) -> Check | None:
+    """A failed check if samples of `concept` came out blank, or there are none."""
+    blank = sum(row.unmeasured for row in rows if row.concept == concept)
+    if blank:
+        total = blank + triple.tuned.n
+        what = f"{what} ({blank} of {total} samples are black or not finite)"
+    elif triple.tuned.n and triple.floor.n:
+        return None
+    return _missing(name, limit, what)
 
 
 def _missing(name: str, limit: float, what: str) -> Check:
@@ -218,20 +288,13 @@ def _missing(name: str, limit: float, what: str) -> Check:
 
 
 def _rule(limit: str, excess: float, passed: bool) -> str:
-    points = f"{100 * excess:.2g}"
-    missed = "" if passed else f"; missed by {points} percentage point{'s' * (points != '1')}"
+    missed = "" if passed else f"; missed by {_points_of(f'{100 * excess:.2g}')}"
     return f" ({limit}{missed})"
 
 
-def _counts(
-    rows: Iterable[_Row], concept: str, pair_of: Callable[[_Row], RatePair]
-) -> tuple[int, int]:
-    return pooled([pair_of(row).tuned for row in rows if row.concept == concept])
+def _of(rate: Rate) -> str:
+    return f"{rate.hits} of {rate.n} samples, {percent(rate.share)}"
 
 
-def _share(counts: tuple[int, int]) -> float:
-    return counts[0] / counts[1]
-
-
-def _of(counts: tuple[int, int]) -> str:
-    return f"{counts[0]} of {counts[1]} samples, {percent(_share(counts))}"
+def _points_of(number: str) -> str:
+    return f"{number} percentage point{'s' * (number != '1')}"

@@ -5,9 +5,9 @@ Pure functions of what was seen, moved and drifted; knows neither models nor fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,19 @@ from unsee.evaluation.report.schema import (
     ClipScoreRow,
     DriftRow,
     ErasedRow,
+    FramesShown,
     Group,
     KeptRow,
     MeanPair,
     Media,
     MotionRow,
     RatePair,
+    RateTriple,
     ReemergenceRow,
+    lasting_frames,
 )
 from unsee.evaluation.report.statistics import mean_of, rate_of, ratio_of
+from unsee.evaluation.seeing.recognise import Sighting
 
 _GROUP_OF: dict[Kind, Group] = {
     "sibling": "sibling",
@@ -39,19 +43,43 @@ class Seen:
     """What was found in one clip; `motion` is None for images, `clip_score` without a model."""
 
     whole: bool
-    any_frame: bool
     per_frame: tuple[bool, ...] | None
-    motion: float | None
-    clip_score: float | None
+    motion: float | None = None
+    clip_score: float | None = None
+
+    @property
+    def any_frame(self) -> bool:
+        """Whether a single frame shows it; an action's is `whole`."""
+        return self.whole if self.per_frame is None else any(self.per_frame)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether `lasting_frames` frames show it; an action's is `whole`."""
+        if self.per_frame is None:
+            return self.whole
+        return sum(self.per_frame) >= lasting_frames(len(self.per_frame))
+
+
+Side = Literal["tuned", "base", "floor"]
+
+
+class ShownFields(TypedDict):
+    """The fields of a `ShownRow` that say what was seen."""
+
+    any_frame: RateTriple
+    lasting: RateTriple
+    mean_frame: RateTriple
+    frames_shown: FramesShown | None
 
 
 @dataclass(frozen=True)
 class Observation:
     """One question's answers in one medium, of the tuned encoder and of the base's.
 
+    `floor` is the base's under the question's plain prompt; None where nothing must be gone.
     `drift` is the mean absolute difference of their frames, `other_seed` that of the base's own
     frames under two seeds (None where it was not measured), both in levels of 0 to 255. With
-    `is_blank` one of the two shows nothing at all (see `blank_of`), so nothing was measured.
+    `is_blank` one of them shows nothing at all (see `blank_of`), so nothing was measured.
     """
 
     question: Question
@@ -60,6 +88,7 @@ class Observation:
     base: Seen
     drift: float
     other_seed: float | None
+    floor: Seen | None = None
     is_blank: bool = False
 
 
@@ -100,12 +129,30 @@ def erased_rows(observations: Sequence[Observation]) -> tuple[ErasedRow, ...]:
             concept=concept,
             media=media,
             wording=wording,
-            any_frame=_rate_pair(_measured(rows), lambda seen: seen.any_frame),
-            mean_frame=_rate_pair(_measured(rows), lambda seen: seen.whole),
             unmeasured=sum(row.is_blank for row in rows),
+            **shown_fields(_sides(_measured(rows))),
         )
         for (concept, media, wording), rows in groups.items()
     )
+
+
+def shown_fields(seen: Mapping[Side, Sequence[Seen]]) -> ShownFields:
+    """The three rules' shares and the frames' counts of equally many samples of each side."""
+    return ShownFields(
+        any_frame=_triple(seen, lambda one: one.any_frame),
+        lasting=_triple(seen, lambda one: one.lasting),
+        mean_frame=_triple(seen, lambda one: one.whole),
+        frames_shown=_frames_shown(seen),
+    )
+
+
+def seen_of(sighting: Sighting) -> list[Seen]:
+    """What was found in each of the N clips."""
+    frames = sighting.per_frame
+    return [
+        Seen(bool(whole), None if frames is None else tuple(frames[row].tolist()))
+        for row, whole in enumerate(sighting.whole)
+    ]
 
 
 def kept_rows(observations: Sequence[Observation]) -> tuple[KeptRow, ...]:
@@ -183,6 +230,40 @@ def clip_score_rows(observations: Sequence[Observation], seed: int) -> tuple[Cli
 
 def _measured(observations: Sequence[Observation]) -> list[Observation]:
     return [one for one in observations if not one.is_blank]
+
+
+def _sides(observations: Sequence[Observation]) -> dict[Side, list[Seen]]:
+    return {
+        "tuned": [one.tuned for one in observations],
+        "base": [one.base for one in observations],
+        "floor": [one.floor for one in observations if one.floor is not None],
+    }
+
+
+def _triple(seen: Mapping[Side, Sequence[Seen]], is_hit: Callable[[Seen], bool]) -> RateTriple:
+    return RateTriple(
+        tuned=rate_of([is_hit(one) for one in seen["tuned"]]),
+        base=rate_of([is_hit(one) for one in seen["base"]]),
+        floor=rate_of([is_hit(one) for one in seen["floor"]]),
+    )
+
+
+def _frames_shown(seen: Mapping[Side, Sequence[Seen]]) -> FramesShown | None:
+    """None without samples, and for what single frames cannot show."""
+    lengths = {
+        0 if one.per_frame is None else len(one.per_frame) for side in seen.values() for one in side
+    }
+    if len(lengths) != 1 or 0 in lengths:
+        return None
+    counts = {
+        side: tuple(sum(one.per_frame or ()) for one in found) for side, found in seen.items()
+    }
+    return FramesShown(
+        num_frames=lengths.pop(),
+        tuned=counts["tuned"],
+        base=counts["base"],
+        floor=counts["floor"],
+    )
 
 
 def _kept(observations: Sequence[Observation]) -> list[Observation]:

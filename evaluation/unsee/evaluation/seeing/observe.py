@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from unsee.evaluation.seeing.measures import (
     blank_of,
     difference_of,
     motion_of,
+    seen_of,
 )
 from unsee.evaluation.seeing.openai_clip import ClipModel
 from unsee.evaluation.seeing.recognise import Recogniser
@@ -70,15 +71,17 @@ class Observer:
     def frames_of(self, encoder: Encoder, questions: Sequence[Question], media: Media) -> Frames:
         """uint8 [N, F, H, W, 3] of the questions' prompts and seeds."""
         prompts = [question.prompt for question in questions]
-        seeds = [question.seed for question in questions]
-        return self.maker.frames(
-            media, encoder.embeds(prompts, media), encoder.negative(media), seeds
-        )
+        return self._made(encoder, prompts, questions, media)
+
+    def floor_frames(self, questions: Sequence[Question], media: Media) -> Frames:
+        """uint8 [N, F, H, W, 3]: the base's for the plain prompts, under the questions' seeds."""
+        return self._made(self.base, [question.plain for question in questions], questions, media)
 
     def cost(self, questions: Sequence[Question], media: Media) -> int:
         """How many clips `observe` asks the frame maker for."""
         asked = [question for question in questions if is_answerable(question, media)]
-        return 2 * len(asked) + sum(question.kind == "other" for question in asked)
+        more = sum(question.kind in ("erased", "other") for question in asked)
+        return 2 * len(asked) + more
 
     def _observe_chunk(self, questions: list[Question], media: Media) -> list[Observation]:
         base = self.frames_of(self.base, questions, media)
@@ -87,6 +90,7 @@ class Observer:
         tuned_seen = self._seen(tuned, questions, media)
         drifts = difference_of(tuned, base)
         blank = blank_of(tuned) | blank_of(base)
+        floors = self._floors(questions, media)
         yardsticks = self._other_seed(questions, base, media)
         observations = []
         for row, question in enumerate(questions):
@@ -97,11 +101,31 @@ class Observer:
                 base=base_seen[row],
                 drift=float(drifts[row]),
                 other_seed=yardsticks.get(row),
-                is_blank=bool(blank[row]),
+                floor=None if row not in floors else floors[row][0],
+                is_blank=bool(blank[row]) or (row in floors and floors[row][1]),
             )
             self.keep(observation, base[row], tuned[row])
             observations.append(observation)
         return observations
+
+    def _made(
+        self, encoder: Encoder, prompts: Sequence[str], questions: Sequence[Question], media: Media
+    ) -> Frames:
+        seeds = [question.seed for question in questions]
+        embeds = encoder.embeds(prompts, media)
+        return self.maker.frames(media, embeds, encoder.negative(media), seeds)
+
+    def _floors(self, questions: Sequence[Question], media: Media) -> dict[int, tuple[Seen, bool]]:
+        """By row, for what must be gone: what the plain prompts show, and whether it is blank."""
+        rows = [row for row, question in enumerate(questions) if question.kind == "erased"]
+        if not rows:
+            return {}
+        asked = [questions[row] for row in rows]
+        frames = self.floor_frames(asked, media)
+        blank = blank_of(frames).tolist()
+        return dict(
+            zip(rows, zip(self._seen(frames, asked, media), blank, strict=True), strict=True)
+        )
 
     def _other_seed(
         self, questions: Sequence[Question], base: Frames, media: Media
@@ -121,12 +145,9 @@ class Observer:
         seen: dict[int, Seen] = {}
         for rows in _rows_by_concept(questions):
             sighting = self.recogniser.sightings(frames[rows], questions[rows[0]].concept)
-            for place, row in enumerate(rows):
-                per_frame = sighting.per_frame
-                seen[row] = Seen(
-                    whole=bool(sighting.whole[place]),
-                    any_frame=bool(sighting.any_frame[place]),
-                    per_frame=None if per_frame is None else tuple(per_frame[place].tolist()),
+            for row, found in zip(rows, seen_of(sighting), strict=True):
+                seen[row] = replace(
+                    found,
                     motion=None if motions is None else float(motions[row]),
                     clip_score=None if scores is None else scores[row],
                 )

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from unsee.core.files import new_file, write_json
 from unsee.deltas.delta import Card
-from unsee.evaluation.report.statistics import rate_of_counts
+from unsee.evaluation.report.rates import rate_of_counts
 from unsee.export.build import ExportRecord
 from unsee.media.clip import Clip
 from unsee.media.sheet import Marker, SheetRow, before_after_sheet

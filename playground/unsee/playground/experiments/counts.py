@@ -1,11 +1,21 @@
 """What a report counts, as the records of experiments keep it: hits of the tuned and the base's
-encoder in n answers."""
+encoder, and of the floor, in n answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
-from unsee.evaluation.report.schema import Group, Media, RatePair, Report, Wording
+from unsee.evaluation.report.schema import (
+    AttackRow,
+    Group,
+    Media,
+    RatePair,
+    RateTriple,
+    Report,
+    ShownRow,
+    Wording,
+)
 
 ORDINARY: tuple[Wording, ...] = ("alone", "context")
 REWRITTEN: tuple[Wording, ...] = ("long", "synonym")
@@ -13,18 +23,19 @@ EVERY_WORDING = (*ORDINARY, *REWRITTEN)
 MEDIA: dict[str, Media] = {"images": "image", "clips": "video"}
 
 Counts = dict[str, int]
-"""``{"tuned": 2, "base": 12, "n": 12}``; n is 0 where nothing was asked."""
+"""``{"tuned": 2, "base": 12, "floor": 1, "n": 12}``; n is 0 where nothing was asked, and what is
+kept has no floor."""
+
+Rule = Literal["any_frame", "lasting", "mean_frame"]
 
 
 def forgotten(
-    report: Report, media: Media, wordings: Iterable[Wording], *, mean_frame: bool = False
+    report: Report, media: Media, wordings: Iterable[Wording], rule: Rule = "any_frame"
 ) -> Counts:
-    """How often what should be gone is recognised in any frame, or in the mean over frames."""
+    """How often what should be gone is recognised by ``rule``."""
     wanted = set(wordings)
     return _counts(
-        row.mean_frame if mean_frame else row.any_frame
-        for row in report.erased
-        if row.media == media and row.wording in wanted
+        _by(row, rule) for row in report.erased if row.media == media and row.wording in wanted
     )
 
 
@@ -35,14 +46,19 @@ def kept(report: Report, media: Media, group: Group) -> Counts:
     )
 
 
-def attacked(report: Report, media: Media) -> dict[str, Counts]:
-    """By attack how often it brings the concept back, in any frame."""
+def attacked(report: Report, media: Media, rule: Rule = "any_frame") -> dict[str, Counts]:
+    """By attack (`attack_of`) how often it brings the concept back by ``rule``."""
     return {
-        attack: _counts(
-            row.recognised for row in report.attacks if (row.attack, row.media) == (attack, media)
+        name: _counts(
+            _by(row, rule) for row in report.attacks if (attack_of(row), row.media) == (name, media)
         )
-        for attack in dict.fromkeys(row.attack for row in report.attacks)
+        for name in dict.fromkeys(map(attack_of, report.attacks))
     }
+
+
+def attack_of(row: AttackRow) -> str:
+    """The attack's name, with its budget where that is not the usual one: ``soft-prompt x4``."""
+    return row.attack if row.times == 1 else f"{row.attack} x{row.times}"
 
 
 def motion_ratio(report: Report) -> float | None:
@@ -55,10 +71,17 @@ def answered(counts: dict[str, Counts]) -> dict[str, Counts]:
     return {title: each for title, each in counts.items() if each["n"]}
 
 
-def _counts(pairs: Iterable[RatePair]) -> Counts:
-    found = list(pairs)
-    return {
-        "tuned": sum(pair.tuned.hits for pair in found),
-        "base": sum(pair.base.hits for pair in found),
-        "n": sum(pair.tuned.n for pair in found),
+def _by(row: ShownRow, rule: Rule) -> RateTriple:
+    triple: RateTriple = getattr(row, rule)
+    return triple
+
+
+def _counts(rates: Iterable[RatePair | RateTriple]) -> Counts:
+    found = list(rates)
+    counts = {
+        "tuned": sum(one.tuned.hits for one in found),
+        "base": sum(one.base.hits for one in found),
+        "n": sum(one.tuned.n for one in found),
     }
+    floors = [one.floor.hits for one in found if isinstance(one, RateTriple)]
+    return counts | ({"floor": sum(floors)} if floors else {})

@@ -151,11 +151,11 @@ def _columns(report: Report) -> dict[str, Counts]:
     found = {
         "images": counts.forgotten(report, "image", ORDINARY),
         "clips": counts.forgotten(report, "video", ORDINARY),
-        "clips, mean frame": counts.forgotten(report, "video", ORDINARY, mean_frame=True),
+        "clips, lasting": counts.forgotten(report, "video", ORDINARY, "lasting"),
+        "clips, mean frame": counts.forgotten(report, "video", ORDINARY, "mean_frame"),
         "clips, rewritten": counts.forgotten(report, "video", REWRITTEN),
-        "clips, rewritten, mean frame": counts.forgotten(
-            report, "video", REWRITTEN, mean_frame=True
-        ),
+        "clips, rewritten, lasting": counts.forgotten(report, "video", REWRITTEN, "lasting"),
+        "clips, rewritten, mean frame": counts.forgotten(report, "video", REWRITTEN, "mean_frame"),
         "siblings, images": counts.kept(report, "image", "sibling"),
         "siblings, clips": counts.kept(report, "video", "sibling"),
         "others, images": counts.kept(report, "image", "other"),
@@ -185,7 +185,9 @@ def _attacks(reports: Sequence[Report]) -> dict[str, Any]:
         name: {
             "budget": last.budget,
             "source": last.source,
-            "seconds": round(statistics.fmean(r.seconds for r in rows if r.attack == name), 2),
+            "seconds": round(
+                statistics.fmean(r.seconds for r in rows if counts.attack_of(r) == name), 2
+            ),
         }
-        for name, last in {row.attack: row for row in rows}.items()
+        for name, last in {counts.attack_of(row): row for row in rows}.items()
     }

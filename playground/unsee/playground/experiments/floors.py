@@ -1,0 +1,146 @@
+"""What separates a concept from its floor, and which rule of recognition does it best.
+
+The base is asked for some concepts, for the same prompts with a neutral word in the name's place
+(the floor), and for the concepts with its edited encoder. In each clip the frames that show the
+concept are counted, so that every rule "at least k of F frames" can be read from one record.
+
+``python -m unsee.playground.experiments.floors`` writes ``docs/measured/floors.json`` and prints
+the table of rules; ``make pages`` renders the page. Deltas, frames and reports lie in
+``build/evaluation`` and are found again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+
+from unsee.core.files import write_json
+from unsee.evaluation.evaluate import EvaluationPlan
+from unsee.evaluation.report.schema import ErasedRow, Report
+from unsee.jobs.job import UnlearnJob
+from unsee.playground.experiments.own_base import (
+    CATEGORIES,
+    chosen,
+    concept_folder,
+    experiment_options,
+    fast_base,
+    own_base,
+    own_report,
+    policy_concept,
+    unlearned,
+)
+from unsee.playground.experiments.recognition_rules import SIDES, Clips, in_words, rule_lines
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.world.world import Concept as WorldConcept
+
+RECORD = "floors.json"
+
+
+@click.command()
+@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    type=click.Choice(CATEGORIES),
+    help="Only this one; may be repeated.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--prompts-per-wording", type=click.IntRange(min=1), default=8, show_default=True)
+@experiment_options
+def floors(
+    names: tuple[str, ...],
+    categories: tuple[str, ...],
+    seed: int,
+    prompts_per_wording: int,
+    threads: int,
+    build_dir: Path,
+    output_dir: Path,
+) -> None:
+    """Measure the floor of each concept and compare the rules of recognition."""
+    torch.set_num_threads(threads)
+    plan = EvaluationPlan(
+        seed=seed,
+        prompts_per_wording=prompts_per_wording,
+        prompts_per_sibling=0,
+        num_others=0,
+        attack_prompts=1,
+        media=("video",),
+        attacks=(),
+    )
+    run(chosen(names, categories), plan, build_dir, output_dir, Console(stderr=True))
+
+
+def run(
+    concepts: Sequence[WorldConcept],
+    plan: EvaluationPlan,
+    build_dir: Path,
+    output_dir: Path,
+    console: Console,
+) -> None:
+    """Measure every concept; the record is rewritten after each one of them."""
+    base, judged = own_base(), fast_base()
+    found: dict[str, Any] = {}
+    for concept in concepts:
+        started = time.monotonic()
+        console.print(f"[bold]{concept.name}[/bold]")
+        folder = concept_folder(build_dir, "anchored", plan.seed, concept.name)
+        job = UnlearnJob(base, policy_concept(concept), base.spec.unlearn.anchored, plan.seed)
+        unlearned(job, folder / "delta")
+        report = own_report(judged, folder / "delta", plan, folder / "floor", build_dir / "frames")
+        found[concept.name] = recorded(concept, report)
+        content = {"plan": _plan(plan), "clip": _clip(report), "concepts": found}
+        write_json(output_dir / RECORD, content, indent=1)
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    for line in rule_lines(list(found.values())):
+        console.print(in_words(line))
+    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+
+
+def recorded(concept: WorldConcept, report: Report) -> dict[str, Any]:
+    """One concept: per wording the frames of each clip, and the shares of the mean frame.
+
+    An action has no frames to count: ``clips`` is empty, and ``whole`` says all.
+    """
+    rows = [row for row in report.erased if row.media == "video"]
+    return {
+        "category": concept.category,
+        "num_frames": report.settings.num_frames,
+        "clips": {row.wording: _clips(row) for row in rows if row.frames_shown is not None},
+        "whole": {
+            row.wording: {side: getattr(row.mean_frame, side).hits for side in SIDES}
+            | {"n": row.mean_frame.tuned.n}
+            for row in rows
+        },
+    }
+
+
+def _clips(row: ErasedRow) -> Clips:
+    frames = row.frames_shown
+    return {} if frames is None else {side: list(getattr(frames, side)) for side in SIDES}
+
+
+def _plan(plan: EvaluationPlan) -> dict[str, int]:
+    kept = asdict(plan)
+    return {name: kept[name] for name in ("seed", "prompts_per_wording")}
+
+
+def _clip(report: Report) -> dict[str, float]:
+    settings = report.settings
+    return {
+        "num_frames": settings.num_frames,
+        "num_inference_steps": settings.num_inference_steps,
+        "guidance_scale": settings.guidance_scale,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(floors))
