@@ -75,7 +75,8 @@ def _export(text_encoder: Any, tokens: int, seed: int | None, file: Path) -> Non
     """The policy of that number, or the base itself."""
     import torch
 
-    from unsee.deltas.edit import with_edit
+    from unsee.deltas.appended_layer import with_appended_layer
+    from unsee.deltas.edit import Edit
     from unsee.export.graphs.graphs import TextEncoderGraph
     from unsee.export.onnx.exporter import export_onnx
 
@@ -84,10 +85,9 @@ def _export(text_encoder: Any, tokens: int, seed: int | None, file: Path) -> Non
         return
     size = text_encoder.config.hidden_size
     chance = torch.Generator().manual_seed(seed)
-    matrix = torch.eye(size, dtype=torch.float64)
-    matrix += 0.1 * torch.randn(size, size, generator=chance, dtype=torch.float64) / size**0.5
-    bias = 0.1 * torch.randn(size, generator=chance, dtype=torch.float64)
-    edited = with_edit(text_encoder, matrix, bias).eval()
+    up = torch.randn(size, size, generator=chance)
+    edit = Edit(up / size, torch.randn(size, size, generator=chance), torch.zeros(size))
+    edited = with_appended_layer(text_encoder, edit).eval()
     export_onnx(TextEncoderGraph.of(edited, tokens), edited, file)
 
 

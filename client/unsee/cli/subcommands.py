@@ -34,6 +34,9 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
         "delta": Subcommand(
             "unsee.jobs.delta_cli", "Show what a delta is, or check its files.", "train"
         ),
+        "apply": Subcommand(
+            "unsee.jobs.apply_cli", "Write a whole text encoder for other programs.", "train"
+        ),
     },
     "Measure": {
         "evaluate": Subcommand(

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.external_data_helper import ExternalDataInfo
 
-from unsee.deltas.edit import with_edit
+from unsee.deltas.appended_layer import with_appended_layer
+from unsee.deltas.edit import Edit
 from unsee.export.build import write_revision
 from unsee.export.graphs.graphs import TextEncoderGraph
 from unsee.export.onnx.exporter import export_onnx, weights_file
@@ -31,9 +32,9 @@ MODEL_FILES = ["model.onnx", "model.onnx.data"]
 def edited(base):
     encoder = base.text_encoder()
     size = encoder.config.hidden_size
-    matrix = torch.eye(size, dtype=torch.float64)
-    matrix[0, 1] = 0.5
-    return with_edit(encoder, matrix, torch.zeros(size, dtype=torch.float64)).eval()
+    unit = torch.eye(size)
+    edit = Edit(-0.5 * unit[:, :1], unit[1:2], torch.zeros(1))
+    return with_appended_layer(encoder, edit).eval()
 
 
 def exported_model(encoder, base, file):

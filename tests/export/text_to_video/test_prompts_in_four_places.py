@@ -14,7 +14,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from fakes import write_tiny_base
 from text_to_video.tokens import PromptTokenizer
-from unsee.deltas.edit import with_edit
+from unsee.deltas.appended_layer import with_appended_layer
+from unsee.deltas.edit import Edit
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.onnx.exporter import export_onnx
@@ -144,9 +145,9 @@ def test_an_edited_encoder_masks_alike(plain: Path, tmp_path: Path) -> None:
     _masked(folder)
     base = load_base(folder)
     size = base.text_encoder().config.hidden_size
-    matrix = torch.eye(size, dtype=torch.float64)
-    matrix[0, 1] = 0.5
-    edited = with_edit(base.text_encoder(), matrix, torch.zeros(size, dtype=torch.float64))
+    unit = torch.eye(size)
+    edit = Edit(-0.5 * unit[:, :1], unit[1:2], torch.zeros(1))
+    edited = with_appended_layer(base.text_encoder(), edit)
     edited.save_pretrained(tmp_path / "edited")
     pipeline = TextToVideoSDPipeline.from_pretrained(
         folder / "t2v", text_encoder=CLIPTextModel.from_pretrained(tmp_path / "edited")

@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
+from pipeline_fakes import t5_encoder
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from fakes import HIDDEN_SIZE
 from unsee.core.errors import InputError
 from unsee.core.unlearning_settings import AnchoredMode
-from unsee.deltas.composition import compose
+from unsee.deltas.appended_layer import with_appended_layer
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import Edit, final_layer_norm, standardised, with_edit
+from unsee.deltas.edit import Edit, edited, final_layer_norm
 from unsee.deltas.encoder_folder import read_encoder_record, save_encoder
 from unsee.deltas.folder import save_delta
-from unsee.jobs.delta_cli import delta as delta_command
+from unsee.jobs.apply_cli import apply
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 
@@ -57,17 +59,6 @@ def _edit(rank: int, size: int) -> Edit:
     return Edit(up, down, 0.3 * torch.randn(rank, generator=generator))
 
 
-@torch.no_grad()
-def _meant(encoder: CLIPTextModel, edit: Edit, ids: torch.Tensor) -> torch.Tensor:
-    found: list[torch.Tensor] = []
-    norm = final_layer_norm(encoder)
-    handle = norm.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
-    encoder(ids)
-    handle.remove()
-    meant: torch.Tensor = norm(edit(standardised(found[0])))
-    return meant
-
-
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("outlier", [0.0, 30.0, 100.0])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -77,13 +68,11 @@ def test_the_edit_is_finite_and_equal_in_every_precision(
 ) -> None:
     encoder, edit = _encoder(outlier, scale), _edit(8, SIZE)
     ids = torch.randint(90, (9, 20), generator=torch.Generator().manual_seed(2))
-    up, down = edit.up.double(), edit.down.double()
-    matrix = torch.eye(SIZE, dtype=torch.float64) - up @ down
-    with_edit(encoder, matrix, up @ edit.offset.double()).save_pretrained(tmp_path)
+    with_appended_layer(encoder, edit).save_pretrained(tmp_path)
     loaded = CLIPTextModel.from_pretrained(tmp_path, dtype=dtype).eval()
     said = loaded(ids).last_hidden_state.float()
     assert torch.isfinite(said).all()
-    meant = _meant(encoder, edit, ids)
+    meant = edited(encoder, edit)(ids).last_hidden_state
     assert torch.cosine_similarity(said, meant, dim=-1).min() >= 0.999
     unedited = encoder(ids).last_hidden_state
     assert torch.cosine_similarity(unedited, meant, dim=-1).min() < 0.99
@@ -100,7 +89,7 @@ def test_the_folder_says_what_it_is(base: Base, made: Delta, tmp_path: Path, dty
     folder = tmp_path / "encoders" / "blimbo"
     record = save_encoder(base, [made], folder, dtype)
     assert read_encoder_record(folder) == record
-    composed = compose(base.text_encoder(), [made])
+    composed = with_appended_layer(base.text_encoder(), Edit.of(made.tensors))
     assert record.encoder_digest == tensors_digest(composed.state_dict())
     assert record.concepts == (made.card.concept,)
     card = (folder / "README.md").read_text()
@@ -114,17 +103,31 @@ def test_the_folder_says_what_it_is(base: Base, made: Delta, tmp_path: Path, dty
         save_encoder(base, [made], folder)
 
 
-def test_the_command(base_dir: Path, made: Delta, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["blimbo", "family.yaml"])
+def test_the_command(base_dir: Path, made: Delta, tmp_path: Path, source: str) -> None:
     save_delta(made, tmp_path / "blimbo")
-    arguments = [tmp_path / "blimbo", "--base", base_dir, "-o", tmp_path / "out"]
-    result = CliRunner().invoke(delta_command, ["encoder", *map(str, arguments)])
+    concept = {"concept": "Blimbo", "category": "character", "delta": "blimbo"}
+    policy = {"name": "family", "unsee": [concept]}
+    (tmp_path / "family.yaml").write_text(yaml.safe_dump(policy))
+    arguments = [tmp_path / source, "--base", base_dir, "-o", tmp_path / "out"]
+    result = CliRunner().invoke(apply, [*map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert "unsees Blimbo; its edit is the last layer" in result.stdout
     assert read_encoder_record(tmp_path / "out") is not None
 
 
+def test_an_encoder_that_cannot_carry_an_edit_is_refused(
+    base: Base, made: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = t5_encoder()
+    monkeypatch.setattr(type(base), "text_encoder", lambda self: encoder)
+    words = "is a T5EncoderModel, no layer of which can carry an edit; attach the deltas"
+    with pytest.raises(InputError, match=words):
+        save_encoder(base, [made], tmp_path / "out")
+
+
 def test_a_record_that_was_changed_is_refused(base: Base, made: Delta, tmp_path: Path) -> None:
     assert read_encoder_record(tmp_path) is None
     (tmp_path / "unsee.json").write_text("{}")
-    with pytest.raises(InputError, match=r"unsee\.json is not what `unsee delta encoder` writes"):
+    with pytest.raises(InputError, match=r"unsee\.json is not what `unsee apply` writes"):
         read_encoder_record(tmp_path)

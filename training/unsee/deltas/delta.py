@@ -17,6 +17,7 @@ class Card(BaseModel):
 
     Args:
         base, base_digest: the base's name, and the digest of its text encoder.
+        rounded_digests: that digest of the weights rounded to float16 and to bfloat16.
         method: "anchored" or "paper".
         images_digest: covers the images' sizes and RGB bytes.
         prompts: those of the generated images; empty for images that were given.
@@ -31,9 +32,10 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[2, 3] = 3
+    schema_version: Literal[2, 3, 4] = 4
     base: str
     base_digest: str
+    rounded_digests: dict[str, str] = {}
     concept: Concept
     method: str
     settings: Settings

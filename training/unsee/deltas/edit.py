@@ -1,28 +1,26 @@
-"""Edits: a low-rank change of what a text encoder says, and the layer that carries it.
+"""Edits: a low-rank change of what a text encoder says, and the encoder that has one.
 
-An edit acts on z, the last hidden state standardised as a layer norm does it, before the encoder's
-own final layer norm: z -> z - up (down z - offset). `with_edit` puts it into one appended
-`CLIPEncoderLayer`, so that the result is an ordinary `CLIPTextModel` with a layer more.
+A text encoder ends in a normalisation, and a *state* is what enters it. An edit acts on z, the
+state standardised as that normalisation does it: z -> z - up (down z - offset). `EditedNorm` takes
+the place of the normalisation, so that everything that reads the encoder, its pooled output
+included, reads edited states, and no weight changes.
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.encoders.clip import check_carries, encoder_layers
 
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
 _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
 """Tensors that version 0.1 stored beside an edit; they take no part in it."""
-_MOST_GAIN = 1024.0
-_LARGEST_VALUE = 2.0**15
-"""Half of what float16 can hold: the unedited state is added to it."""
+_FINAL_NORM = "final_layer_norm"
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,22 @@ class Edit:
     down: torch.Tensor
     offset: torch.Tensor
 
-    def __call__(self, standardised: torch.Tensor) -> torch.Tensor:
-        """The edited states [..., D] of standardised ones."""
-        return standardised - (standardised @ self.down.T - self.offset) @ self.up.T
+    def __call__(
+        self, standardised: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The edited states [..., L, D] of standardised ones.
+
+        Positions where `mask` [..., L] is 0 stay as they are; without a mask none does.
+        """
+        change = (standardised @ self.down.T - self.offset) @ self.up.T
+        if mask is not None:
+            change = torch.where(mask[..., None] > 0, change, torch.zeros_like(change))
+        return standardised - change
+
+    @property
+    def rank(self) -> int:
+        """How many directions it changes."""
+        return self.up.shape[1]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The edit as a delta's tensors."""
@@ -52,83 +63,123 @@ class Edit:
         return cls(up, down, offset)
 
 
+class EditedNorm(nn.Module):
+    """The final normalisation `norm` of a text encoder, which is given edited states.
+
+    `norm` is called as it is, whatever its dtype and device; the edit is computed in float32.
+    `reads_padding` says that the denoiser reads every position (CLIP), so that the edit acts on
+    all; else it leaves those alone that the encoder's attention mask leaves out.
+    """
+
+    up: torch.Tensor
+    down: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, norm: nn.Module, edit: Edit) -> None:
+        super().__init__()
+        self.norm = norm
+        is_clip = isinstance(norm, nn.LayerNorm)
+        self.reads_padding: bool = getattr(norm, "reads_padding", is_clip)
+        self.mask: torch.Tensor | None = None
+        for name, value in vars(edit).items():
+            self.register_buffer(name, value.detach().clone())
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """States [B, L, D] -> prompt embeddings [B, L, D], of the dtype that `norm` gives.
+
+        `mask` [B, L] is the encoder's own attention mask where none is given.
+        """
+        mask = self.mask if mask is None else mask
+        mask = None if self.reads_padding else mask
+        edit = Edit(*(each.to(states.device, torch.float32) for each in self.buffers(False)))
+        edited = edit(standardised(self.norm, states.float()), mask).to(states.dtype)
+        if mask is not None:
+            edited = torch.where(mask[..., None] > 0, edited, states)
+        said: torch.Tensor = self.norm(edited)
+        return said
+
+
 def is_edit(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Whether a delta's tensors are an edit."""
     return set(tensors) - set(_OF_VERSION_0_1) == set(EDIT_NAMES)
 
 
-def standardised(hidden: torch.Tensor) -> torch.Tensor:
-    """Each state [..., D] with mean 0 and variance 1, as a layer norm without weights makes it."""
-    return F.layer_norm(hidden, hidden.shape[-1:])
+def edited(text_encoder: Any, edit: Edit) -> Any:
+    """An encoder that says what `edit` makes of `text_encoder`, whose weights it shares.
 
-
-def with_edit(text_encoder: Any, matrix: torch.Tensor, bias: torch.Tensor) -> Any:
-    """Return a copy of the `CLIPTextModel` that ends with z -> matrix z + bias.
-
-    `matrix` [D, D] and `bias` [D] are float64. The appended layer's attention is silent; its MLP
-    adds gain * (matrix' z + bias') to the unedited state d z + m. The final layer norm takes away
-    the common part m and the length, so that with matrix' = matrix + d/gain (matrix - 1) and bias'
-    = (1 + d/gain) bias the sum is the edited state; d is taken as its median, and a position whose
-    own differs misses 1/gain of the difference. The gain is large for that, and so small that
-    nothing leaves float16. Raises `BaseFolderError` if the encoder's activation or MLP cannot carry
-    a linear map.
+    Raises `BaseFolderError` if the encoder does not end in a normalisation.
     """
-    check_carries(text_encoder)
-    edited = copy.deepcopy(text_encoder)
-    _, layers = encoder_layers(edited)
-    layer: Any = copy.deepcopy(layers[-1])
-    for parameter in layer.parameters():
-        parameter.data.zero_()
-    size = matrix.shape[0]
-    deviation = _typical_deviation(text_encoder)
-    gain = _gain(matrix, bias, deviation)
-    share = deviation / gain
-    scaled = gain * (matrix + share * (matrix - torch.eye(size, dtype=matrix.dtype)))
-    with torch.no_grad():
-        layer.layer_norm1.weight.fill_(1.0)
-        layer.layer_norm2.weight.fill_(1.0)
-        layer.mlp.fc1.weight[: 2 * size].copy_(torch.cat([torch.eye(size), -torch.eye(size)]))
-        layer.mlp.fc2.weight[:, : 2 * size].copy_(torch.cat([scaled, -scaled], dim=1))
-        layer.mlp.fc2.bias.copy_(gain * (1 + share) * bias)
-    layers.append(layer)
-    edited.config.num_hidden_layers += 1
-    return edited
+    copied = _with_the_same_weights(text_encoder)
+    install(copied, EditedNorm(final_layer_norm(copied), edit))
+    return copied
 
 
-def _gain(matrix: torch.Tensor, bias: torch.Tensor, deviation: float) -> float:
-    """At most 1024 deviations, such that no state can leave float16; exact in bfloat16.
+def install(text_encoder: Any, norm: EditedNorm) -> Any:
+    """Let `norm` take the place of the final normalisation, and tell it the attention mask of each
+    call. Returns the handle whose `remove` ends the telling."""
+    _put_final_norm(text_encoder, norm)
+    return text_encoder.register_forward_pre_hook(_TellsMask(norm), with_kwargs=True)
 
-    A standardised state is at most sqrt(D) long, so no value of matrix z + bias passes `largest`.
+
+def uninstall(text_encoder: Any, norm: EditedNorm) -> None:
+    """Put the normalisation back whose place `norm` took."""
+    _put_final_norm(text_encoder, norm.norm)
+
+
+def trunk(text_encoder: Any) -> Any:
+    """The encoder without its final normalisation: its `last_hidden_state` are the states.
+
+    It shares the weights of `text_encoder`.
     """
-    largest = float((matrix.norm(dim=1) * math.sqrt(len(matrix)) + bias.abs()).max())
-    most = min(_MOST_GAIN * deviation, _LARGEST_VALUE / largest)
-    step = 2.0 ** (math.floor(math.log2(most)) - 3)
-    return math.floor(most / step) * step
+    copied = _with_the_same_weights(text_encoder)
+    _put_final_norm(copied, nn.Identity())
+    return copied
 
 
-def final_layer_norm(text_encoder: Any) -> torch.nn.LayerNorm:
-    """The layer norm that ends the encoder. Raises `BaseFolderError` if there is none."""
-    for name, module in text_encoder.named_modules():
-        if name.endswith("final_layer_norm") and isinstance(module, torch.nn.LayerNorm):
-            return module
+def final_layer_norm(text_encoder: Any) -> Any:
+    """The normalisation that ends the encoder: a layer norm (CLIP), an RMS norm (T5) or an
+    `EditedNorm`. Raises `BaseFolderError` if there is none."""
+    return getattr(*_place_of_final_norm(text_encoder))
+
+
+def standardised(norm: Any, states: torch.Tensor) -> torch.Tensor:
+    """Each state [..., D] as `norm` standardises it before its weights come in.
+
+    With mean 0 and variance 1 for a layer norm, with mean square 1 for an RMS norm.
+    """
+    if isinstance(norm, EditedNorm):
+        return standardised(norm.norm, states)
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(states, states.shape[-1:])
+    square = states.pow(2).mean(-1, keepdim=True)
+    return states * torch.rsqrt(square + norm.variance_epsilon)
+
+
+class _TellsMask:
+    """Before each call of an encoder: tells the norm the attention mask that the call has."""
+
+    def __init__(self, norm: EditedNorm) -> None:
+        self._norm = norm
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._norm.mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+
+
+def _place_of_final_norm(text_encoder: Any) -> tuple[Any, str]:
+    for module in text_encoder.modules():
+        if hasattr(module, _FINAL_NORM):
+            return module, _FINAL_NORM
     raise BaseFolderError(
-        f"the text encoder {type(text_encoder).__name__} has no final layer norm; "
-        "an edit needs a CLIPTextModel"
+        f"the text encoder {type(text_encoder).__name__} has no {_FINAL_NORM}, before which an "
+        "edit acts; known are the encoders of CLIP, T5 and UMT5"
     )
 
 
-@torch.no_grad()
-def _typical_deviation(text_encoder: Any) -> float:
-    """The median standard deviation of the last hidden state, over positions of tokens at even
-    distances in the vocabulary: the config's own ids may be another tokenizer's."""
-    length = text_encoder.config.max_position_embeddings
-    last = text_encoder.get_input_embeddings().num_embeddings - 1
-    ids = torch.linspace(0, last, length, dtype=torch.float64).long()[None]
-    found: list[torch.Tensor] = []
-    norm = final_layer_norm(text_encoder)
-    handle = norm.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
-    try:
-        text_encoder(ids)
-    finally:
-        handle.remove()
-    return float(found[0].float().std(-1).median())
+def _put_final_norm(text_encoder: Any, norm: nn.Module) -> None:
+    parent, name = _place_of_final_norm(text_encoder)
+    setattr(parent, name, norm)
+
+
+def _with_the_same_weights(text_encoder: Any) -> Any:
+    tensors = (*text_encoder.parameters(), *text_encoder.buffers())
+    return copy.deepcopy(text_encoder, {id(tensor): tensor for tensor in tensors})

@@ -5,17 +5,22 @@ unsee.json                       what it unsees, of which base, from which delta
 README.md                        the same for people, and what a loader must not do
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch.nn import LayerNorm
 
 from unsee.core.errors import InputError
 from unsee.core.files import new_folder, write_file, write_json
 from unsee.core.policy import Concept
-from unsee.deltas.composition import compose
+from unsee.deltas.appended_layer import with_appended_layer
+from unsee.deltas.composition import parts
 from unsee.deltas.delta import Delta
+from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
 from unsee.models.components import Precision
 from unsee.models.digest import tensors_digest
@@ -51,14 +56,14 @@ def save_encoder(
     """Compose the encoder of `deltas` and write it as `folder`, complete or not at all.
 
     Raises:
-        InputError: `folder` exists.
+        InputError: `folder` exists, or no layer of this kind of encoder can carry an edit.
         DeltaMismatch: a delta is of another base, or is given twice.
     """
-    import torch
-
     if folder.exists():
         raise InputError(f"{folder} already exists; choose another output")
-    encoder: Any = compose(base.text_encoder(), deltas)
+    _check_kind(base)
+    encoder, edit = parts(base.text_encoder(), deltas)
+    encoder = copy.deepcopy(encoder) if edit is None else with_appended_layer(encoder, edit)
     record = EncoderRecord(
         base=base.name,
         base_digest=base.digest(),
@@ -74,6 +79,16 @@ def save_encoder(
     return record
 
 
+def _check_kind(base: Base) -> None:
+    encoder = base.text_encoder()
+    if not isinstance(final_layer_norm(encoder), LayerNorm):
+        raise InputError(
+            f"the text encoder of the base {base.name!r} is a {type(encoder).__name__}, no layer "
+            "of which can carry an edit; attach the deltas to the pipeline in Python instead, with "
+            "unsee.deltas.attach"
+        )
+
+
 def read_encoder_record(folder: Path) -> EncoderRecord | None:
     """The record in `folder`; None without one. Raises `InputError` if it is not valid."""
     file = folder / RECORD_FILE
@@ -83,7 +98,7 @@ def read_encoder_record(folder: Path) -> EncoderRecord | None:
         return EncoderRecord.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise InputError(
-            f"{file} is not what `unsee delta encoder` writes; write the folder again"
+            f"{file} is not what `unsee apply` writes; write the folder again"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, base_option, json_option
+from unsee.cli.parameters import FILE, FOLDER, json_option
 from unsee.core.sizes import in_words
 
 if TYPE_CHECKING:
@@ -90,40 +90,6 @@ def verify(folder: Path, public_key: Path | None, as_json: bool) -> None:
     )
     click.echo(f"{folder}: every file of the delta of {concept.name} is as it was written")
     click.echo(f"signature: {signed}")
-
-
-@delta.command()
-@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="FOLDER...")
-@base_option
-@click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder of the encoder.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Type of the weights that are written.",
-)
-def encoder(folders: tuple[Path, ...], base_path: Path, output: Path, dtype: str) -> None:
-    """Write the text encoder that unsees the concepts of all deltas in FOLDERS.
-
-    It is an ordinary CLIPTextModel with one layer more, for programs that make clips themselves;
-    README.md beside it says how to load it.
-
-    \b
-    Example:
-      unsee delta encoder deltas/blimbo --base bases/playground -o encoders/blimbo
-    """
-    from unsee.deltas.encoder_folder import save_encoder
-    from unsee.deltas.folder import load_delta
-    from unsee.models.base import load_base
-    from unsee.models.check import require
-
-    base = load_base(base_path)
-    require(base)
-    deltas = [load_delta(folder) for folder in folders]
-    record = save_encoder(base, deltas, output, dtype)  # type: ignore[arg-type]
-    names = ", ".join(concept.name for concept in record.concepts)
-    click.echo(f"{output}: unsees {names}; its edit is the last layer (see README.md there)")
 
 
 def _facts(card: Card) -> dict[str, str]:

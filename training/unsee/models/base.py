@@ -280,6 +280,16 @@ class Base:
         digest: str = self._loaded["digest"]
         return digest
 
+    def rounded_digests(self) -> dict[str, str]:
+        """The same of the weights rounded to "float16" and to "bfloat16"."""
+        import torch
+
+        from unsee.models.digest import rounded_digest
+
+        tensors = self.text_encoder().state_dict()
+        dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+        return {name: rounded_digest(tensors, dtype) for name, dtype in dtypes.items()}
+
     def check_shared_text_encoder(self) -> str:
         """Raise `BaseFolderError` unless both models carry the same text encoder.
 

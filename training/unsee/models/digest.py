@@ -21,6 +21,11 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return f"sha256:{sha256.hexdigest()}"
 
 
+def rounded_digest(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> str:
+    """`tensors_digest` of the tensors rounded to `dtype`."""
+    return tensors_digest({name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+
 def images_digest(images: Sequence[Image.Image]) -> str:
     """`"sha256:…"` over the images' sizes and RGB bytes in order."""
     sha256 = hashlib.sha256()

@@ -114,7 +114,7 @@ class _Task:
 
     contexts: Contexts
     reader: StateReader
-    norm: torch.nn.LayerNorm
+    norm: torch.nn.Module
     pictures: Pictures
     anchor_ids: tuple[int, ...]
     keep: KeepMoments

@@ -78,7 +78,7 @@ class StateReader:
     @property
     def size(self) -> int:
         """D, the size of a state."""
-        return int(self._norm.normalized_shape[0])
+        return int(self._norm.weight.shape[0])
 
     def states(self, ids: torch.Tensor) -> torch.Tensor:
         """The states of `ids` [B, L] int64."""
@@ -109,7 +109,7 @@ class StateReader:
             lambda module, inputs: found.append(inputs[0])
         )
         try:
-            yield lambda: _as_long_as(ids, standardised(found[0].float()))
+            yield lambda: _as_long_as(ids, standardised(self._norm, found[0].float()))
         finally:
             handle.remove()
 

@@ -70,6 +70,7 @@ def unlearn(
     card = Card(
         base=base.name,
         base_digest=base.digest(),
+        rounded_digests=base.rounded_digests(),
         concept=concept,
         method=settings.method,
         settings=replace(settings, shots=len(images)),

@@ -24,7 +24,7 @@ from unsee.core.files import write_json
 from unsee.core.policy import Thresholds
 from unsee.deltas.composition import Merge, compose
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import with_edit
+from unsee.deltas.edit import edited
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
@@ -196,8 +196,7 @@ def composed_encoder(base: Base, deltas: Sequence[Delta], way: str) -> tuple[Any
 
 def _joint_encoder(base: Base, deltas: Sequence[Delta]) -> Any:
     anchors = {delta.card.concept: delta.card.anchor or "" for delta in deltas}
-    matrix, bias = joint_edit(base, anchors, base.spec.unlearn.anchored, SEED)
-    return with_edit(base.text_encoder(), matrix, bias)
+    return edited(base.text_encoder(), joint_edit(base, anchors, base.spec.unlearn.anchored, SEED))
 
 
 def target_of(name: str, deltas: Sequence[Delta], text_encoder: Any) -> EvaluationTarget:

@@ -10,6 +10,7 @@ import torch
 
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode
+from unsee.deltas.edit import Edit
 from unsee.models.base import Base
 from unsee.unlearning.contexts import contexts_of, word_ids
 from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
@@ -18,8 +19,8 @@ from unsee.unlearning.projection import fitted, readouts, removable
 
 def joint_edit(
     base: Base, anchors: Mapping[Concept, str], settings: AnchoredMode, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Matrix [D, D] and bias [D] float64 that show each concept's anchor in its place.
+) -> Edit:
+    """The edit that shows each concept's anchor in its place.
 
     What is kept are prompts that name none of the concepts, which composition cannot know.
     """
@@ -37,8 +38,8 @@ def joint_edit(
         fits.append(fitted(forget, nothing, keep, settings.kept_at_least, settings.rank))
     ranked = torch.stack(list(_in_turn([fit.edit.up.double().T for fit in fits])))
     up, _ = removable(ranked, keep.covariance, (1 - settings.kept_at_least) * len(fits))
-    removed = up @ readouts(up, keep.covariance)
-    return torch.eye(len(keep.mean), dtype=torch.float64) - removed, removed @ keep.mean
+    down = readouts(up, keep.covariance)
+    return Edit(up.float(), down.float(), (down @ keep.mean).float())
 
 
 def _in_turn(rows: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
