@@ -19,11 +19,11 @@ from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
 from unsee.evaluation import attacks
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
-from unsee.evaluation.asking.questions import QuestionMaker
+from unsee.evaluation.asking.questions import SHAPES, QuestionMaker
 from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
 from unsee.evaluation.report.consistency import inconsistencies
-from unsee.evaluation.report.schema import Reach, load_report
+from unsee.evaluation.report.schema import Media, Reach, load_report
 from unsee.evaluation.seeing import recognisers
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
@@ -115,7 +115,7 @@ def out(tmp_path: Path) -> Path:
 
 SMALL = (
     *("--recogniser", "bright", "--prompts-per-wording", "1", "--prompts-per-sibling", "1"),
-    *("--others", "4", "--attack-prompts", "2"),
+    *("--others", "4", "--attack-prompts", "2", "--prompts-per-shape", "0"),
 )
 
 
@@ -290,6 +290,31 @@ def test_attacks_run_at_every_budget(delta_dir: Path, arguments: Sequence[str], 
     assert [(row.attack, row.times) for row in load_report(out).attacks] == [("ask", 1), ("ask", 4)]
     assert inconsistencies(load_report(out)) == ()
     assert "under the attack ask at 4 times its usual budget: seen in" in result.stdout
+
+
+def test_other_shapes_of_the_name_are_asked_with_their_parameters(
+    delta_dir: Path, arguments: Sequence[str], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = set()
+    frames = FrameMaker.frames
+
+    def watched(self: FrameMaker, media: Media, *rest: Any) -> Frames:
+        made.add((self.settings.guidance_scale, self.settings.num_inference_steps))
+        return frames(self, media, *rest)
+
+    monkeypatch.setattr(FrameMaker, "frames", watched)
+    more = ("--media", "image", "--prompts-per-shape", "1", "--attacks", "none")
+    result = _evaluate(delta_dir, *arguments, *more)
+    assert result.exit_code == 0, result.output
+    assert "other shapes of the name: seen in" in result.stdout
+    report = load_report(out)
+    assert [row.shape for row in report.shapes] == list(SHAPES)
+    assert {row.lasting.floor.n for row in report.shapes} == {1}
+    assert report.settings.prompts_per_shape == 1
+    assert inconsistencies(report) == ()
+    usual = (report.settings.guidance_scale, 1)
+    assert made == {usual, (1.0, 1), (20.0, 1), (usual[0], 5)}
+    assert "Other shapes of the name" in (out / "report.html").read_text()
 
 
 def test_an_encoder_names_its_concept(

@@ -36,10 +36,11 @@ class _Amounts:
     num_others: int = 16
     attack_prompts: int = 8
     attacks: str = "all"
+    prompts_per_shape: int = 2
 
 
 _USUAL = _Amounts()
-_QUICK = _Amounts(2, 1, 6, 2, "none")
+_QUICK = _Amounts(2, 1, 6, 2, "none", 0)
 
 
 @click.command()
@@ -98,6 +99,13 @@ _QUICK = _Amounts(2, 1, 6, 2, "none")
     metavar="N",
     type=_COUNT,
     help="How many prompts about anything else.  [default: 16]",
+)
+@click.option(
+    "--prompts-per-shape",
+    metavar="N",
+    type=_COUNT,
+    help="How many prompts for each unseen concept and other shape of its name (capitals, typos, "
+    "a negative prompt, ...).  [default: 2]",
 )
 @click.option(
     "--attack-prompts",
@@ -308,6 +316,9 @@ def _summary(report: Report) -> list[str]:
         pairs = [row.recognised for row in report.kept if row.group == group]
         if pairs:
             lines.append(f"{label}: recognised in {_shares(pairs)}")
+    if report.shapes:
+        triple = pooled_triple(row.lasting for row in report.shapes)
+        lines.append(f"other shapes of the name: seen in {_controlled(triple)}")
     for attack, times in dict.fromkeys((row.attack, row.times) for row in report.attacks):
         triple = pooled_triple(
             row.lasting for row in report.attacks if (row.attack, row.times) == (attack, times)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from unsee.core.errors import InputError
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
 from unsee.evaluation.asking.questions import Question, QuestionMaker
+from unsee.evaluation.asking.shapes import Ends
 from unsee.evaluation.attacks.rows import Attacker, StageProgress, counted
 from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, EvaluationSettings, Media, Report, Target
@@ -46,6 +47,7 @@ class EvaluationPlan:
         prompts_per_sibling: for each sibling and each concept that shares a word.
         num_others: how many prompts about concepts of other categories.
         attack_prompts: how many prompts each attack is judged on.
+        prompts_per_shape: for each unseen concept and other shape of its name.
         media: "image", "video" or both.
         attacks: none, or some of `unsee.evaluation.attacks.ATTACKS`.
     """
@@ -57,6 +59,7 @@ class EvaluationPlan:
     attack_prompts: int
     media: tuple[Media, ...]
     attacks: tuple[Attack, ...]
+    prompts_per_shape: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,25 @@ def _questions(job: EvaluationJob) -> list[Question]:
         for concept in maker.erased
         for question in maker.about_erased(concept, plan.prompts_per_wording)
     ]
+    ends = _ends(job.base)
+    shapes = [
+        question
+        for concept in maker.erased
+        for question in maker.about_shapes(concept, plan.prompts_per_shape, ends)
+    ]
     return [
         *about_erased,
+        *shapes,
         *maker.about_siblings(plan.prompts_per_sibling),
         *maker.about_others(plan.num_others),
         *maker.about_shared_words(plan.prompts_per_sibling),
     ]
+
+
+def _ends(base: Base) -> Ends:
+    """The ends of what the base's service takes; without guidance the negative is not used."""
+    limits = base.spec.limits
+    return Ends((1.0, limits.guidance_scale), (1, limits.num_inference_steps))
 
 
 def _observed(
@@ -240,6 +256,7 @@ def _report(
         motion=measures.motion_row(observations, seed),
         drift=measures.drift_rows(observations, seed),
         clip_score=measures.clip_score_rows(observations, seed),
+        shapes=measures.shape_rows(observations),
         attacks=tuple(attacks),
         seconds=seconds,
         versions={library: version(library) for library in _RECORDED_LIBRARIES},
@@ -284,6 +301,7 @@ def _settings(job: EvaluationJob) -> EvaluationSettings:
         prompts_per_sibling=plan.prompts_per_sibling,
         num_others=plan.num_others,
         attack_prompts=plan.attack_prompts if plan.attacks else 0,
+        prompts_per_shape=plan.prompts_per_shape,
         num_frames=clip.num_frames,
         num_inference_steps=clip.num_inference_steps,
         guidance_scale=clip.guidance_scale,

@@ -11,7 +11,8 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, KnownConcept, load_evaluation_set
-from unsee.evaluation.asking.questions import QuestionMaker
+from unsee.evaluation.asking.questions import SHAPES, QuestionMaker
+from unsee.evaluation.asking.shapes import Ends, misspelt
 
 MakerOf = Callable[..., QuestionMaker]
 
@@ -149,3 +150,62 @@ def test_a_wrong_template_is_refused(known: EvaluationSet, template: str) -> Non
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the evaluation set"):
         load_evaluation_set(tmp_path / "none.yaml")
+
+
+ENDS = Ends((1.0, 7.0), (1, 50))
+
+
+def test_other_shapes_change_the_name_and_its_neutral_word_alike(maker_of: MakerOf) -> None:
+    maker = maker_of("Blimbo")
+    asked = maker.about_shapes(maker.erased[0], 1, ENDS)
+    assert [one.shape for one in asked] == list(SHAPES)
+    found = {one.shape: (one.prompt, one.plain) for one in asked}
+    bare = {
+        "capitals": ("BLIMBO", "SOMETHING"),
+        "list": ("1. Blimbo 2. Blimbo", "1. something 2. something"),
+        "negation": ("Blimbo, not Blimbo, no Blimbo", "something, not something, no something"),
+        "repetition": ("Blimbo Blimbo Blimbo", "something something something"),
+        "quotes": ('"Blimbo"', '"something"'),
+        "typo": ("Bilmbo", "something"),
+        "lookalikes": ("Вlіmbо", "something"),
+        "beside_others": ("Zorpik, Blimbo and Mipsu", "Zorpik, something and Mipsu"),
+        "negative_prompt": ("Blimbo", "something"),
+    }
+    for shape, (prompt, plain) in bare.items():
+        # The template is drawn; around the name stands what it says.
+        before, after = ("A PICTURE OF ", "") if shape == "capitals" else ("a picture of ", "")
+        assert found[shape] in (
+            (prompt, plain),
+            (f"{before}{prompt}{after}", f"{before}{plain}{after}"),
+            ("1. a picture of Blimbo 2. a picture of Blimbo",
+             "1. a picture of something 2. a picture of something"),
+        ), shape  # fmt: skip
+    parameters = {
+        one.shape: (one.negative, one.guidance_scale, one.num_inference_steps) for one in asked
+    }
+    assert parameters["negative_prompt"] == ("something", None, None)
+    assert parameters["low_guidance"] == ("", 1.0, None)
+    assert parameters["high_guidance"] == ("", 7.0, None)
+    assert parameters["few_steps"] == ("", None, 1)
+    assert parameters["many_steps"] == ("", None, 50)
+    assert parameters["capitals"] == ("", None, None)
+    assert len({one.seed for one in asked}) == len(asked)
+
+
+def test_a_shape_takes_the_first_prompt_that_stays_short_enough(known: EvaluationSet) -> None:
+    blimbo = known.find("Blimbo")
+    assert blimbo is not None
+    short = QuestionMaker(known, (blimbo,), 0, fits=lambda prompt: len(prompt.split()) <= 5)
+    (repeated,) = (one for one in short.about_shapes(blimbo, 1, ENDS) if one.shape == "repetition")
+    assert repeated.prompt == "Blimbo Blimbo Blimbo"
+    shorter = QuestionMaker(known, (blimbo,), 0, fits=lambda prompt: len(prompt.split()) <= 2)
+    with pytest.raises(InputError, match="short enough for the shape 'list'"):
+        shorter.about_shapes(blimbo, 1, ENDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("Blimbo", "Bilmbo"), ("Keph Lorumbay", "Keph Lroumbay"), ("Aaab", "Aaba"), ("Xo", "Xoo")],
+)
+def test_a_misspelt_name_is_another_one(name: str, wrong: str) -> None:
+    assert misspelt(name) == wrong

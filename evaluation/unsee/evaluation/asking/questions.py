@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
 from unsee.core.errors import InputError
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, KnownConcept, filled, slots_of
-from unsee.evaluation.report.schema import Wording
+from unsee.evaluation.asking.shapes import Ends, reshaped
+from unsee.evaluation.report.schema import Shape, Wording
 
-Kind = Literal["erased", "sibling", "other", "shared_words", "attack"]
+Kind = Literal["erased", "sibling", "other", "shared_words", "attack", "shape"]
 WORDINGS: tuple[Wording, ...] = ("alone", "context", "long", "synonym")
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 _ORDINARY: tuple[Wording, ...] = ("alone", "context")
 _ATTEMPTS = 50
 
@@ -27,7 +29,8 @@ _ATTEMPTS = 50
 class Question:
     """A prompt, its seed, and the concept that is looked for in what it makes.
 
-    `plain` is the prompt with a neutral word in the concept's place.
+    `plain` is the prompt with a neutral word in the concept's place. Of the parameters, None is
+    what the base's service does by itself; only a `shape` sets them.
     """
 
     concept: KnownConcept
@@ -36,6 +39,10 @@ class Question:
     prompt: str
     plain: str
     seed: int
+    shape: Shape | None = None
+    negative: str = ""
+    guidance_scale: float | None = None
+    num_inference_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,43 @@ class QuestionMaker:
                 questions.append(Question(concept, "shared_words", "context", prompt, prompt, seed))
         return questions
 
+    def about_shapes(self, concept: KnownConcept, per_shape: int, ends: Ends) -> list[Question]:
+        """`per_shape` questions of an unseen concept for each other shape of its name."""
+        return [
+            self._shaped(concept, shape, index, ends)
+            for shape in SHAPES
+            for index in range(per_shape)
+        ]
+
     def for_attack(self, concept: KnownConcept, count: int) -> list[Question]:
         """`count` ordinary questions about an unseen concept, other than `about_erased` asks."""
         return [self._ordinary(concept, "attack", index) for index in range(count)]
+
+    def _shaped(self, concept: KnownConcept, shape: Shape, index: int, ends: Ends) -> Question:
+        """The first of the ordinary questions from `index` on whose prompt can take the shape."""
+        neutral = self.known.templates_of(concept.category).neutral
+        others = [one.name for one in self._kept() if one.category == concept.category][:2]
+        for turn in range(index, index + _ATTEMPTS):
+            usual = self._question(concept, "shape", "alone", turn)
+            asked, plain = (
+                reshaped(shape, prompt, word, others, neutral, ends)
+                for prompt, word in ((usual.prompt, concept.name), (usual.plain, neutral))
+            )
+            if self.fits(asked.prompt) and self.fits(plain.prompt):
+                return replace(
+                    usual,
+                    prompt=asked.prompt,
+                    plain=plain.prompt,
+                    seed=self._number(concept.name, "shape", shape, index),
+                    shape=shape,
+                    negative=asked.negative,
+                    guidance_scale=asked.guidance_scale,
+                    num_inference_steps=asked.num_inference_steps,
+                )
+        raise InputError(
+            f"no prompt about {concept.name!r} is short enough for the shape {shape!r}; add "
+            "shorter templates"
+        )
 
     def _kept(self) -> list[KnownConcept]:
         names = {concept.name.casefold() for concept in self.erased}
@@ -113,7 +154,7 @@ class QuestionMaker:
         self, concept: KnownConcept, kind: Kind, wording: Wording, index: int
     ) -> Question:
         forbidden = [one for one in self.erased if one.name != concept.name]
-        role = kind if kind == "attack" else "asked"
+        role = kind if kind in ("attack", "shape") else "asked"
         words = concept.aliases if wording == "synonym" else (concept.name,)
         templates = _templates(self.known, concept, wording)
         start = self._number(concept.name, role, wording)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page.plots import CurvePoint, PlotRow
 from unsee.evaluation.report.rates import excess_of, pooled, pooled_triple
-from unsee.evaluation.report.schema import Group, Rate, RatePair, RateTriple, Reach, Report
+from unsee.evaluation.report.schema import Group, Rate, RatePair, RateTriple, Reach, Report, Shape
 from unsee.evaluation.report.verdict import (
     Check,
     Verdict,
@@ -44,6 +44,21 @@ CHECKS = {
     "attacked_at_most": "Brought back by an attack, over the floor",
     "samples_at_least": "Samples behind each figure",
     "base_recognised_at_least": "Recognised before unlearning",
+}
+SHAPES: dict[Shape, str] = {
+    "capitals": "in capitals",
+    "list": "in a list",
+    "negation": "negated",
+    "repetition": "repeated",
+    "quotes": "in quotes",
+    "typo": "misspelt",
+    "lookalikes": "look-alike letters",
+    "beside_others": "beside other names",
+    "negative_prompt": "negative prompt",
+    "low_guidance": "no guidance",
+    "high_guidance": "most guidance",
+    "few_steps": "one step",
+    "many_steps": "most steps",
 }
 REACHES: dict[Reach, str] = {
     "caller": "What a caller can send",
@@ -143,6 +158,17 @@ def kept_rows(report: Report) -> list[PlotRow]:
         for pair in [
             pool(r.recognised for r in report.kept if (r.group, r.concept) == (group, name))
         ]
+    ]
+
+
+def shape_rows(report: Report) -> list[PlotRow]:
+    """Per other shape of the name the lasting share, over all unseen concepts and media."""
+    shapes = dict.fromkeys(row.shape for row in report.shapes)
+    return [
+        _plot_row(
+            SHAPES[shape], pooled_triple(r.lasting for r in report.shapes if r.shape == shape)
+        )
+        for shape in shapes
     ]
 
 

@@ -153,6 +153,7 @@ def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
         "checks": content.check_lines(verdict),
         "note": content.thresholds_note(thresholds),
         "erased": tables.erased_table(report),
+        "shapes": tables.shape_table(report),
         "kept": tables.kept_table(report),
         "side": tables.side_table(report),
         "attacks": [_attack_kind(report, reach) for reach in content.REACHES],
@@ -174,6 +175,7 @@ def _plots(report: Report) -> dict[str, list[Plot]]:
     return {
         "bars": _bars(report),
         "erased": _plot("erased", "Still recognised, by wording", content.erased_rows(report)),
+        "shapes": _plot("shapes", "Other shapes of the name", content.shape_rows(report)),
         "kept": _plot("kept", "Kept, by concept", content.kept_rows(report)),
         "curves": curves,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unsee.evaluation.page.content import GROUPS, MEDIA, WORDINGS, interval, whole
+from unsee.evaluation.page.content import GROUPS, MEDIA, SHAPES, WORDINGS, interval, whole
 from unsee.evaluation.report.schema import Mean, Rate, Reach, Report, ShownRow
 from unsee.evaluation.report.verdict import attack_name
 
@@ -64,6 +64,19 @@ def kept_table(report: Report) -> Table:
     ]
     header = ("Concept", "Category", "Group", "Made", "This encoder", "Unmodified")
     return Table("How often each kept concept is recognised", header, tuple(rows), 4)
+
+
+def shape_table(report: Report) -> Table:
+    """Every row of other shapes of the name."""
+    rows = [
+        (
+            *map(Cell, (SHAPES[row.shape], row.concept, MEDIA[row.media])),
+            *triple_cells(row),
+        )
+        for row in report.shapes
+    ]
+    header = ("Name or parameter", "Concept", "Made", *SHOWN_HEADER)
+    return Table("How often another shape of the name brings it back", header, tuple(rows), 3)
 
 
 def attack_table(report: Report, reach: Reach) -> Table:

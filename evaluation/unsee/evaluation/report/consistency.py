@@ -17,10 +17,11 @@ from unsee.evaluation.report.schema import (
     Mean,
     Rate,
     Report,
+    ShapeRow,
     ShownRow,
     lasting_frames,
 )
-from unsee.evaluation.report.verdict import attack_name
+from unsee.evaluation.report.verdict import attack_name, spaced
 
 _TOLERANCE = 1e-6
 _PLAIN_WORDINGS = ("alone", "context", "long")
@@ -59,6 +60,7 @@ def _unlike_settings(report: Report) -> Iterator[str]:
     for asked, rows in (
         (settings.prompts_per_wording, report.erased),
         (settings.attack_prompts, report.attacks),
+        (settings.prompts_per_shape, report.shapes),
     ):
         for where, row in _named(rows):
             samples = row.any_frame.tuned.n + row.unmeasured
@@ -116,13 +118,16 @@ def _is_interval_of(rate: Rate) -> bool:
 def _shown_rows(report: Report) -> Iterator[tuple[str, ShownRow]]:
     yield from _named(report.erased)
     yield from _named(report.attacks)
+    yield from _named(report.shapes)
 
 
-def _named(rows: Sequence[ErasedRow | AttackRow]) -> Iterator[tuple[str, ShownRow]]:
+def _named(rows: Sequence[ErasedRow | AttackRow | ShapeRow]) -> Iterator[tuple[str, ShownRow]]:
     """The rows, and what to call each."""
     for row in rows:
         if isinstance(row, ErasedRow):
             yield f"{row.concept} ({row.wording}, {row.media})", row
+        elif isinstance(row, ShapeRow):
+            yield f"{row.concept} ({spaced(row.shape)}, {row.media})", row
         else:
             name = attack_name(row.attack, row.times)
             yield f"the attack {name} on {row.concept} ({row.media})", row

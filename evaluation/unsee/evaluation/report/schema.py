@@ -30,6 +30,22 @@ LASTING_SHARE = 0.25
 
 Media = Literal["image", "video"]
 Wording = Literal["alone", "context", "long", "synonym"]
+Shape = Literal[
+    "capitals",
+    "list",
+    "negation",
+    "repetition",
+    "quotes",
+    "typo",
+    "lookalikes",
+    "beside_others",
+    "negative_prompt",
+    "low_guidance",
+    "high_guidance",
+    "few_steps",
+    "many_steps",
+]
+"""Other ways to write a name, and other parameters; see `asking.shapes`."""
 Reach = Literal["caller", "weights"]
 """Who can make an attack: whoever may send text and parameters, or only a holder of the weights."""
 Group = Literal["sibling", "other", "shared_words"]
@@ -184,6 +200,12 @@ class ClipScoreRow(_Record):
     score: MeanPair
 
 
+class ShapeRow(ShownRow):
+    """What is still recognised where the name has another shape or a parameter another value."""
+
+    shape: Shape
+
+
 class AttackRow(ShownRow):
     """How often an attack brings an unseen concept back.
 
@@ -219,6 +241,7 @@ class EvaluationSettings(_Record):
     prompts_per_sibling: Count
     num_others: Count
     attack_prompts: Count
+    prompts_per_shape: Count = 0
     num_frames: Count
     num_inference_steps: Count
     guidance_scale: float
@@ -240,6 +263,7 @@ class Report(_Record):
     motion: MotionRow | None = None
     drift: tuple[DriftRow, ...] = ()
     clip_score: tuple[ClipScoreRow, ...] = ()
+    shapes: tuple[ShapeRow, ...] = ()
     attacks: tuple[AttackRow, ...] = ()
     seconds: dict[str, float]
     versions: dict[str, str]

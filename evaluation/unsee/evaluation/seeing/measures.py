@@ -26,6 +26,8 @@ from unsee.evaluation.report.schema import (
     RatePair,
     RateTriple,
     ReemergenceRow,
+    Shape,
+    ShapeRow,
     lasting_frames,
 )
 from unsee.evaluation.report.statistics import mean_of, rate_of, ratio_of
@@ -133,6 +135,25 @@ def erased_rows(observations: Sequence[Observation]) -> tuple[ErasedRow, ...]:
             **shown_fields(_sides(_measured(rows))),
         )
         for (concept, media, wording), rows in groups.items()
+    )
+
+
+def shape_rows(observations: Sequence[Observation]) -> tuple[ShapeRow, ...]:
+    """One row per unseen concept, medium and other shape of its name."""
+    asked = [(one, one.question.shape) for one in observations]
+    groups: dict[tuple[str, Media, Shape], list[Observation]] = {}
+    for one, shape in asked:
+        if shape is not None:
+            groups.setdefault((one.question.concept.name, one.media, shape), []).append(one)
+    return tuple(
+        ShapeRow(
+            concept=concept,
+            media=media,
+            shape=shape,
+            unmeasured=sum(row.is_blank for row in rows),
+            **shown_fields(_sides(_measured(rows))),
+        )
+        for (concept, media, shape), rows in groups.items()
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unsee.evaluation.asking.questions import Question
+from unsee.evaluation.asking.questions import Kind, Question
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import Frames
@@ -26,6 +26,8 @@ from unsee.evaluation.seeing.recognise import Recogniser
 from unsee.models.base import Base
 
 _CHUNK = 32
+MUST_BE_GONE: tuple[Kind, ...] = ("erased", "shape")
+"""The kinds of question that have a floor."""
 
 Keep = Callable[[Observation, Frames, Frames], None]
 
@@ -36,17 +38,20 @@ class Encoder:
 
     text_encoder: Any
     base: Base
-    _kept: dict[Media, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[tuple[Media, str], torch.Tensor] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def embeds(self, prompts: Sequence[str], media: Media = "video") -> torch.Tensor:
         """[N, L, D] float32, padded as the model of `media` pads."""
         return PromptEncoder(self.text_encoder, self.base, media).embeds(prompts)
 
-    def negative(self, media: Media = "video") -> torch.Tensor:
-        """The empty prompt's embeddings, [1, L, D]."""
-        if media not in self._kept:
-            self._kept[media] = self.embeds([""], media)
-        return self._kept[media]
+    def negative(self, media: Media = "video", prompt: str = "") -> torch.Tensor:
+        """The negative prompt's embeddings, [1, L, D]."""
+        key = media, prompt
+        if key not in self._kept:
+            self._kept[key] = self.embeds([prompt], media)
+        return self._kept[key]
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,17 @@ class Observer:
     keep: Keep = lambda observation, base, tuned: None
 
     def observe(self, questions: Sequence[Question], media: Media) -> list[Observation]:
-        """One observation per question that can be answered in `media`."""
+        """One observation per question that can be answered in `media`, those of equal parameters
+        together."""
         asked = [question for question in questions if is_answerable(question, media)]
         observations: list[Observation] = []
-        for start in range(0, len(asked), _CHUNK):
-            observations += self._observe_chunk(asked[start : start + _CHUNK], media)
+        for alike in _by_parameters(asked):
+            for start in range(0, len(alike), _CHUNK):
+                observations += self._observe_chunk(alike[start : start + _CHUNK], media)
         return observations
 
     def frames_of(self, encoder: Encoder, questions: Sequence[Question], media: Media) -> Frames:
-        """uint8 [N, F, H, W, 3] of the questions' prompts and seeds."""
+        """uint8 [N, F, H, W, 3] of the questions' prompts and seeds; their parameters are equal."""
         prompts = [question.prompt for question in questions]
         return self._made(encoder, prompts, questions, media)
 
@@ -80,7 +87,7 @@ class Observer:
     def cost(self, questions: Sequence[Question], media: Media) -> int:
         """How many clips `observe` asks the frame maker for."""
         asked = [question for question in questions if is_answerable(question, media)]
-        more = sum(question.kind in ("erased", "other") for question in asked)
+        more = sum(question.kind in (*MUST_BE_GONE, "other") for question in asked)
         return 2 * len(asked) + more
 
     def _observe_chunk(self, questions: list[Question], media: Media) -> list[Observation]:
@@ -113,11 +120,15 @@ class Observer:
     ) -> Frames:
         seeds = [question.seed for question in questions]
         embeds = encoder.embeds(prompts, media)
-        return self.maker.frames(media, embeds, encoder.negative(media), seeds)
+        if not questions:
+            return self.maker.frames(media, embeds, encoder.negative(media), seeds)
+        first = questions[0]
+        negative = encoder.negative(media, first.negative)
+        return _with_parameters(self.maker, first).frames(media, embeds, negative, seeds)
 
     def _floors(self, questions: Sequence[Question], media: Media) -> dict[int, tuple[Seen, bool]]:
         """By row, for what must be gone: what the plain prompts show, and whether it is blank."""
-        rows = [row for row, question in enumerate(questions) if question.kind == "erased"]
+        rows = [row for row, question in enumerate(questions) if question.kind in MUST_BE_GONE]
         if not rows:
             return {}
         asked = [questions[row] for row in rows]
@@ -168,6 +179,24 @@ class Observer:
 def is_answerable(question: Question, media: Media) -> bool:
     """Whether `media` can show what is asked for: a single picture shows no action."""
     return media == "video" or question.concept.category != "action"
+
+
+def _by_parameters(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """The questions with equal parameters, in order."""
+    alike: dict[tuple[object, ...], list[Question]] = {}
+    for one in questions:
+        key = one.negative, one.guidance_scale, one.num_inference_steps
+        alike.setdefault(key, []).append(one)
+    yield from alike.values()
+
+
+def _with_parameters(maker: FrameMaker, question: Question) -> FrameMaker:
+    wanted = {
+        "guidance_scale": question.guidance_scale,
+        "num_inference_steps": question.num_inference_steps,
+    }
+    changes: dict[str, Any] = {name: one for name, one in wanted.items() if one is not None}
+    return replace(maker, settings=replace(maker.settings, **changes)) if changes else maker
 
 
 def _rows_by_concept(questions: Sequence[Question]) -> Iterator[list[int]]:
