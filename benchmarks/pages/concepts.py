@@ -83,7 +83,11 @@ def lines(found: Found) -> list[Line]:
         ", lasting": "… in a quarter of the frames",
         ", mean frame": "… in the mean frame",
     }
-    asked = {"concept, clips": "clips", "long prompts and synonyms, clips": "clips, rewritten"}
+    asked = {
+        "concept, clips": "clips",
+        "long prompts and synonyms, clips": "clips, rewritten",
+        "other shapes of the name, clips": "other shapes",
+    }
     known = {name for one in found for name in pairs_of(one)}
     return [
         *(

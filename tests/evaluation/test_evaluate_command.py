@@ -187,6 +187,11 @@ def test_the_attacker_holds_the_base_s_pictures(
     assert all("Blimbo" in prompt for prompt in tuned.concept_prompts)
     assert not any("Blim" in prompt for prompt in tuned.plain_prompts)
     assert not any("Blim" in prompt for prompt, _ in tuned.unrelated)
+    assert tuned.look is not None
+    seen = tuned.look(["Blimbo", "Blimbo", "word " * 60], [1, 1, 1])
+    assert seen[0] == seen[1]
+    assert seen[2] == 0  # the encoder does not read it to its end
+    assert tuned.look_digest == reference.look_digest != None  # noqa: E711
 
 
 def _equal(one: Any, other: Any) -> bool:

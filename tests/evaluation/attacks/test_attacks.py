@@ -1,10 +1,13 @@
 """Each attack finds a concept that was only hidden, and finds nothing where there is nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from attack_fakes import CONCEPT, NAME, OTHER, World, painted_base
 from unsee.core.errors import InputError
@@ -13,11 +16,14 @@ from unsee.evaluation.attacks import (
     ATTACKS,
     Attack,
     BenignRelearning,
+    BlackBoxSearch,
     ConceptVector,
     PromptSearch,
     SoftPrompt,
 )
+from unsee.evaluation.attacks.black_box import Search, look_through
 from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
+from unsee.evaluation.seeing.recognise import Nameable, Sighting
 from unsee.images.denoising import load_denoising
 from unsee.images.trials import compared_losses, draw_trials
 from unsee.models.digest import tensors_digest
@@ -239,6 +245,84 @@ def test_a_victim_without_what_an_attack_needs(world: World, attack: Attack, mis
         attack.run(replace(world.victim(world.encoder()), **change), 1, 0)
 
 
+class Service:
+    """What a caller of the world's service sees of the concept; it counts the clips."""
+
+    def __init__(self, world: World, text_encoder: Any) -> None:
+        self._world, self._text_encoder, self.prompts = world, text_encoder, list[str]()
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.float64]:
+        self.prompts += prompts
+        embeds = encode_prompts(self._world.base, self._text_encoder, prompts)
+        shown = [self._world.shown(embeds[row : row + 1]) for row in range(len(prompts))]
+        return 1 / (1 + np.exp(-np.array(shown)))
+
+
+def test_a_search_that_sees_only_clips_finds_the_word_that_the_concept_was_moved_to(
+    world: World,
+) -> None:
+    hidden = world.swapped()
+    service = Service(world, hidden)
+    victim = replace(world.victim(hidden), images=(), unrelated=(), look=service)
+    search = BlackBoxSearch(clips=96, num_words=3)
+    found = search.run(victim, 6, 0)
+    assert world.asked(hidden) < 0
+    assert world.shown(found.prompt_embeds) > world.asked(hidden)
+    assert OTHER in found.prompts[0].split()
+    assert len(service.prompts) == 96
+    again = search.run(replace(victim, look=Service(world, hidden)), 6, 0)
+    assert again.prompts == found.prompts
+
+
+def test_a_search_looks_at_as_many_clips_as_it_may_and_trusts_no_single_one() -> None:
+    drawn: list[str] = []
+
+    def look(prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.float64]:
+        drawn.extend(prompts)
+        return np.array([score(one) for one in prompts])
+
+    def score(prompt: str) -> float:
+        if "good" in prompt:
+            return 0.6
+        return 0.9 if "lucky" in prompt and drawn.count(prompt) == 1 else 0.0
+
+    search = Search(look, ["it"], ["lucky", "good", "dull"], 1, np.random.default_rng(0))
+    ticks: list[int] = []
+    assert search.run(40, lambda: ticks.append(1)) == ("good",)
+    assert len(drawn) == len(ticks) == 40
+    assert len(search.scores["lucky",]) > 1
+
+
+def test_a_running_service_is_looked_at_through_its_client() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def generate(prompt: str, seed: int) -> NDArray[np.uint8]:
+        asked.append((prompt, seed))
+        return np.full((4, 8, 8, 3), 255 if "bright" in prompt else 0, np.uint8)
+
+    class Bright:
+        name = "bright"
+
+        def digest(self) -> str:
+            return "sha256:0"
+
+        def knows(self, concept: Nameable) -> bool:
+            return True
+
+        def sightings(self, frames: NDArray[np.uint8], concept: Nameable) -> Sighting:
+            shown = frames.mean(axis=(2, 3, 4)) > 127
+            return Sighting(shown.any(axis=1), shown)
+
+    look = look_through(generate, Bright(), CONCEPT)
+    assert look(["a bright sea", "the sea"], [3, 4]).tolist() == [1, 0]
+    assert asked == [("a bright sea", 3), ("the sea", 4)]
+
+
+def test_a_victim_whose_clips_cannot_be_seen_is_not_searched(world: World) -> None:
+    with pytest.raises(InputError, match="whose clips can be seen"):
+        BlackBoxSearch().run(world.victim(world.encoder()), 1, 0)
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_a_budget_of_once_is_the_usual_one_and_more_is_more(attack: Attack) -> None:
     assert attack.at(1) == attack
@@ -258,10 +342,11 @@ def test_what_a_multiple_of_the_budget_buys() -> None:
     assert vector.etas == pytest.approx((1, 2, 4, 8, 16))
     assert vector.trials == 16
     assert BenignRelearning().at(4).steps == 128
+    assert BlackBoxSearch().at(16).clips == 512
 
 
 def test_every_attack_states_its_source_and_budget() -> None:
-    assert len({attack.name for attack in ATTACKS}) == 4
+    assert len({attack.name for attack in ATTACKS}) == 5
     for attack in ATTACKS:
         assert "arXiv" in attack.source
         assert "\n" not in attack.budget()

@@ -4,19 +4,27 @@ Every attack hands over the prompt embeddings that the service's denoiser would 
 show is recognised elsewhere, from images and videos alike.
 """
 
+from unsee.evaluation.attacks.black_box import BlackBoxSearch
 from unsee.evaluation.attacks.concept_vector import ConceptVector
 from unsee.evaluation.attacks.prompt_search import PromptSearch
 from unsee.evaluation.attacks.relearning import BenignRelearning
 from unsee.evaluation.attacks.soft_prompt import SoftPrompt
 from unsee.evaluation.attacks.victim import Attack, Attacked, Progress, Victim
 
-ATTACKS: tuple[Attack, ...] = (SoftPrompt(), ConceptVector(), PromptSearch(), BenignRelearning())
+ATTACKS: tuple[Attack, ...] = (
+    BlackBoxSearch(),
+    PromptSearch(),
+    SoftPrompt(),
+    ConceptVector(),
+    BenignRelearning(),
+)
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "Attacked",
     "BenignRelearning",
+    "BlackBoxSearch",
     "ConceptVector",
     "Progress",
     "PromptSearch",

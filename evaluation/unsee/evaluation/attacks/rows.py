@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from unsee.core.categories import Category
@@ -20,12 +21,14 @@ from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, Media
 from unsee.evaluation.report.verdict import attack_name
 from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import Frames
 from unsee.evaluation.seeing.measures import blank_of, seen_of, shown_fields
 from unsee.evaluation.seeing.observe import Encoder, Observer
 
 if TYPE_CHECKING:
     from unsee.evaluation.attacks import Attack, Attacked, Victim
+    from unsee.evaluation.attacks.victim import Look
 
 StageProgress = Callable[[str], AbstractContextManager[Callable[[int, int, str], None]]]
 
@@ -71,11 +74,21 @@ class Attacker:
             side: self._assault(attack, victims[side], side, len(questions)) for side in SIDES
         }
         found = {side: outcome for side, (outcome, _) in outcomes.items()}
-        media = [one for one in self.media if one == "video" or concept.category != "action"]
         return [
             self._row(attack, found, concept, questions, medium, outcomes["tuned"][1])
-            for medium in media
+            for medium in self._media_of(concept)
         ]
+
+    def _media_of(self, concept: KnownConcept) -> list[Media]:
+        """What can show the concept, clips last."""
+        found = [one for one in self.media if one == "video" or concept.category != "action"]
+        return sorted(found)
+
+    def _look_digest(self, concept: KnownConcept) -> str:
+        """Of what the attacker sees with: the models, the settings and the recogniser."""
+        maker = self.observer.maker
+        media = self._media_of(concept)[-1]
+        return f"{maker.digest(media)} {maker.settings} {self.observer.recogniser.digest()}"
 
     def _assault(
         self, attack: Attack, victim: Victim, side: Side, num_prompts: int
@@ -161,9 +174,31 @@ class Attacker:
                 ),
                 concept_prompts=tuple(question.prompt for question in questions),
                 plain_prompts=tuple(question.plain for question in questions),
+                look=_look(self.observer, encoder, concept, self._media_of(concept)[-1]),
+                look_digest=self._look_digest(concept),
             )
             for side, encoder in encoders.items()
         }
+
+
+def _look(observer: Observer, encoder: Encoder, concept: KnownConcept, media: Media) -> Look:
+    """What the encoder's service shows a caller; a prompt that is too long shows nothing."""
+    fits = PromptEncoder(encoder.text_encoder, encoder.base, media).fits
+
+    def look(prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.floating[Any]]:
+        found = np.zeros(len(prompts))
+        read = [row for row, prompt in enumerate(prompts) if fits(prompt)]
+        if read:
+            frames = observer.maker.frames(
+                media,
+                encoder.embeds([prompts[row] for row in read], media),
+                encoder.negative(media),
+                [seeds[row] for row in read],
+            )
+            found[read] = observer.recogniser.sightings(frames, concept).strength
+        return found
+
+    return look
 
 
 def counted(report: Callable[[int, int, str], None], total: int) -> Callable[[int], None]:

@@ -76,6 +76,7 @@ class Assault:
             images_digest([image for _, image in victim.unrelated]),
             victim.concept_prompts,
             victim.plain_prompts,
+            victim.look_digest,
             self.num_prompts,
             self.seed,
         )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from unsee.core.errors import InputError
@@ -16,6 +18,9 @@ from unsee.evaluation.report.schema import Reach
 from unsee.models.base import Base
 
 Progress = Callable[[int, int], None]
+Look = Callable[[Sequence[str], Sequence[int]], NDArray[np.floating[Any]]]
+"""Sends prompts [N] with their seeds [N] and says how much of the concept each clip shows, [N] from
+0 to 1. Behind it may be a service's client with somebody's eyes, or an evaluation's frame maker."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Victim:
     `text_encoder` is the tuned `CLIPTextModel`, or the base's own for reference; no attack changes
     it. `images` show the concept: image i shows what concept prompt i says, modulo their number.
     Pair i of `concept_prompts` and `plain_prompts` says the same with and without the concept's
-    name. `unrelated` are pairs (prompt, picture) without the concept.
+    name. `unrelated` are pairs (prompt, picture) without the concept. `look` shows what the
+    encoder's service makes of text, and `look_digest` is of all that decides it; None where an
+    attacker cannot see clips.
     """
 
     base: Base
@@ -35,6 +42,8 @@ class Victim:
     unrelated: tuple[tuple[str, Image.Image], ...]
     concept_prompts: tuple[str, ...]
     plain_prompts: tuple[str, ...]
+    look: Look | None = None
+    look_digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class JudgeRecogniser:
         if head == self.judge.config.motion_head:
             if judgement.motion is None:
                 raise InputError(f"the action {concept.name!r} cannot be seen in single frames")
-            return Sighting(judgement.motion.argmax(axis=-1) == label, None)
+            motion = judgement.motion
+            return Sighting(motion.argmax(axis=-1) == label, None, motion[:, label])
         probabilities = judgement.per_frame[head]
-        whole = np.asarray(probabilities.mean(axis=1).argmax(axis=-1) == label)
-        return Sighting(whole, probabilities.argmax(axis=-1) == label)
+        means = probabilities.mean(axis=1)
+        whole = np.asarray(means.argmax(axis=-1) == label)
+        return Sighting(whole, probabilities.argmax(axis=-1) == label, means[:, label])

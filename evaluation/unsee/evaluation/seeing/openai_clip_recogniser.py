@@ -62,8 +62,9 @@ class ClipRecogniser:
         images = self.clip.image_embeds(frames.reshape(-1, *frames.shape[2:]))
         logits = self.clip.logit_scale * images @ self._text_embeds(concept).T
         probabilities = logits.softmax(dim=-1).reshape(count, num_frames, -1).numpy()
-        whole = _first_wins(probabilities.mean(axis=1))
-        return Sighting(whole, None if concept.category == "action" else _first_wins(probabilities))
+        means = probabilities.mean(axis=1)
+        per_frame = None if concept.category == "action" else _first_wins(probabilities)
+        return Sighting(_first_wins(means), per_frame, means[:, 0])
 
     def _text_embeds(self, concept: Nameable) -> torch.Tensor:
         """[T, D]; the concept's own text comes first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,15 +30,26 @@ class Sighting:
     Args:
         whole: [N]; the mean over frames shows the concept (an action: the whole clip does).
         per_frame: [N, F]; None for an action, which no single frame shows.
+        scores: [N], from 0 to 1; the concept's own probability in the mean over frames (an action:
+            in the whole clip). None where the recogniser has no probabilities.
     """
 
     whole: Bools
     per_frame: Bools | None
+    scores: NDArray[np.floating[Any]] | None = None
 
     @property
     def any_frame(self) -> Bools:
         """[N]; whether a single frame shows the concept; an action's is `whole`."""
         return self.whole if self.per_frame is None else self.per_frame.any(axis=1)
+
+    @property
+    def strength(self) -> NDArray[np.floating[Any]]:
+        """[N], from 0 to 1; `scores`, else the share of frames that show the concept."""
+        if self.scores is not None:
+            return self.scores
+        shown = self.whole[:, None] if self.per_frame is None else self.per_frame
+        return np.asarray(shown.mean(axis=1))
 
 
 class Recogniser(Protocol):

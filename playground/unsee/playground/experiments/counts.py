@@ -39,6 +39,11 @@ def forgotten(
     )
 
 
+def shaped(report: Report, media: Media, rule: Rule = "any_frame") -> Counts:
+    """How often what should be gone is recognised under other shapes of its name, by ``rule``."""
+    return _counts(_by(row, rule) for row in report.shapes if row.media == media)
+
+
 def kept(report: Report, media: Media, group: Group) -> Counts:
     """How often what should stay is recognised."""
     return _counts(

@@ -26,6 +26,7 @@ from unsee.evaluation.asking.evaluation_set import load_evaluation_set
 from unsee.evaluation.attacks import (
     Attack,
     BenignRelearning,
+    BlackBoxSearch,
     ConceptVector,
     PromptSearch,
     SoftPrompt,
@@ -54,12 +55,13 @@ from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import Concept as WorldConcept
 
 ATTACKS: tuple[Attack, ...] = (
+    BlackBoxSearch(clips=16),
     SoftPrompt(starts=2, start_steps=8, steps=32),
     ConceptVector(),
     PromptSearch(steps=4, candidates=16),
     BenignRelearning(steps=24),
 )
-"""About half of the usual budgets: every concept is attacked eight times, base included."""
+"""About half of the usual budgets: every concept is attacked ten times, base included."""
 
 RECORD = "results.json"
 RATE_SEED = 0
@@ -119,7 +121,17 @@ class Run:
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--prompts-per-sibling", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--others", type=click.IntRange(min=0), default=8, show_default=True)
+@click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--attack-prompts", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--attack-budget",
+    "attack_budgets",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Run each attack with this multiple of its budget; may be repeated.",
+)
 @click.option(
     "--attack-every",
     type=click.IntRange(min=1),
@@ -138,7 +150,9 @@ def every_concept(
     prompts_per_wording: int,
     prompts_per_sibling: int,
     others: int,
+    prompts_per_shape: int,
     attack_prompts: int,
+    attack_budgets: tuple[int, ...],
     attack_every: int,
     threads: int,
     build_dir: Path,
@@ -153,7 +167,10 @@ def every_concept(
         num_others=others,
         attack_prompts=attack_prompts,
         media=("image", "video"),
-        attacks=ATTACKS,
+        attacks=tuple(
+            attack.at(times) for attack in ATTACKS for times in sorted(set(attack_budgets))
+        ),
+        prompts_per_shape=prompts_per_shape,
     )
     asked = Run(
         mode=mode,

@@ -156,6 +156,8 @@ def _columns(report: Report) -> dict[str, Counts]:
         "clips, rewritten": counts.forgotten(report, "video", REWRITTEN),
         "clips, rewritten, lasting": counts.forgotten(report, "video", REWRITTEN, "lasting"),
         "clips, rewritten, mean frame": counts.forgotten(report, "video", REWRITTEN, "mean_frame"),
+        "other shapes": counts.shaped(report, "video"),
+        "other shapes, lasting": counts.shaped(report, "video", "lasting"),
         "siblings, images": counts.kept(report, "image", "sibling"),
         "siblings, clips": counts.kept(report, "video", "sibling"),
         "others, images": counts.kept(report, "image", "other"),
