@@ -25,8 +25,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
-SHARE_AN_EXPORT = ("benchmarks", "docs", "e2e", "export", "packaging")
-"""Folders whose tests use one exported base."""
 
 HEAVY = frozenset({"accelerate", "diffusers", "torch", "transformers"})
 """Libraries that take seconds to import."""
@@ -103,18 +101,10 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if config.getoption("quick"):
         left_out = [item for item in items if any(map(item.get_closest_marker, NOT_QUICK))]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-
-
-def _group(item: pytest.Item) -> str:
-    """What `--dist=loadgroup` runs in one process: tests that share servers or exports."""
-    folder = item.path.relative_to(TESTS).parts[0]
-    return "exported" if folder in SHARE_AN_EXPORT else folder
 
 
 @pytest.hookimpl(wrapper=True)
