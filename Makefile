@@ -71,7 +71,7 @@ pages: $(READY)  ## render the measured pages and plots from their records, meas
 docs: $(READY)  ## the documents as a site, in build/site; a warning is an error
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/site.doctrees . build/site
 
-stubs: $(READY)  ## the clients' types, the protocol and the contract's tables, from clients/contract
+stubs: $(READY)  ## the clients' types and the contract's page, from clients/contract
 	@$(PY) clients/generator/make_stubs.py
 
 clean:  ## remove what the commands above made, except .venv
