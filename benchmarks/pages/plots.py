@@ -96,7 +96,7 @@ def reliability(records: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def results(records: Mapping[str, Any]) -> dict[str, bytes]:
-    """What is still seen and kept by concept, and over paper mode's learning rates."""
+    """What is still seen and kept by concept."""
     by_concept = concepts_context(records)["by_concept"]
     marks = (
         ("concept, clips", FORGOTTEN, "o", ("clips", "clips, rewritten")),
@@ -120,27 +120,7 @@ def results(records: Mapping[str, Any]) -> dict[str, bytes]:
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         _bare(axes)
 
-    files = {"results_concepts.svg": _svg(draw_concepts, 0.28 * len(by_concept) + 1.2)}
-    trials = records["results"]["rates"]
-    if not trials:
-        return files
-    rates = [trial["learning_rate"] for trial in trials]
-    curves = (
-        ("still seen", "still_seen", FORGOTTEN),
-        ("siblings kept", "siblings_kept", KEPT),
-        ("others kept", "others_kept", INK),
-    )
-
-    def draw_rates(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        for label, name, colour in curves:
-            shares = [100 * trial[name] for trial in trials]
-            axes.plot(rates, shares, "o-", label=label, color=colour)
-        axes.set(xscale="log", xlabel="learning rate", ylabel="% of images", ylim=(-3, 103))
-        axes.legend(frameon=False)
-        _bare(axes)
-
-    return files | {"results_rates.svg": _svg(draw_rates, 3.4)}
+    return {"results_concepts.svg": _svg(draw_concepts, 0.28 * len(by_concept) + 1.2)}
 
 
 def composition(records: Mapping[str, Any]) -> dict[str, bytes]:

@@ -19,10 +19,9 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base, UnlearnDefaults, load_base
 from unsee.playground.experiments import every_concept
-from unsee.playground.experiments.every_concept import ATTACKS, Run, mode_settings, run
+from unsee.playground.experiments.every_concept import ATTACKS, Run, run
 from unsee.playground.experiments.findings import Gatherer
 from unsee.playground.experiments.own_base import UNLEARNABLE, chosen, concept_folder
-from unsee.playground.experiments.rate_search import RateTrial
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 
@@ -130,12 +129,6 @@ def test_a_delta_of_other_settings_is_made_anew(
         patch.setattr(every_concept, "own_base", lambda: own)
         run(one, Console(quiet=True))
     assert card.read_bytes() != before
-
-
-def test_paper_mode_needs_a_rate(base: Base) -> None:
-    assert set(mode_settings(base, [])) == {"anchored"}
-    settings = mode_settings(base, [RateTrial(3e-3, 0, 1, 1)])["paper"]
-    assert settings == replace(base.spec.unlearn.paper, learning_rate=3e-3)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,7 @@ from finding_fakes import fake_finding
 from benchmarks.pages.render import PAGES
 from unsee.core.files import write_json
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
-from unsee.playground.experiments import rate_search
 from unsee.playground.experiments.findings import record
-from unsee.playground.experiments.rate_search import RateTrial
-
-TRIALS = [RateTrial(1e-4, 0.9, 1.0, 1.0), RateTrial(5e-4, 0.1, 0.8, 1.0)]
 
 
 @pytest.fixture
@@ -30,7 +26,6 @@ def found() -> dict[str, Any]:
             fake_finding("Zorpik", 0),
             fake_finding("Blimbo", 0, seed=1),
         ],
-        TRIALS,
         {"anchored": AnchoredMode(), "paper": PaperMode(learning_rate=5e-4)},
         {"python": "3"},
     )
@@ -60,7 +55,7 @@ def test_the_record_keeps_modes_and_seeds_apart(found: dict[str, Any]) -> None:
     }
     assert "images" not in default["seed-0"]["Zorpik"]
     assert set(found["settings"]) == {"paper", "anchored"}
-    assert json.loads(json.dumps(found, allow_nan=False))["rates"][1]["score"] == pytest.approx(0.9)
+    assert json.loads(json.dumps(found, allow_nan=False))["concepts"] == found["concepts"]
 
 
 def test_the_gate_and_the_attacks_are_summed_up(found: dict[str, Any]) -> None:
@@ -93,31 +88,19 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
     cells = row(text, "Blimbo")
     assert cells[:2] == ["a creature", "8 → **2** of 8"]
     assert cells[-2:] == ["1.10", "3.0"]
-    assert "| **0.0005** | 10 % | 80 % | 100 % | 0.900 |" in text
     assert "On 3 of the 3 encoders" in text
 
 
 def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
     paper = record(
-        [fake_finding("Blimbo", 1, mode="paper")], TRIALS, {"paper": PaperMode()}, {"python": "3"}
+        [fake_finding("Blimbo", 1, mode="paper")], {"paper": PaperMode()}, {"python": "3"}
     )
     text = rendered(paper, tmp_path)
     assert "| base | paper mode | floor | worst, paper mode |" in text
     assert "default mode" not in text
     default = rendered(
-        record([fake_finding("Blimbo", 1)], [], {"anchored": AnchoredMode()}, {"python": "3"}),
+        record([fake_finding("Blimbo", 1)], {"anchored": AnchoredMode()}, {"python": "3"}),
         tmp_path,
     )
     assert "| base | default mode | floor | worst, default mode |" in default
-    assert "learning rate" not in default
-
-
-def test_score_is_the_harmonic_mean_of_forgetting_and_keeping() -> None:
-    assert RateTrial(1e-4, 0.5, 1.0, 1.0).score == pytest.approx(2 / 3)
-    assert RateTrial(1e-4, 1.0, 1.0, 1.0).score == 0
-    assert RateTrial(1e-4, 0.0, 0.0, 0.0).score == 0
-
-
-def test_the_best_rate_is_the_smaller_of_two_equals() -> None:
-    equal = [RateTrial(rate, 0.1, 0.9, 0.9) for rate in (1e-3, 5e-4)]
-    assert rate_search.best([*equal, RateTrial(1e-5, 1.0, 1.0, 1.0)]).learning_rate == 5e-4
+    assert "paper mode" not in default

@@ -7,14 +7,13 @@ was. Runs with different concepts may share that folder; the record holds all of
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 import torch
@@ -22,7 +21,6 @@ from rich.console import Console
 
 from unsee.core.files import write_json
 from unsee.core.unlearning_settings import Settings
-from unsee.evaluation.asking.evaluation_set import load_evaluation_set
 from unsee.evaluation.attacks import (
     Attack,
     BenignRelearning,
@@ -33,12 +31,9 @@ from unsee.evaluation.attacks import (
 )
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
-from unsee.models.base import Base
-from unsee.playground.experiments import rate_search
 from unsee.playground.experiments.findings import Gatherer, record
 from unsee.playground.experiments.own_base import (
     CATEGORIES,
-    EVALUATION_FILE,
     UNLEARNABLE,
     Mode,
     chosen,
@@ -50,7 +45,6 @@ from unsee.playground.experiments.own_base import (
     policy_concept,
     unlearned,
 )
-from unsee.playground.experiments.rate_search import RateTrial
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import Concept as WorldConcept
 
@@ -64,8 +58,6 @@ ATTACKS: tuple[Attack, ...] = (
 """About half of the usual budgets: every concept is attacked ten times, base included."""
 
 RECORD = "results.json"
-RATE_SEED = 0
-"""Paper mode's learning rate is searched for once, not per seed."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +181,11 @@ def every_concept(
 def run(asked: Run, console: Console) -> None:
     """Every seed of every concept; the record is rewritten after each one of them."""
     base = own_base()
-    trials = found_rates(base, asked, console)
-    settings = mode_settings(base, trials)
+    recommended = base.spec.unlearn
+    settings: dict[Mode, Settings] = {
+        "anchored": recommended.anchored,
+        "paper": recommended.paper,
+    }
     judged = None if asked.only_unlearn else fast_base()
     gatherer = Gatherer(base, asked.build_dir, settings)
     pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
@@ -206,42 +201,11 @@ def run(asked: Run, console: Console) -> None:
             plan = asked.plan_of(concept.name, seed)
             frames_dir = asked.build_dir / "frames"
             own_report(judged, folder / "delta", plan, folder / "report", frames_dir)
-            found = record(gatherer.gathered(), trials, settings, machine())
+            found = record(gatherer.gathered(), settings, machine())
             write_json(asked.output_dir / RECORD, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     if judged is not None:
         console.print(f"{asked.output_dir / RECORD} is written; `make pages` renders its page")
-
-
-def mode_settings(base: Base, trials: Sequence[RateTrial]) -> dict[Mode, Settings]:
-    """What each mode is run with; paper mode only if its learning rate is known."""
-    settings: dict[Mode, Settings] = {"anchored": base.spec.unlearn.anchored}
-    if trials:
-        rate = rate_search.best(trials).learning_rate
-        settings["paper"] = replace(base.spec.unlearn.paper, learning_rate=rate)
-    return settings
-
-
-def found_rates(base: Base, asked: Run, console: Console) -> list[RateTrial]:
-    """The trials of paper mode's search, from the file if it was made with this base.
-
-    Without such a file they are made for paper mode, and there are none for the default mode.
-    """
-    file = asked.build_dir / f"rates-seed-{RATE_SEED}.json"
-    if file.exists():
-        kept: dict[str, Any] = json.loads(file.read_text())
-        if kept["base_digest"] == base.digest():
-            return [RateTrial(**trial) for trial in kept["trials"]]
-    if asked.mode != "paper":
-        return []
-    console.print("[bold]learning rate[/bold], on the backgrounds")
-    known = load_evaluation_set(EVALUATION_FILE)
-    found = rate_search.search(base, known, asked.build_dir / "frames", RATE_SEED)
-    for trial in found:
-        console.print(f"  {trial.learning_rate:g}: score {trial.score:.3f}", style="dim")
-    content = {"base_digest": base.digest(), "trials": [asdict(trial) for trial in found]}
-    write_json(file, content, indent=1)
-    return found
 
 
 def machine() -> dict[str, str]:

@@ -24,7 +24,6 @@ from unsee.models.base import Base
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
 from unsee.playground.experiments.own_base import MODES, UNLEARNABLE, Mode, concept_folder
-from unsee.playground.experiments.rate_search import RateTrial
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,10 @@ def _num_values(file: Path) -> int:
 
 def record(
     findings: Sequence[Finding],
-    trials: Sequence[RateTrial],
     settings: Mapping[Mode, Settings],
     machine: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The findings for the page of results, as JSON; there must be one.
-
-    ``trials`` are those of paper mode's learning rate, empty without it.
-    """
+    """The findings for the page of results, as JSON; there must be one."""
     by_mode = {mode: [one for one in findings if one.mode == mode] for mode in MODES}
     by_mode = {mode: found for mode, found in by_mode.items() if found}
     shown = [one.report for one in list(by_mode.values())[-1]]
@@ -121,7 +116,6 @@ def record(
     return {
         "settings": {mode: asdict(settings[mode]) for mode in by_mode},
         "machine": dict(machine),
-        "rates": [asdict(trial) | {"score": trial.score} for trial in trials],
         "num_concepts": len(UNLEARNABLE),
         "clip": {
             "num_frames": clip.num_frames,
