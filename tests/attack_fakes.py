@@ -76,7 +76,7 @@ class World:
 
     def __init__(self, base: Base, forms: Sequence[str] = SHORT) -> None:
         self.base = base
-        self.painter: Any = base.unet()
+        self.painter: Any = base.denoiser()
         self.concept_prompts = tuple(form.format(NAME) for form in forms)
         self.plain_prompts = tuple(form.format(FILLER) for form in forms)
 
@@ -160,7 +160,7 @@ def painted_base(folder: Path) -> Base:
     table.mul_(20.0)
     table[encoder.config.eos_token_id] /= 20.0
     painter = Painter(encoder.config.hidden_size, _alphas_cumprod(base))
-    base.unet(), base.vae()
+    base.denoiser(), base.vae()
     loaded = {key: painter if "unet" in str(key) else value for key, value in base._loaded.items()}
     loaded = {key: Blocks() if "vae" in str(key) else value for key, value in loaded.items()}
     base._loaded.update(loaded)
@@ -168,5 +168,5 @@ def painted_base(folder: Path) -> Base:
 
 
 def _alphas_cumprod(base: Base) -> torch.Tensor:
-    alphas: torch.Tensor = base.t2i_scheduler().alphas_cumprod
+    alphas: torch.Tensor = base.scheduler().alphas_cumprod
     return alphas.clone()

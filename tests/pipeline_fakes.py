@@ -1,12 +1,11 @@
 """Tiny random pipelines of the six classes whose text encoders can be edited; nothing is read."""
 
-import functools
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import (
     AnimateDiffPipeline,
     AutoencoderKLCogVideoX,
@@ -23,22 +22,12 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
-from transformers import T5Config, T5EncoderModel, T5TokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
+from encoder_fakes import WIDTH, t5_tokenizer
 from motion_fakes import tiny_adapter
 
-WIDTH = 32
 LATENT_CHANNELS = 4
-SPECIAL = PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
-
-
-@functools.cache
-def t5_tokenizer() -> T5TokenizerFast:
-    """Letters, digits and signs, each a token; every word begins with "▁"."""
-    letters = [*string.ascii_letters, *string.digits, *".,:;!?-'áéíóúñ", "▁"]
-    pieces = [*((token, 0.0) for token in SPECIAL), *((letter, -5.0) for letter in letters)]
-    special = {"eos_token": EOS, "unk_token": UNKNOWN, "pad_token": PAD}
-    return T5TokenizerFast(vocab=pieces, **special, extra_ids=0, model_max_length=512)
 
 
 def t5_encoder(kind: type[Any] = T5EncoderModel, config: type[Any] = T5Config) -> Any:
@@ -194,6 +183,43 @@ def tiny_pipeline(name: str, base_dir: Path) -> Any:
         pipeline = PIPELINES[name](base_dir)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+VIDEO = tuple(PIPELINES)[1:]
+"""Those that make clips."""
+
+SIDE = 32
+"""Height and width of their clips in pixels."""
+
+
+def write_pipeline_base(name: str, base_dir: Path, folder: Path, **fields: Any) -> Path:
+    """Write a base of the video pipeline `name` without an image model, and return `folder`.
+
+    `fields` are further ones of its `base.yaml`.
+    """
+    tiny_pipeline(name, base_dir).save_pretrained(folder / "t2v")
+    num_frames = 9 if name == "CogVideoXPipeline" else 5
+    content: dict[str, Any] = {
+        "name": "tiny",
+        "t2v": "t2v",
+        "clip": {
+            "num_frames": num_frames,
+            "height": SIDE,
+            "width": SIDE,
+            "fps": 8,
+            "num_inference_steps": 2,
+            "guidance_scale": 3.0,
+        },
+        "limits": {
+            "num_frames": num_frames,
+            "height": [SIDE, SIDE],
+            "width": [SIDE, SIDE],
+            "num_inference_steps": 5,
+            "guidance_scale": 20.0,
+        },
+    }
+    (folder / "base.yaml").write_text(yaml.safe_dump(content | fields, sort_keys=False))
+    return folder
 
 
 def _alive(module: Any) -> Any:

@@ -100,7 +100,7 @@ def paper_as_written(job: Job, device: torch.device) -> Meters:
     as they come from a checkpoint, with all their parameters asking for gradients."""
     base = _opened(replace(job, precision="float32"), device)
     text_encoder, unet, vae = (
-        model.requires_grad_(True) for model in (base.text_encoder(), base.unet(), base.vae())
+        model.requires_grad_(True) for model in (base.text_encoder(), base.denoiser(), base.vae())
     )
     process = load_denoising(base).process
     optimizer = torch.optim.Adam(
@@ -117,15 +117,12 @@ def paper_as_written(job: Job, device: torch.device) -> Meters:
         with torch.no_grad():
             latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
         noise = torch.randn_like(latents)
-        timesteps = torch.randint(
-            process.config.num_train_timesteps, (job.batch_size,), device=device
-        )
+        levels = torch.randint(process.num_levels, (job.batch_size,), device=device)
         ids = prompts[torch.randint(len(prompts), (job.batch_size,), device=device)]
-        noisy = process.add_noise(latents, noise, timesteps)
+        noisy = process.add_noise(latents, noise, levels)
+        timesteps = process.timesteps(levels)
         predicted = unet(noisy, timesteps, text_encoder(ids).last_hidden_state).sample
-        is_velocity = process.config.prediction_type == "v_prediction"
-        target = process.get_velocity(latents, noise, timesteps) if is_velocity else noise
-        loss = -F.mse_loss(predicted, target)
+        loss = -F.mse_loss(predicted, process.target(latents, noise, levels))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -140,7 +137,7 @@ def paper_mode(job: Job, device: torch.device) -> Meters:
     with device:
         images = _images(job)
         ascend(base, CONCEPT, images, settings, _generator(device), progress=meter.tick)
-    return {"paper mode: step": (base.unet().dtype, meter)}
+    return {"paper mode: step": (base.denoiser().dtype, meter)}
 
 
 def anchored_mode(job: Job, device: torch.device) -> Meters:
@@ -181,7 +178,7 @@ def _anchored_meters(
     def metered(operation: Callable[[], object]) -> Meter:
         return Meter(job.repeats, device).repeat(operation)
 
-    denoiser = base.unet().dtype
+    denoiser = base.denoiser().dtype
     return {
         "anchored mode: attacker's step": (denoiser, metered(attack)),
         "anchored mode: error of pictures": (denoiser, metered(score)),
@@ -197,7 +194,7 @@ def image_generation(job: Job, device: torch.device) -> Meters:
     base, meter = _opened(job, device), Meter(job.repeats, device)
     steps = meter.calls
     generate_few_shot_images(base, CONCEPT, 1, SEED, num_inference_steps=steps, progress=meter.tick)
-    return {"image generation: step": (base.unet().dtype, meter)}
+    return {"image generation: step": (base.denoiser().dtype, meter)}
 
 
 VARIANTS: dict[str, Callable[[Job, torch.device], Meters]] = {
@@ -212,7 +209,7 @@ def _opened(job: Job, device: torch.device) -> Base:
     """The base in the job's precision, its models on `device`."""
     base = load_base(job.base_dir)
     base = replace(base, spec=base.spec.model_copy(update={"precision": job.precision}))
-    for model in (base.text_encoder(), base.unet(), base.vae()):
+    for model in (base.text_encoder(), base.denoiser(), base.vae()):
         model.to(device)
     return base
 

@@ -45,7 +45,7 @@ def test_the_motion_adapter_has_the_schedule_of_its_makers(tmp_path: Path) -> No
     base = load_base(tmp_path)
     assert offered_schedulers(base).warnings == ()
     assert float(base.t2v_scheduler().alphas_cumprod[801]) == pytest.approx(0.0138, abs=1e-4)
-    assert float(base.t2i_scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
+    assert float(base.scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
 
 
 def test_version_3_has_no_motion_module_in_the_middle() -> None:

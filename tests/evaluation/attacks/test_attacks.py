@@ -177,7 +177,7 @@ def test_compared_losses_are_those_of_training(world: World) -> None:
     candidates = torch.stack([embeds, 2 * embeds])
     losses = compared_losses(frozen, trials, candidates, batch_size=4)
     for loss, candidate in zip(losses, candidates, strict=True):
-        expected = frozen.loss(trials.latents, trials.noise, trials.timesteps, candidate)
+        expected = frozen.loss(trials.latents, trials.noise, trials.levels, candidate)
         torch.testing.assert_close(loss, expected)
 
 
@@ -186,7 +186,7 @@ def test_trials_cover_the_noise_window_and_every_picture(world: World) -> None:
     generator = torch.Generator().manual_seed(0)
     trials = draw_trials(frozen, torch.zeros(4, 3, 8, 8), 16, generator, (0.2, 1.0))
     bounds = [(200 + 50 * part, 250 + 50 * part) for part in range(16)]
-    timesteps = trials.timesteps.tolist()
+    timesteps = trials.levels.tolist()
     assert all(low <= t < high for t, (low, high) in zip(timesteps, bounds, strict=True))
     assert trials.pictures.bincount().tolist() == [4, 4, 4, 4]
 

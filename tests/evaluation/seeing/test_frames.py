@@ -14,8 +14,8 @@ from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
 from unsee.evaluation.seeing.measures import blank_of
-from unsee.images.few_shot import t2i_pipeline
 from unsee.models.base import Base
+from unsee.models.generative import open_model
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def maker(base: Base, tmp_path: Path) -> FrameMaker:
 
 def test_embeds_are_those_of_the_pipeline(base: Base, encoder: PromptEncoder) -> None:
     ours = encoder.embeds(["a cat", ""])
-    theirs, _ = t2i_pipeline(base).encode_prompt(["a cat", ""], "cpu", 1, False)
+    theirs, _ = open_model(base, "image").pipeline.encode_prompt(["a cat", ""], "cpu", 1, False)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -105,12 +105,16 @@ def test_images_are_those_of_the_pipeline(
 ) -> None:
     ours = maker.frames("image", encoder.embeds(["a cat"]), encoder.embeds([""]), [7])
     clip = base.spec.clip
-    theirs = t2i_pipeline(base)(
-        "a cat",
-        num_inference_steps=clip.num_inference_steps,
-        guidance_scale=clip.guidance_scale,
-        generator=torch.Generator().manual_seed(7),
-    ).images[0]
+    theirs = (
+        open_model(base, "image")
+        .pipeline(
+            "a cat",
+            num_inference_steps=clip.num_inference_steps,
+            guidance_scale=clip.guidance_scale,
+            generator=torch.Generator().manual_seed(7),
+        )
+        .images[0]
+    )
     np.testing.assert_allclose(ours[0, 0].astype(int), np.asarray(theirs).astype(int), atol=1)
 
 

@@ -180,4 +180,4 @@ def test_an_engine_that_is_wrong_at_one_size_is_refused(tiny_base, change, words
 
 def test_an_unknown_video_unet_is_refused_by_name(tiny_base):
     with pytest.raises(NotExportable, match="UNet2DConditionModel"):
-        VideoUNetGraph.of(tiny_base.unet(), 48, 1000, 8)
+        VideoUNetGraph.of(tiny_base.denoiser(), 48, 1000, 8)

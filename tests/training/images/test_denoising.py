@@ -21,13 +21,13 @@ class Samples:
         generator = torch.Generator().manual_seed(count)
         self.latents = torch.randn(count, 4, 8, 8, generator=generator)
         self.noise = torch.randn(count, 4, 8, 8, generator=generator)
-        self.timesteps = torch.randint(1000, (count,), generator=generator)
+        self.levels = torch.randint(1000, (count,), generator=generator)
         self.embeds = torch.randn(count, 48, 32, generator=generator).requires_grad_(True)
         self.weights = torch.randn(count, generator=generator)
 
     def errors(self, frozen: Denoising, *, in_one_pass: bool = False) -> torch.Tensor:
         errors = frozen.errors_of_one_pass if in_one_pass else frozen.errors
-        return errors(self.latents, self.noise, self.timesteps, self.embeds)
+        return errors(self.latents, self.noise, self.levels, self.embeds)
 
 
 class Kept:
@@ -67,7 +67,7 @@ def test_no_pass_is_larger_than_allowed_and_none_is_kept(
         kept.add(one := Kept(tensor))
         return one
 
-    handle = base.unet().register_forward_pre_hook(watch)
+    handle = base.denoiser().register_forward_pre_hook(watch)
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one.tensor):
             errors = Samples(5).errors(load_denoising(base))

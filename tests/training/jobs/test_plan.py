@@ -54,7 +54,7 @@ def _counted(base: Base) -> Iterator[Counter[str]]:
         model.register_forward_hook(
             lambda _, inputs, __, name=name: counts.update({name: len(inputs[0])})
         )
-        for name, model in (("denoised", base.unet()), ("encoded", base.text_encoder()))
+        for name, model in (("denoised", base.denoiser()), ("encoded", base.text_encoder()))
     ]
     try:
         yield counts

@@ -14,7 +14,7 @@ from unsee.models.base import Base, load_base
 
 
 def test_components_are_frozen_float32_and_kept(base: Base) -> None:
-    for load in (base.text_encoder, base.vae, base.unet, base.t2v_unet):
+    for load in (base.text_encoder, base.vae, base.denoiser, base.t2v_unet):
         module = load()
         assert module is load()
         assert not module.training
@@ -22,7 +22,7 @@ def test_components_are_frozen_float32_and_kept(base: Base) -> None:
             assert parameter.dtype == torch.float32
             assert not parameter.requires_grad
     assert base.t2v_vae() is base.vae()
-    assert base.t2i_scheduler().config.prediction_type == "v_prediction"
+    assert base.scheduler().config.prediction_type == "v_prediction"
     base.check_shared_text_encoder()
 
 
@@ -49,7 +49,7 @@ def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> 
         ("rm t2v/unet", Base.t2v_unet, "has no unet: .*t2v/unet is missing"),
         (
             "rm t2i/unet/diffusion_pytorch_model.safetensors",
-            Base.unet,
+            Base.denoiser,
             "t2i/unet holds no diffusion_pytorch_model.safetensors: there are no weights at all",
         ),
         (
@@ -60,7 +60,7 @@ def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> 
         ("cut t2i/tokenizer/tokenizer.json", Base.tokenizer, "tokenizer in .* cannot"),
         ("rm t2i/model_index.json", Base.vae, "has no model_index.json"),
         ("cut t2i/model_index.json", Base.vae, "model_index.json of .* cannot be read"),
-        ("rm t2i", Base.unet, "t2i is not a diffusers model folder"),
+        ("rm t2i", Base.denoiser, "t2i is not a diffusers model folder"),
     ],
 )
 def test_a_damaged_folder_is_named_in_one_sentence(
@@ -86,7 +86,7 @@ def test_pickled_weights_are_refused(base_dir: Path, tmp_path: Path) -> None:
     weights = folder / "t2i" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(BaseFolderError, match="unet"):
-        load_base(folder).unet()
+        load_base(folder).denoiser()
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_weights_that_are_not_the_model_s_are_refused(
 def test_weights_that_are_not_the_model_s_are_never_loaded(folder: Path, name: str) -> None:
     _tensors(_without_last, name)(folder)
     opened = load_base(folder)
-    loads = {ENCODER: opened.text_encoder, UNET: opened.unet, VIDEO_UNET: opened.t2v_unet}
+    loads = {ENCODER: opened.text_encoder, UNET: opened.denoiser, VIDEO_UNET: opened.t2v_unet}
     with pytest.raises(BaseFolderError, match="lacks 1 tensors"):
         loads.get(name, opened.vae)()
 

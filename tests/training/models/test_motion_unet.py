@@ -26,7 +26,7 @@ def test_it_is_what_diffusers_makes(folder: Path) -> None:
     base = load_base(folder)
     made = base.t2v_unet()
     assert isinstance(made, UNetMotionModel)
-    expected = UNetMotionModel.from_unet2d(base.unet(), tiny_adapter()).eval()
+    expected = UNetMotionModel.from_unet2d(base.denoiser(), tiny_adapter()).eval()
     assert made.config == expected.config
     sample, hidden = torch.randn(2, 4, 3, 8, 8), torch.randn(6, 48, 32)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_it_is_frozen_and_kept_and_takes_no_second_copy(folder: Path) -> None:
     assert not made.training
     assert not any(parameter.requires_grad for parameter in made.parameters())
     assert {parameter.dtype for parameter in made.parameters()} == {torch.float32}
-    assert made.conv_in.weight.data_ptr() == base.unet().conv_in.weight.data_ptr()
+    assert made.conv_in.weight.data_ptr() == base.denoiser().conv_in.weight.data_ptr()
     base.check_shared_text_encoder()
 
 
@@ -103,4 +103,4 @@ def test_the_video_model_must_be_an_image_model(folder: Path, base_dir: Path) ->
     with pytest.raises(BaseFolderError, match="UNet2DConditionModel is needed, not a UNet3DCond"):
         load_base(folder).t2v_unet()
     with pytest.raises(ValueError, match="MotionAdapter is needed"):
-        motion_unet(load_base(base_dir).unet(), torch.nn.Linear(1, 1))
+        motion_unet(load_base(base_dir).denoiser(), torch.nn.Linear(1, 1))

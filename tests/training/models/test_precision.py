@@ -30,7 +30,7 @@ def half(request: pytest.FixtureRequest, base_dir: Path, tmp_path_factory: objec
 
 def test_only_the_image_models_frozen_parts_are_halved(half: Base) -> None:
     dtype = HALVES[half.spec.precision]
-    for component in (half.unet(), half.vae()):
+    for component in (half.denoiser(), half.vae()):
         assert {parameter.dtype for parameter in component.parameters()} == {dtype}
         assert not any(parameter.requires_grad for parameter in component.parameters())
     for component in (half.text_encoder(), half.t2v_unet(), half.t2v_vae()):
@@ -45,9 +45,9 @@ def test_the_denoiser_takes_and_gives_float32_and_is_nearly_the_same(
     latents = torch.randn(2, 4, 8, 8, generator=generator)
     embeds = torch.randn(2, 48, 32, generator=generator).requires_grad_(True)
     timesteps = torch.tensor([10, 900])
-    found = half.unet()(latents, timesteps, encoder_hidden_states=embeds).sample
-    (inner,) = half.unet()(latents, timesteps, embeds, return_dict=False)
-    wanted = base.unet()(latents, timesteps, embeds).sample
+    found = half.denoiser()(latents, timesteps, encoder_hidden_states=embeds).sample
+    (inner,) = half.denoiser()(latents, timesteps, embeds, return_dict=False)
+    wanted = base.denoiser()(latents, timesteps, embeds).sample
     assert found.dtype == inner.dtype == torch.float32
     torch.testing.assert_close(found, inner)
     assert _difference(found, wanted) < 0.03

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +16,12 @@ from motion_fakes import write_motion_base
 from scheduler_fakes import made, schedulers
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
+from unsee.models.pipelines.noise import diffusion_by_betas
 from unsee.models.sampling.unit_impulses import sampler_table
 from unsee.models.schedulers import (
     DISTILLED,
     MOTION_OVERRIDES,
     OFFERED,
-    noise_process,
     offered_schedulers,
 )
 
@@ -163,8 +162,9 @@ def test_options_of_base_yaml_take_the_place_of_the_file_s_in_either_model(base_
     assert video.config.beta_schedule == "linear"
     assert video.config.beta_end == 0.012
     assert offered_schedulers(base).own == "EulerDiscreteScheduler"
-    assert float(noise_process(base).betas[-1]) == pytest.approx(0.002)
-    assert type(base.t2i_scheduler()).__name__ == "PNDMScheduler"
+    process = diffusion_by_betas(base.scheduler("image"), "its file").scheduler
+    assert float(process.betas[-1]) == pytest.approx(0.002)
+    assert type(base.scheduler("image")).__name__ == "PNDMScheduler"
 
 
 def test_a_refused_option_is_put_right_by_base_yaml(base_with):
@@ -217,7 +217,7 @@ def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(template, 
     base = load_base(folder)
     assert offered_schedulers(base).warnings == ()
     assert float(base.t2v_scheduler().alphas_cumprod[801]) == pytest.approx(0.0138, abs=1e-4)
-    assert float(base.t2i_scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
+    assert float(base.scheduler("image").alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -225,17 +225,8 @@ def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(template, 
 def test_unlearning_adds_noise_as_the_image_model_s_scheduler_says(scheduler):
     assume(not isinstance(scheduler, Exception))
 
-    class Image:
-        name = "drawn"
-        folder = Path()
-        spec = type("Spec", (), {"t2i": "maker/model"})()
-
-        @staticmethod
-        def t2i_scheduler():
-            return scheduler
-
     try:
-        process = noise_process(Image)
+        process = diffusion_by_betas(scheduler, "its file").scheduler
     except BaseFolderError:
         assert not hasattr(scheduler, "alphas_cumprod")
         return

@@ -63,7 +63,7 @@ def test_states_are_what_the_final_layer_norm_is_given(
 def test_a_failing_reader_leaves_nothing_in_the_encoder(base: Base, reader: StateReader) -> None:
     norm = final_layer_norm(base.text_encoder())
     before = len(norm._forward_pre_hooks)
-    with pytest.raises(KeyboardInterrupt), reader.reading():
+    with pytest.raises(KeyboardInterrupt), reader.reading(torch.zeros(1, 1)):
         raise KeyboardInterrupt
     assert len(norm._forward_pre_hooks) == before
 

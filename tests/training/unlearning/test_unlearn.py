@@ -35,7 +35,7 @@ def test_loss_against_the_equations(tmp_path: Path, prediction_type: str) -> Non
     prompt_embeds = torch.randn(3, 48, 32, generator=generator)
     timesteps = torch.tensor([0, 500, 999])
 
-    scheduler = base.t2i_scheduler()
+    scheduler = base.scheduler()
     alpha_bar = scheduler.alphas_cumprod[timesteps].reshape(3, 1, 1, 1)
     signal, spread = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     targets = {
@@ -46,10 +46,10 @@ def test_loss_against_the_equations(tmp_path: Path, prediction_type: str) -> Non
     target = targets[prediction_type]
     noisy = scheduler.add_noise(latents, noise, timesteps)
     torch.testing.assert_close(noisy, signal * latents + spread * noise)
-    prediction = base.unet()(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
+    prediction = base.denoiser()(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
     expected = ((prediction - target) ** 2).mean()
 
-    torch.testing.assert_close(frozen.target(latents, noise, timesteps), target)
+    torch.testing.assert_close(frozen.process.target(latents, noise, timesteps), target)
     torch.testing.assert_close(frozen.loss(latents, noise, timesteps, prompt_embeds), expected)
 
 

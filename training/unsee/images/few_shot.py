@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import cycle, islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +10,10 @@ from PIL import Image
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
-from unsee.models.quiet import quiet_libraries
-from unsee.models.sampling.options import fresh
+from unsee.models.generative import open_model
+from unsee.models.pipelines.model import Sampling
 from unsee.models.work import Work
+from unsee.prompts.encoding import encode_ids
 from unsee.prompts.templates import prompts_around
 from unsee.prompts.tokens import fitting_prompts
 
@@ -39,7 +39,7 @@ def generate_few_shot_images(
     guidance_scale: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
-    """Return `shots` RGB images of `concept` in the text-to-image model's own size.
+    """Return `shots` RGB images of `concept` in the size of the model that makes pictures.
 
     Each image has its own prompt (see `few_shot_prompts`) and its own random generator, so image k
     does not depend on how many are asked for. Steps and guidance default to the base's clip
@@ -49,18 +49,24 @@ def generate_few_shot_images(
     prompts = few_shot_prompts(base, concept, shots)
     steps = num_inference_steps or base.spec.clip.num_inference_steps
     scale = base.spec.clip.guidance_scale if guidance_scale is None else guidance_scale
-    images: list[Image.Image] = []
-    with quiet_libraries():
-        pipeline = t2i_pipeline(base)
-        for shot, prompt in enumerate(prompts):
-            images += pipeline(
-                prompt,
-                num_inference_steps=steps,
-                guidance_scale=scale,
-                generator=_generator(seed, shot),
-                callback_on_step_end=_step_callback(progress, shot, shots),
-            ).images
+    model = open_model(base, "image")
+    sampling = Sampling(1, *model.picture_size, steps, scale)
+    frame = base.prompt_frame("image")
+    rows = fitting_prompts(base, prompts)
+    embeds = {text: _embeds(base, frame.padded(ids)) for text, ids in rows.items()}
+    negative = _embeds(base, frame.framed(()))
+    images = []
+    for shot, prompt in enumerate(prompts):
+        on_step = _counted(progress, shot, shots)
+        frames = model.sample(sampling, embeds[prompt], negative, [_generator(seed, shot)], on_step)
+        images.append(Image.fromarray((frames[0, 0] * 255).round().astype(np.uint8)))
     return images
+
+
+@torch.no_grad()
+def _embeds(base: Base, row: list[int]) -> torch.Tensor:
+    encoder = base.text_encoder()
+    return encode_ids(encoder, torch.tensor([row], device=encoder.device))
 
 
 def images_work(base: Base, shots: int) -> Work:
@@ -71,37 +77,16 @@ def images_work(base: Base, shots: int) -> Work:
     return Work(steps=steps, denoised=rows * clip.num_inference_steps, encoded=rows)
 
 
-def t2i_pipeline(base: Base) -> Any:
-    """The base's text-to-image model as a `StableDiffusionPipeline`, without a progress bar."""
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline(
-        vae=base.vae(),
-        text_encoder=base.text_encoder(),
-        tokenizer=base.tokenizer("image"),
-        unet=base.unet(),
-        scheduler=fresh(base.t2i_scheduler()),  # the pipeline edits its own
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 def _generator(seed: int, shot: int) -> torch.Generator:
     state = np.random.SeedSequence([seed, shot]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 
-def _step_callback(
+def _counted(
     progress: Callable[[int, int], None] | None, shot: int, shots: int
-) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    def on_step_end(
-        pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]
-    ) -> dict[str, Any]:
-        if progress is not None:
-            progress(shot * pipeline.num_timesteps + step + 1, shots * pipeline.num_timesteps)
-        return tensors
-
-    return on_step_end
+) -> Callable[[int, int], None] | None:
+    """`progress` over the steps of all images, as it is called in the image `shot`."""
+    if progress is None:
+        return None
+    report = progress
+    return lambda step, total: report(shot * total + step, shots * total)

@@ -18,14 +18,15 @@ NOISE_WINDOW = (0.2, 1.0)
 
 @dataclass(frozen=True)
 class Trials:
-    """N noised pictures: `latents` and `noise` [N, C, h, w] float32, `timesteps` [N] int64.
+    """N noised pictures: `latents` and `noise` [N, C, h, w] or [N, C, F, h, w] float32, and their
+    `levels` of noise [N] int64.
 
     `pictures` [N] int64 tells which of the given pictures each trial shows.
     """
 
     latents: torch.Tensor
     noise: torch.Tensor
-    timesteps: torch.Tensor
+    levels: torch.Tensor
     pictures: torch.Tensor
 
     def __len__(self) -> int:
@@ -39,29 +40,29 @@ def draw_trials(
     generator: torch.Generator,
     noise_window: tuple[float, float] = NOISE_WINDOW,
 ) -> Trials:
-    """Return `count` trials that use the M pictures `latents` [M, C, h, w] equally often.
+    """Return `count` trials that use the M pictures `latents` [M, C, ...] equally often.
 
-    Timesteps are stratified: one uniform draw in each of `count` equal parts of `noise_window`,
+    Levels are stratified: one uniform draw in each of `count` equal parts of `noise_window`,
     shares of the noise process. That leaves the mean of uniform draws and takes most of the
     variance between batches away.
     """
     pictures = torch.randperm(count, generator=generator) % len(latents)
     low, high = noise_window
     share = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    num_train_timesteps = int(frozen.process.config.num_train_timesteps)
-    timesteps = ((low + (high - low) * share) * num_train_timesteps).long()
+    num_levels = frozen.process.num_levels
+    levels = ((low + (high - low) * share) * num_levels).long()
     chosen = latents[pictures]
     return Trials(
         latents=chosen,
         noise=torch.randn(chosen.shape, generator=generator),
-        timesteps=timesteps.clamp(max=num_train_timesteps - 1),
+        levels=levels.clamp(max=num_levels - 1),
         pictures=pictures,
     )
 
 
 def denoising_loss(frozen: Denoising, trials: Trials, prompt_embeds: torch.Tensor) -> torch.Tensor:
     """The mean loss over `trials` under `prompt_embeds` [N, L, D], a scalar with a gradient."""
-    return frozen.loss(trials.latents, trials.noise, trials.timesteps, prompt_embeds)
+    return frozen.loss(trials.latents, trials.noise, trials.levels, prompt_embeds)
 
 
 @torch.no_grad()
@@ -73,12 +74,14 @@ def compared_losses(
     The denoiser sees at most `batch_size` latents at a time.
     """
     num_candidates, num_trials = prompt_embeds.shape[:2]
-    noisy = frozen.process.add_noise(trials.latents, trials.noise, trials.timesteps)
-    target = frozen.target(trials.latents, trials.noise, trials.timesteps)
+    process = frozen.process
+    noisy = process.add_noise(trials.latents, trials.noise, trials.levels)
+    target = process.target(trials.latents, trials.noise, trials.levels)
+    timesteps = process.timesteps(trials.levels)
     rows = prompt_embeds.flatten(0, 1)
     errors = []
     for chunk in torch.split(torch.arange(num_candidates * num_trials), batch_size):
         trial = chunk % num_trials
-        predicted = frozen.unet(noisy[trial], trials.timesteps[trial], rows[chunk]).sample
+        predicted = frozen.model.predict(noisy[trial], timesteps[trial], rows[chunk])
         errors.append((predicted - target[trial]).square().flatten(1).mean(1))
     return torch.cat(errors).view(num_candidates, num_trials).mean(1)

@@ -20,6 +20,7 @@ from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
 from unsee.models.base import Base
 from unsee.models.check import require
+from unsee.models.generative import open_model
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
 from unsee.prompts.naming import Names, in_all_cases, parted
@@ -209,15 +210,16 @@ def _stages(job: UnlearnJob, *, generates: bool) -> tuple[Stage, ...]:
 
 @torch.no_grad()
 def _seconds_of_one_sample(base: Base) -> tuple[float, float]:
-    """What the image model's denoiser and the text encoder take for one latent and one prompt."""
-    unet, encoder = base.unet(), base.text_encoder()
-    size = unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
+    """What the denoiser of pictures and the text encoder take for one latent and one prompt."""
+    model, encoder = open_model(base, "image"), base.text_encoder()
     prompt_embeds = encode_prompts(base, encoder, [""])
+    picture = torch.zeros(1, 3, *model.picture_size)
+    latents = model.latents(picture, torch.Generator().manual_seed(0))
+    timesteps = model.process.timesteps(torch.ones(1, dtype=torch.long))
 
     def denoise(count: int) -> None:
-        latents = torch.zeros(count, unet.config.in_channels, height, width)
-        unet(latents.to(unet.dtype), 1, prompt_embeds.expand(count, -1, -1).to(unet.dtype))
+        one_each = (latents, timesteps, prompt_embeds)
+        model.predict(*(each.repeat(count, *[1] * (each.ndim - 1)) for each in one_each))
 
     return _timed(denoise), _timed(lambda count: encode_prompts(base, encoder, [""] * count))
 

@@ -1,4 +1,4 @@
-"""A base: a text-to-image and a text-to-video model that share one text encoder.
+"""A base: a text-to-video model, and perhaps a text-to-image model with the same text encoder.
 
 Reads `base.yaml` and keeps what it has loaded.
 """
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from diffusers import (
         AutoencoderKL,
         SchedulerMixin,
-        UNet2DConditionModel,
         UNet3DConditionModel,
         UNetMotionModel,
     )
@@ -102,18 +101,20 @@ class UnlearnDefaults(_Section):
 class BaseSpec(_Section):
     """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
 
+    Without `t2i` the video model makes the pictures, as clips of one frame.
+
     With a `motion_adapter`, also a folder or a hub id, `t2v` is an image model too, and the video
     denoiser is AnimateDiff's: its UNet with the adapter's motion modules in between.
 
     `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
     a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
-    parts of the image model, its denoiser and its autoencoder, are kept; the text encoder, which is
-    changed, and the video model, which is exported, are always float32. `variant`, such as "fp16",
-    chooses between several files of the same weights.
+    parts of the model that makes pictures, its denoiser and its autoencoder, are kept; the text
+    encoder, which is changed, and the video model, which is exported, are always float32.
+    `variant`, such as "fp16", chooses between several files of the same weights.
     """
 
     name: Annotated[str, Field(min_length=1)]
-    t2i: Annotated[str, Field(min_length=1)]
+    t2i: Annotated[str, Field(min_length=1)] | None = None
     t2v: Annotated[str, Field(min_length=1)]
     motion_adapter: Annotated[str, Field(min_length=1)] | None = None
     clip: ClipDefaults
@@ -159,6 +160,10 @@ class Base:
         """The model that makes pictures: the image model or, without one, the video model."""
         return self.spec.t2i or self.spec.t2v
 
+    def source(self, media: Media) -> str:
+        """The model that makes pictures ("image") or clips."""
+        return self.spec.t2v if media == "video" else self.pictures_source
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The models of this base, each once, the one that makes pictures first."""
@@ -192,12 +197,12 @@ class Base:
 
         Raises `BaseFolderError` if it is none that is known.
         """
-        source = self.spec.t2v if media == "video" else self.pictures_source
+        source = self.source(media)
         place = source_place(self.folder, source)
         found = pipeline_class(self.name, place, model_index(self.name, place))
-        if self.spec.motion_adapter is None or source == self.spec.t2i:
+        if self.spec.motion_adapter is None or (media == "image" and self.spec.t2i is not None):
             return found
-        return next(each for each in PIPELINES if each.denoiser_class == "UNetMotionModel")
+        return next(each for each in PIPELINES if each.name == "AnimateDiffPipeline")
 
     def prompt_frame(self, media: Media = "video") -> PromptFrame:
         """What frames a prompt of the image or of the video model, and who reads the padding."""
@@ -225,37 +230,55 @@ class Base:
 
         return read_as_framed(text_encoder, self.prompt_frame())
 
-    def vae(self) -> "AutoencoderKL":
-        """The autoencoder of the text-to-image model."""
-        return self._component(self.spec.t2i, "vae", self.spec.precision)
+    def vae(self, media: Media = "image") -> Any:
+        """The autoencoder of the model that makes pictures or clips (often the same files)."""
+        return self._component(self.source(media), "vae", self._precision(media))
 
-    def unet(self) -> "UNet2DConditionModel":
-        """The denoiser of the text-to-image model."""
-        return self._component(self.spec.t2i, "unet", self.spec.precision)
+    def denoiser(self, media: Media = "image") -> Any:
+        """The denoiser of the model that makes pictures or clips.
 
-    def t2i_scheduler(self) -> "SchedulerMixin":
-        """The text-to-image model's scheduler as saved, with the options of `base.yaml`."""
+        A motion adapter is in it. Raises `BaseFolderError` also if the two do not fit, or if the
+        limits allow more frames than the adapter has positions for.
+        """
+        adapter, source = self.spec.motion_adapter, self.source(media)
+        if adapter is None or (media == "image" and self.spec.t2i is not None):
+            component = self.pipeline(media).denoiser
+            return self._component(source, component, self._precision(media))
+        if "motion" not in self._loaded:
+            self._loaded["motion"] = self._motion_unet(adapter)
+        return self._loaded["motion"]
+
+    def scheduler(self, media: Media = "image") -> Any:
+        """The scheduler of that model as saved, with the options of `base.yaml`."""
+        if media == "video" or self.spec.t2i is None:
+            return self._scheduler(self.spec.t2v, "t2v", self.spec.schedulers.t2v)
         return self._scheduler(self.spec.t2i, "t2i", self.spec.schedulers.t2i)
 
     def t2v_vae(self) -> "AutoencoderKL":
-        """The autoencoder of the text-to-video model (often the same files as `vae`)."""
-        return self._component(self.spec.t2v, "vae")
+        """The autoencoder of a video model that can be exported. Raises as `t2v_unet`."""
+        self.check_exportable()
+        return self.vae("video")
 
     def t2v_unet(self) -> "UNet3DConditionModel | UNetMotionModel":
-        """The denoiser of the text-to-video model, with the motion adapter if there is one.
+        """The denoiser of a video model that can be exported.
 
-        Raises `BaseFolderError` also if the two do not fit, or if the limits allow more frames than
-        the adapter has positions for.
+        Raises `BaseFolderError` as `denoiser` and `check_exportable`.
         """
-        if self.spec.motion_adapter is None:
-            return self._component(self.spec.t2v, "unet")
-        if "motion" not in self._loaded:
-            self._loaded["motion"] = self._motion_unet(self.spec.motion_adapter)
-        return self._loaded["motion"]
+        self.check_exportable()
+        return self.denoiser("video")
 
     def t2v_scheduler(self) -> "SchedulerMixin":
         """The text-to-video model's scheduler as saved, with the options of `base.yaml`."""
-        return self._scheduler(self.spec.t2v, "t2v", self.spec.schedulers.t2v)
+        return self.scheduler("video")
+
+    def check_exportable(self) -> None:
+        """Raise `BaseFolderError` if the video model cannot be exported and served."""
+        kind = self.pipeline()
+        if not kind.is_served:
+            raise BaseFolderError(
+                f"base {self.name!r}: {self.spec.t2v} is a {kind.name}, which cannot be exported "
+                "and served yet; unlearning, evaluation and use in Python work with it"
+            )
 
     def prompts(self) -> tuple[str, ...]:
         """What people ask of this base: the lines of its prompts file, none if it names no file.
@@ -305,8 +328,8 @@ class Base:
         dtype = equal_after_rounding(image.state_dict(), video.state_dict())
         if dtype is None:
             raise BaseFolderError(
-                f"base {self.name!r}: {self.spec.t2i} and {self.spec.t2v} carry different text "
-                "encoders, so forgetting in one would not carry over to the other"
+                f"base {self.name!r}: {self.pictures_source} and {self.spec.t2v} carry different "
+                "text encoders, so forgetting in one would not carry over to the other"
             )
         return f"equal to the image model's after rounding to {dtype}; the image model's is used"
 
@@ -371,6 +394,9 @@ class Base:
                 f"base {self.name!r}: the motion adapter {source} does not fit the unet of "
                 f"{self.spec.t2v}: {first_line(error)}"
             ) from error
+
+    def _precision(self, media: Media) -> Precision:
+        return self.spec.precision if media == "image" else "float32"
 
     def _scheduler(self, source: str, model: str, overrides: Mapping[str, Any]) -> Any:
         key = f"scheduler of {model}"

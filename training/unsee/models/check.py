@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.base import Base
+from unsee.models.base import Base, Media
 from unsee.models.components import (
     about_base,
     check_stored,
     component_class,
     component_type,
-    hollow,
     model_index,
     source_place,
 )
-from unsee.models.denoisers import check_denoiser
 from unsee.models.files.weights import (
     WeightFiles,
     adapters_in,
@@ -29,9 +27,18 @@ from unsee.models.files.weights import (
     stored_tensors,
     weight_stem,
 )
+from unsee.models.generative import hollow_model
 from unsee.models.schedulers import offered_schedulers
 
-_READ = {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}
+_READ = {
+    "motion_adapter",  # it is a part of the UNet already
+    "scheduler",
+    "text_encoder",
+    "tokenizer",
+    "transformer",
+    "unet",
+    "vae",
+}
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,9 @@ def _findings(base: Base) -> Iterator[Finding]:
     spec = base.spec
     yield from _attempt("text encoders", lambda: _encoders(base))
     yield from _attempt("tokenizers", lambda: _tokenizers(base))
-    sources = dict.fromkeys((spec.t2i, spec.t2v))
-    for source in sources:
-        for component in ("unet", "vae"):
-            look = partial(_weights_of, base, source, component)
-            yield from _attempt(f"{source}/{component}", look)
+    for source in base.sources:
+        yield from _attempt(source, partial(_denoiser, base, source))
+        yield from _attempt(f"{source}/vae", partial(_weights_of, base, source, "vae"))
         yield from _attempt(source, partial(_fits, base, source))
         yield from _attempt(source, partial(_unread, base, source))
     yield from _attempt("schedulers", lambda: _schedulers(base))
@@ -166,14 +171,23 @@ def _listed(ids: Sequence[int]) -> str:
     return " and ".join(map(str, ids))
 
 
+def _denoiser(base: Base, source: str) -> list[Finding]:
+    component = base.pipeline(_media(base, source)).denoiser
+    return _attempt(f"{source}/{component}", partial(_weights_of, base, source, component))
+
+
+def _media(base: Base, source: str) -> Media:
+    return "image" if source == base.pictures_source else "video"
+
+
 def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
     place = source_place(base.folder, source)
     loader = component_type(base.name, place, component)
     uses = []
-    if source == base.spec.t2i:
+    if source == base.pictures_source:
         uses.append(f"images, in {base.spec.precision}")
     if source == base.spec.t2v:
-        uses.append("clips, exported")
+        uses.append("clips, exported" if base.pipeline().is_served else "clips, not exported")
     part, used = f"{source}/{component}", " and ".join(uses)
     if not isinstance(place, Path):
         return [Finding(part, loader.__name__, used)]
@@ -183,11 +197,10 @@ def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
 
 def _fits(base: Base, source: str) -> list[Finding]:
     """Nothing to show where the parts of the model fit together."""
-    place = source_place(base.folder, source)
-    unet, vae = (hollow(base.name, place, component).config for component in ("unet", "vae"))
     width = base.family().width(base.text_encoder().config)
+    model = hollow_model(base, _media(base, source))
     with about_base(base.name):
-        check_denoiser(place, unet, vae, width, is_image=source == base.spec.t2i)
+        model.check(source_place(base.folder, source), width)
     return []
 
 
@@ -205,21 +218,23 @@ def _motion_adapter(base: Base, source: str) -> list[Finding]:
 
 
 def _schedulers(base: Base) -> list[Finding]:
-    offer = offered_schedulers(base)
-    image, video = base.t2i_scheduler(), base.t2v_scheduler()
-    others = ", ".join(list(offer.offered)[1:]) or "nothing"
+    image, video = base.scheduler("image"), base.scheduler("video")
+    clips, note = "clips", ""
+    if base.pipeline().is_served:
+        offer = offered_schedulers(base)
+        others = ", ".join(list(offer.offered)[1:]) or "nothing"
+        clips, note = f"clips; a request may choose {others} instead", "; ".join(offer.warnings)
+    else:
+        with about_base(base.name):
+            _ = hollow_model(base, "image").process
+    text = _scheduler_text(video, bool(base.spec.schedulers.t2v))
+    noise = "images, and the noise that unlearning adds"
+    if base.spec.t2i is None:
+        return [Finding(f"{base.spec.t2v}/scheduler", text, f"{noise}; {clips}", note)]
+    own = _scheduler_text(image, bool(base.spec.schedulers.t2i))
     return [
-        Finding(
-            f"{base.spec.t2i}/scheduler",
-            _scheduler_text(image, bool(base.spec.schedulers.t2i)),
-            "images, and the noise that unlearning adds",
-        ),
-        Finding(
-            f"{base.spec.t2v}/scheduler",
-            _scheduler_text(video, bool(base.spec.schedulers.t2v)),
-            f"clips; a request may choose {others} instead",
-            "; ".join(offer.warnings),
-        ),
+        Finding(f"{base.spec.t2i}/scheduler", own, noise),
+        Finding(f"{base.spec.t2v}/scheduler", text, clips, note),
     ]
 
 
@@ -261,10 +276,11 @@ def _prompts(base: Base) -> list[Finding]:
 def _adapters(base: Base) -> Iterator[Finding]:
     """LoRA files, which neither diffusers nor this service applies unless they are merged."""
     places = [base.folder]
-    for source in dict.fromkeys((base.spec.t2i, base.spec.t2v)):
+    for source in base.sources:
         place = source_place(base.folder, source)
         if isinstance(place, Path):
-            places += [place, place / "text_encoder", place / "unet"]
+            parts = ("text_encoder", "unet", "transformer")
+            places += [place, *(place / part for part in parts)]
     seen: set[Path] = set()
     for place in places:
         if place.resolve() in seen:

@@ -13,7 +13,7 @@ from typing import Any
 
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base
-from unsee.models.components import source_place
+from unsee.models.components import about_base, source_place
 from unsee.models.quiet import quiet_libraries
 from unsee.models.sampling.options import scheduler_class
 
@@ -86,7 +86,7 @@ def offered_schedulers(base: Base) -> SchedulerOffer:
     scheduler cannot be served at the base's default number of steps, or the image model's has no
     noise schedule to unlearn with.
     """
-    noise_process(base)
+    _check_noise(base)
     own = base.t2v_scheduler()
     name, steps = type(own).__name__, base.spec.clip.num_inference_steps
     _check_own(base, own, steps)
@@ -106,25 +106,12 @@ def offered_schedulers(base: Base) -> SchedulerOffer:
     return SchedulerOffer(name, offered, not_offered, _warnings(base))
 
 
-def noise_process(base: Base) -> Any:
-    """The image model's noise schedule as a `DDPMScheduler`, with which unlearning adds noise.
+def _check_noise(base: Base) -> None:
+    """Raise `BaseFolderError` unless the model that makes pictures has a noise schedule."""
+    from unsee.models.pipelines.noise import diffusion_by_betas
 
-    Raises `BaseFolderError` if its scheduler has none.
-    """
-    from diffusers import DDPMScheduler
-
-    own = base.t2i_scheduler()
-    if not hasattr(own, "betas"):
-        raise BaseFolderError(
-            f"base {base.name!r}: the scheduler in {_file(base, base.spec.t2i)} is a "
-            f"{type(own).__name__}, which has no betas, and unlearning adds noise by betas; name "
-            "the scheduler that the image model was trained with in schedulers.t2i of base.yaml"
-        )
-    return DDPMScheduler(
-        num_train_timesteps=own.config.num_train_timesteps,
-        trained_betas=own.betas.tolist(),
-        prediction_type=own.config.get("prediction_type", "epsilon"),
-    )
+    with about_base(base.name):
+        diffusion_by_betas(base.scheduler("image"), _file(base, base.pictures_source))
 
 
 def _check_own(base: Base, own: Any, steps: int) -> None:

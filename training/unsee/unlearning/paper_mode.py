@@ -101,11 +101,10 @@ def _batches(
 def _noised(
     frozen: Denoising, latents: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The batch's latents with a random noise and timestep for each."""
+    """The batch's latents with a random noise and level of it for each."""
     noise = torch.randn(latents.shape, generator=generator)
-    num_train_timesteps = frozen.process.config.num_train_timesteps
-    timesteps = torch.randint(num_train_timesteps, (len(latents),), generator=generator)
-    return latents, noise, timesteps
+    levels = torch.randint(frozen.process.num_levels, (len(latents),), generator=generator)
+    return latents, noise, levels
 
 
 def _check_finite(tensors: dict[str, torch.Tensor], settings: PaperMode) -> None:

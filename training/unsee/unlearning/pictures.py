@@ -73,7 +73,7 @@ class Pictures:
         return self.frozen.errors(
             self.bank.latents[trials],
             self.bank.noise[trials],
-            self.bank.timesteps[trials],
+            self.bank.levels[trials],
             prompt_embeds,
         )
 

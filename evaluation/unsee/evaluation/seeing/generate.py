@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from unsee.core.errors import BaseFolderError
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.frame_store import Frames, FrameStore
-from unsee.images.few_shot import t2i_pipeline
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
-from unsee.models.quiet import quiet_libraries
-from unsee.models.sampling.options import fresh
+from unsee.models.generative import open_model
+from unsee.models.pipelines.model import GenerativeModel, Sampling
 
 _PIXELS_PER_BATCH = 2**19
 _MOST_PER_BATCH = 32
@@ -32,7 +30,7 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How clips are sampled; an image has one frame and the text-to-image model's own size."""
+    """How clips are sampled; an image has one frame and the size of the model that makes it."""
 
     num_frames: int
     height: int
@@ -91,21 +89,18 @@ class FrameMaker:
 
     def shape(self, media: Media) -> Shape:
         """(frames, height, width, 3) of one sample."""
+        settings = self.settings
         if media == "video":
-            return self.settings.num_frames, self.settings.height, self.settings.width, 3
-        pipeline = self._pipeline("image")
-        size = pipeline.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        factor = pipeline.vae_scale_factor
-        return 1, height * factor, width * factor, 3
+            return settings.num_frames, settings.height, settings.width, 3
+        return 1, *self._model(media).picture_size, 3
 
     def digest(self, media: Media) -> str:
         """`"sha256:…"` of the denoiser, the autoencoder and the scheduler that make `media`."""
         name = f"digest of {media}"
         if name not in self._kept:
-            pipeline = self._pipeline(media)
-            parts = [_described(pipeline.scheduler)]
-            for model in (pipeline.unet, pipeline.vae):
+            made_of = self._model(media).parts
+            parts = [_described(made_of.scheduler)]
+            for model in (made_of.denoiser, made_of.vae):
                 parts += [_described(model), tensors_digest(model.state_dict())]
             joined = "\0".join(parts).encode()
             self._kept[name] = f"sha256:{hashlib.sha256(joined).hexdigest()}"
@@ -137,30 +132,22 @@ class FrameMaker:
         seeds: Sequence[int],
     ) -> Frames:
         num_frames, height, width, _ = self.shape(media)
-        options: dict[str, Any] = {"num_frames": num_frames} if media == "video" else {}
-        with quiet_libraries(), torch.no_grad():
-            output = self._pipeline(media)(
-                prompt_embeds=prompt_embeds.float(),
-                negative_prompt_embeds=negative_prompt_embeds.float().expand_as(prompt_embeds),
-                height=height,
-                width=width,
-                num_inference_steps=self.settings.num_inference_steps,
-                guidance_scale=self.settings.guidance_scale,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                output_type="np",
-                **options,
-            )
-        pixels = np.asarray(output.frames if media == "video" else output.images[:, None])
+        steps, scale = self.settings.num_inference_steps, self.settings.guidance_scale
+        pixels = self._model(media).sample(
+            Sampling(num_frames, height, width, steps, scale),
+            prompt_embeds.float(),
+            negative_prompt_embeds.float().expand_as(prompt_embeds),
+            [torch.Generator().manual_seed(seed) for seed in seeds],
+        )
         finite = np.isfinite(pixels).reshape(len(pixels), -1).all(axis=1)
         pixels = np.where(finite[:, None, None, None, None], pixels, 0.0)
         return np.asarray((pixels.clip(0, 1) * 255).round(), dtype=np.uint8)
 
-    def _pipeline(self, media: Media) -> Any:
+    def _model(self, media: Media) -> GenerativeModel:
         if media not in self._kept:
-            with quiet_libraries():
-                make = t2i_pipeline if media == "image" else _t2v_pipeline
-                self._kept[media] = make(self.base)
-        return self._kept[media]
+            self._kept[media] = open_model(self.base, media)
+        model: GenerativeModel = self._kept[media]
+        return model
 
     def _report(self, finished: int) -> None:
         if self.progress is not None and finished:
@@ -178,23 +165,3 @@ def _batches(rows: Sequence[int], shape: Shape) -> Iterator[list[int]]:
     size = max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (num_frames * height * width)))
     for start in range(0, len(rows), size):
         yield list(rows[start : start + size])
-
-
-def _t2v_pipeline(base: Base) -> Any:
-    from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
-
-    unet = base.t2v_unet()
-    if not isinstance(unet, UNet3DConditionModel):
-        raise BaseFolderError(
-            f"the video denoiser of the base {base.name!r} is a {type(unet).__name__}; "
-            "clips can be evaluated for UNet3DConditionModel only, images with --media image"
-        )
-    pipeline = TextToVideoSDPipeline(
-        vae=base.t2v_vae(),
-        text_encoder=base.text_encoder(),
-        tokenizer=base.tokenizer(),
-        unet=unet,
-        scheduler=fresh(base.t2v_scheduler()),
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline

@@ -116,7 +116,7 @@ def report_of(
 def fast_base() -> Base:
     """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
     base = load_base(BASE_DIR)
-    use_mixed_precision(base.unet())
+    use_mixed_precision(base.denoiser())
     use_mixed_precision(base.t2v_unet())
     return base
 

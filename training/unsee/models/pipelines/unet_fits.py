@@ -1,4 +1,4 @@
-"""Whether a denoiser, its autoencoder and the text encoder fit together and take nothing else."""
+"""Whether a UNet, its autoencoder and the text encoder fit together and take nothing else."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _FURTHER_INPUTS = (
 """Options of a UNet that make it take more than latents, timestep and prompt."""
 
 
-def check_denoiser(where: object, unet: Any, vae: Any, text_width: int, *, is_image: bool) -> None:
+def check_unet(where: object, unet: Any, vae: Any, text_width: int, *, is_image: bool) -> None:
     """Raise `BaseFolderError` unless `unet` takes latents, timestep and prompt, and they fit.
 
     Args:
