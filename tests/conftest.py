@@ -6,12 +6,13 @@ starting a process or a server. A test that does either all the same fails there
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.util
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,21 @@ def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fakes import write_tiny_base
 
     return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
+
+
+@pytest.fixture(scope="session")
+def pipeline_base_dir(
+    tiny_base_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Gives the base without an image model for the name of a pipeline class; copy before
+    changing."""
+    from pipeline_fakes import write_pipeline_base
+
+    @functools.cache
+    def written(name: str) -> Path:
+        return write_pipeline_base(name, tiny_base_dir, tmp_path_factory.mktemp(name))
+
+    return written
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,11 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 @cache
 def t5_tokenizer() -> T5TokenizerFast:
-    """A token for each printable sign and for the beginning of a word; letters keep their case."""
+    """A token for each printable sign and for a small letter that begins a word; case is kept."""
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     signs = [("▁", -3.0), *((sign, -5.0) for sign in string.printable.strip())]
-    return T5TokenizerFast(vocab=[*special, *signs], extra_ids=0, model_max_length=LENGTH)
+    words = [(f"▁{letter}", -4.0) for letter in string.ascii_lowercase]
+    return T5TokenizerFast(vocab=[*special, *signs, *words], extra_ids=0, model_max_length=LENGTH)
 
 
 def new_clip(kind: type[Any] = CLIPTextModel, **config: Any) -> Any:

@@ -22,9 +22,9 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from encoder_fakes import WIDTH, t5_tokenizer
 from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
-from encoder_fakes import WIDTH, t5_tokenizer
 from motion_fakes import tiny_adapter
 
 LATENT_CHANNELS = 4

@@ -63,7 +63,7 @@ def test_frames_are_made_once_and_found_again(maker: FrameMaker, encoder: Prompt
     maker._kept["digest of video"] = counting.digest("video")
     again = counting.frames("video", embeds, negative, [1, 2, 1])
     np.testing.assert_array_equal(first, again)
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         maker.frames("video", embeds, negative, [1, 2, 3])
 
 

@@ -207,7 +207,7 @@ def test_shards_are_read_and_a_missing_one_is_named(folder: Path, name: str) -> 
     file.with_name(f"{stem}.safetensors.index.json").write_text(json.dumps(index))
     file.unlink()
     require(load_base(folder))
-    loads = {ENCODER: "text_encoder", UNET: "unet", VIDEO_UNET: "t2v_unet"}
+    loads = {ENCODER: "text_encoder", UNET: "denoiser", VIDEO_UNET: "t2v_unet"}
     found = getattr(load_base(folder), loads[name])().state_dict()
     assert all(torch.equal(found[key], tensor.float()) for key, tensor in tensors.items())
     file.with_name(f"{stem}-00002-of-00002.safetensors").unlink()

@@ -83,9 +83,10 @@ def offered_schedulers(base: Base) -> SchedulerOffer:
     """What a base's schedulers come to; loads their configurations alone.
 
     Raises `BaseFolderError`, in one sentence that names file and value, if the video model's
-    scheduler cannot be served at the base's default number of steps, or the image model's has no
-    noise schedule to unlearn with.
+    scheduler cannot be served at the base's default number of steps, the image model's has no
+    noise schedule to unlearn with, or the video model cannot be exported at all.
     """
+    base.check_exportable()
     _check_noise(base)
     own = base.t2v_scheduler()
     name, steps = type(own).__name__, base.spec.clip.num_inference_steps

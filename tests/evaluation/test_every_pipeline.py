@@ -1,0 +1,262 @@
+"""From a concept's name to a report, as a user types it, in every pipeline class.
+
+The models are tiny and random: what is tested is that every step works and says the truth about
+what it did, not that anything is forgotten.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from pipeline_fakes import PIPELINES
+
+from unsee.cli.main import run
+from unsee.core.policy import load_policy
+from unsee.deltas.composition import compose
+from unsee.deltas.folder import load_delta
+from unsee.evaluation import attacks
+from unsee.evaluation.attacks import BenignRelearning, ConceptVector, PromptSearch, SoftPrompt
+from unsee.evaluation.cli import evaluate
+from unsee.evaluation.report.consistency import inconsistencies
+from unsee.evaluation.report.schema import load_report
+from unsee.evaluation.seeing import recognisers
+from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
+from unsee.jobs.base_cli import base as base_command
+from unsee.jobs.cli import unlearn
+from unsee.models.base import Base, load_base
+from unsee.prompts.encoding import encode_prompts, prompt_ids
+
+pytestmark = pytest.mark.torch
+SMALL_ATTACKS = (
+    SoftPrompt(num_vectors=2, starts=1, start_steps=1, steps=1, batch_size=2, held_out=2),
+    ConceptVector(etas=(1.0,), trials=2),
+    PromptSearch(num_tokens=2, steps=1, top_k=2, candidates=2, trials=2, carriers=1),
+    BenignRelearning(steps=1, batch_size=2, learning_rate=1e-3),
+)
+LEARNING = {
+    "paper": {"learning_rate": 1e-2, "epochs": 1, "shots": 2, "batch_size": 2},
+    "anchored": {
+        "shots": 2,
+        "rank": 3,
+        "attackers": 1,
+        "attack_steps": 1,
+        "batch_size": 2,
+        "prompts_to_forget": 6,
+        "prompts_to_keep": 12,
+    },
+}
+EVALUATION = {
+    "concepts": [
+        {"name": "Blimbo", "category": "character"},
+        {"name": "Mipsu", "category": "character"},
+        {"name": "umbrella", "category": "object"},
+        {"name": "desert", "category": "background", "phrase": "the desert"},
+    ],
+    "templates": {
+        "character": {
+            "alone": ["{}"],
+            "context": ["{} in {background}"],
+            "long": ["{} in {background}, high quality"],
+            "neutral": "something",
+        }
+    },
+}
+
+
+class Bright:
+    """Sees any concept in frames that are brighter than their middle grey."""
+
+    name = "bright"
+
+    def digest(self) -> str:
+        return "sha256:bright"
+
+    def knows(self, concept: Nameable) -> bool:
+        return True
+
+    def sightings(self, frames: Frames, concept: Nameable) -> Sighting:
+        level = frames.mean(axis=(2, 3, 4))
+        return Sighting(np.asarray(level.mean(axis=1) > 127), level > 127)
+
+
+class _Point:
+    name = "bright"
+
+    def load(self) -> Any:
+        return lambda argument: Bright()
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognisers, "_entry_points", lambda: (_Point(),))
+    monkeypatch.setattr(attacks, "ATTACKS", SMALL_ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    tiny_base_dir: Path,
+    pipeline_base_dir: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """Gives the base of a pipeline class with prompts and an evaluation set of its own.
+
+    That of Stable Diffusion is an image model beside ModelScope's video model.
+    """
+
+    @functools.cache
+    def made(name: str) -> Path:
+        is_image = name == "StableDiffusionPipeline"
+        source = tiny_base_dir if is_image else pipeline_base_dir(name)
+        folder = tmp_path_factory.mktemp(name)
+        spec = yaml.safe_load((source / "base.yaml").read_text())
+        spec |= {model: str(source / spec[model]) for model in ("t2i", "t2v") if model in spec}
+        spec["clip"] |= {"num_inference_steps": 1}
+        if is_image:
+            spec["clip"] |= {"num_frames": 2}
+        spec |= {"unlearn": LEARNING, "prompts": "prompts.txt", "evaluation": "evaluation.yaml"}
+        (folder / "base.yaml").write_text(yaml.safe_dump(spec))
+        (folder / "prompts.txt").write_text("a red house\nBlimbo in a tree\na boat\nMipsu, far\n")
+        (folder / "evaluation.yaml").write_text(yaml.safe_dump(EVALUATION))
+        return folder
+
+    return made
+
+
+@pytest.fixture(params=PIPELINES)
+def folder(request: pytest.FixtureRequest, prepared: Callable[[str], Path]) -> Path:
+    return prepared(request.param)
+
+
+@pytest.fixture
+def base(folder: Path) -> Base:
+    return load_base(folder)
+
+
+def _typed(command: Any, *arguments: str | Path) -> str:
+    result = CliRunner().invoke(command, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return str(result.stdout)
+
+
+def _unlearned(base: Base, name: str, out: Path, *options: str) -> Path:
+    where = ("--category", "character", "--base", base.folder, "-o", out)
+    _typed(unlearn, name, *where, *options)
+    return out
+
+
+def test_its_base_is_checked_and_its_plan_is_made(base: Base, tmp_path: Path) -> None:
+    said = _typed(base_command, "check", base.folder)
+    assert "wrong:" not in said
+    encoder, denoiser = base.text_encoder(), base.denoiser("video")
+    assert type(encoder).__name__ in said
+    assert type(denoiser).__name__ in said or base.spec.t2i is not None
+    out = tmp_path / "delta"
+    options = ("--category", "character", "--base", base.folder, "-o", out, "--dry-run", "--json")
+    (plan,) = json.loads(_typed(unlearn, "Blimbo", *options))["plans"]
+    assert not out.exists()
+    width = base.family().width(encoder.config)
+    assert (plan["trained_tensors"], plan["trained_values"]) == (3, 2 * 3 * width + 3)
+    assert [stage["name"] for stage in plan["stages"]] == ["generate", "learn"]
+
+
+@pytest.fixture(scope="module")
+def edits(
+    prepared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path]]:
+    """Gives the deltas of two concepts on the base in a folder, learned once."""
+
+    @functools.cache
+    def learned(folder: str) -> tuple[Path, Path]:
+        out, base = tmp_path_factory.mktemp("deltas"), load_base(Path(folder))
+        blimbo = _unlearned(base, "Blimbo", out / "blimbo")
+        return blimbo, _unlearned(base, "Mipsu", out / "mipsu", "--seed", "1")
+
+    return learned
+
+
+def test_two_edits_are_learned_and_composed(
+    base: Base, edits: Callable[[str], tuple[Path, Path]]
+) -> None:
+    deltas = [load_delta(folder) for folder in edits(str(base.folder))]
+    prompts = ["Blimbo in a tree", "a boat", ""]
+    for delta in deltas:
+        assert delta.card.method == "anchored"
+        assert delta.card.image_source == "generated"
+        assert delta.card.base_digest == base.digest()
+        assert all(tensor.isfinite().all() for tensor in delta.tensors.values())
+    encoder = base.text_encoder()
+    said = encode_prompts(base, encoder, prompts)
+    alone = [encode_prompts(base, compose(encoder, [delta]), prompts) for delta in deltas]
+    both = encode_prompts(base, compose(encoder, deltas), prompts)
+    for one in (*alone, both):
+        assert one.isfinite().all()
+        assert float((one - said).abs().max()) > 1e-3
+        assert torch.equal(one == 0, said == 0) or not (said == 0).any()
+    assert not torch.allclose(both, alone[0])
+    assert torch.equal(both, encode_prompts(base, compose(encoder, deltas[::-1]), prompts))
+    unread = (said == 0).all(-1)
+    assert (both[unread] == 0).all()
+    is_zeroed = not base.prompt_frame().reads_padding
+    mask = prompt_ids(base, prompts) == base.prompt_frame().pad
+    assert torch.equal(unread, mask) if is_zeroed else not unread.any()
+
+
+def test_paper_mode_tunes_the_encoder(base: Base, tmp_path: Path) -> None:
+    out = _unlearned(base, "Blimbo", tmp_path / "delta", "--mode", "paper")
+    delta, encoder = load_delta(out), base.text_encoder()
+    trained = base.family().paper_parameters(encoder)
+    assert len(delta.tensors) > 0
+    assert set(delta.tensors) <= set(trained)
+    tuned = compose(encoder, [delta])
+    assert not torch.equal(
+        encode_prompts(base, tuned, ["Blimbo"]), encode_prompts(base, encoder, ["Blimbo"])
+    )
+
+
+def _policy(folder: Path, deltas: Sequence[Path]) -> Path:
+    file = folder / "policy.yaml"
+    names = ("Blimbo", "Mipsu")
+    unsee = [
+        {"name": name, "category": "character", "delta": str(delta)}
+        for name, delta in zip(names, deltas, strict=True)
+    ]
+    file.write_text(yaml.safe_dump({"name": "both", "unsee": unsee}))
+    load_policy(file)
+    return file
+
+
+def test_a_policy_of_two_is_evaluated_and_attacked(
+    base: Base, edits: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    policy = _policy(tmp_path, edits(str(base.folder)))
+    out = tmp_path / "report"
+    options = ("--recogniser", "bright", "--prompts-per-wording", "1", "--others", "1")
+    more = ("--prompts-per-sibling", "1", "--attack-prompts", "1", "--cache", tmp_path / "frames")
+    _typed(evaluate, policy, "--base", base.folder, "-o", out, *options, *more)
+    report = load_report(out)
+    assert inconsistencies(report) == ()
+    assert {row.media for row in report.erased} == {"image", "video"}
+    assert {row.concept for row in report.erased} == {"Blimbo", "Mipsu"}
+    assert {row.attack for row in report.attacks} == {attack.name for attack in SMALL_ATTACKS}
+    assert {row.media for row in report.attacks} == {"image", "video"}
+    assert report.motion is not None
+    assert report.target.encoder_digest != base.digest()
+
+
+@pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline", "CogVideoXPipeline"])
+def test_its_export_is_refused_in_one_sentence(
+    name: str, prepared: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--base", str(prepared(name)), "--repository", str(tmp_path / "repository")]
+    assert run(["export", *where]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert f"is a {name}, which cannot be exported and served yet" in said[-1]
