@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -189,24 +188,29 @@ class AsyncGrpcConnection:
 class _GrpcCall:
     def __init__(self, call: Any) -> None:
         self._call = call
-        self._watch: _IdleWatch | None = None
+        self._gave_up = False
 
     async def next(self, idle_timeout_s: float | None) -> Any:
-        if idle_timeout_s is not None and self._watch is None:
-            self._watch = _IdleWatch(self._call, idle_timeout_s)
+        timer = None  # gRPC's own reads have no time limit
+        if idle_timeout_s is not None:
+            timer = threading.Timer(idle_timeout_s, self._give_up)
+            timer.daemon = True
+            timer.start()
         try:
-            message = next(self._call, None)
+            return next(self._call, None)
         except grpc.RpcError as error:
-            if self._watch is not None and self._watch.expired:
+            if self._gave_up:
                 raise Silence from error
             raise _failed(error) from error
-        if self._watch is not None:
-            self._watch.arrived(last=message is None)
-        return message
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def cancel(self) -> None:
-        if self._watch is not None:
-            self._watch.arrived(last=True)
+        self._call.cancel()
+
+    def _give_up(self) -> None:
+        self._gave_up = True
         self._call.cancel()
 
 
@@ -226,33 +230,6 @@ class _AsyncGrpcCall:
 
     def cancel(self) -> None:
         self._call.cancel()
-
-
-class _IdleWatch:
-    """A thread that cancels a call in which nothing arrives: gRPC's reads have no time limit."""
-
-    def __init__(self, call: Any, idle_timeout_s: float) -> None:
-        self.expired = False
-        self._call = call
-        self._idle_timeout_s = idle_timeout_s
-        self._last_message = time.monotonic()
-        self._over = threading.Event()
-        threading.Thread(target=self._run, name="unsee-idle-watch", daemon=True).start()
-
-    def arrived(self, *, last: bool) -> None:
-        self._last_message = time.monotonic()
-        if last:
-            self._over.set()
-
-    def _run(self) -> None:
-        while not self._over.wait(self._left_s()):
-            if self._left_s() <= 0:
-                self.expired = True
-                self._call.cancel()
-                return
-
-    def _left_s(self) -> float:
-        return max(0.0, self._last_message + self._idle_timeout_s - time.monotonic())
 
 
 def _open(stub: Any) -> Any:

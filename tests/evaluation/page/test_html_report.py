@@ -11,7 +11,8 @@ from PIL import Image
 
 from report_fakes import attack_rows, erased_rows, fake_frames, fake_report, kept_rows
 from unsee.core.policy import Thresholds
-from unsee.evaluation.page.html_report import Example, write_page
+from unsee.evaluation.page.examples import Example
+from unsee.evaluation.page.html_report import write_page
 
 VOID = {"meta", "img", "br", "link"}
 

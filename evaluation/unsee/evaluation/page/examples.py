@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.frame_store import Frames
 from unsee.evaluation.seeing.measures import Observation
-
-if TYPE_CHECKING:
-    from unsee.evaluation.page.html_report import Example
 
 ExampleKind = Literal["erased", "sibling", "other", "attack"]
 
@@ -19,6 +19,25 @@ _ORDER: tuple[ExampleKind, ...] = ("erased", "sibling", "other", "attack")
 _PER_WORDING = 2
 _PER_CONCEPT = 1
 _MOST_KEPT = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One prompt and seed through both encoders.
+
+    Args:
+        title: the prompt.
+        base: uint8 [F, H, W, 3] (an image has F = 1); `tuned` has the same shape.
+        base_seen: whether `base` was recognised as the concept that the prompt is about.
+    """
+
+    title: str
+    kind: ExampleKind
+    media: Media
+    base: NDArray[np.uint8]
+    tuned: NDArray[np.uint8]
+    base_seen: bool
+    tuned_seen: bool
 
 
 @dataclass(frozen=True)
@@ -64,16 +83,4 @@ class ExampleShelf:
     def _add(
         self, title: str, kind: ExampleKind, base: Frames, tuned: Frames, seen: tuple[bool, bool]
     ) -> None:
-        from unsee.evaluation.page.html_report import Example
-
-        self._shown.append(
-            Example(
-                title=title,
-                kind=kind,
-                media=self.media,
-                base=base,
-                tuned=tuned,
-                base_seen=seen[0],
-                tuned_seen=seen[1],
-            )
-        )
+        self._shown.append(Example(title, kind, self.media, base, tuned, *seen))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -22,8 +22,8 @@ from PIL import Image
 
 from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
-from unsee.evaluation.page import content as content
-from unsee.evaluation.page import tables as tables
+from unsee.evaluation.page import content, tables
+from unsee.evaluation.page.examples import Example, ExampleKind
 from unsee.evaluation.page.plots import (
     PlotRow,
     bar_plot,
@@ -33,8 +33,7 @@ from unsee.evaluation.page.plots import (
 )
 from unsee.evaluation.report.schema import LASTING_SHARE, PAGE_FILE, AttackRow, Media, Reach, Report
 from unsee.evaluation.report.verdict import attack_name, percent, spaced, verdict_of
-
-Kind = Literal["erased", "sibling", "other", "attack"]
+from unsee.media.sheet import evenly_spaced
 
 TEMPLATE = "report_page.html.jinja"
 STYLE = "report_page.css"
@@ -44,31 +43,12 @@ FRAME_PIXELS = 160
 GAP_PIXELS = 4
 JPEG_QUALITY = 92
 
-KINDS: dict[Kind, str] = {
+KINDS: dict[ExampleKind, str] = {
     "erased": "Asked for what must be unseen",
     "sibling": "Asked for siblings, which must be kept",
     "other": "Asked for something else, which must be kept",
     "attack": "Under attack",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One prompt and seed through both encoders.
-
-    Args:
-        title: the prompt.
-        base: uint8 [F, H, W, 3] (an image has F = 1); `tuned` has the same shape.
-        base_seen: whether `base` was recognised as the concept that the prompt is about.
-    """
-
-    title: str
-    kind: Kind
-    media: Media
-    base: NDArray[np.uint8]
-    tuned: NDArray[np.uint8]
-    base_seen: bool
-    tuned_seen: bool
 
 
 @dataclass(frozen=True)
@@ -210,7 +190,7 @@ def _plot(name: str, caption: str, rows: list[PlotRow]) -> list[Plot]:
     return [Plot(name, caption, Markup(interval_plot(rows, name)))] if rows else []
 
 
-def _sheets(examples: Sequence[Example], kind: Kind) -> list[Sheet]:
+def _sheets(examples: Sequence[Example], kind: ExampleKind) -> list[Sheet]:
     wanted = kind in ("sibling", "other")
     return [
         Sheet(
@@ -235,8 +215,7 @@ def _sheets(examples: Sequence[Example], kind: Kind) -> list[Sheet]:
 def _strip(encoder: str, frames: NDArray[np.uint8], seen: bool, tone: str) -> Strip:
     """At most `FRAMES_PER_STRIP` frames, evenly chosen, first and last among them."""
     count = min(len(frames), FRAMES_PER_STRIP)
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
-    tiles = [_scaled(Image.fromarray(frame)) for frame in chosen]
+    tiles = [_scaled(Image.fromarray(frame)) for frame in evenly_spaced(frames, count)]
     width, height = tiles[0].size
     strip = Image.new("RGB", (count * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
     for index, tile in enumerate(tiles):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import ValidationError
+
+from unsee.core import validation
 from unsee.core.errors import UnseeError
 
 Status = Literal[
@@ -68,3 +71,13 @@ def gateway_failed() -> Refusal:
 def quoted(text: str, limit: int = 64) -> str:
     """`text` in quotes, fit for a message: control characters escaped, long text cut."""
     return ascii(text if len(text) <= limit else text[:limit] + "...")
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Each problem of a validation as `field: what is wrong`, without the values: they may be
+    secret.
+    """
+    return [
+        f"{quoted(field or 'all')[1:-1]}: {reason}"
+        for field, reason in validation.problems(error, with_values=False)
+    ]

@@ -27,8 +27,7 @@ from tritonclient.grpc import service_pb2
 from unsee.client.messages import MODEL, build_request
 from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
 from unsee.core.validation import matching
-from unsee.gateway.callers.described import problems
-from unsee.gateway.callers.refusal import Refusal, quoted
+from unsee.gateway.callers.refusal import Refusal, problems, quoted
 
 OUTPUTS = ("event", "frames")
 VERSIONS = ("", "1")

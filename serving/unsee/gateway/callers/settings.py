@@ -21,13 +21,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY, PolicyName
 from unsee.core.yaml_file import read_yaml
-from unsee.gateway.callers.described import problems
+from unsee.gateway.callers.refusal import problems
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -65,12 +66,18 @@ def _is_address(value: str) -> str:
     return value
 
 
+def _from_folder(value: Path, info: ValidationInfo) -> Path:
+    """Relative paths are taken from the folder that is the context of the validation, if any."""
+    return Path(info.context or "") / value.expanduser()
+
+
 NO_TOKENS = frozenset(
     hashlib.sha256(text).hexdigest() for text in (b"", b"\n", b"\r\n", b" ", b"Bearer", b"unsee_")
 )
 """Hashes of what is left when a token was forgotten: a script that hashes nothing gives one."""
 TokenHash = Annotated[str, AfterValidator(_is_hash)]
 Address = Annotated[str, AfterValidator(_is_address)]
+File = Annotated[Path, AfterValidator(_from_folder)]
 
 
 class _Part(BaseModel):
@@ -80,9 +87,9 @@ class _Part(BaseModel):
 class Tls(_Part):
     """PEM files. With `client_ca` every caller must show a certificate that it has signed."""
 
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
+    certificate: File
+    key: File
+    client_ca: File | None = None
 
 
 class Token(_Part):
@@ -217,8 +224,8 @@ class Settings(_Part):
     triton: Address = "127.0.0.1:8001"
     grpc: Address | None = "127.0.0.1:9001"
     http: Address | None = "127.0.0.1:9000"
-    repository: Path | None = None
-    verify_with: Path | None = None
+    repository: File | None = None
+    verify_with: File | None = None
     tls: Tls | None = None
     tls_ends_elsewhere: bool = False
     tenants: tuple[Tenant, ...]
@@ -281,9 +288,11 @@ def load_settings(path: Path) -> Settings:
     if not isinstance(content, dict):
         raise InputError(f'{path}: the settings need at least the field "tenants"')
     try:
-        return _with_absolute_paths(Settings.model_validate(content), path.resolve().parent)
+        settings = Settings.model_validate(content, context=path.resolve().parent)
     except ValidationError as error:
         raise InputError(f"{path}: {'; '.join(problems(error))}") from error
+    _check_files(settings)
+    return settings
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -307,32 +316,13 @@ def _no_twins(field: str, values: list[str]) -> None:
         raise ValueError(f"two tenants have the same {field} {twice[:16]}")
 
 
-def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
+def _check_files(settings: Settings) -> None:
     tls = settings.tls
-    if tls is not None:
-        files = {
-            name: folder / file.expanduser()
-            for name, file in (("certificate", tls.certificate), ("key", tls.key))
-        }
-        client_ca = None if tls.client_ca is None else folder / tls.client_ca.expanduser()
-        tls = Tls(**files, client_ca=client_ca)
-        _check_files(tls)
-    repository = settings.repository
-    if repository is not None:
-        repository = folder / repository.expanduser()
-    verify_with = settings.verify_with
-    if verify_with is not None:
-        verify_with = folder / verify_with.expanduser()
-        if not verify_with.is_file():
-            raise InputError(f"the gateway's settings name {verify_with}, which is not a file")
-    update = {"tls": tls, "repository": repository, "verify_with": verify_with}
-    return settings.model_copy(update=update)
-
-
-def _check_files(tls: Tls) -> None:
-    for file in filter(None, (tls.certificate, tls.key, tls.client_ca)):
+    for file in filter(None, (settings.verify_with, *(dict(tls).values() if tls else ()))):
         if not file.is_file():
             raise InputError(f"the gateway's settings name {file}, which is not a file")
+    if tls is None:
+        return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(tls.certificate, tls.key)
