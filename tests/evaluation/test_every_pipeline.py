@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from click.testing import CliRunner
 from pipeline_fakes import PIPELINES
 
 from unsee.cli.main import run
-from unsee.core.policy import load_policy
 from unsee.deltas.composition import compose
 from unsee.deltas.folder import load_delta
 from unsee.evaluation import attacks
@@ -65,7 +64,7 @@ EVALUATION = {
         "character": {
             "alone": ["{}"],
             "context": ["{} in {background}"],
-            "long": ["{} in {background}, high quality"],
+            "long": ["{} in {background}, bright"],
             "neutral": "something",
         }
     },
@@ -222,30 +221,18 @@ def test_paper_mode_tunes_the_encoder(base: Base, tmp_path: Path) -> None:
     )
 
 
-def _policy(folder: Path, deltas: Sequence[Path]) -> Path:
-    file = folder / "policy.yaml"
-    names = ("Blimbo", "Mipsu")
-    unsee = [
-        {"name": name, "category": "character", "delta": str(delta)}
-        for name, delta in zip(names, deltas, strict=True)
-    ]
-    file.write_text(yaml.safe_dump({"name": "both", "unsee": unsee}))
-    load_policy(file)
-    return file
-
-
-def test_a_policy_of_two_is_evaluated_and_attacked(
+def test_an_edit_is_evaluated_and_attacked(
     base: Base, edits: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    policy = _policy(tmp_path, edits(str(base.folder)))
+    delta, _ = edits(str(base.folder))
     out = tmp_path / "report"
     options = ("--recogniser", "bright", "--prompts-per-wording", "1", "--others", "1")
     more = ("--prompts-per-sibling", "1", "--attack-prompts", "1", "--cache", tmp_path / "frames")
-    _typed(evaluate, policy, "--base", base.folder, "-o", out, *options, *more)
+    _typed(evaluate, delta, "--base", base.folder, "-o", out, *options, *more)
     report = load_report(out)
     assert inconsistencies(report) == ()
     assert {row.media for row in report.erased} == {"image", "video"}
-    assert {row.concept for row in report.erased} == {"Blimbo", "Mipsu"}
+    assert {row.concept for row in report.erased} == {"Blimbo"}
     assert {row.attack for row in report.attacks} == {attack.name for attack in SMALL_ATTACKS}
     assert {row.media for row in report.attacks} == {"image", "video"}
     assert report.motion is not None

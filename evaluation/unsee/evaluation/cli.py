@@ -154,7 +154,7 @@ def evaluate(
 ) -> None:
     """Measure what TARGET forgot and what it kept: report.json and report.html.
 
-    TARGET is a policy file, a delta folder, or a folder with a tuned CLIPTextModel. It and the
+    TARGET is a policy file, a delta folder, or a folder with a tuned encoder. It and the
     base's own text encoder get the same prompts and seeds, attacks try to bring the concepts back,
     and a recogniser says what the images and clips show. Run an interrupted command again, and it
     goes on where it was.

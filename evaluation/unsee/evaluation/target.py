@@ -38,7 +38,7 @@ class EvaluationTarget:
 
 
 def open_target(path: Path, base: Base, concept: Concept | None = None) -> EvaluationTarget:
-    """Open a policy file, a delta folder or a folder with a `CLIPTextModel`.
+    """Open a policy file, a delta folder or a folder with a text encoder of the base's class.
 
     An encoder does not say what it unlearned, so `concept` must, unless `save_encoder` wrote it;
     the others know it, and giving it is an error. Raises `InputError` if `path` is none of these or
@@ -92,10 +92,11 @@ def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarge
             "add --concept NAME --category CATEGORY"
         )
     try:
-        encoder = load_encoder(path)
+        encoder = load_encoder(path, type(base.text_encoder()))
     except BaseFolderError as error:
-        raise InputError(f"{path} holds no CLIPTextModel that can be loaded: {error}") from error
-    if not _is_tuned(encoder, base.text_encoder()):
+        kind = type(base.text_encoder()).__name__
+        raise InputError(f"{path} holds no {kind} that can be loaded: {error}") from error
+    if not _is_tuned(encoder, base):
         raise InputError(
             f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
             "give the base that it was tuned from"
@@ -115,11 +116,12 @@ def _target(
     return EvaluationTarget(kind, name, concepts, frozen, digest, thresholds or Thresholds())
 
 
-def _is_tuned(encoder: Any, base_encoder: Any) -> bool:
+def _is_tuned(encoder: Any, base: Base) -> bool:
     """Whether the encoder has the base's tensors, and at most the layer of an edit beside them."""
-    shapes, expected = _shapes(encoder), _shapes(base_encoder)
+    own = base.text_encoder()
+    shapes, expected = _shapes(encoder), _shapes(own)
     more = shapes.keys() - expected.keys()
-    depth = base_encoder.config.num_hidden_layers
+    depth = base.family().num_layers(own.config)
     return all(shapes.get(name) == shape for name, shape in expected.items()) and all(
         f".layers.{depth}." in f".{name}" for name in more
     )

@@ -43,15 +43,15 @@ def _embeds(base: Base, rows: Sequence[Sequence[int]]) -> torch.Tensor:
 
 
 def _named(base: Base, pictures: Pictures) -> torch.Tensor:
-    tokens = contexts_of(base, CONCEPT).tokens
-    rows = [tokens.framed([*n.before, *n.name, *n.after]) for n in pictures.prompts]
+    frame = contexts_of(base, CONCEPT).frame
+    rows = [frame.framed([*n.before, *n.name, *n.after]) for n in pictures.prompts]
     return _embeds(base, rows)
 
 
 def _anchored(base: Base, pictures: Pictures) -> torch.Tensor:
-    tokens = contexts_of(base, CONCEPT).tokens
+    frame = contexts_of(base, CONCEPT).frame
     anchor = word_ids(base, pictures.anchor)
-    return _embeds(base, [anchored(naming, anchor, tokens) for naming in pictures.prompts])
+    return _embeds(base, [anchored(naming, anchor, frame) for naming in pictures.prompts])
 
 
 @pytest.mark.parametrize("anchor", [None, "y", ""])

@@ -71,15 +71,13 @@ def load_motion_adapter(base: str, place: Path | str, variant: str | None = None
     return _load_weights(base, MotionAdapter, place, "", "float32", variant)
 
 
-def load_encoder(folder: Path) -> Any:
-    """The `CLIPTextModel` in `folder`, float32, frozen, in eval mode.
+def load_encoder(folder: Path, kind: Any) -> Any:
+    """The text encoder of the class `kind` in `folder`, float32, frozen, in eval mode.
 
     Raises `BaseFolderError` if it is missing, unreadable, or its tensors are not those of its
     config.
     """
-    from transformers import CLIPTextModel
-
-    return _load_weights(folder.name, CLIPTextModel, folder, "", "float32", None)
+    return _load_weights(folder.name, kind, folder, "", "float32", None)
 
 
 def component_type(base: str, place: Path | str, component: str) -> Any:

@@ -1,7 +1,7 @@
 """Where a prompt names a concept, as the tokenizer reads both.
 
-Tokenizers normalise before they split: CLIP's makes every kind of space one, composes accents and
-lowers letters. A *near name* is what a person would take for the name and the tokenizer does not:
+Tokenizers normalise before they split: some make every kind of space one, compose accents and
+lower letters. A *near name* is what a person would take for the name and the tokenizer does not:
 a plural, a possessive, letters of another width or alphabet, a soft hyphen in between.
 """
 

@@ -27,7 +27,7 @@ Look = Callable[[Sequence[str], Sequence[int]], NDArray[np.floating[Any]]]
 class Victim:
     """A text encoder under attack, with all that its attacker holds.
 
-    `text_encoder` is the tuned `CLIPTextModel`, or the base's own for reference; no attack changes
+    `text_encoder` is the tuned encoder, or the base's own for reference; no attack changes
     it. `images` show the concept: image i shows what concept prompt i says, modulo their number.
     Pair i of `concept_prompts` and `plain_prompts` says the same with and without the concept's
     name. `unrelated` are pairs (prompt, picture) without the concept. `look` shows what the
