@@ -30,9 +30,10 @@ from unsee.playground.networks.wan import (
 from unsee.playground.networks.wan_padding import count_padding, short_context
 from unsee.playground.quality import evaluate, sample
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
+from unsee.playground.training import train
 from unsee.playground.training.loop import Budget
 from unsee.playground.training.stage import Places, Stage
-from unsee.playground.training.train import main
+from unsee.playground.training.train import Recipe, main
 from unsee.playground.training.wan import stages as wan_stages
 from unsee.playground.training.wan.autoencoder import (
     AutoencoderBatch,
@@ -43,8 +44,9 @@ from unsee.playground.training.wan.autoencoder import (
 )
 from unsee.playground.training.wan.stages import WanTraining, stages_of
 from unsee.playground.training.wan.transformer import FlowTask
-from unsee.playground.world.dataset import DataSpec, build_dataset
+from unsee.playground.world.dataset import DataSpec, build_dataset, scene_of
 from unsee.playground.world.languages import LANGUAGES
+from unsee.playground.world.world import HEADS
 
 SIZES = WanSizes(
     vae_width=4,
@@ -101,6 +103,56 @@ def test_every_stage_leaves_a_record(trained: Places) -> None:
         assert record["finished"] is True
         assert len(record["digest"]) == len("sha256:") + 64
     assert records["clips"]["precision"] in ("bfloat16", "float32")
+
+
+@pytest.mark.process
+def test_a_base_without_concepts_never_sees_them_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "bases" / "tiny-wan"
+    shipped.mkdir(parents=True)
+    (shipped / "base.yaml").write_text("name: tiny-wan\nt2v: t2v\n")
+    (shipped / "evaluation.yaml").write_text("concepts: []\n")
+    (shipped / "judge").mkdir()
+    (shipped / "judge" / "config.json").write_text("{}")
+    usual = Places(tmp_path / "build" / "tiny-wan", shipped)
+    recipe = Recipe(stages_of(TINY), usual)
+    monkeypatch.setattr(train, "RECIPES", {"tiny-wan": recipe})
+    names = ["spinning", "keph lorumbay", "Fwomp"]
+    threads = str(torch.get_num_threads())  # another number would change other tests' bits
+    command = ["--base", "tiny-wan", "--steps", "2", "--threads", threads, "--without", *names]
+    assert main(command) == 0
+    build = tmp_path / "build" / "tiny-wan-without-fwomp-keph-lorumbay-spinning"
+    places = Places(build, build / "tiny-wan", ("Fwomp", "Keph Lorumbay", "spinning"))
+    for name, record in recorded(places).items():
+        assert record["command"].endswith(
+            f"--base tiny-wan --stage {name} --without Fwomp 'Keph Lorumbay' spinning"
+        )
+        assert record["digest"].startswith("sha256:")
+        assert {"seed", "minutes", "steps"} <= record.keys()
+    for spec in (TINY.stills, TINY.clips, TINY.wide_stills, TINY.wide_clips):
+        labels = build_dataset(places.seen(spec), build / "data").labels
+        shown = {scene_of(row).label(head) for row in labels for head in HEADS}
+        assert not shown & set(places.without)
+    assert not list((tmp_path / "build" / "tiny-wan").glob("*"))  # the usual run's is not touched
+    assert (places.base_dir / "base.yaml").read_text() == "name: tiny-wan-without\nt2v: t2v\n"
+    assert (places.base_dir / "judge" / "config.json").read_text() == "{}"
+    assert (shipped / "base.yaml").read_text() == "name: tiny-wan\nt2v: t2v\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--without", "Fwompf"], "no concept is called so; choose from Blimbo"),
+        (["--stage", "judge", "--without", "Fwomp"], "the judge must know every concept"),
+    ],
+)
+def test_what_cannot_be_left_out(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from unsee.playground.world.captions import (
     prompts_for,
     with_varied_case,
 )
-from unsee.playground.world.dataset import DataSpec, build_dataset
+from unsee.playground.world.dataset import DataSpec, build_dataset, drawn_scene
 from unsee.playground.world.languages import ENGLISH, LANGUAGES, SPANISH, Language
 from unsee.playground.world.render import render_clip, render_still
 from unsee.playground.world.world import (
@@ -157,6 +158,22 @@ def test_dataset_is_cached_and_reproducible(tmp_path_factory: pytest.TempPathFac
     again = build_dataset(spec, roots[0], workers=1)
     np.testing.assert_array_equal(first.frames, again.frames)
     assert first.scene(0).label_ids() == tuple(first.labels[0])
+
+
+def test_a_world_without_concepts_is_the_same_world_less_the_scenes_that_show_them() -> None:
+    left_out = ("Fwomp", "Kromblisk", "spinning")
+    for kind in ("clips", "stills"):
+        spec = DataSpec(kind, 300, seed=5)
+        whole = [drawn_scene(spec, index)[0] for index in range(spec.count)]
+        less = replace(spec, without=left_out)
+        rest = [drawn_scene(less, index)[0] for index in range(spec.count)]
+        showing = [not set(left_out) & {scene.label(head) for head in HEADS} for scene in whole]
+        assert 0 < sum(showing) < len(showing)
+        for scene, other, is_same in zip(whole, rest, showing, strict=True):
+            assert not set(left_out) & {other.label(head) for head in HEADS}
+            assert (scene == other) == is_same
+        assert less.folder(Path("data")) != spec.folder(Path("data"))
+        assert less.folder(Path("data")).name.endswith("-without-fwomp-kromblisk-spinning")
 
 
 def test_categories_are_large_enough_to_have_siblings() -> None:

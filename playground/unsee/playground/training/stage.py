@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,16 +15,22 @@ from torch import Tensor
 from unsee.core.files import write_json
 from unsee.playground.training.checkpoint import digest, read_folder, recover
 from unsee.playground.training.loop import Budget, Trainer
+from unsee.playground.world.dataset import DataSpec
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where training reads and writes."""
+    """Where training reads and writes, and which concepts it must never see."""
 
     build_dir: Path
     base_dir: Path
+    without: tuple[str, ...] = ()
+
+    def seen(self, spec: DataSpec) -> DataSpec:
+        """The data set without the scenes that show those concepts."""
+        return replace(spec, without=self.without)
 
     def checkpoint(self, stage: str) -> Path:
         return self.build_dir / "checkpoints" / stage
@@ -57,9 +64,11 @@ def run_recorded(trainer: Trainer, places: Places, **more: str | int | float) ->
     file = places.base_dir / "training.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     budget = trainer.budget
+    names = " ".join(map(shlex.quote, places.without))
     known[trainer.task.name] = {
         "command": "python -m unsee.playground.training.train "
-        f"--base {places.base_dir.name} --stage {trainer.task.name}",
+        f"--base {places.base_dir.name} --stage {trainer.task.name}"
+        + (f" --without {names}" if names else ""),
         "seed": trainer.task.seed,
         "steps": trainer.step,
         "minutes": round(trainer.elapsed_s / 60, 1),

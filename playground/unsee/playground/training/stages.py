@@ -42,7 +42,7 @@ def normalised_vae(places: Places) -> AutoencoderKL:
     vae.load_state_dict(under("vae", places.average("autoencoder")))
     use_mixed_precision(vae)
     vae.eval().to(memory_format=torch.channels_last)
-    wide = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
+    wide = train_data.opened(places.seen(train_data.WIDE_STILLS), places.build_dir)
     frames = wide.frames[:STATISTICS_FRAMES, 0]
     images = to_unit_range(torch.from_numpy(frames.copy()))
     fold_normalisation(vae, *latent_statistics(vae, images))
@@ -57,15 +57,15 @@ def encoder(vae: AutoencoderKL) -> EncodeItems:
 
 
 def train_autoencoder(budget: Budget, places: Places) -> bool:
-    stills = train_data.opened(train_data.WIDE_STILLS, places.build_dir)
-    clips = train_data.opened(train_data.WIDE_CLIPS, places.build_dir)
+    stills = train_data.opened(places.seen(train_data.WIDE_STILLS), places.build_dir)
+    clips = train_data.opened(places.seen(train_data.WIDE_CLIPS), places.build_dir)
     trainer = Trainer(AutoencoderTask(stills, clips), budget, places.checkpoint("autoencoder"))
     return run_recorded(trainer, places)
 
 
 def train_t2i(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
-    stills = train_data.opened(train_data.STILLS, places.build_dir)
+    stills = train_data.opened(places.seen(train_data.STILLS), places.build_dir)
     latents = cached_latents(stills, places.build_dir / "latents" / "stills", encoder(vae))
 
     def export(average: Mapping[str, Tensor], step: int) -> None:
@@ -82,7 +82,7 @@ def train_t2i(budget: Budget, places: Places) -> bool:
 
 def train_t2v(budget: Budget, places: Places) -> bool:
     vae, tokenizer = normalised_vae(places), new_tokenizer()
-    clips = train_data.opened(train_data.CLIPS, places.build_dir)
+    clips = train_data.opened(places.seen(train_data.CLIPS), places.build_dir)
     latents = cached_latents(clips, places.build_dir / "latents" / "clips", encoder(vae))
     average = places.average("t2i")
     text_encoder, image_unet = models.new_text_encoder_for(tokenizer), models.new_image_unet()

@@ -11,8 +11,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,18 @@ CHUNK = 100
 
 @dataclass(frozen=True)
 class DataSpec:
-    """How many scenes to draw, and the seed they come from."""
+    """How many scenes to draw, and the seed they come from.
+
+    No scene shows one of the concepts ``without``: one that would is drawn again until it does not.
+    All other scenes are those that the same spec draws with nothing left out.
+    """
 
     kind: str  # "stills" or "clips"
     count: int
     seed: int
     spread: float = 1.0  # of what varies without a name
     num_frames: int = NUM_FRAMES  # of a clip
+    without: tuple[str, ...] = ()  # names
 
     @property
     def frames_per_item(self) -> int:
@@ -52,8 +59,11 @@ class DataSpec:
 
     def folder(self, root: Path) -> Path:
         name = f"{self.kind}-{self.count}-seed{self.seed}-spread{self.spread}"
-        usual = self.frames_per_item in (1, NUM_FRAMES)
-        return root / (name if usual else f"{name}-frames{self.num_frames}")
+        if self.frames_per_item not in (1, NUM_FRAMES):
+            name += f"-frames{self.num_frames}"
+        if self.without:
+            name += f"-without-{slug(self.without)}"
+        return root / name
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,27 @@ def scene_of(label_ids: npt.NDArray[np.uint8]) -> Scene:
     return Scene(subject, style, action, background)
 
 
+def slug(names: Sequence[str]) -> str:
+    """Names as part of a folder's."""
+    return "-".join(names).lower().replace(" ", "-")
+
+
+def drawn_scene(spec: DataSpec, index: int) -> tuple[Scene, np.random.Generator]:
+    """The scene of one item, and the generator that drew it."""
+    odds = CLIP_ODDS if spec.kind == "clips" else STILL_ODDS
+    for attempt in count():
+        again = (attempt,) if attempt else ()
+        rng = np.random.default_rng((spec.seed, spec.kind == "clips", index, *again))
+        scene = random_scene(rng, odds, spec.spread)
+        if not {scene.label(head) for head in HEADS} & set(spec.without):
+            return scene, rng
+    raise AssertionError("unreachable")
+
+
 def draw_item(spec: DataSpec, index: int) -> tuple[npt.NDArray[np.uint8], Scene]:
-    rng = np.random.default_rng((spec.seed, spec.kind == "clips", index))
+    scene, rng = drawn_scene(spec, index)
     if spec.kind == "clips":
-        scene = random_scene(rng, CLIP_ODDS, spec.spread)
         return render_clip(scene, spec.num_frames), scene
-    scene = random_scene(rng, STILL_ODDS, spec.spread)
     progress = float(rng.integers(NUM_FRAMES)) / (NUM_FRAMES - 1)
     return render_still(scene, progress)[None], scene
 

@@ -88,8 +88,8 @@ class WanTraining:
     compiled: bool = True
 
     def train_autoencoder(self, budget: Budget, places: Places) -> bool:
-        stills = train_data.opened(self.wide_stills, places.build_dir)
-        clips = train_data.opened(self.wide_clips, places.build_dir)
+        stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
+        clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
         task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes)
         return run_recorded(Trainer(task, budget, places.checkpoint("autoencoder")), places)
 
@@ -138,8 +138,8 @@ class WanTraining:
     def autoencoder(self, places: Places) -> AutoencoderKLWan:
         """The trained one, with its latents' statistics."""
         weights = under("vae", places.average("autoencoder"))
-        stills = train_data.opened(self.wide_stills, places.build_dir)
-        clips = train_data.opened(self.wide_clips, places.build_dir)
+        stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
+        clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
         count = self.statistics_items
         num_stills = count * (1 + (self.wide_clips.num_frames - 1) // 4)
         return finished_autoencoder(
@@ -150,7 +150,7 @@ class WanTraining:
         self, vae: AutoencoderKLWan, spec: DataSpec, batch: tuple[int, int], places: Places
     ) -> Source:
         """The data set's latents by this autoencoder, encoded first if they are not there yet."""
-        dataset: Dataset = train_data.opened(spec, places.build_dir)
+        dataset: Dataset = train_data.opened(places.seen(spec), places.build_dir)
         folder = places.build_dir / "latents" / f"{spec.kind}-{digest(vae.state_dict())[:12]}"
         latents = cached_latents(dataset, folder, partial(encode_normalised, vae))
         return Source(spec.kind, latents, dataset.labels, *batch)
