@@ -1,14 +1,15 @@
 """Names are found in what the tokenizer reads; a near name is neither forgotten nor kept."""
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from unsee.core.policy import Concept
-from unsee.models.base import Base
-from unsee.prompts.naming import Names, parted
+from unsee.models.base import Base, load_base
+from unsee.prompts.naming import Names, in_all_cases, parted
 from unsee.unlearning.contexts import contexts_of, word_ids
 
 ZAZA = Concept(name="Zaza Möbl", category="person")
@@ -111,3 +112,15 @@ def test_unlearning_parts_prompts_as_the_tokenizer_reads_them(base: Base, tmp_pa
     for prompt in ("zaza möbl on a boat", "zaza möbl in a tree"):
         assert word_ids(base, prompt) in named
     assert all("möbls" not in str(naming) for naming in contexts.named)
+
+
+def test_a_tokenizer_that_keeps_letters_as_they_are_is_given_the_name_in_all_cases(
+    base: Base, pipeline_base_dir: Callable[[str], Path]
+) -> None:
+    assert in_all_cases(base, MOBIL) == MOBIL
+    cased = load_base(pipeline_base_dir("WanPipeline"))
+    spelled = in_all_cases(cased, MOBIL)
+    assert spelled.name == "Mobil"
+    assert spelled.aliases == ("mobil", "MOBIL", "Billy", "billy", "BILLY")
+    written = {naming.name for naming in contexts_of(cased, MOBIL).named}
+    assert {word_ids(cased, name) for name in ("Mobil", "mobil", "BILLY")} <= written
