@@ -28,9 +28,7 @@ from benchmarks.engines.accuracy import (
     playground_questions,
     step_error,
 )
-from benchmarks.engines.profile import layer_shares
 from benchmarks.engines.turns import (
-    PRECISIONS,
     Peak,
     Question,
     machine_facts,
@@ -41,10 +39,9 @@ from benchmarks.engines.turns import (
 from benchmarks.engines.variants import VARIANTS, YARDSTICK, Call, Job, Runner
 from benchmarks.measuring.bases import BASES, CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import base_flops
-from benchmarks.measuring.in_process import GRAPH_FILES, all_cores, chosen_engine
+from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed, in_own_process
-from benchmarks.measuring.record import as_json, write_option, write_record
-from unsee.export.engines.measurement import Feeds
+from benchmarks.measuring.record import as_json, say, write_option, write_record
 from unsee.models.base import load_base
 
 SEED = 7
@@ -137,13 +134,13 @@ def measure(plan: Plan) -> dict[str, Any]:
     table = base_flops(plan.exported.base_dir)
     step_flops = table.of_clip_call("video_unet")
     with ExitStack() as stack:
-        _say(f"{plan.size}: opening {len(plan.engines)} engines")
+        say(f"{plan.size}: opening {len(plan.engines)} engines")
         jobs = {name: _job(name, plan) for name in plan.engines}
         opened, failures = open_all(stack, jobs, Runner)
         open_s = _open(opened, failures, prompts[0])
         if YARDSTICK not in opened:
             raise click.ClickException(f"{YARDSTICK} gave no result: {failures[YARDSTICK]}")
-        _say(f"{plan.size}: errors")
+        say(f"{plan.size}: errors")
         calls = opened[YARDSTICK].call("calls", prompts[0], plan.seed, steps)
         errors = _errors(opened, calls)
         decibels = _decibels(opened, prompts, plan.seed, steps) if has_meaning else {}
@@ -157,11 +154,9 @@ def measure(plan: Plan) -> dict[str, Any]:
         )
         peak = stack.enter_context(KeptProcess(Peak, plan.threads))
         seconds, best = take_turns(
-            opened, peak, question, plan.seed, lambda line: _say(f"{plan.size}: {line}")
+            opened, peak, question, plan.seed, lambda line: say(f"{plan.size}: {line}")
         )
         seen = _judge(plan, opened, steps)
-        able = [p for p in PRECISIONS if f"openvino-{p}" in opened]
-    layers = {precision: _layers(plan, precision, question.feeds) for precision in able}
     rows = rows_of(seconds, errors, decibels, open_s, step_flops, best)
     return {
         "size": plan.size,
@@ -176,7 +171,6 @@ def measure(plan: Plan) -> dict[str, Any]:
         "step_flops": step_flops,
         "clip_flops": table.of_clip(steps),
         "peak_flops": best,
-        "layers": layers,
         "rows": rows,
         "failures": failures,
         "judged": {g: dataclasses.asdict(r) | {"points": r.points} for g, r in seen.items()},
@@ -185,11 +179,8 @@ def measure(plan: Plan) -> dict[str, Any]:
 
 
 def _export(size: str, cache_dir: Path) -> Exported:
-    _say(f"{size}: its export, unless it is there")
-    try:
-        return in_own_process(export_base, size, cache_dir)
-    except ProcessFailed as failed:
-        raise click.ClickException(f"the base could not be exported: {failed}") from failed
+    say(f"{size}: its export, unless it is there")
+    return in_own_process(export_base, size, cache_dir)
 
 
 def _job(name: str, plan: Plan) -> Job:
@@ -210,7 +201,7 @@ def _open(
     for name, engine in list(opened.items()):
         try:
             taken[name] = engine.call("open", prompt, 1)
-            _say(f"  {name}: {taken[name]:.1f} s")
+            say(f"  {name}: {taken[name]:.1f} s")
         except ProcessFailed as failed:
             failures[name] = str(failed)
             opened.pop(name).close()
@@ -228,7 +219,7 @@ def _errors(opened: Mapping[str, KeptProcess], calls: Sequence[Call]) -> dict[st
 def _decibels(
     opened: Mapping[str, KeptProcess], prompts: Sequence[str], seed: int, steps: int
 ) -> dict[str, dict[str, float]]:
-    _say("frames of whole clips")
+    say("frames of whole clips")
     asked = ((prompt, opened[YARDSTICK].call("clip", prompt, seed, steps)) for prompt in prompts)
     exact = {prompt: frames for prompt, (_, frames) in asked}
     return {
@@ -244,21 +235,7 @@ def _judge(plan: Plan, opened: Mapping[str, KeptProcess], steps: int) -> dict[st
     judge, categories = playground_judge()
     questions = playground_questions(plan.num_judged, plan.seed)
     exact, served = opened[YARDSTICK], opened[plan.served]
-    return judged(exact, served, questions, judge, categories, steps, _say)
-
-
-def _layers(plan: Plan, precision: str, feeds: Feeds) -> dict[str, float]:
-    """On which kinds of layers OpenVINO spends a step."""
-    _say(f"{plan.size}: a profile in {precision}")
-    file = plan.exported.repository_dir / GRAPH_FILES["video_unet"]
-    try:
-        return in_own_process(layer_shares, file, precision, plan.threads, feeds)
-    except ProcessFailed as failed:
-        raise click.ClickException(f"the profile failed: {failed}") from failed
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    return judged(exact, served, questions, judge, categories, steps, say)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from benchmarks.measuring.processes import ProcessFailed, in_own_process
+from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.real_size import VIDEO_SIZES, write_video_base
 from benchmarks.measuring.record import MEASURED, as_json, write_option, write_record
 
@@ -54,14 +54,16 @@ def full_size_export(
 ) -> None:
     """Export a video model of real size with random weights, and check it."""
     folder = output_dir.resolve() / size
-    base_seconds = _own(write_base_once, folder, size)
+    base_seconds = in_own_process(write_base_once, folder, size)
     rows = []
     for graph in (TEXT_ENCODER, VAE_DECODER, VIDEO_UNET):
         of_graph = "float32" if graph == TEXT_ENCODER else precision
         click.echo(f"exporting the {graph} of {size} in {of_graph} …", err=True)
-        rows.append(_own(export_graph, folder, graph, of_graph))
+        rows.append(in_own_process(export_graph, folder, graph, of_graph))
     click.echo(f"sampling {frames} frames in {steps} steps …", err=True)
-    sampling = _own(sample, folder, precision, frames, VIDEO_SIZES[size].smallest_pixels, steps)
+    sampling = in_own_process(
+        sample, folder, precision, frames, VIDEO_SIZES[size].smallest_pixels, steps
+    )
     record = {
         "size": size,
         "precision": precision,
@@ -209,13 +211,6 @@ def _machine() -> dict[str, Any]:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {**this_machine().model_dump(mode="json"), "memory_bytes": memory}
-
-
-def _own(function: Callable[..., Result], *arguments: Any) -> Result:
-    try:
-        return in_own_process(function, *arguments)
-    except ProcessFailed as failed:
-        raise click.ClickException(str(failed)) from failed
 
 
 if __name__ == "__main__":

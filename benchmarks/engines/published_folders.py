@@ -44,18 +44,14 @@ _CLIP_S = 900.0
 def published_folders(name: str, reduced: bool, output_dir: Path) -> None:
     """Take a published folder through every command; print JSON."""
     folder = output_dir.resolve() / (f"{name}-reduced" if reduced else name)
-    try:
-        record = measured(folder, name, reduced=reduced)
-    except ProcessFailed as failed:
-        raise click.ClickException(str(failed)) from failed
-    click.echo(as_json(record), nl=False)
+    click.echo(as_json(measured(folder, name, reduced=reduced)), nl=False)
 
 
 def measured(folder: Path, name: str, *, reduced: bool) -> dict[str, Any]:
     """Seconds and peak bytes of each stage; raises `ProcessFailed` for one that fails."""
     base_dir, repository = folder / "base", folder / "repository"
     if not (base_dir / "base.yaml").exists():
-        in_own_process(_write, base_dir, name, reduced)
+        in_own_process(write_published, base_dir, name, reduced)
     images_dir = _pictures(folder / "pictures", 64 if reduced else 512)
     base = ("--base", str(base_dir))
     unlearn = ("unlearn", *CONCEPT, *base, "--images", str(images_dir), "-o", str(folder / "delta"))
@@ -94,10 +90,6 @@ def served_step(repository: Path, log: Path) -> dict[str, Any]:
             "scheduler": clip.record.scheduler,
             "finite": finite,
         }
-
-
-def _write(base_dir: Path, name: str, reduced: bool) -> None:
-    write_published(base_dir, name, reduced=reduced)
 
 
 def _pictures(folder: Path, pixels: int) -> Path:

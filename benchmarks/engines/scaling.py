@@ -28,13 +28,8 @@ from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job, Runner
 from benchmarks.measuring.bases import CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import FlopTable, base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
-from benchmarks.measuring.processes import (
-    KeptProcess,
-    ProcessFailed,
-    in_own_process,
-    memory_of_children,
-)
-from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.processes import KeptProcess, in_own_process, memory_of_children
+from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread
 from benchmarks.policies.many import write_policies
 from unsee.client.client import Client
@@ -122,7 +117,7 @@ def measure(
             for engine in opened
             for value in axis.values
         }
-        seconds, best = _in_turn(work, peak, turns, seed, lambda line: _say(f"{name}: {line}"))
+        seconds, best = _in_turn(work, peak, turns, seed, lambda line: say(f"{name}: {line}"))
     points = [
         {
             "engine": engine,
@@ -140,7 +135,7 @@ def measure_policies(exported_dir: Path, threads: int) -> list[dict[str, Any]]:
     """Servers with ever more policies, one after the other."""
     points = []
     for count in POLICY_COUNTS:
-        _say(f"policies: {count}")
+        say(f"policies: {count}")
         folder = Path(tempfile.mkdtemp(prefix="policies-", dir=exported_dir.parent))
         try:
             names = write_policies(exported_dir, folder / "repository", count)
@@ -212,12 +207,5 @@ def _job(engine: str, exported: Exported, threads: int) -> Job:
     )
 
 
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
-
-
 if __name__ == "__main__":
-    try:
-        scaling()
-    except ProcessFailed as failed:
-        raise SystemExit(f"error: {failed}") from failed
+    scaling()

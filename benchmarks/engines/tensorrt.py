@@ -35,7 +35,7 @@ from benchmarks.engines.tensorrt_variants import (
 )
 from benchmarks.measuring.flops import peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
-from benchmarks.measuring.record import as_json
+from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
 from unsee.export.graphs.graphs import Graph
@@ -72,7 +72,7 @@ def tensorrt_host(
     job = Job(base_dir.resolve(), output_dir.resolve(), repeats, steps)
     try:
         current_device()
-        _say("exporting, building and checking the engines")
+        say("exporting, building and checking the engines")
         record = measured(job, in_own_process(build_engines, job))
     except (UnseeError, ProcessFailed) as error:
         failure = click.ClickException(str(error))
@@ -94,7 +94,7 @@ def measured(job: Job, engines: list[dict[str, Any]]) -> dict[str, Any]:
     runs: dict[Variant, VariantRun] = {}
     failures: dict[Variant, str] = {}
     for variant in get_args(Variant):
-        _say(f"timing {variant}")
+        say(f"timing {variant}")
         try:
             runs[variant] = in_own_process(run_variant, variant, job)
         except ProcessFailed as failed:
@@ -183,10 +183,6 @@ def _export(graph: Graph, model: Any, folder: Path) -> GraphExport:
         return found
     with locked(folder.parent), new_folder(folder, replace=True) as new:
         return export_version(graph, model, new, PRECISION)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 if __name__ == "__main__":

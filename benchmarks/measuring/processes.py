@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import click
+import psutil
+
 Result = TypeVar("Result")
-_PROC = Path("/proc")
 
 
-class ProcessFailed(Exception):
-    """The process ended without a result; the message says how."""
+class ProcessFailed(click.ClickException):
+    """The process ended without a result; the message says how.
+
+    A command that does not catch it ends with this sentence.
+    """
 
 
 def in_own_process(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -53,12 +56,7 @@ class KeptProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -131,29 +129,18 @@ def memory_of_children() -> int:
 
     Pages that several share count once, split between them (the kernel's proportional set size).
     """
-    return sum(_proportional_bytes(pid) for pid in descendants(os.getpid()))
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended meanwhile
+            total += process.memory_full_info().pss
+    return total
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, at any depth."""
-    parents = {int(p.name): _parent(p) for p in _PROC.iterdir() if p.name.isdigit()}
-    found, seen = [pid], 0
-    while seen < len(found):
-        found += [child for child, parent in parents.items() if parent == found[seen]]
-        seen += 1
-    return found[1:]
+    """The processes below `pid`, at any depth, a parent before its children."""
+    return [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError:  # it has ended meanwhile
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+def resident_mib(pid: int) -> float:
+    """The resident memory of a process."""
+    return round(float(psutil.Process(pid).memory_info().rss) / 2**20, 1)

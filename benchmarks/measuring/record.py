@@ -26,10 +26,15 @@ write_option: Callable[[Any], Any] = click.option(
 )
 
 
+def say(sentence: str) -> None:
+    """Tell the terminal what is being done; what is measured goes to standard output."""
+    click.echo(sentence, err=True)
+
+
 def write_record(name: str, record: Any, folder: Path = MEASURED) -> None:
     """Keep a record as `<name>.json` in `folder`, whole or not at all."""
     write_file(folder / f"{name}.json", as_json(record).encode())
-    click.echo(f"written: {folder / name}.json; `make pages` renders its page", err=True)
+    say(f"written: {folder / name}.json; `make pages` renders its page")
 
 
 def finish(name: str, record: Any, *, write: bool) -> None:

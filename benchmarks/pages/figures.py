@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from unsee.evaluation.report.rates import excess_of, rate_of_counts
@@ -164,26 +164,11 @@ def large_packages(sizes: Mapping[str, int]) -> tuple[dict[str, int], int, int]:
     return large, len(sizes) - len(large), sum(sizes.values()) - sum(large.values())
 
 
-def layer_columns(sizes: Sequence[Record]) -> dict[str, Mapping[str, float]]:
-    """Shares of a step's time by kind of layer, for every size and precision."""
-    return {
-        f"{record['size']}, {precision}": shares
-        for record in sizes
-        for precision, shares in record["layers"].items()
-    }
-
-
-def layer_kinds(columns: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """All kinds of layers, "others" last."""
-    return sorted({kind: 0 for each in columns.values() for kind in each}, key="others".__eq__)
-
-
 FILTERS = {
     one.__name__: one
     for one in (
         fixed, grouped, share, ratio, seconds, machine, median, pooled, percent, relative_percent,
-        excess,
-        before_after, mean, mean_range, pair_titles, interference, step_parts, large_packages,
-        layer_columns, layer_kinds,
+        excess, before_after, mean, mean_range, pair_titles, interference, step_parts,
+        large_packages,
     )
 }  # fmt: skip

@@ -23,6 +23,7 @@ from typing import Any
 import click
 import grpc
 
+from benchmarks.measuring.processes import resident_mib
 from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.service import gateway
 from unsee.client.messages import build_request
@@ -71,9 +72,9 @@ def main(count: int, seed: int, triton: str, write: bool) -> None:
         chance = random.Random(seed)
         for k in range(50):  # what is allocated once should not count as growth
             senders[k % 2](chance)
-        before_mib = rss_mib(process.pid)
+        before_mib = resident_mib(process.pid)
         report = bombard(senders, chance, count)
-        report |= {"rss_before_mib": before_mib, "rss_after_mib": rss_mib(process.pid)}
+        report |= {"rss_before_mib": before_mib, "rss_after_mib": resident_mib(process.pid)}
         alive = process.poll() is None
     report["gateway_alive"] = alive
     finish("reliability/malformed", report, write=write)
@@ -164,13 +165,6 @@ def body(chance: random.Random) -> bytes:
     fields = chance.sample([*INPUTS, "id", "timeout_s", "parameters"], chance.randrange(6))
     content = {"prompt": "a cat"} | {field: chance.choice(VALUES) for field in fields}
     return json.dumps(content).encode()
-
-
-def rss_mib(pid: int) -> float:
-    """The resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
-    return round(int(line.split()[1]) / 1024, 1)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import click
+import psutil
 
 from benchmarks.measuring.record import repository_option
 from benchmarks.measuring.timing import Spread
@@ -259,12 +260,11 @@ def _smallest_request(store_dir: Path) -> dict[str, Any]:
 
 
 def _process_that_serves(repository_dir: Path) -> int:
-    wanted = f"--model-repository={repository_dir.resolve()}".encode()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = file.read_bytes().split(b"\0")
-            if wanted in words and words[0].endswith(b"/tritonserver"):
-                return int(file.parent.name)
+    wanted = f"--model-repository={repository_dir.resolve()}"
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or [""]
+        if wanted in words and words[0].endswith("/tritonserver"):
+            return int(process.pid)
     raise click.ClickException(f"no tritonserver serves {repository_dir}")
 
 

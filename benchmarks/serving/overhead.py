@@ -32,7 +32,7 @@ from benchmarks.measuring.in_process import (
     chosen_engine,
     opened_graphs,
 )
-from benchmarks.measuring.processes import ProcessFailed, in_own_process
+from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
 from unsee.client.client import Client
@@ -95,7 +95,7 @@ def serving_overhead(
         raise click.UsageError("--write is for the bases of the page; leave out --repository")
     try:
         record = measured(repository_dir, pairs, thread_counts)
-    except (ProcessFailed, UnseeError, OSError, ValueError) as error:
+    except (UnseeError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     finish("performance/overhead", record, write=write)
 

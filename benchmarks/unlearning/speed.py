@@ -21,7 +21,7 @@ import click
 
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.real_size import SIZES, write_base
-from benchmarks.measuring.record import as_json
+from benchmarks.measuring.record import as_json, say
 from benchmarks.unlearning.variants import VARIANTS, Job, Operation, Run, run
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.models.components import Precision
@@ -95,11 +95,8 @@ def unlearn(
             name: Job(name, Path(folder), device, precision, batch_size, repeats, pixels, edge)
             for name in dict.fromkeys(variants)
         }
-        _say(f"writing a base of the size {size}")
-        try:
-            in_own_process(write_base, Path(folder), size, pixels)
-        except ProcessFailed as failed:
-            raise click.ClickException(f"the base could not be written: {failed}") from failed
+        say(f"writing a base of the size {size}")
+        in_own_process(write_base, Path(folder), size, pixels)
         runs, failures = take_turns(jobs, turns)
     if not any(runs.values()):
         raise click.ClickException("; ".join(f"{name}: {why}" for name, why in failures.items()))
@@ -129,7 +126,7 @@ def take_turns(jobs: Mapping[str, Job], turns: int) -> tuple[dict[str, list[Run]
         for name, job in jobs.items():
             if name in failures:
                 continue
-            _say(f"turn {turn + 1} of {turns}: {name}")
+            say(f"turn {turn + 1} of {turns}: {name}")
             try:
                 runs[name].append(in_own_process(run, job))
             except ProcessFailed as failed:
@@ -214,10 +211,6 @@ def _row(
 
 def _median(operation: Operation) -> float:
     return statistics.median(operation.seconds)
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)
 
 
 if __name__ == "__main__":

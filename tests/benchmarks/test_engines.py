@@ -215,9 +215,6 @@ def test_a_whole_run(
     assert all(row["step_s"]["count"] == row["clip_s"]["count"] == 2 for row in rows.values())
     assert all(row["share_of_peak"] > 0 for row in rows.values())
     assert record["failures"] == {}
-    assert set(record["layers"]) == {"float32"}
-    assert sum(record["layers"]["float32"].values()) == pytest.approx(1)
-    assert record["layers"]["float32"]["Convolution"] > 0
     written = json.loads((tmp_path / "performance" / "engines-playground.json").read_text())
     assert written == record
 

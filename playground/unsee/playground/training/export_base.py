@@ -83,18 +83,3 @@ def export_t2v(folder: Path, unet: UNet3DConditionModel, scheduler: DDIMSchedule
             (partial / name).symlink_to(Path("..") / "t2i" / name)
         components = {**SHARED_INDEX, "unet": ["diffusers", "UNet3DConditionModel"]}
         (partial / "model_index.json").write_text(model_index("TextToVideoSDPipeline", components))
-
-
-def export_untrained(base_dir: Path) -> None:
-    """Random weights in the final layout, so that code can be tried before training ends."""
-    from unsee.playground.networks import models
-    from unsee.playground.networks.tokenizer import new_tokenizer
-
-    torch.manual_seed(0)
-    tokenizer = new_tokenizer()
-    text_encoder = models.new_text_encoder_for(tokenizer)
-    unet, scheduler = models.new_image_unet(), models.new_scheduler()
-    video_unet = models.new_video_unet()
-    models.inflate(unet, video_unet)
-    export_t2i(base_dir / "t2i", tokenizer, text_encoder, models.new_autoencoder(), unet, scheduler)
-    export_t2v(base_dir / "t2v", video_unet, scheduler)
