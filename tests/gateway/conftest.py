@@ -26,9 +26,7 @@ BASE = base_record(
 )
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """Starts gateways with settings of the test's own."""
+def gateways() -> Iterator[Callable[..., Served]]:
     with contextlib.ExitStack() as stack:
 
         def start(**settings: Any) -> Served:
@@ -39,9 +37,10 @@ def serve() -> Iterator[Callable[..., Served]]:
         yield start
 
 
-@pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
-    return serve(limits={"read_timeout_s": 1.0, "drain_timeout_s": 2.0})
+serve = pytest.fixture(gateways, name="serve")
+"""Starts gateways with settings of the test's own."""
+serve_all = pytest.fixture(gateways, name="serve_all", scope="module")
+"""Starts gateways for tests that leave no trace in them, such as those of refused requests."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +51,17 @@ def _no_token_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
+    return write_repository(tmp_path / "repository")
+
+
+@pytest.fixture(scope="module")
+def repository_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository for the gateways of `serve_all`."""
+    return write_repository(tmp_path_factory.mktemp("shared") / "repository")
+
+
+def write_repository(folder: Path) -> Path:
     """A repository's records: `family` passed its gate and has a report, `studio-x` was forced."""
-    folder = tmp_path / "repository"
     concepts = {"base": [], "family": ["Blimbo"], "studio-x": ["Van Gogh"]}
     for policy, names in concepts.items():
         version = folder / f"text_encoder_{policy}" / "2"

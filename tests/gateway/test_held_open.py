@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import socket
 import time
-import urllib.request
 
 import grpc
 import pytest
+from gateway_calls import ask, connection_to, counted, posting
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway_fakes import TOKENS, wait_until
@@ -16,7 +15,6 @@ from unsee.client.client import Client
 SERVICE = "/inference.GRPCInferenceService/"
 MANY = 300
 """More than every limit."""
-STREAM = "/v2/models/text_to_video/generate_stream"
 
 
 @pytest.fixture
@@ -53,15 +51,16 @@ def is_live(served):
         return stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=5).live
 
 
-def connections(served, data, count=MANY):
-    """Open sockets on the HTTP front that have sent `data` and no more."""
-    host, port = served.addresses.http.split(":")
-    opened = []
-    for _ in range(count):
-        opened.append(socket.create_connection((host, int(port)), timeout=5))
-        with contextlib.suppress(OSError):
-            opened[-1].sendall(data)
-    return opened
+@contextlib.contextmanager
+def connections(served, *data):
+    """Open sockets on the HTTP front that have each sent their data and no more."""
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for sent in data:
+            opened.append(stack.enter_context(connection_to(served)))
+            with contextlib.suppress(OSError):
+                opened[-1].sendall(sent)
+        yield opened
 
 
 def closed(connection, timeout_s=8.0):
@@ -76,15 +75,16 @@ def closed(connection, timeout_s=8.0):
     return True
 
 
-def asks(served, path="/livez", who=None):
-    request = urllib.request.Request(f"http://{served.addresses.http}{path}")
-    if who is not None:
-        request.add_header("authorization", f"Bearer {TOKENS[who]}")
-    with urllib.request.urlopen(request, timeout=5) as response:
-        return response.status
+def is_answered(served):
+    return ask(served, "/livez", who=None)[0] == ask(served, "/v2/policies")[0] == 200
 
 
-@pytest.mark.parametrize("method", ["ServerLive", "ServerReady", "ServerMetadata", "ModelReady"])
+def turned_away(served):
+    name = "unsee_gateway_refusals_total"
+    return counted(served, name, tenant="", reason="connections") or 0
+
+
+@pytest.mark.parametrize("method", ["ServerLive", "ModelReady"])  # for anybody, for tenants
 def test_unary_calls_without_a_message_keep_nobody_out(served, method):
     with channel_to(served) as channel:
         calls = held_open(channel, method)
@@ -103,11 +103,7 @@ def test_idle_calls_of_one_tenant_leave_room_for_another(served):
     who = (("authorization", f"Bearer {TOKENS['studio']}"),)
     with channel_to(served) as channel:
         calls = held_open(channel, "ModelStreamInfer", who)
-        wait_until(
-            lambda: served.gateway.metrics.registry.get_sample_value(
-                "unsee_gateway_refusals_total", {"tenant": "", "reason": "connections"}
-            )
-        )
+        wait_until(lambda: turned_away(served))
         assert makes_a_clip(served)
         codes = {call.code() for call in calls}
         assert codes == {
@@ -122,39 +118,23 @@ def test_idle_calls_of_one_tenant_leave_room_for_another(served):
         b"",
         b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na",
-        f"POST {STREAM} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na".encode(),
+        posting(b"a", length=9).replace(b"Authorization", b"X-Nobody"),
         b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na",
     ],
     ids=["nothing", "head", "answered", "no-token", "chunked"],
 )
 def test_connections_without_a_whole_request_keep_nobody_out(served, data):
-    opened = connections(served, data)
-    try:
-        assert asks(served) == 200
-        assert asks(served, "/v2/policies", "kids") == 200
+    with connections(served, *[data] * MANY) as opened:
+        assert is_answered(served)
         assert all(closed(connection) for connection in opened)
-        count = served.gateway.metrics.registry.get_sample_value(
-            "unsee_gateway_refusals_total", {"tenant": "", "reason": "connections"}
-        )
-        assert count >= MANY - 64 - 2
-    finally:
-        for connection in opened:
-            connection.close()
+        assert turned_away(served) >= MANY - 64 - 2
 
 
 def test_a_tenants_slow_bodies_leave_room_for_another(served):
-    head = (
-        f"POST {STREAM} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['studio']}"
-        "\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-    )
-    opened = connections(served, head.encode())
-    try:
-        assert asks(served) == 200
-        assert asks(served, "/v2/policies", "kids") == 200
+    slow = posting(b"{", who="studio", length=99)
+    with connections(served, *[slow] * MANY) as opened:
+        assert is_answered(served)
         assert all(closed(connection) for connection in opened)
-    finally:
-        for connection in opened:
-            connection.close()
 
 
 def test_liveness_is_answered_when_tenants_hold_every_connection(serve):
@@ -162,22 +142,11 @@ def test_liveness_is_answered_when_tenants_hold_every_connection(serve):
         grpc=None,
         limits={"max_connections": 2, "read_timeout_s": 5.0, "drain_timeout_s": 0.5},
     )
-    head = (
-        f"POST {STREAM} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s"
-        "\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-    )
-    opened = [
-        *connections(served, (head % TOKENS["studio"]).encode(), 1),
-        *connections(served, (head % TOKENS["kids"]).encode(), 1),
-    ]
-    try:
+    slow = [posting(b"{", who=who, length=99) for who in ("studio", "kids")]
+    with connections(served, *slow):
         time.sleep(0.3)
         for _ in range(100):
-            assert asks(served) == 200
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            asks(served, "/v2/policies", "kids")
-        assert caught.value.code == 503
-        assert json.loads(caught.value.read())["error"]["status"] == "UNAVAILABLE"
-    finally:
-        for connection in opened:
-            connection.close()
+            assert ask(served, "/livez", who=None)[0] == 200
+        code, _, body = ask(served, "/v2/policies")
+        assert code == 503
+        assert json.loads(body)["error"]["status"] == "UNAVAILABLE"

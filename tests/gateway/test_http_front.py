@@ -5,16 +5,14 @@ import base64
 import contextlib
 import io
 import json
-import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
+from gateway_calls import PATH, ask, connection_to, posting, raw, refused
 
-from gateway_fakes import FRAMES, RECORD, TOKENS, error, event, progress, result, wait_until
+from gateway_fakes import FRAMES, RECORD, error, event, progress, result, wait_until
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
@@ -23,7 +21,6 @@ from unsee.gateway.fronts import http_front
 from unsee.media import video_file
 from unsee.media.clip import Clip
 
-PATH = "/v2/models/text_to_video/generate_stream"
 REPORT = "/v2/policies/family/report"
 
 
@@ -32,29 +29,17 @@ def served(serve):
     return serve(grpc=None, limits={"read_timeout_s": 1.0, "drain_timeout_s": 1.0})
 
 
-def ask(served, path=PATH, body=None, *, who="kids", method=None, content="application/json"):
-    """(status, headers, body) of one request; a dict is sent as JSON, bytes as they are."""
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
-    headers = {} if who is None else {"authorization": f"Bearer {TOKENS.get(who, who)}"}
-    if data is not None:
-        headers["content-type"] = content
-    url = f"http://{served.addresses.http}{path}"
-    request = urllib.request.Request(url, data, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return response.status, response.headers, response.read()
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, refusal.headers, refusal.read()
+@pytest.fixture(scope="module")
+def idle(serve_all, repository_of_all):
+    """For requests that never reach Triton, or only ask for its health."""
+    limits = {"read_timeout_s": 1.0, "drain_timeout_s": 0.5}
+    served = serve_all(grpc=None, repository=str(repository_of_all), limits=limits)
+    yield served
+    assert served.triton.streams == []
 
 
-def refused(served, *arguments, **options):
-    """(HTTP status, gRPC status, sentence)"""
-    code, _, body = ask(served, *arguments, **options)
-    told = json.loads(body)["error"]
-    assert told.keys() == {"status", "message"}
-    assert "Traceback" not in told["message"]
-    assert ".py" not in told["message"]
-    return code, told["status"], told["message"]
+async def stuck(inputs, context):
+    await asyncio.Event().wait()
 
 
 def events(body):
@@ -64,19 +49,6 @@ def events(body):
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
-
-
-def raw(served, data, *, close=False, timeout=20):
-    """What the server answers to bytes on a socket, until it closes."""
-    host, port = served.addresses.http.split(":")
-    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
-        connection.sendall(data)
-        if close:
-            return b""
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-        return answer
 
 
 def test_a_clip_comes_as_events(served):
@@ -104,30 +76,29 @@ def test_the_clip_comes_as_mp4_beside_its_frames(served, tmp_path):
     np.testing.assert_array_equal(frames, FRAMES)
 
 
-def test_without_an_encoder_the_clip_still_comes(served, monkeypatch):
-    def no_encoder(*arguments):
-        raise InputError("no ffmpeg")
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (http_front, "encoded", InputError("no ffmpeg")),
+        (video_file.tempfile, "TemporaryDirectory", FileNotFoundError(2, "No usable folder")),
+    ],
+)
+def test_without_an_encoder_or_room_for_it_the_clip_still_comes(
+    served, monkeypatch, place, name, error
+):
+    def fails(*_, **__):
+        raise error
 
-    monkeypatch.setattr(http_front, "encoded", no_encoder)
+    monkeypatch.setattr(place, name, fails)
     _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
     assert content["files"] == []
     assert content["clip"]["format"] == "npy"
 
 
-def test_without_a_temporary_folder_the_clip_still_comes(served, monkeypatch):
-    def nowhere(**_):
-        raise FileNotFoundError(2, "No usable temporary directory found")
-
-    monkeypatch.setattr(video_file.tempfile, "TemporaryDirectory", nowhere)
-    _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
-    assert content["files"] == []
-    assert content["clip"]["format"] == "npy"
-
-
-def test_other_files_are_not_made(served):
-    code, _, body = ask(served, body={"prompt": "a cat", "files": ["gif"]})
+def test_other_files_are_not_made(idle):
+    code, _, sentence = refused(idle, body={"prompt": "a cat", "files": ["gif"]})
     assert code == 400
-    assert "files[0]: this must be 'mp4'" in json.loads(body)["error"]["message"]
+    assert "files[0]: this must be 'mp4'" in sentence
 
 
 def test_the_callers_id_comes_back(served):
@@ -143,8 +114,7 @@ def test_who_does_not_read_holds_no_place_and_is_cut_off(served):
         await context.write(event({"type": "result", "record": made}, frames))
 
     served.triton.answer = big
-    host, port = served.addresses.http.split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    with connection_to(served) as connection:
         connection.sendall(posting(b'{"prompt": "a"}'))
         wait_until(lambda: served.triton.streams != [])
         wait_until(lambda: served.gateway.admission.running == 0)
@@ -159,13 +129,6 @@ def test_who_does_not_read_holds_no_place_and_is_cut_off(served):
 async def tasks():
     """What runs in the gateway's event loop: a request is there until it is answered or cut off."""
     return {task.get_coro().__qualname__ for task in asyncio.all_tasks()}
-
-
-def posting(body):
-    """A request for a clip as bytes."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
 
 
 def test_json_has_the_inputs_of_the_model():
@@ -211,43 +174,38 @@ def test_json_has_the_inputs_of_the_model():
     ],
     ids=lambda body: repr(body[:50]),
 )
-def test_json_of_wrong_types_is_refused_by_field(served, body):
-    code, status, sentence = refused(served, body=body)
+def test_json_of_wrong_types_is_refused_by_field(idle, body):
+    code, status, sentence = refused(idle, body=body)
     assert (code, status) == (400, "INVALID_ARGUMENT")
     assert len(sentence) < 300
-    assert served.triton.streams == []
 
 
-def test_a_body_of_another_type_is_refused(served):
-    assert refused(served, body={"prompt": "a"}, content="text/plain")[0] == 400
-
-
-def test_a_big_body_is_refused_before_it_is_read(served):
-    assert refused(served, body=b'{"prompt": "' + b"a" * 70_000)[:2] == (413, "INVALID_ARGUMENT")
+def test_a_body_of_another_type_or_too_big_is_refused(idle):
+    assert refused(idle, body={"prompt": "a"}, content="text/plain")[0] == 400
+    big = b'{"prompt": "' + b"a" * 70_000
+    assert refused(idle, body=big)[:2] == (413, "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize("path", [PATH, "/metrics", "/v2/status", "/v2/policies", REPORT])
 @pytest.mark.parametrize("who", [None, "wrong", ""])
-def test_who_is_not_known_gets_nothing(served, path, who):
+def test_who_is_not_known_gets_nothing(idle, path, who):
     body = {"prompt": "a"} if path == PATH else None
-    code, headers, _ = ask(served, path, body, who=who)
+    code, headers, _ = ask(idle, path, body, who=who)
     assert code == 401
     assert headers["www-authenticate"] == "Bearer"
-    assert served.triton.streams == []
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v2/status"])
-def test_the_gateways_state_is_for_operators(served, path):
-    assert refused(served, path)[:2] == (403, "PERMISSION_DENIED")
-    assert ask(served, path, who="admin")[0] == 200
+def test_the_gateways_state_is_for_operators(idle, path):
+    assert refused(idle, path)[:2] == (403, "PERMISSION_DENIED")
+    assert ask(idle, path, who="admin")[0] == 200
 
 
 @pytest.mark.parametrize(
     "body", [{"policy": "base"}, {"policy": "studio-x"}, {"revision": 1}, {"policy": ""}], ids=str
 )
-def test_what_is_not_permitted_is_refused(served, body):
-    assert refused(served, body={"prompt": "a"} | body)[:2] == (403, "PERMISSION_DENIED")
-    assert served.triton.streams == []
+def test_what_is_not_permitted_is_refused(idle, body):
+    assert refused(idle, body={"prompt": "a"} | body)[:2] == (403, "PERMISSION_DENIED")
 
 
 @pytest.mark.parametrize(
@@ -279,25 +237,37 @@ def test_what_is_not_permitted_is_refused(served, body):
         "/index.html",
         "/page",
         "/page/",
+        "/page.css",
+        "/page/index.html",
+        "/page/page.js/",
+        "//page/page.js",
         "/page/../metrics",
+        "/page/../settings.py",
         "/page/%2e%2e/http_front.py",
+        "/page/..%2fsettings.py",
         "/v1/videos",
         "/v1/videos/video_x/content",
         "/v2/policies/family",
+        "/v2/policies/family/report/",
         "/v2/policies/family/report.html",
+        "/v2/policies/family/revision.json",
+        "/v2/policies/family/2/report",
+        "/v2/policies/../policies/family/report",
         "/v2/policies/family/../../report",
+        "/v2/policies//report",
     ],
 )
-def test_paths_that_are_no_route_lead_nowhere(served, path):
-    assert refused(served, path, {"prompt": "a"})[:2] == (404, "NOT_FOUND")
-    assert served.triton.streams == []
-    assert served.triton.calls == []
+def test_paths_that_are_no_route_lead_nowhere(idle, path):
+    calls = list(idle.triton.calls)
+    assert refused(idle, path, {"prompt": "a"})[:2] == (404, "NOT_FOUND")
+    assert refused(idle, path)[:2] == (404, "NOT_FOUND")
+    assert idle.triton.calls == calls
 
 
-def test_another_method_is_refused(served):
-    assert refused(served, method="GET")[0] == 405
-    for path in ("/livez", "/", "/page/page.js", "/v2/policies/family/report"):
-        assert refused(served, path, {"prompt": "a"})[0] == 405
+def test_another_method_is_refused(idle):
+    assert refused(idle, method="GET")[0] == 405
+    for path in ("/livez", "/", "/page/page.js", REPORT):
+        assert refused(idle, path, {"prompt": "a"})[0] == 405
 
 
 def test_a_refusal_before_the_first_event_is_a_status(served):
@@ -323,12 +293,8 @@ def test_a_refusal_after_it_is_an_event(served):
 
 
 def test_leaving_cancels_in_triton_and_frees_the_place(served):
-    async def slow(inputs, context):
-        await asyncio.Event().wait()
-
-    served.triton.answer = slow
-    host, port = served.addresses.http.split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    served.triton.answer = stuck
+    with connection_to(served) as connection:
         connection.sendall(posting(b'{"prompt": "a"}'))
         wait_until(lambda: served.triton.streams != [])
     assert served.triton.cancelled.wait(5)
@@ -337,11 +303,7 @@ def test_leaving_cancels_in_triton_and_frees_the_place(served):
 
 def test_a_busy_gateway_says_when_to_come_back(serve):
     served = serve(grpc=None, limits={"max_running": 1, "max_waiting": 0, "drain_timeout_s": 0.5})
-
-    async def slow(inputs, context):
-        await asyncio.Event().wait()
-
-    served.triton.answer = slow
+    served.triton.answer = stuck
     threading.Thread(
         target=ask, args=(served,), kwargs={"body": {"prompt": "a"}}, daemon=True
     ).start()
@@ -355,10 +317,7 @@ def test_a_busy_gateway_says_when_to_come_back(serve):
 
 
 def test_a_deadline_ends_a_clip(served):
-    async def slow(inputs, context):
-        await asyncio.Event().wait()
-
-    served.triton.answer = slow
+    served.triton.answer = stuck
     started = time.monotonic()
     code, status, _ = refused(served, body={"prompt": "a", "timeout_s": 0.3})
     assert (code, status) == (504, "DEADLINE_EXCEEDED")
@@ -371,14 +330,13 @@ def test_a_deadline_ends_a_clip(served):
     [
         b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"",
-        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['kids']}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{".encode(),
+        posting(b"{", length=50),
     ],
     ids=["head", "nothing", "body"],
 )
-def test_who_sends_slowly_is_cut_off(served, sent):
+def test_who_sends_slowly_is_cut_off(idle, sent):
     started = time.monotonic()
-    answer = raw(served, sent)
+    answer = raw(idle, sent)
     assert 0.5 < time.monotonic() - started < 8
     assert answer == b"" or b'"DEADLINE_EXCEEDED"' in answer
 
@@ -397,18 +355,18 @@ def test_who_sends_slowly_is_cut_off(served, sent):
     ],
     ids=repr,
 )
-def test_what_is_no_http_gets_no_traceback(served, sent):
+def test_what_is_no_http_gets_no_traceback(idle, sent):
     try:
-        answer = raw(served, sent[:40_000] + b"\r\nConnection: close\r\n\r\n")
+        answer = raw(idle, sent[:40_000] + b"\r\nConnection: close\r\n\r\n")
     except ConnectionResetError:
         return
     assert b"Traceback" not in answer
     assert b" 500 " not in answer
 
 
-def test_health_needs_no_token(served):
-    assert ask(served, "/livez", who=None)[0] == 200
-    code, _, body = ask(served, "/readyz", who=None)
+def test_health_needs_no_token(idle):
+    assert ask(idle, "/livez", who=None)[0] == 200
+    code, _, body = ask(idle, "/readyz", who=None)
     assert (code, json.loads(body)) == (200, {"ready": True, "reason": "ready"})
 
 

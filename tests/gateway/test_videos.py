@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gateway_calls
 from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, tenants, wait_until
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
@@ -41,6 +40,15 @@ def start(serve, repository):
 @pytest.fixture
 def served(start):
     return start()
+
+
+@pytest.fixture(scope="module")
+def idle(serve_all, repository_of_all):
+    """For requests that never reach Triton."""
+    options = {"grpc": None, "openai_videos": True, "limits": LIMITS | {"drain_timeout_s": 0.5}}
+    served = serve_all(repository=str(repository_of_all), **options)
+    yield served
+    assert served.triton.streams == []
 
 
 @pytest.fixture
@@ -148,17 +156,10 @@ def test_json_is_taken_as_well(served):
 
 def ask(served, method, path, body=None, who="studio", content="application/json"):
     """(status, headers, JSON) of a request without the client."""
-    data = json.dumps(body).encode() if isinstance(body, dict) else body
-    headers = {} if who is None else {"authorization": f"Bearer {TOKENS.get(who, who)}"}
-    if data is not None:
-        headers["content-type"] = content
-    url = f"http://{served.addresses.http}{path}"
-    request = urllib.request.Request(url, data, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, answer.headers, json.loads(answer.read())
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, refusal.headers, json.loads(refusal.read())
+    code, headers, told = gateway_calls.ask(
+        served, path, body, who=who, method=method, content=content
+    )
+    return code, headers, json.loads(told)
 
 
 def test_progress_is_told_in_percent(served, videos):
@@ -311,20 +312,18 @@ def test_a_fault_of_the_gateway_itself_is_a_failed_video(served, videos, monkeyp
     ],
     ids=str,
 )
-def test_what_the_base_cannot_do_is_refused_clearly(served, videos, asked, sentence):
+def test_what_the_base_cannot_do_is_refused_clearly(idle, client_of, asked, sentence):
     with pytest.raises(openai.BadRequestError, match=sentence) as caught:
-        videos.create(**({"prompt": "a cat", "model": "family"} | asked))
+        client_of(idle).create(**({"prompt": "a cat", "model": "family"} | asked))
     told = caught.value.body
     assert told.keys() == {"message", "type", "param", "code"}
     assert "Traceback" not in told["message"]
-    assert served.triton.streams == []
 
 
 @pytest.mark.parametrize("model", ["base", "text_to_video:studio-x", "sora-2", "text_to_video:"])
-def test_another_policy_is_not_permitted(served, client_of, model):
+def test_another_policy_is_not_permitted(idle, client_of, model):
     with pytest.raises(openai.PermissionDeniedError, match="may not ask for"):
-        client_of(served, "kids").create(prompt="a cat", model=model)
-    assert served.triton.streams == []
+        client_of(idle, "kids").create(prompt="a cat", model=model)
 
 
 @pytest.mark.process
@@ -345,9 +344,9 @@ def test_without_a_policy_it_is_the_tenants_own(served, client_of, model):
     ],
 )
 @pytest.mark.parametrize("who", [None, "wrong"])
-def test_who_is_not_known_gets_nothing(served, method, path, who):
+def test_who_is_not_known_gets_nothing(idle, method, path, who):
     body = {"prompt": "a"} if method == "POST" else None
-    code, headers, told = ask(served, method, path, body, who=who)
+    code, headers, told = ask(idle, method, path, body, who=who)
     assert (code, told["error"]["code"]) == (401, "invalid_api_key")
     assert headers["www-authenticate"] == "Bearer"
 
@@ -366,8 +365,8 @@ def test_who_is_not_known_gets_nothing(served, method, path, who):
         ("PUT", PATH, 405),
     ],
 )
-def test_what_is_no_route_does_not_exist(served, method, path, code):
-    assert ask(served, method, path, {"prompt": "a"} if method == "POST" else None)[0] == code
+def test_what_is_no_route_does_not_exist(idle, method, path, code):
+    assert ask(idle, method, path, {"prompt": "a"} if method == "POST" else None)[0] == code
 
 
 def test_nothing_is_there_unless_it_is_switched_on(serve):
@@ -401,9 +400,9 @@ def form(*fields):
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_a_form_that_is_none_is_refused(served, body, code):
+def test_a_form_that_is_none_is_refused(idle, body, code):
     content = "multipart/form-data; boundary=b"
-    got, _, told = ask(served, "POST", PATH, body, content=content, who="kids")
+    got, _, told = ask(idle, "POST", PATH, body, content=content, who="kids")
     assert got == code
     assert "Traceback" not in told["error"]["message"]
 
@@ -430,8 +429,8 @@ def test_no_content_type_is_more_than_refused(boundary):
 @pytest.mark.parametrize(
     "content", ["multipart/form-data", "text/plain", "application/x-www-form-urlencoded", ""]
 )
-def test_another_content_type_is_refused(served, content):
-    assert ask(served, "POST", PATH, form(("prompt", "a")), content=content)[0] == 400
+def test_another_content_type_is_refused(idle, content):
+    assert ask(idle, "POST", PATH, form(("prompt", "a")), content=content)[0] == 400
 
 
 def test_going_down_cancels_what_nobody_can_fetch(served, videos):

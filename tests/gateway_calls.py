@@ -1,0 +1,81 @@
+"""What tests send to a gateway over HTTP: as a library sends it, and byte by byte."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from typing import Any
+
+from gateway_fakes import TOKENS
+
+PATH = "/v2/models/text_to_video/generate_stream"
+
+
+def ask(
+    served: Any,
+    path: str = PATH,
+    body: dict[str, Any] | bytes | None = None,
+    *,
+    who: str | None = "kids",
+    method: str | None = None,
+    content: str = "application/json",
+) -> tuple[int, Any, bytes]:
+    """(status, headers, body) of one request.
+
+    Args:
+        body: a dictionary is sent as JSON, bytes as they are, of the type `content`.
+        who: a tenant or a token; None: nobody.
+    """
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    headers = {} if who is None else {"authorization": f"Bearer {TOKENS.get(who, who)}"}
+    if data is not None:
+        headers["content-type"] = content
+    url = f"http://{served.addresses.http}{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.headers, refusal.read()
+
+
+def refused(served: Any, *arguments: Any, **options: Any) -> tuple[int, str, str]:
+    """(HTTP status, gRPC status, sentence) of a request that `ask` sends."""
+    code, _, body = ask(served, *arguments, **options)
+    told = json.loads(body)["error"]
+    assert told.keys() == {"status", "message"}
+    assert "Traceback" not in told["message"]
+    assert ".py" not in told["message"]
+    return code, told["status"], told["message"]
+
+
+def connection_to(served: Any) -> socket.socket:
+    """An open connection to the HTTP front."""
+    host, port = served.addresses.http.split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def raw(served: Any, data: bytes) -> bytes:
+    """What the HTTP front answers to these bytes, until it closes the connection."""
+    with connection_to(served) as connection:
+        connection.sendall(data)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def posting(body: bytes, *, who: str = "kids", length: int | None = None) -> bytes:
+    """A request for a clip as bytes; `length` is what it says of the body's, if not the truth."""
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS[who]}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length or len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def counted(served: Any, name: str, **labels: str) -> float | None:
+    """The value of a metric of the gateway."""
+    value: float | None = served.gateway.metrics.registry.get_sample_value(name, labels)
+    return value
