@@ -3,8 +3,6 @@
 A toolchain that is missing skips its language, with the reason; a build that fails is a failure.
 """
 
-import datetime
-import ipaddress
 import os
 import shutil
 import signal
@@ -15,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from gateway_fakes import Served
 from serving_fakes import write_fake_repository
@@ -147,29 +142,14 @@ def served(serve: Callable[..., Served]) -> Served:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    files = tmp_path / "server.crt", tmp_path / "server.key"
-    files[0].write_bytes(signed.public_bytes(pem))
-    pkcs8, unencrypted = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    files[1].write_bytes(key.private_bytes(pem, pkcs8, unencrypted))
+def certificate(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A certificate of 127.0.0.1, its key and its authority."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    pems = (issued.cert_chain_pems[0], issued.private_key_pem, authority.cert_pem)
+    files = tmp_path / "server.crt", tmp_path / "server.key", tmp_path / "authority.pem"
+    for pem, file in zip(pems, files, strict=True):
+        pem.write_to_path(str(file))
     return files
 
 

@@ -116,9 +116,10 @@ def test_a_busy_gateway_says_when_to_ask_again(program, served, tmp_path):
 
 
 def test_a_token_travels_over_tls(program, serve, certificate, tmp_path):
-    served = serve(tls=dict(zip(("certificate", "key"), certificate, strict=True)))
+    file, key, authority = certificate
+    served = serve(tls={"certificate": file, "key": key})
     url = ("--url", served.addresses.grpc)
-    known = {"UNSEE_TOKEN": TOKENS["kids"], "UNSEE_CA_CERTIFICATE": str(certificate[0])}
+    known = {"UNSEE_TOKEN": TOKENS["kids"], "UNSEE_CA_CERTIFICATE": str(authority)}
     done = program.run("a cat", *url, cwd=tmp_path, **known)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "clip.npy"), FRAMES)

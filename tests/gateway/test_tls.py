@@ -1,17 +1,12 @@
 """TLS and client certificates on both fronts."""
 
-import datetime
-import ipaddress
 import json
 import ssl
 import urllib.error
 import urllib.request
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from gateway_fakes import TOKENS, tenants
 from unsee.client.client import Client
@@ -21,56 +16,29 @@ from unsee.core.errors import InputError, RequestRejected, UnseeError
 class Authority:
     """Signs certificates; `pem` writes one with its key and returns both files."""
 
-    def __init__(self, folder, name):
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = _name(name)
-        self.file = folder / f"{name}.pem"
-        certificate = self._certificate(self.name, self.key.public_key(), authority=True)
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    def __init__(self, folder):
+        self._folder = folder
+        self._signer = trustme.CA()
+        self.file = folder / "authority.pem"
+        self._signer.cert_pem.write_to_path(self.file)
 
     def pem(self, name):
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certificate(_name(name), key.public_key(), authority=False)
-        file, key_file = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        issued = self._signer.issue_cert("127.0.0.1", common_name=name)
+        file, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        issued.cert_chain_pems[0].write_to_path(file)
+        issued.private_key_pem.write_to_path(key_file)
         return file, key_file
-
-    def _certificate(self, subject, public_key, *, authority):
-        now = datetime.datetime.now(datetime.UTC)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        own = x509.SubjectKeyIdentifier.from_public_key(public_key)
-        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-            .add_extension(own, critical=False)
-            .add_extension(signer, critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-
-
-def _name(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 @pytest.fixture
 def authority(tmp_path):
-    return Authority(tmp_path, "authority")
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def other_authority(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    return Authority(tmp_path / "elsewhere")
 
 
 @pytest.fixture
@@ -107,10 +75,9 @@ def test_a_token_travels_encrypted(encrypted, authority):
     assert policies(encrypted, authority, token=TOKENS["kids"])["default_policy"] == "family"
 
 
-def test_without_tls_or_with_another_authority_there_is_no_connection(encrypted, tmp_path):
-    other = Authority(tmp_path, "other")
+def test_without_tls_or_with_another_authority_there_is_no_connection(encrypted, other_authority):
     url = encrypted.addresses.grpc
-    for options in ({}, {"ca_certificate": other.file}, {"tls": True}):
+    for options in ({}, {"ca_certificate": other_authority.file}, {"tls": True}):
         with (
             Client(url, token=TOKENS["kids"], connect_timeout_s=2.0, **options) as client,
             pytest.raises(UnseeError),
@@ -147,9 +114,8 @@ def test_a_certificate_and_the_token_of_another_tenant_contradict(mutual, author
         policies(mutual, authority, token=TOKENS["kids"], pair=(certificate, key))
 
 
-def test_a_certificate_of_another_authority_is_none(mutual, authority, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    pair = Authority(tmp_path / "elsewhere", "other").pem("studio.example")
+def test_a_certificate_of_another_authority_is_none(mutual, authority, other_authority):
+    pair = other_authority.pem("studio.example")
     with pytest.raises((ssl.SSLError, urllib.error.URLError, ConnectionError)):
         policies(mutual, authority, pair=pair)
     with pytest.raises((ssl.SSLError, urllib.error.URLError, ConnectionError)):

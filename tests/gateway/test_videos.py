@@ -5,11 +5,11 @@ import contextlib
 import json
 import time
 
+import gateway_calls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gateway_calls
 from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, tenants, wait_until
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
