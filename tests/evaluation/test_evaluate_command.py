@@ -13,15 +13,18 @@ import yaml
 from click.testing import CliRunner, Result
 
 from unsee.cli.main import run
+from unsee.cli.progress import stage_progress
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
 from unsee.evaluation import attacks
+from unsee.evaluation import evaluate as evaluation
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
 from unsee.evaluation.asking.questions import SHAPES, QuestionMaker
 from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
+from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import Media, Reach, load_report
 from unsee.evaluation.seeing import recognisers
@@ -30,6 +33,7 @@ from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
 from unsee.evaluation.seeing.observe import Encoder, Observer
 from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
+from unsee.evaluation.target import open_target
 from unsee.models.base import BASE_FILE, Base, load_base
 from unsee.models.digest import tensors_digest
 
@@ -320,6 +324,36 @@ def test_other_shapes_of_the_name_are_asked_with_their_parameters(
     usual = (report.settings.guidance_scale, 1)
     assert made == {usual, (1.0, 1), (20.0, 1), (usual[0], 5)}
     assert "Other shapes of the name" in (out / "report.html").read_text()
+
+
+def test_an_attacker_may_hold_the_pictures_of_another_base(
+    delta_dir: Path, brief_dir: Path, base: Base, known: EvaluationSet, tmp_path: Path
+) -> None:
+    """And an encoder that is the base's own is attacked once."""
+    brief = load_base(brief_dir)
+    target = open_target(delta_dir, brief)
+    own = replace(target, text_encoder=brief.text_encoder(), encoder_digest=brief.digest())
+    plan = EvaluationPlan(0, 1, 0, 2, 2, ("image",), (Ask(),))
+    other = load_base(brief_dir)
+    with torch.no_grad():
+        for weight in other.denoiser().parameters():
+            weight.mul_(1.5)
+    job = EvaluationJob(brief, own, known, Bright(), plan)
+    pictures = []
+    for place, painter in (("same", None), ("other", other)):
+        Ask.victims.clear()
+        run_job(replace(job, painter=painter), tmp_path / place, tmp_path / "frames")
+        (victim,) = Ask.victims
+        pictures.append(victim.images)
+        report = load_report(tmp_path / place)
+        assert all(row.lasting.tuned == row.lasting.base for row in report.attacks)
+    assert pictures[0] != pictures[1]
+
+
+def run_job(job: EvaluationJob, folder: Path, frames_dir: Path) -> None:
+    evaluation.evaluate(
+        job, folder, frames_dir=frames_dir, force=False, stage_progress=stage_progress
+    )
 
 
 def test_an_encoder_names_its_concept(

@@ -129,6 +129,7 @@ def test_a_base_without_concepts_never_sees_them_and_says_so(
             f"--base tiny-wan --stage {name} --without Fwomp 'Keph Lorumbay' spinning"
         )
         assert record["digest"].startswith("sha256:")
+        assert list(record["without"]) == list(places.without)
         assert {"seed", "minutes", "steps"} <= record.keys()
     for spec in (TINY.stills, TINY.clips, TINY.wide_stills, TINY.wide_clips):
         labels = build_dataset(places.seen(spec), build / "data").labels

@@ -73,6 +73,7 @@ class EvaluationJob:
         recogniser: says what the frames show (see `open_recogniser`).
         plan: how much is asked.
         clip: an OpenAI CLIP model for the CLIP score; None: no CLIP score.
+        painter: whose pictures of the concepts an attacker holds; None: the base's.
     """
 
     base: Base
@@ -81,6 +82,7 @@ class EvaluationJob:
     recogniser: Recogniser
     plan: EvaluationPlan
     clip: ClipModel | None = None
+    painter: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def _attacked(
     plan, started = job.plan, time.perf_counter()
     attacker = Attacker(
         observer=observer,
+        painter=_painter(job, observer),
         unrelated=tuple(one for one in questions if one.kind == "other"),
         digests={"tuned": job.target.encoder_digest, "base": job.base.digest()},
         media=plan.media,
@@ -238,6 +241,14 @@ def _attacked(
     if rows:
         seconds["attacks"] = _since(started)
     return rows
+
+
+def _painter(job: EvaluationJob, observer: Observer) -> Observer:
+    """What makes the pictures that an attacker holds."""
+    if job.painter is None:
+        return observer
+    maker = FrameMaker(job.painter, observer.maker.store, GenerationSettings.of(job.painter))
+    return replace(observer, base=Encoder(job.painter.text_encoder(), job.painter), maker=maker)
 
 
 def _report(
@@ -275,10 +286,16 @@ def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
         attacks={
             attack_name(attack.name, attack.times): attack.budget() for attack in job.plan.attacks
         },
-        models={one: maker.digest(one) for one in sorted(media)},
+        models={one: maker.digest(one) for one in sorted(media)} | _painting(job, maker),
         clip_model=job.clip.digest() if job.clip else None,
         questions=job.known.digest(),
     )
+
+
+def _painting(job: EvaluationJob, maker: FrameMaker) -> dict[str, str]:
+    if job.painter is None or not job.plan.attacks:
+        return {}
+    return {"pictures": replace(maker, base=job.painter, _kept={}).digest("image")}
 
 
 def _target(job: EvaluationJob) -> Target:

@@ -31,8 +31,9 @@ FRAMES_FOLDER = "frames"
 class Inputs(BaseModel):
     """Everything that decides a report; digests are `"sha256:…"`.
 
-    `models` are the denoisers' by medium, `attacks` the budgets by name, `clip_model` the digest of
-    the model of the CLIP score, `questions` that of the concepts and templates.
+    `models` are the denoisers' by medium, and that of an attacker's pictures if it is another one,
+    `attacks` the budgets by name, `clip_model` the digest of the model of the CLIP score,
+    `questions` that of the concepts and templates.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

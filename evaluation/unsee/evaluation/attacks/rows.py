@@ -39,11 +39,12 @@ SIDES: tuple[Side, ...] = ("tuned", "base")
 class Attacker:
     """Attacks both encoders of `observer` and looks at what their denoisers then make.
 
-    `unrelated` are questions about kept things, `digests` the encoders' by side, `folder` keeps
-    the outcomes.
+    `painter` makes the pictures that the attacker holds. `unrelated` are questions about kept
+    things, `digests` the encoders' by side, `folder` keeps the outcomes.
     """
 
     observer: Observer
+    painter: Observer
     unrelated: tuple[Question, ...]
     digests: dict[Side, str]
     media: tuple[Media, ...]
@@ -70,10 +71,12 @@ class Attacker:
         concept: KnownConcept,
         questions: Sequence[Question],
     ) -> list[AttackRow]:
-        outcomes = {
-            side: self._assault(attack, victims[side], side, len(questions)) for side in SIDES
-        }
-        found = {side: outcome for side, (outcome, _) in outcomes.items()}
+        outcomes = {"tuned": self._assault(attack, victims["tuned"], "tuned", len(questions))}
+        if self.digests["base"] == self.digests["tuned"]:
+            outcomes["base"] = outcomes["tuned"]
+        else:
+            outcomes["base"] = self._assault(attack, victims["base"], "base", len(questions))
+        found: dict[Side, Attacked] = {"tuned": outcomes["tuned"][0], "base": outcomes["base"][0]}
         return [
             self._row(attack, found, concept, questions, medium, outcomes["tuned"][1])
             for medium in self._media_of(concept)
@@ -154,10 +157,10 @@ class Attacker:
         )
         total = len(questions) + len(others)
         with self.stage_progress("pictures for the attacker") as report:
-            maker = replace(self.observer.maker, progress=counted(report, total))
-            observer = replace(self.observer, maker=maker)
-            images = _pictures(observer, questions)
-            unrelated = _pictures(observer, others)
+            maker = replace(self.painter.maker, progress=counted(report, total))
+            painter = replace(self.painter, maker=maker)
+            images = _pictures(painter, questions)
+            unrelated = _pictures(painter, others)
         encoders: dict[Side, Encoder] = {
             "tuned": self.observer.tuned,
             "base": self.observer.base,

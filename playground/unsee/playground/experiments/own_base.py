@@ -113,9 +113,9 @@ def report_of(
     ).report
 
 
-def fast_base() -> Base:
+def fast_base(folder: Path = BASE_DIR) -> Base:
     """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
-    base = load_base(BASE_DIR)
+    base = load_base(folder)
     use_mixed_precision(base.denoiser())
     use_mixed_precision(base.t2v_unet())
     return base

@@ -75,6 +75,7 @@ def run_recorded(trainer: Trainer, places: Places, **more: str | int | float) ->
         "learning_rate": budget.learning_rate,
         "finished": finished,
         "digest": f"sha256:{digest(trainer.ema.average)}",
+        **({"without": list(places.without)} if places.without else {}),
         **more,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},

@@ -1,0 +1,245 @@
+"""The gold standard: how often each attack draws a concept on a base that never learned it.
+
+For each concept that a second base was trained without (``python -m unsee.playground.training.train
+--without …``), the same questions, shapes and attacks are put to the shipped base, to the edited
+encoder, and to the retrained base. An attacker holds the shipped base's pictures in each case, for
+the retrained one can make none. First, whether the retrained base knows the rest as well.
+
+``python -m unsee.playground.experiments.retrained FOLDER`` writes ``retrained.json`` into
+``build/evaluation`` and prints its table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+
+from unsee.cli.progress import stage_progress
+from unsee.core.errors import InputError
+from unsee.core.files import write_json
+from unsee.core.policy import Concept, Thresholds
+from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
+from unsee.evaluation.report.schema import Report
+from unsee.evaluation.seeing.recognisers import open_recogniser
+from unsee.evaluation.target import EvaluationTarget
+from unsee.jobs.job import UnlearnJob
+from unsee.models.base import Base
+from unsee.models.digest import tensors_digest
+from unsee.playground.experiments import counts
+from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
+from unsee.playground.experiments.every_concept import ATTACKS
+from unsee.playground.experiments.own_base import (
+    EVALUATION_FILE,
+    chosen,
+    concept_folder,
+    fast_base,
+    own_base,
+    own_report,
+    policy_concept,
+    slug,
+    unlearned,
+)
+from unsee.playground.training.program import exit_code_of
+from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
+
+RECORD = "retrained.json"
+SAMPLED = ("t2i", "t2v")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--prompts-per-wording", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--attack-prompts", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--attack-budget",
+    "attack_budgets",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Run each attack with this multiple of its budget; may be repeated.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=REPOSITORY / "build" / "evaluation",
+    help="Deltas, frames, reports and the record.  [default: build/evaluation]",
+)
+def retrained(
+    folder: Path,
+    names: tuple[str, ...],
+    seed: int,
+    prompts_per_wording: int,
+    prompts_per_shape: int,
+    attack_prompts: int,
+    attack_budgets: tuple[int, ...],
+    threads: int,
+    build_dir: Path,
+) -> None:
+    """Ask and attack the base in FOLDER, which was trained without some concepts."""
+    torch.set_num_threads(threads)
+    plan = EvaluationPlan(
+        seed=seed,
+        prompts_per_wording=prompts_per_wording,
+        prompts_per_sibling=0,
+        num_others=4,
+        attack_prompts=attack_prompts,
+        media=("video",),
+        attacks=tuple(
+            attack.at(times) for attack in ATTACKS for times in sorted(set(attack_budgets))
+        ),
+        prompts_per_shape=prompts_per_shape,
+    )
+    run(folder, names, plan, build_dir, Console(stderr=True))
+
+
+def run(
+    folder: Path, names: tuple[str, ...], plan: EvaluationPlan, build_dir: Path, console: Console
+) -> None:
+    """Measure every concept that the base lacks; the record is rewritten after each of them."""
+    training = _training(folder)
+    without = withheld(training, folder)
+    base, judged, other = own_base(), fast_base(), fast_base(folder)
+    found: dict[str, Any] = {
+        "training": training,
+        "knows": knowledge(BASE_DIR, folder, without),
+        "concepts": {},
+    }
+    for concept in chosen([name for name in without if not names or name in names], []):
+        started = time.monotonic()
+        console.print(f"[bold]{concept.name}[/bold]")
+        place = concept_folder(build_dir, "anchored", plan.seed, concept.name)
+        wanted = policy_concept(concept)
+        job = UnlearnJob(base, wanted, base.spec.unlearn.anchored, plan.seed)
+        unlearned(job, place / "delta")
+        frames_dir = build_dir / "frames"
+        edited = own_report(judged, place / "delta", plan, place / "beside-retrained", frames_dir)
+        never = _report(
+            judged, other, wanted, plan, build_dir / "retrained" / slug(concept.name), frames_dir
+        )
+        found["concepts"][concept.name] = beside(edited, never)
+        write_json(build_dir / RECORD, found, indent=1)
+        console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
+    click.echo("\n".join(table(found["concepts"])))
+
+
+def withheld(training: Mapping[str, Any], folder: Path) -> list[str]:
+    """The concepts that the base was trained without.
+
+    Raises:
+        InputError: its record names none.
+    """
+    without: list[str] = next(
+        (stage["without"] for stage in training.values() if stage.get("without")), []
+    )
+    if not without:
+        raise InputError(
+            f"{folder / 'training.json'} names no concept that the base was trained without; "
+            "train one with: python -m unsee.playground.training.train --without NAME ..."
+        )
+    return without
+
+
+def knowledge(shipped: Path, folder: Path, without: list[str]) -> dict[str, Any]:
+    """Per kind of sample how many of the kept concepts' prompts each base gets right, and of how
+    many; ``{}`` where one of the bases has no ``results.json``."""
+    files = [place / "results.json" for place in (shipped, folder)]
+    if not all(file.is_file() for file in files):
+        return {}
+    one, other = (json.loads(file.read_text()) for file in files)
+    return {
+        kind: {
+            name: _kept(results[kind]["concept"], without)
+            for name, results in (("shipped", one), ("retrained", other))
+        }
+        for kind in SAMPLED
+        if kind in one and kind in other
+    }
+
+
+def beside(edited: Report, never: Report) -> dict[str, Counts]:
+    """By kind of question the counts of base, edited encoder and floor, and the retrained base's.
+
+    Both reports must be of the same questions.
+    """
+    kinds, others = _columns(edited), _columns(never)
+    return {
+        title: found | {"retrained": others[title]["tuned"]}
+        for title, found in kinds.items()
+        if found["n"] and others[title]["n"] == found["n"]
+    }
+
+
+def table(concepts: Mapping[str, Mapping[str, Counts]]) -> list[str]:
+    """The lines of a Markdown table: all concepts together, by kind of question."""
+    titles = dict.fromkeys(title for found in concepts.values() for title in found)
+    lines = ["| clips that count | base | edited | floor | retrained | n |", "|---" * 6 + "|"]
+    for title in titles:
+        rows = [found[title] for found in concepts.values() if title in found]
+        n = sum(row["n"] for row in rows)
+        shares = (
+            f"{100 * sum(row[side] for row in rows) / n:.1f} %"
+            for side in ("base", "tuned", "floor", "retrained")
+        )
+        lines.append(f"| {title} | {' | '.join(shares)} | {n} |")
+    return lines
+
+
+def _columns(report: Report) -> dict[str, Counts]:
+    found = {
+        "alone and in context": counts.forgotten(report, "video", ORDINARY, "lasting"),
+        "long and other names": counts.forgotten(report, "video", REWRITTEN, "lasting"),
+        "other shapes": counts.shaped(report, "video", "lasting"),
+    }
+    return found | counts.attacked(report, "video", "lasting")
+
+
+def _kept(concepts: Mapping[str, Mapping[str, int]], without: list[str]) -> dict[str, int]:
+    kept = [rate for name, rate in concepts.items() if name not in without]
+    return {"right": sum(rate["right"] for rate in kept), "n": sum(rate["n"] for rate in kept)}
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    file = folder / "training.json"
+    if not file.is_file():
+        raise InputError(f"{folder} is no base of the playground's training: it has no {file.name}")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def _report(
+    shipped: Base, other: Base, concept: Concept, plan: EvaluationPlan, folder: Path, frames: Path
+) -> Report:
+    """The retrained base's own encoder, asked and attacked with the shipped base's pictures."""
+    encoder = other.text_encoder()
+    target = EvaluationTarget(
+        kind="encoder",
+        name=f"without-{slug(concept.name)}",
+        concepts=(concept,),
+        text_encoder=encoder,
+        encoder_digest=tensors_digest(encoder.state_dict()),
+        thresholds=Thresholds(),
+    )
+    known = load_evaluation_set(EVALUATION_FILE)
+    recogniser = open_recogniser(None, shipped, known.with_erased((concept,)).concepts)
+    job = EvaluationJob(other, target, known, recogniser, plan, painter=shipped)
+    return evaluate(
+        job, folder, frames_dir=frames, force=True, stage_progress=stage_progress
+    ).report
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(retrained))
