@@ -6,6 +6,7 @@ It knows the wire format only: a test hands it the function that answers a reque
 import json
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -71,6 +72,13 @@ def good_answer(inputs: dict[str, Any], context: grpc.ServicerContext) -> Iterat
     record = RECORD | {"prompt": inputs["prompt"]}
     yield event({"type": "result", "record": record}, frames())
     yield empty_end()
+
+
+def one_step_and_silence(inputs: dict[str, Any], context: grpc.ServicerContext) -> Iterator[Any]:
+    """As a model that is stuck, until the caller goes away."""
+    yield event({"type": "progress", "step": 1, "num_inference_steps": 3})
+    while context.is_active():
+        time.sleep(0.01)
 
 
 class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):

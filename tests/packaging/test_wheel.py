@@ -61,8 +61,8 @@ def test_the_client_alone_is_light(client, tmp_path):
     assert Path(client.run("python", "-c", where, cwd=tmp_path).stdout).is_relative_to(
         client.folder
     )
-    runs = [client.run("python", "-c", TIMED_IMPORT, cwd=tmp_path) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) <= IMPORT_S
+    runs = (client.run("python", "-c", TIMED_IMPORT, cwd=tmp_path) for _ in range(5))
+    assert any(float(run.stdout) <= IMPORT_S for run in runs)
 
 
 def test_a_command_whose_extra_is_missing_says_what_to_install(client, tmp_path):

@@ -63,7 +63,10 @@ def ended(program: str, *arguments: str, folder: Path | None = None) -> tuple[in
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_while_the_command_is_looked_up(name: str) -> None:
-    for module in ("click", SUBCOMMANDS[name].module):
+    modules = [SUBCOMMANDS[name].module]
+    if name == "version":
+        modules.append("click")  # before any name is looked up
+    for module in modules:
         code, said = ended(INTERRUPTED_AT, module, name, "--help")
         assert (code, said.split()) == (130, ["interrupted"]), module
 
@@ -106,12 +109,12 @@ def arguments_of(folder: Path) -> dict[str, list[str]]:
 WORK = {
     "unlearn": ["torch", "unsee.models.base"],
     "base": ["unsee.models.base"],
-    "delta": ["torch", "unsee.deltas.folder"],
-    "apply": ["torch", "unsee.deltas.encoder_folder"],
-    "evaluate": ["torch", "unsee.models.base"],
+    "delta": ["torch"],
+    "apply": ["torch"],
+    "evaluate": ["torch"],
     "export": ["torch", "onnxruntime"],
     "serve": ["unsee.serving.server.triton"],
-    "publish": ["numpy._core._multiarray_umath", "unsee.policies.publish"],
+    "publish": ["unsee.policies.publish"],
     "promote": ["unsee.policies.promotion"],
     "policies": ["unsee.repository.pointer"],
     "status": ["unsee.gateway.observe.status"],

@@ -1,19 +1,24 @@
 """What users do with the clients, against servers in memory and in this process: both clients."""
 
 import asyncio
+import socket
 import time
 from contextlib import aclosing
 
+import grpc
+import numpy as np
 import pytest
 
 from unsee.client.async_client import AsyncClient
 from unsee.client.client import Client
+from unsee.client.connection import RETRY_AFTER
 from unsee.client.testing import FakeServer, gradient_clip
 from unsee.core.errors import (
     Cancelled,
     DeadlineExceeded,
     InputError,
     RequestRejected,
+    ServerError,
     ServerUnreachable,
 )
 from unsee.media.clip import Clip, Progress
@@ -73,25 +78,62 @@ both = pytest.mark.parametrize("kind", [Sync, Asynchronous])
 
 
 @both
-def test_over_a_real_connection(kind, server):
-    *steps, clip = kind(url=server.url).stream("Blimbo walking", policy="family", seed=7)
+def test_over_a_real_connection(kind, server, expected_frames):
+    *steps, clip = kind(url=server.url, token="secret").stream("Blimbo walking", seed=7)
     assert steps == [Progress(1, 3), Progress(2, 3), Progress(3, 3)]
     assert isinstance(clip, Clip)
-    assert server.requests == [{"prompt": "Blimbo walking", "policy": "family", "seed": 7}]
-
-
-@both
-def test_a_token_goes_with_every_call(kind, server):
-    kind(url=server.url, token="secret").generate("x")
+    assert (clip.record.prompt, clip.record.policy) == ("Blimbo walking", "family")
+    assert clip.record.seconds["video_unet"] == 0.7
+    np.testing.assert_array_equal(clip.frames, expected_frames)
+    assert server.requests == [{"prompt": "Blimbo walking", "seed": 7}]
     assert server.metadata["authorization"] == "Bearer secret"
+    assert "triton_grpc_error" not in server.metadata  # it can crash the server
+
+
+def test_every_option_reaches_the_server_with_its_type(server):
+    options = {
+        "policy": "family",
+        "revision": 2**40,
+        "seed": -5,
+        "negative_prompt": "",
+        "num_inference_steps": 7,
+        "guidance_scale": 2.5,
+        "num_frames": 3,
+        "height": 64,
+        "width": 72,
+        "scheduler": "DDIMScheduler",
+        "acceleration": "fast",
+    }
+    Sync(url=server.url).generate("ein Blümchen 🌼", **options)
+    assert server.requests == [{"prompt": "ein Blümchen 🌼", **options}]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, RequestRejected),
+        (grpc.StatusCode.NOT_FOUND, RequestRejected),
+        (grpc.StatusCode.INTERNAL, RequestRejected),
+        (grpc.StatusCode.UNAVAILABLE, RequestRejected),
+        (grpc.StatusCode.CANCELLED, Cancelled),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
+    ],
+)
+def test_a_status_becomes_its_error(server, status, kind):
+    def answer(inputs, context):
+        context.abort(status, "the policy is not known")
+        yield
+
+    server.answer = answer
+    with pytest.raises(kind) as caught:
+        Sync(url=server.url).generate("x")
+    if kind is RequestRejected:
+        assert caught.value.status == status.name
+        assert str(caught.value) == "the policy is not known"
 
 
 @both
 def test_the_hint_of_a_gateway_is_followed(kind, server):
-    import grpc
-
-    from unsee.client.connection import RETRY_AFTER
-
     good = server.answer
 
     def answer(inputs, context):
@@ -112,8 +154,6 @@ def test_the_hint_of_a_gateway_is_followed(kind, server):
 @both
 @pytest.mark.parametrize("hint", ["soon", "", "-5"])
 def test_a_hint_that_makes_no_sense_does_no_harm(kind, server, hint):
-    import grpc
-
     def answer(inputs, context):
         context.set_trailing_metadata((("retry-after-ms", hint),))
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
@@ -126,12 +166,7 @@ def test_a_hint_that_makes_no_sense_does_no_harm(kind, server, hint):
 
 @both
 def test_an_idle_server_is_given_up_and_the_request_cancelled(kind, server, fake):
-    def answer(inputs, context):
-        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
-        while context.is_active():
-            time.sleep(0.01)
-
-    server.answer = answer
+    server.answer = fake.one_step_and_silence
     with pytest.raises(DeadlineExceeded, match=r"is there but sent nothing for 0\.2 s"):
         kind(url=server.url).generate("x", idle_timeout_s=0.2)
     assert server.cancelled.wait(5)
@@ -143,9 +178,30 @@ def test_an_idle_timeout_does_not_disturb_what_moves(kind, server):
 
 
 @both
-def test_nobody_there(kind):
+def test_nobody_there_is_reported_at_once(kind):
+    started = time.monotonic()
     with pytest.raises(ServerUnreachable, match="no server answers at 127"):
-        kind(url="127.0.0.1:1", retries=1).generate("x")
+        kind(url="127.0.0.1:1", retries=1, connect_timeout_s=30).generate("x")
+    assert time.monotonic() - started < 5
+
+
+def test_a_silent_address_is_given_up_after_the_connect_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it never speaks HTTP/2
+        url = f"127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(ServerUnreachable):
+            Sync(url=url, connect_timeout_s=0.5).generate("x")
+        assert time.monotonic() - started < 5
+
+
+@both
+def test_the_deadline_ends_a_slow_request(kind, server, fake):
+    server.answer = fake.one_step_and_silence
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
+        kind(url=server.url).generate("x", timeout_s=0.3)
+    assert time.monotonic() - started < 5
+    assert server.cancelled.wait(5)
 
 
 def test_a_server_that_has_gone_since_the_last_clip(server):
@@ -280,12 +336,7 @@ def _then_interrupted():
 
 
 def test_cancelling_a_task_cancels_its_requests(server, fake):
-    def answer(inputs, context):
-        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
-        while context.is_active():
-            time.sleep(0.01)
-
-    server.answer = answer
+    server.answer = fake.one_step_and_silence
 
     async def main():
         async with AsyncClient(server.url) as client:
@@ -300,13 +351,18 @@ def test_cancelling_a_task_cancels_its_requests(server, fake):
     asyncio.run(main())
 
 
-def test_leaving_an_async_loop_early_cancels(server, fake):
-    def answer(inputs, context):
-        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
-        while context.is_active():
-            time.sleep(0.01)
+def test_closing_the_iterator_cancels_on_the_server(server, fake):
+    server.answer = fake.one_step_and_silence
+    with Client(server.url) as client:
+        events = client.stream("x")
+        assert next(events) == Progress(1, 3)
+        assert not server.cancelled.is_set()
+        events.close()
+        assert server.cancelled.wait(5)
 
-    server.answer = answer
+
+def test_leaving_an_async_loop_early_cancels(server, fake):
+    server.answer = fake.one_step_and_silence
 
     async def main():
         async with AsyncClient(server.url) as client:
@@ -369,19 +425,22 @@ def test_a_closed_client_says_so(server, closed_before):
     asyncio.run(main())
 
 
-def test_closing_a_client_cancels_its_streams(server, fake):
-    def answer(inputs, context):
-        yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
-        while context.is_active():
-            time.sleep(0.01)
-
-    server.answer = answer
-    client = Client(server.url)
-    events = client.stream("x")
-    next(events)
-    client.close()
-    with pytest.raises(Cancelled):
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_closing_a_client_cancels_its_streams_and_so_does_a_server_that_dies(server, fake, who):
+    server.answer = fake.one_step_and_silence
+    with Client(server.url) as client:
+        events = client.stream("x")
         next(events)
+        client.close() if who == "client" else server.stop()
+        with pytest.raises(Cancelled if who == "client" else ServerError):
+            next(events)
+
+
+def test_two_requests_share_one_client(server):
+    with Client(server.url) as client:
+        first, second = client.stream("a"), client.stream("b")
+        assert next(first) == next(second) == Progress(1, 3)
+        assert [list(first)[-1].record.prompt, list(second)[-1].record.prompt] == ["a", "b"]
 
 
 @both

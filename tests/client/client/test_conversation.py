@@ -39,9 +39,15 @@ def error(text):
     return service_pb2.ModelStreamInferResponse(error_message=text)
 
 
+def result(**record):
+    """The last answer; a field of its record that is None is left out."""
+    made = {k: v for k, v in (MADE.record.model_dump() | record).items() if v is not None}
+    return infer(build_response({"type": "result", "record": made}, MADE.frames))
+
+
 PROGRESS = infer(build_response({"type": "progress", "step": 1, "num_inference_steps": 1}))
 MADE = gradient_clip({"prompt": "a cat", "num_frames": 1, "height": 2, "width": 2})
-RESULT = infer(build_response({"type": "result", "record": MADE.record.model_dump()}, MADE.frames))
+RESULT = result()
 GOOD = [PROGRESS, RESULT]
 FULL = CallFailed("RESOURCE_EXHAUSTED", "the queue is full", retry_after_s=2.0)
 
@@ -159,6 +165,37 @@ def test_nothing_is_tried_again_that_says_nothing_of_later(refusal):
     with pytest.raises(ServerError):
         play.run()
     assert play.opened == 1
+
+
+def cut():
+    answer = result()
+    answer.infer_response.outputs[1].shape[0] = 5
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([], "without a clip"),
+        ([infer(build_response({"hello": 1}))], "same version"),
+        ([result(seed=None)], "seed: this field is missing"),
+        ([cut()], "same version"),
+        ([error("no such policy")], "no such policy"),
+    ],
+)
+def test_a_foreign_answer_is_an_error(answers, words):
+    with pytest.raises(ServerError, match=words):
+        Play([answers]).run()
+
+
+def test_a_record_keeps_what_a_newer_server_adds():
+    assert Play([[result(watermark="none")]]).run()[-1].record.model_dump()["watermark"] == "none"
+
+
+def test_an_error_inside_the_stream_brings_its_status():
+    found = read_error('NOT_FOUND: there is no policy "x: y";\nit has: base')
+    assert (found.status, str(found)) == ("NOT_FOUND", 'there is no policy "x: y";\nit has: base')
+    assert read_error("no such policy").status == "UNKNOWN"
 
 
 @pytest.mark.parametrize("text", DRAINING)

@@ -33,4 +33,4 @@ def test_importing_a_client_brings_nothing_that_it_does_not_need_yet(name):
 
 @pytest.mark.process
 def test_the_import_takes_no_longer_than_the_guide_says():
-    assert min(float(printed(TIMED)) for _ in range(5)) <= MOST_SECONDS
+    assert any(float(printed(TIMED)) <= MOST_SECONDS for _ in range(5))
