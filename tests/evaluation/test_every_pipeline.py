@@ -17,9 +17,11 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
+from diffusers import DiffusionPipeline
 from pipeline_fakes import PIPELINES
 
 from unsee.cli.main import run
+from unsee.deltas.attach import attach
 from unsee.deltas.composition import compose
 from unsee.deltas.folder import load_delta
 from unsee.evaluation import attacks
@@ -207,6 +209,27 @@ def test_two_edits_are_learned_and_composed(
     is_zeroed = not base.prompt_frame().reads_padding
     mask = prompt_ids(base, prompts) == base.prompt_frame().pad
     assert torch.equal(unread, mask) if is_zeroed else not unread.any()
+
+
+def test_what_is_evaluated_is_what_an_attached_edit_says(
+    base: Base, edits: Callable[[str], tuple[Path, Path]]
+) -> None:
+    """The pipeline of diffusers with an edit attached encodes as evaluation's encoder does."""
+    deltas = edits(str(base.folder))
+    pipeline = DiffusionPipeline.from_pretrained(base.folder / base.spec.t2v)
+    length = base.pipeline().prompts.length
+    options: dict[str, Any] = {"max_sequence_length": length}
+    if length is None:
+        options = {"device": "cpu", "num_images_per_prompt": 1}
+    encoder = compose(base.text_encoder(), [load_delta(folder) for folder in deltas])
+    ours = encode_prompts(base, encoder, ["Blimbo and Mipsu in a tree"])
+    with attach(pipeline, *deltas), torch.no_grad():
+        theirs = pipeline.encode_prompt(
+            prompt="Blimbo and Mipsu in a tree", do_classifier_free_guidance=False, **options
+        )[0]
+    if not base.prompt_frame().reads_padding:
+        theirs = theirs * (ours != 0).any(-1, keepdim=True)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_paper_mode_tunes_the_encoder(base: Base, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,28 @@ def test_gradients_reach_the_prompt(base: Base) -> None:
     assert embeds.grad is not None
     is_read = embeds[0].detach().abs().sum(-1) > 0
     assert (embeds.grad[0].abs().sum(-1) > 0)[is_read].all()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_takes_and_gives_float32(base: Base, precision: str) -> None:
+    half = replace(base, spec=base.spec.model_copy(update={"precision": precision}), _loaded={})
+    exact, rough = open_model(base, "image"), open_model(half, "image")
+    dtypes = {parameter.dtype for parameter in rough.parts.denoiser.parameters()}
+    assert getattr(torch, precision) in dtypes
+    pairs = [(_latents(exact), _latents(rough))]
+    level = torch.tensor([900])
+    embeds, (latents, _) = _embeds(base)[:1], pairs[0]
+    noisy = exact.process.add_noise(latents, torch.ones_like(latents), level)
+    with torch.no_grad():
+        predictions = [
+            model.predict(noisy, model.process.timesteps(level), embeds) for model in (exact, rough)
+        ]
+    for wanted, found in (*pairs, tuple(predictions)):
+        assert found.dtype == torch.float32
+        assert float((found - wanted).norm() / wanted.norm()) < 0.02
+    generators = [torch.Generator().manual_seed(2)]
+    frames = rough.sample(_sampling(base, 1), embeds, embeds, generators)
+    assert np.isfinite(frames).all()
 
 
 @pytest.mark.parametrize(
