@@ -21,7 +21,8 @@ from unsee.images.denoising import load_denoising
 from unsee.images.few_shot import generate_few_shot_images
 from unsee.images.latents import encode_images
 from unsee.images.trials import draw_trials
-from unsee.models.base import Base, Precision, load_base
+from unsee.models.base import Base, load_base
+from unsee.models.components import Precision
 from unsee.models.encoders.families import family_of
 from unsee.models.quiet import quiet_libraries
 from unsee.prompts.templates import training_prompts

@@ -15,7 +15,7 @@ from document_blocks import REPOSITORY, anchors, blocks, links, pages
 from unsee.cli.main import unsee
 from unsee.core.policy import Policy, Thresholds
 from unsee.gateway.callers.settings import Settings
-from unsee.models.base import BaseSpec
+from unsee.models.spec import BaseSpec
 
 PAGES = pages()
 SHELL = ("", "sh", "bash", "console")

@@ -49,7 +49,7 @@ TINY_SET = {
 def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base with an `evaluation.yaml`."""
     from fakes import write_tiny_base
-    from unsee.models.base import BASE_FILE
+    from unsee.models.spec import BASE_FILE
 
     folder = write_tiny_base(tmp_path_factory.mktemp("base"))
     (folder / "evaluation.yaml").write_text(yaml.safe_dump(TINY_SET))

@@ -34,8 +34,9 @@ from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
 from unsee.evaluation.seeing.observe import Encoder, Observer
 from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
 from unsee.evaluation.target import open_target
-from unsee.models.base import BASE_FILE, Base, load_base
+from unsee.models.base import Base, load_base
 from unsee.models.digest import tensors_digest
+from unsee.models.spec import BASE_FILE
 
 
 class Bright:

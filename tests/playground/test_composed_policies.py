@@ -19,7 +19,8 @@ from unsee.deltas.delta import Delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
-from unsee.models.base import Base, UnlearnDefaults, load_base
+from unsee.models.base import Base, load_base
+from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import ablation, composed_policies
 from unsee.playground.experiments.composed_policies import (
     WAYS,

@@ -17,7 +17,8 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
-from unsee.models.base import Base, UnlearnDefaults, load_base
+from unsee.models.base import Base, load_base
+from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import every_concept
 from unsee.playground.experiments.every_concept import ATTACKS, Run, run
 from unsee.playground.experiments.findings import Gatherer

@@ -15,7 +15,8 @@ from unsee.core.errors import InputError
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
 from unsee.evaluation.report.schema import Report
-from unsee.models.base import Base, UnlearnDefaults, load_base
+from unsee.models.base import Base, load_base
+from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import retrained
 from unsee.playground.experiments.retrained import knowledge, run, table, withheld
 

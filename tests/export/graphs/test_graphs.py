@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unsee.core.errors import NotExportable
 from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
 from unsee.export.text_to_video.sampling_check import ClipSize
-from unsee.models.base import Limits
+from unsee.models.spec import Limits
 
 UNET = VideoUNetGraph(4, 77, 768, 4, 1000, vae_scale=8, max_frames=32)
 VAE = VAEDecoderGraph(channels=4, scale=8)

@@ -97,6 +97,7 @@ def test_pickled_weights_are_refused(base_dir: Path, tmp_path: Path) -> None:
         ({"unlearn": {"paper": {"learning_rate": -1.0}}}, "unlearn.paper.learning_rate"),
         ({"unlearn": {"anchored": {"momentum": 1.0}}}, "unlearn.anchored.momentum"),
         ({"colour": "red"}, "colour"),
+        ({"t2i": None, "schedulers": {"t2i": {"beta_end": 0.1}}}, "there is no t2i"),
     ],
 )
 def test_a_wrong_field_is_named(

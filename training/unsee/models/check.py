@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import BaseFolderError
-from unsee.models.base import Base, Media
+from unsee.models.base import Base
 from unsee.models.components import (
     about_base,
     check_stored,
@@ -29,6 +29,7 @@ from unsee.models.files.weights import (
 )
 from unsee.models.generative import hollow_model
 from unsee.models.schedulers import offered_schedulers
+from unsee.models.spec import Media
 
 _READ = {
     "motion_adapter",  # it is a part of the UNet already

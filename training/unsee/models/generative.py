@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from unsee.models.base import Base, Media
+from unsee.models.base import Base
 from unsee.models.components import hollow, model_index, source_place
 from unsee.models.pipelines.cogvideox import CogVideoX
 from unsee.models.pipelines.ltx import Ltx
 from unsee.models.pipelines.model import GenerativeModel, Parts
 from unsee.models.pipelines.unets import AnimateDiff, StableDiffusion, TextToVideoSD
 from unsee.models.pipelines.wan import Wan
+from unsee.models.spec import Media
 
 _MODELS: tuple[type[GenerativeModel], ...] = (
     StableDiffusion,

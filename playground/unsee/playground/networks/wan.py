@@ -25,7 +25,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTran
 from torch import nn
 from transformers import PreTrainedTokenizerBase, UMT5Config, UMT5EncoderModel
 
-from unsee.models.base import ClipDefaults
+from unsee.models.spec import ClipDefaults
 from unsee.playground.world.world import FRAME_SIZE
 
 MAX_TOKENS = 64

@@ -19,7 +19,8 @@ from diffusers import (
     WanPipeline,
 )
 
-from unsee.models.base import ClipDefaults, load_base
+from unsee.models.base import load_base
+from unsee.models.spec import ClipDefaults
 from unsee.playground.networks.mixed_precision import bfloat16_pays, use_mixed_precision
 from unsee.playground.networks.wan import CLIP
 from unsee.playground.training.train_data import BASE_DIR

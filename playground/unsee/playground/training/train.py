@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from unsee.core.errors import UnseeError
-from unsee.models.base import BASE_FILE
+from unsee.models.spec import BASE_FILE
 from unsee.playground.training import stages, train_data
 from unsee.playground.training.loop import Budget
 from unsee.playground.training.program import INTERRUPTED

@@ -1,0 +1,92 @@
+"""The content of `base.yaml`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode
+from unsee.core.validation import matching
+from unsee.models.components import Precision
+from unsee.models.sampling.options import SchedulerOptions
+
+BASE_FILE = "base.yaml"
+
+Count = Annotated[int, Field(ge=1)]
+Media = Literal["image", "video"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipDefaults(_Section):
+    """What a clip is when a request says nothing; `fps` in frames per second, sizes in pixels."""
+
+    num_frames: Count
+    height: Count
+    width: Count
+    fps: Count
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class Limits(_Section):
+    """The most that a request may ask for; height and width are (minimum, maximum) in pixels."""
+
+    num_frames: Count
+    height: tuple[Count, Count]
+    width: tuple[Count, Count]
+    num_inference_steps: Count
+    guidance_scale: float
+
+
+class UnlearnDefaults(_Section):
+    """Settings of unlearning that this base recommends; what it leaves out is the mode's own."""
+
+    paper: PaperMode = PaperMode()
+    anchored: AnchoredMode = AnchoredMode()
+
+
+class BaseSpec(_Section):
+    """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
+
+    Without `t2i` the video model makes the pictures, as clips of one frame.
+
+    With a `motion_adapter`, also a folder or a hub id, `t2v` is an image model too, and the video
+    denoiser is AnimateDiff's: its UNet with the adapter's motion modules in between.
+
+    `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
+    a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
+    parts of the model that makes pictures, its denoiser and its autoencoder, are kept; the text
+    encoder, which is changed, and the video model, which is exported, are always float32.
+    `variant`, such as "fp16", chooses between several files of the same weights.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    t2i: Annotated[str, Field(min_length=1)] | None = None
+    t2v: Annotated[str, Field(min_length=1)]
+    motion_adapter: Annotated[str, Field(min_length=1)] | None = None
+    clip: ClipDefaults
+    limits: Limits
+    schedulers: SchedulerOptions = SchedulerOptions()
+    unlearn: UnlearnDefaults = UnlearnDefaults()
+    judge: str | None = None
+    evaluation: str | None = None
+    prompts: str | None = None
+    precision: Precision = "float32"
+    variant: (
+        Annotated[
+            str,
+            matching(
+                r"[A-Za-z0-9_-]+",
+                "a variant is letters, digits, hyphens and underscores, such as fp16",
+            ),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _no_options_of_nothing(self) -> Self:
+        if self.t2i is None and self.schedulers.t2i:
+            raise ValueError("schedulers.t2i is given, and there is no t2i; give schedulers.t2v")
+        return self
