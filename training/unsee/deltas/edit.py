@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unsee.core.errors import BaseFolderError
+from unsee.models.encoders.families import known_classes
 
 EDIT_NAMES = ("edit.up", "edit.down", "edit.offset")
 _OF_VERSION_0_1 = ("evidence.kept", "evidence.mean")
@@ -67,8 +68,8 @@ class EditedNorm(nn.Module):
     """The final normalisation `norm` of a text encoder, which is given edited states.
 
     `norm` is called as it is, whatever its dtype and device; the edit is computed in float32.
-    `reads_padding` says that the denoiser reads every position (CLIP), so that the edit acts on
-    all; else it leaves those alone that the encoder's attention mask leaves out.
+    `reads_padding` says that the denoiser reads every position, so that the edit acts on all; else
+    it leaves those alone that the encoder's attention mask leaves out.
     """
 
     up: torch.Tensor
@@ -78,8 +79,8 @@ class EditedNorm(nn.Module):
     def __init__(self, norm: nn.Module, edit: Edit) -> None:
         super().__init__()
         self.norm = norm
-        is_clip = isinstance(norm, nn.LayerNorm)
-        self.reads_padding: bool = getattr(norm, "reads_padding", is_clip)
+        ends_in_layer_norm = isinstance(norm, nn.LayerNorm)  # whose padding denoisers read too
+        self.reads_padding: bool = getattr(norm, "reads_padding", ends_in_layer_norm)
         self.mask: torch.Tensor | None = None
         for name, value in vars(edit).items():
             self.register_buffer(name, value.detach().clone())
@@ -137,8 +138,10 @@ def trunk(text_encoder: Any) -> Any:
 
 
 def final_layer_norm(text_encoder: Any) -> Any:
-    """The normalisation that ends the encoder: a layer norm (CLIP), an RMS norm (T5) or an
-    `EditedNorm`. Raises `BaseFolderError` if there is none."""
+    """The normalisation that ends the encoder: a layer norm, an RMS norm or an `EditedNorm`.
+
+    Raises `BaseFolderError` if there is none.
+    """
     return getattr(*_place_of_final_norm(text_encoder))
 
 
@@ -171,7 +174,7 @@ def _place_of_final_norm(text_encoder: Any) -> tuple[Any, str]:
             return module, _FINAL_NORM
     raise BaseFolderError(
         f"the text encoder {type(text_encoder).__name__} has no {_FINAL_NORM}, before which an "
-        "edit acts; known are the encoders of CLIP, T5 and UMT5"
+        f"edit acts; known are {', '.join(known_classes())}"
     )
 
 
