@@ -263,6 +263,27 @@ def test_an_edit_is_evaluated_and_attacked(
 
 
 @pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline", "CogVideoXPipeline"])
+def test_an_edit_is_learned_with_an_encoder_in_half_precision(
+    name: str, prepared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    spec = yaml.safe_load((prepared(name) / "base.yaml").read_text())
+    spec |= {"encoder_precision": "bfloat16", "precision": "bfloat16", "prompts": None}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(spec))
+    base = load_base(tmp_path)
+    out = _unlearned(base, "Blimbo", tmp_path / "delta")
+    assert torch.bfloat16 in {each.dtype for each in base.text_encoder().parameters()}
+    exact = load_base(prepared(name))
+    delta = load_delta(out)
+    said = encode_prompts(base, compose(base.text_encoder(), [delta]), ["Blimbo in a tree"])
+    before = encode_prompts(base, base.text_encoder(), ["Blimbo in a tree"])
+    wanted = encode_prompts(exact, exact.text_encoder(), ["Blimbo in a tree"])
+    assert float((before - wanted).norm() / wanted.norm()) < 0.02
+    assert float((said - before).norm() / before.norm()) > 0.02
+    pipeline = DiffusionPipeline.from_pretrained(base.folder / base.spec.t2v, dtype=torch.bfloat16)
+    attach(pipeline, out).detach()
+
+
+@pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline", "CogVideoXPipeline"])
 def test_its_export_is_refused_in_one_sentence(
     name: str, prepared: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -269,12 +269,12 @@ def test_a_base_that_cannot_be_edited_is_refused_first(
 ) -> None:
     (tmp_path / "t2i").mkdir()
     index = json.loads((base_dir / "t2i" / "model_index.json").read_text())
-    index["text_encoder"] = ["transformers", "T5EncoderModel"]
+    index["text_encoder"] = ["transformers", "LlamaModel"]
     (tmp_path / "t2i" / "model_index.json").write_text(json.dumps(index))
     content = yaml.safe_load((quick_base / "base.yaml").read_text())
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | {"t2i": "t2i"}))
     result = CliRunner().invoke(unlearn, ["--base", str(tmp_path)])
-    assert "reads prompts with a T5EncoderModel" in _sentence(result)
+    assert "reads prompts with a LlamaModel" in _sentence(result)
 
 
 def test_a_signed_delta(blimbo_in: Command, out: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class Base:
     """An opened base. Components are loaded at first use, in float32, frozen, in eval mode, and
     kept: copy a component before changing it. Where `spec.precision` asks for half precision,
-    `vae` and `unet` have half-precision weights and still take and give float32.
+    `vae` and `denoiser` have half-precision weights and still take and give float32.
 
     Every loading method raises `BaseFolderError` if its component is missing or unreadable.
     """
@@ -116,7 +116,7 @@ class Base:
 
     def prompt_frame(self, media: Media = "video") -> PromptFrame:
         """What frames a prompt of the image or of the video model, and who reads the padding."""
-        config = self._component(self.pictures_source, "text_encoder").config
+        config = self.encoder_of(self.pictures_source).config
         return self.family().frame(self.tokenizer(media), config, self.pipeline(media).prompts)
 
     def text_encoder(self) -> Any:
@@ -126,13 +126,13 @@ class Base:
         padding, and with zeros in the place of states that the denoiser is not given.
         """
         if "text_encoder" not in self._loaded:
-            encoder = self._component(self.pictures_source, "text_encoder")
+            encoder = self.encoder_of(self.pictures_source)
             self._loaded["text_encoder"] = self.as_read_here(encoder)
         return self._loaded["text_encoder"]
 
     def encoder_of(self, source: str) -> Any:
         """The text encoder in the folder or hub id `source`, as it lies there."""
-        return self._component(source, "text_encoder")
+        return self._component(source, "text_encoder", self.spec.encoder_precision)
 
     def as_read_here(self, text_encoder: Any) -> Any:
         """`text_encoder`, which reads this base's prompts from now on as the base's own does."""
@@ -189,6 +189,11 @@ class Base:
                 f"base {self.name!r}: {self.spec.t2v} is a {kind.name}, which cannot be exported "
                 "and served yet; unlearning, evaluation and use in Python work with it"
             )
+        if self.spec.encoder_precision != "float32":
+            raise BaseFolderError(
+                f"base {self.name!r}: encoder_precision is {self.spec.encoder_precision}, and the "
+                f"encoder of a {kind.name} is exported in float32; leave it out"
+            )
 
     def prompts(self) -> tuple[str, ...]:
         """What people ask of this base: the lines of its prompts file, none if it names no file.
@@ -229,8 +234,8 @@ class Base:
         Weights that are equal after rounding to the coarser of their two types are the same.
         Returns a clause that says so, "" where they are equal bit for bit.
         """
-        image = self._component(self.pictures_source, "text_encoder")
-        video = self._component(self.spec.t2v, "text_encoder")
+        image = self.encoder_of(self.pictures_source)
+        video = self.encoder_of(self.spec.t2v)
         if _encoder_digest(video) == self.digest():
             return ""
         from unsee.models.digest import equal_after_rounding
@@ -252,7 +257,7 @@ class Base:
         return image, video
 
     def _one_length(self) -> tuple[Any, Any]:
-        family, encoder = self.family(), self._component(self.pictures_source, "text_encoder")
+        family, encoder = self.family(), self.encoder_of(self.pictures_source)
         sources = (self.pictures_source, self.spec.t2v)
         folders = [_inside(source_place(self.folder, one), "tokenizer") for one in sources]
         for folder in folders:

@@ -111,7 +111,8 @@ def _encoders(base: Base) -> list[Finding]:
     encoder = base.text_encoder()
     note = base.check_shared_text_encoder()
     masked = ", padding masked" if base.prompt_frame().gives_mask else ""
-    used = f"edited, evaluated and exported in float32{masked}"
+    uses = "edited, evaluated and exported" if base.pipeline().is_served else "edited and evaluated"
+    used = f"{uses} in {base.spec.encoder_precision}{masked}"
     image, video = base.pictures_source, base.spec.t2v
     found = [
         Finding(f"{image}/text_encoder", _encoder_text(base, image, encoder), used),

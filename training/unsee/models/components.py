@@ -47,7 +47,7 @@ def load_component(
 
     Args:
         base: the base's name, for messages.
-        precision: of the weights; a component that is not float32 still takes and gives float32.
+        precision: of the weights; a model of diffusers still takes and gives float32.
         variant: which of several weight files is read, such as "fp16"; see `find_weights`.
 
     Raises:
@@ -57,7 +57,7 @@ def load_component(
     if not _has_weights(loader):
         return _from_pretrained(base, loader, place, component, {})
     loaded = _load_weights(base, loader, place, component, precision, variant)
-    if precision != "float32":
+    if precision != "float32" and _library(loader) == "diffusers":
         _give_borders(loaded)
     return loaded
 

@@ -57,9 +57,10 @@ class BaseSpec(_Section):
 
     `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
     a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
-    parts of the model that makes pictures, its denoiser and its autoencoder, are kept; the text
-    encoder, which is changed, and the video model, which is exported, are always float32.
-    `variant`, such as "fp16", chooses between several files of the same weights.
+    parts of the model that makes pictures, its denoiser and its autoencoder, are kept, and
+    `encoder_precision` that of the text encoder, of bases that are not exported; a video model that
+    is exported is always float32. `variant`, such as "fp16", chooses between several files of the
+    same weights.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -74,6 +75,7 @@ class BaseSpec(_Section):
     evaluation: str | None = None
     prompts: str | None = None
     precision: Precision = "float32"
+    encoder_precision: Precision = "float32"
     variant: (
         Annotated[
             str,
