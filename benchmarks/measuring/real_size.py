@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SAVED_AS = "bfloat16"
 _SHARD = "2GB"
 _BIAS_FAN_IN = 2500
+END = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -213,62 +214,108 @@ motion adapter v1-5-2 on Stable Diffusion 1.x, `middle` lies between the embedde
 `smallest_pixels` still halve evenly."""
 
 
-def write_base(folder: Path, name: str, pixels: int) -> None:
-    """Write a base of the size `name` for square pictures into `folder`.
+_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
-    Its denoiser and autoencoder are saved in `SAVED_AS`. It has no video model: `t2v` repeats
-    `t2i`.
+
+def ddim(**values: Any) -> dict[str, Any]:
+    """The configuration of the sampler that latent diffusion came with, and `values` of it."""
+    usual = {"_class_name": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False}
+    return usual | _BETAS | {"num_train_timesteps": 1000, "steps_offset": 1} | values
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one folder in diffusers' format says beside its weights.
+
+    `text_ids` are bos, eos and pad of the encoder's config.json, None for those of the tokenizer;
+    `pad_token` is the tokenizer's. `extras` are entries of model_index.json beside the usual five.
     """
-    import torch
 
-    from unsee.models.quiet import quiet_libraries
+    scheduler: dict[str, Any]
+    text_ids: tuple[int, int, int] | None = None
+    pad_token: str = END
+    extras: dict[str, Any] = field(default_factory=dict)
+    is_video: bool = False
 
-    size, dtype = SIZES[name], getattr(torch, SAVED_AS)
-    torch.manual_seed(0)
-    t2i = folder / "t2i"
-    with quiet_libraries():
-        tokenizer = _tokenizer(size)
-        tokenizer.save_pretrained(t2i / "tokenizer")
-        text_encoder(size, tokenizer).save_pretrained(t2i / "text_encoder")
-        unet(size, pixels).to(dtype).save_pretrained(t2i / "unet")
-        vae(size, pixels).to(dtype).save_pretrained(t2i / "vae")
-    _scheduler(size.prediction_type).save_pretrained(t2i / "scheduler")
-    (t2i / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
-    (folder / "base.yaml").write_text(yaml.safe_dump(_spec(name, pixels), sort_keys=False))
+
+def write_image_base(folder: Path, name: str, pixels: int) -> None:
+    """Write a base of the size `name` for square pictures; its `t2v` repeats its `t2i`."""
+    like = SIZES[name]
+    _write_base(folder, name, VideoSize(like, pixels, prediction_type=like.prediction_type))
 
 
 def write_video_base(folder: Path, name: str) -> None:
-    """Write a base of the video size `name` into `folder`, all its weights in `SAVED_AS`.
+    """Write a base of the video size `name` into `folder`; its `t2i` repeats its `t2v`."""
+    _write_base(folder, name, VIDEO_SIZES[name])
 
-    It has no image model of its own: `t2i` repeats `t2v`. Each part is made in `SAVED_AS`, saved
-    and freed before the next. No tensor is zero, those neither that diffusers starts at zero, or a
-    branch that an export lost would not be missed. `base.yaml` comes last.
+
+def _write_base(folder: Path, name: str, size: VideoSize) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    model = Model(ddim(prediction_type=size.prediction_type), is_video=size.unet is not None)
+    write_model(folder / "model", size.like, model, lambda: video_unet(size), size.pixels)
+    adapter = {}
+    if size.motion is not None:
+        adapter["motion_adapter"] = "motion_adapter"
+        write_part(folder / "motion_adapter", lambda: motion_adapter(size))
+    clips = _clips(size.num_frames, size.smallest_pixels, size.pixels, size)
+    write_spec(folder, {"name": name, "t2i": "model", "t2v": "model", **adapter, **clips})
+
+
+def write_model(
+    folder: Path, size: Size, model: Model, denoiser: Callable[[], Any], pixels: int
+) -> None:
+    """Write one model's folder; a text encoder or autoencoder that is there already stays."""
+    parts: dict[str, Callable[[], Any]] = {
+        "text_encoder": lambda: text_encoder(size, model.text_ids),
+        "vae": lambda: vae(size, pixels),
+        "unet": denoiser,
+    }
+    for name, make in parts.items():
+        if not (folder / name).exists():
+            write_part(folder / name, make)
+    _tokenizer(size, model.pad_token).save_pretrained(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    _write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
+    kind, unet_class = (
+        ("TextToVideoSD", "UNet3D") if model.is_video else ("StableDiffusion", "UNet2D")
+    )
+    index = {
+        "_class_name": f"{kind}Pipeline",
+        "_diffusers_version": "0.8.0",
+        "scheduler": ["diffusers", model.scheduler["_class_name"]],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", f"{unet_class}ConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    _write_json(folder / "model_index.json", index | model.extras)
+
+
+def write_part(folder: Path, make: Callable[[], Any]) -> None:
+    """Make a part in `SAVED_AS`, save it and free it.
+
+    No tensor is zero, those neither that diffusers starts at zero, or a branch that an export lost
+    would not be missed.
     """
     import torch
 
     from unsee.models.quiet import quiet_libraries
 
-    size, model = VIDEO_SIZES[name], folder / "model"
-    torch.manual_seed(0)
-    tokenizer = _tokenizer(size.like)
-    tokenizer.save_pretrained(model / "tokenizer")
-    _scheduler(size.prediction_type).save_pretrained(model / "scheduler")
-    parts: dict[Path, Callable[[], Any]] = {
-        model / "text_encoder": lambda: text_encoder(size.like, tokenizer),
-        model / "vae": lambda: vae(size.like, size.pixels),
-        model / "unet": lambda: video_unet(size),
-        folder / "motion_adapter": lambda: motion_adapter(size),
-    }
-    for place, make in parts.items():
-        with quiet_libraries(), default_dtype(getattr(torch, SAVED_AS)):
-            part = make()
-            if part is not None:
-                fill_zeros(part)
-                part.save_pretrained(place, max_shard_size=_SHARD)
-            del part
-    index = _INDEX if size.unet is None else _INDEX | _VIDEO_INDEX
-    (model / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    (folder / "base.yaml").write_text(yaml.safe_dump(_video_spec(name, size), sort_keys=False))
+    with quiet_libraries(), default_dtype(getattr(torch, SAVED_AS)):
+        part = make()
+        fill_zeros(part)
+        part.save_pretrained(folder, max_shard_size=_SHARD)
+
+
+def write_spec(folder: Path, spec: dict[str, Any]) -> None:
+    """Write `base.yaml`; it comes last, so that a base without it is unfinished."""
+    (folder / "base.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def video_unet(size: VideoSize) -> Any:
@@ -289,31 +336,32 @@ def motion_adapter(size: VideoSize) -> Any:
     return MotionAdapter(**size.motion).eval()
 
 
-def text_encoder(size: Size, tokenizer: Any) -> Any:
-    """A random `CLIPTextModel`, float32."""
+def text_encoder(size: Size, text_ids: tuple[int, int, int] | None = None) -> Any:
+    """A random `CLIPTextModel`; `text_ids` are bos, eos and pad, by default the tokenizer's."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    special = {
-        name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
+    last = size.vocabulary - 1
+    bos, eos, pad = text_ids or (last - 1, last, last)
     config = CLIPTextConfig(
         vocab_size=size.vocabulary,
         max_position_embeddings=size.tokens,
-        **special,
+        bos_token_id=bos,
+        eos_token_id=eos,
+        pad_token_id=pad,
         **size.text_encoder,
     )
     return CLIPTextModel(config).eval()
 
 
 def unet(size: Size, pixels: int) -> Any:
-    """A random `UNet2DConditionModel`, float32."""
+    """A random `UNet2DConditionModel`."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(sample_size=pixels // _factor(size), **size.unet).eval()
 
 
 def vae(size: Size, pixels: int) -> Any:
-    """A random `AutoencoderKL`, float32."""
+    """A random `AutoencoderKL`."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(sample_size=pixels, **size.vae).eval()
@@ -346,61 +394,26 @@ def fill_zeros(model: torch.nn.Module) -> None:
             torch.nn.init.normal_(parameter, std=fan_in**-0.5)
 
 
-def _tokenizer(size: Size) -> Any:
-    """Every byte is a token, so that any prompt can be read, in more tokens than usual."""
+def _tokenizer(size: Size, pad_token: str) -> Any:
+    """Every byte is a token, so that any prompt can be read; the last ids are the special ones."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    letters = sorted(ByteLevel.alphabet())
-    endings = [f"{letter}</w>" for letter in letters]
-    tokens = [*letters, *endings, "<|startoftext|>", "<|endoftext|>"]
+    letters = sorted(ByteLevel.alphabet())  # "!" is the first, as in CLIP
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
+    tokens += [f"unused{index}</w>" for index in range(len(tokens), size.vocabulary - 2)]
+    tokens += ["<|startoftext|>", END]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=size.tokens)
-
-
-def _scheduler(prediction_type: str) -> Any:
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type=prediction_type,
+    return CLIPTokenizer(
+        vocab=vocabulary, merges=[], model_max_length=size.tokens, pad_token=pad_token
     )
 
 
-_INDEX = {
-    "_class_name": "StableDiffusionPipeline",
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-}
-_VIDEO_INDEX = {
-    "_class_name": "TextToVideoSDPipeline",
-    "unet": ["diffusers", "UNet3DConditionModel"],
-}
-
-
-def _spec(name: str, pixels: int) -> dict[str, Any]:
-    return {"name": name, "t2i": "t2i", "t2v": "t2i"} | _clips(16, pixels, pixels, 25, 7.5)
-
-
-def _video_spec(name: str, size: VideoSize) -> dict[str, Any]:
-    adapter = {} if size.motion is None else {"motion_adapter": "motion_adapter"}
-    steps, guidance = size.num_inference_steps, size.guidance_scale
-    clips = _clips(size.num_frames, size.smallest_pixels, size.pixels, steps, guidance)
-    return {"name": name, "t2i": "model", "t2v": "model"} | adapter | clips
-
-
-def _clips(num_frames: int, least: int, most: int, steps: int, guidance: float) -> dict[str, Any]:
+def _clips(num_frames: int, least: int, most: int, size: VideoSize) -> dict[str, Any]:
     clip = {"num_frames": num_frames, "height": most, "width": most, "fps": 8}
+    steps = {"num_inference_steps": size.num_inference_steps}
     sizes = {"num_frames": num_frames, "height": [least, most], "width": [least, most]}
     return {
-        "clip": clip | {"num_inference_steps": steps, "guidance_scale": guidance},
+        "clip": clip | steps | {"guidance_scale": size.guidance_scale},
         "limits": sizes | {"num_inference_steps": 50, "guidance_scale": 20.0},
     }

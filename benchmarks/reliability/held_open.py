@@ -19,8 +19,6 @@ import os
 import selectors
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,8 +30,9 @@ from typing import Any
 import click
 import grpc
 
-from benchmarks.measuring.record import as_json, finish, write_option
-from benchmarks.measuring.service import Gateway, child_environment, gateway, grey_triton
+from benchmarks.measuring.processes import KeptProcess
+from benchmarks.measuring.record import as_json, finish, say, write_option
+from benchmarks.measuring.service import Callers, Gateway, gateway, grey_triton
 from unsee.client.client import Client
 from unsee.core.errors import ServerError, UnseeError
 
@@ -42,7 +41,7 @@ HELD_OPEN = 256
 CLIP_S = 0.02
 REOPEN_PAUSE_S = 0.01
 SETTLE_S = 2.0
-TOKEN_VARIABLE = "UNSEE_ATTACKER_TOKEN"
+PATIENCE_S = 30.0
 SERVICE = "/inference.GRPCInferenceService/"
 STREAM = "/v2/models/text_to_video/generate_stream"
 TENANTS = ("grpc-caller", "http-caller", "attacker")
@@ -63,21 +62,10 @@ class Answers:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Another checkout whose gateway is attacked.  [default: this one]",
 )
-@click.option("--attack", "attack_only", nargs=3, hidden=True, help="Title, gRPC, HTTP address.")
 @click.option("--name", default="after", show_default=True, help="What the record calls this run.")
 @write_option
-def main(
-    seconds: float,
-    checkout: Path | None,
-    attack_only: tuple[str, str, str] | None,
-    name: str,
-    write: bool,
-) -> None:
+def main(seconds: float, checkout: Path | None, name: str, write: bool) -> None:
     """Attack a gateway and time what its good callers get."""
-    if attack_only is not None:
-        title, grpc_at, http_at = attack_only
-        attacks(os.environ[TOKEN_VARIABLE])[title](grpc_at, http_at, over_with_input())
-        return
     rows = []
     with tempfile.TemporaryDirectory() as folder, grey_triton(CLIP_S) as triton:
         for title in attacks(""):
@@ -85,13 +73,13 @@ def main(
                 quiet = turn(running, seconds, None)
                 attacked = turn(running, seconds, title)
             rows.append({"attack": title, "callers": compared(quiet, attacked)})
-            click.echo(as_json(rows[-1]), nl=False, err=True)
+            say(as_json(rows[-1]))
     report = {"held_open": HELD_OPEN, "seconds": seconds, "attacks": rows}
     finish(f"reliability/held_open_{name}", report, write=write)
 
 
-Opened = tuple[socket.socket, bytes]
-Attack = Callable[[str, str, threading.Event], None]
+Attack = Callable[[str, str], None]
+"""Attacks the gateway at a gRPC and an HTTP address until its process ends."""
 
 
 def attacks(token: str) -> dict[str, Attack]:
@@ -119,27 +107,24 @@ def attacks(token: str) -> dict[str, Attack]:
 def calls_without_message(method: str, metadata: Any) -> Attack:
     """Keeps `HELD_OPEN` calls of `method` open, four connections in all."""
 
-    def attack(grpc_at: str, http_at: str, over: threading.Event) -> None:
+    def attack(grpc_at: str, http_at: str) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [grpc.insecure_channel(grpc_at, options) for _ in range(4)]
         starts = [
-            channel.stream_stream(SERVICE + method, lambda data: data, lambda data: data)
-            for channel in channels
+            grpc.insecure_channel(grpc_at, options).stream_stream(SERVICE + method)
+            for _ in range(4)
         ]
 
         def nothing() -> Iterator[bytes]:
-            over.wait()
-            yield from ()
+            threading.Event().wait()
+            yield b""
 
         calls = [starts[k % 4](nothing(), metadata=metadata) for k in range(HELD_OPEN)]
-        while not over.wait(REOPEN_PAUSE_S):
+        while True:
+            time.sleep(REOPEN_PAUSE_S)
             for k, call in enumerate(calls):
                 if not call.is_active():
                     calls[k] = starts[k % 4](nothing(), metadata=metadata)
-                    if over.wait(REOPEN_PAUSE_S):
-                        break
-        for channel in channels:
-            channel.close()
+                    time.sleep(REOPEN_PAUSE_S)
 
     return attack
 
@@ -147,7 +132,7 @@ def calls_without_message(method: str, metadata: Any) -> Attack:
 def idle_connections(sent: bytes) -> Attack:
     """Keeps `HELD_OPEN` connections open that have sent `sent` and send no more."""
 
-    def attack(grpc_at: str, http_at: str, over: threading.Event) -> None:
+    def attack(grpc_at: str, http_at: str) -> None:
         host, port = http_at.split(":")
         selector = selectors.DefaultSelector()
 
@@ -159,76 +144,56 @@ def idle_connections(sent: bytes) -> Attack:
 
         for _ in range(HELD_OPEN):
             opened()
-        while not over.wait(REOPEN_PAUSE_S):
+        while True:
+            time.sleep(REOPEN_PAUSE_S)
             for key, _ in selector.select(timeout=0):
-                connection = key.fileobj
+                connection: Any = key.fileobj
                 with contextlib.suppress(OSError):
-                    if connection.recv(65536):  # type: ignore[union-attr]
+                    if connection.recv(65536):
                         continue
                 selector.unregister(connection)
-                connection.close()  # type: ignore[union-attr]
+                connection.close()
                 opened()
-                if over.wait(REOPEN_PAUSE_S):
-                    break
-        for key in tuple(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
+                time.sleep(REOPEN_PAUSE_S)
 
     return attack
 
 
-def turn(running: Gateway, seconds: float, attack: str | None) -> dict[str, Answers]:
-    """What the good callers got in `seconds`, under an attack or without."""
-    grpc_at, http_at, tokens = running.grpc, running.http, running.tokens
-    over = threading.Event()
-    answers = {"clips over gRPC": Answers(), "clips over HTTP": Answers(), "liveness": Answers()}
-    http_clip = http_asker(http_at, STREAM, tokens["http-caller"])
-    callers = {
-        "clips over gRPC": grpc_asker(grpc_at, tokens["grpc-caller"]),
-        "clips over HTTP": http_clip,
-        "liveness": http_asker(http_at, "/livez", None),
-    }
-    threads = [
-        threading.Thread(target=keep_asking, args=(callers[name], got, over), daemon=True)
-        for name, got in answers.items()
-    ]
-    with attacking(attack, grpc_at, http_at, tokens["attacker"]):
-        for thread in threads:
-            thread.start()
-        time.sleep(seconds)
-        over.set()
-        for thread in threads:
-            thread.join(30)
-    return answers
+class Attacker:
+    """One attack in a thread of the process that makes this object; both end together."""
+
+    def __init__(self, title: str, token: str, grpc_at: str, http_at: str) -> None:
+        attack = attacks(token)[title]
+        threading.Thread(target=attack, args=(grpc_at, http_at), daemon=True).start()
 
 
 @contextlib.contextmanager
-def attacking(attack: str | None, grpc_at: str, http_at: str, token: str) -> Iterator[None]:
+def attacking(title: str | None, running: Gateway) -> Iterator[None]:
     """A process of its own attacks while the block lasts; None: nobody does."""
-    if attack is None:
+    if title is None:
         yield
         return
-    with subprocess.Popen(
-        [sys.executable, "-m", __spec__.name, "--attack", attack, grpc_at, http_at],
-        env=child_environment() | {TOKEN_VARIABLE: token},
-        stdin=subprocess.PIPE,
-    ) as process:
-        try:
-            time.sleep(SETTLE_S)
-            yield
-        finally:
-            process.terminate()
+    token = running.tokens["attacker"]
+    with KeptProcess(Attacker, title, token, running.grpc, running.http):
+        time.sleep(SETTLE_S)
+        yield
 
 
-def over_with_input() -> threading.Event:
-    """An event that is set when whoever started this process has gone."""
-    over = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        over.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    return over
+def turn(running: Gateway, seconds: float, attack: str | None) -> dict[str, Answers]:
+    """What the good callers got in `seconds`, under an attack or without."""
+    askers = {
+        "clips over gRPC": grpc_asker(running.grpc, running.tokens["grpc-caller"]),
+        "clips over HTTP": http_asker(running.http, STREAM, running.tokens["http-caller"]),
+        "liveness": http_asker(running.http, "/livez", None),
+    }
+    answers = {name: Answers() for name in askers}
+    both = list(zip(askers.values(), answers.values(), strict=True))
+    with (
+        attacking(attack, running),
+        Callers(lambda number, over: keep_asking(*both[number], over), len(both), PATIENCE_S),
+    ):
+        time.sleep(seconds)
+    return answers
 
 
 def keep_asking(ask: Callable[[], object], answers: Answers, over: threading.Event) -> None:

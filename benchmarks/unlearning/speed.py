@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
-from benchmarks.measuring.real_size import SIZES, write_base
+from benchmarks.measuring.real_size import SIZES, write_image_base
 from benchmarks.measuring.record import as_json, say
 from benchmarks.unlearning.variants import VARIANTS, Job, Operation, Run, run
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
@@ -96,7 +96,7 @@ def unlearn(
             for name in dict.fromkeys(variants)
         }
         say(f"writing a base of the size {size}")
-        in_own_process(write_base, Path(folder), size, pixels)
+        in_own_process(write_image_base, Path(folder), size, pixels)
         runs, failures = take_turns(jobs, turns)
     if not any(runs.values()):
         raise click.ClickException("; ".join(f"{name}: {why}" for name, why in failures.items()))

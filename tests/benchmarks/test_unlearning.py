@@ -28,10 +28,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 @pytest.mark.parametrize("name", ["sd1", "sd2"])
 def test_the_sizes_are_the_published_ones(name: str) -> None:
     size = real_size.SIZES[name]
-    tokenizer = real_size._tokenizer(size)
     with torch.device("meta"):
         models = {
-            "text_encoder": real_size.text_encoder(size, tokenizer),
+            "text_encoder": real_size.text_encoder(size),
             "unet": real_size.unet(size, size.pixels),
             "vae": real_size.vae(size, size.pixels),
         }
