@@ -320,3 +320,13 @@ def test_ids_are_padded_as_long_as_the_pipeline_pads(base: Base) -> None:
     assert base.prompt_frame().length == length
     alone = encode_ids(base.text_encoder(), prompt_ids(base, PROMPTS[:1]))
     torch.testing.assert_close(alone, _embeds(base)[:1], atol=1e-5, rtol=1e-5)
+
+
+def test_an_image_model_makes_no_clips(base_dir: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load((base_dir / "base.yaml").read_text())
+    content |= {"t2i": str(base_dir / "t2i"), "t2v": str(base_dir / "t2i")}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+    base = load_base(tmp_path)
+    assert open_model(base, "image").pipeline_name == "StableDiffusionPipeline"
+    with pytest.raises(BaseFolderError, match="is a StableDiffusionPipeline, which makes no clips"):
+        open_model(base, "video")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base
 from unsee.models.components import hollow, model_index, source_place
 from unsee.models.pipelines.cogvideox import CogVideoX
@@ -26,8 +27,14 @@ def open_model(base: Base, media: Media) -> GenerativeModel:
     """The model of `base` that makes pictures ("image") or clips.
 
     Without an image model, pictures are clips of one frame. Raises `BaseFolderError` if a component
-    is missing or the pipeline is not known.
+    is missing, or the pipeline is not known or makes no clips.
     """
+    kind = base.pipeline(media)
+    if media == "video" and not kind.makes_clips:
+        raise BaseFolderError(
+            f"base {base.name!r}: {base.spec.t2v} is a {kind.name}, which makes no clips; name a "
+            "video model or a motion_adapter, or ask for images alone (--media image)"
+        )
     parts = {
         "denoiser": base.denoiser(media),
         "vae": base.vae(media),

@@ -18,6 +18,7 @@ class PipelineClass:
         name: of the class.
         denoiser, denoiser_class: the component and its class, by which a folder is recognised.
         prompts: what its `encode_prompt` does.
+        makes_clips: whether it makes more than stills.
         is_served: whether a base of it can be exported and served.
     """
 
@@ -25,13 +26,16 @@ class PipelineClass:
     denoiser: str
     denoiser_class: str
     prompts: PromptRules
+    makes_clips: bool = True
     is_served: bool = True
 
 
 _ALL = PromptRules()
 
 PIPELINES = (
-    PipelineClass("StableDiffusionPipeline", "unet", "UNet2DConditionModel", _ALL),
+    PipelineClass(
+        "StableDiffusionPipeline", "unet", "UNet2DConditionModel", _ALL, makes_clips=False
+    ),
     PipelineClass("AnimateDiffPipeline", "unet", "UNetMotionModel", _ALL),
     PipelineClass("TextToVideoSDPipeline", "unet", "UNet3DConditionModel", _ALL),
     PipelineClass(
