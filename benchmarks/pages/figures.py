@@ -103,10 +103,12 @@ def _percent(hits: int, n: int, unit: float) -> str:
 
 
 def before_after(pair: Record) -> str:
-    """Hits with the base's encoder and with the tuned one: `"12 → **0** of 12"`."""
+    """Hits with the base's encoder and with the tuned one: `"12 → **0** of 12"`; with the floor's
+    where it was asked: `"12 → **0** of 12, floor 1"`."""
     if not pair["n"]:
         return NOTHING
-    return f"{pair['base']} → **{pair['tuned']}** of {pair['n']}"
+    floor = f", floor {pair['floor']}" if "floor" in pair else ""
+    return f"{pair['base']} → **{pair['tuned']}** of {pair['n']}{floor}"
 
 
 def mean(values: Iterable[float | None], digits: int = 2) -> str:

@@ -120,6 +120,7 @@ def test_an_excess_is_over_the_floor() -> None:
     assert figures.percent(pair, "floor") == "12.5 % [2.2, 47.1] of 8"
     assert figures.excess(pair) == "+12.5 [-26.4, 48.1]"
     assert figures.pooled([pair, pair])["floor"] == 2
+    assert figures.before_after(pair) == "8 → **2** of 8, floor 1"
     without = {"tuned": 2, "base": 8, "n": 8}
     assert "floor" not in figures.pooled([pair, without])
     assert figures.percent(without, "floor") == figures.excess(without) == "–"

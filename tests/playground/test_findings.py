@@ -86,7 +86,7 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
     ]
     assert row(text, "attack soft-prompt, clips, any frame")[4] == "all alike"
     cells = row(text, "Blimbo")
-    assert cells[:2] == ["a creature", "8 → **2** of 8"]
+    assert cells[:2] == ["a creature", "8 → **2** of 8, floor 0"]
     assert cells[-2:] == ["1.10", "3.0"]
     assert "On 3 of the 3 encoders" in text
 
