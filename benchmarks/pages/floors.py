@@ -14,12 +14,15 @@ Counts = dict[str, int]
 
 
 def context(records: Mapping[str, Any]) -> dict[str, Any]:
-    """The lines of the rules, the gate's among them, and counts by concept and of all."""
+    """The lines of the rules, the best and the gate's of them, and counts by concept and of all."""
     record = records["floors"]
     by_concept = {name: _counts(one) for name, one in record["concepts"].items()}
     num_frames = record["clip"]["num_frames"]
+    lines = rule_lines(list(record["concepts"].values()))
+    most = max((round(line.separation, 3) for line in lines), default=0.0)
     return {
-        "lines": [asdict(line) for line in rule_lines(list(record["concepts"].values()))],
+        "lines": [asdict(line) for line in lines],
+        "best": [line.rule for line in lines if round(line.separation, 3) == most],
         "chosen": rule_name(lasting_frames(num_frames), num_frames),
         "by_concept": by_concept,
         "together": {

@@ -139,6 +139,9 @@ def test_the_rules_of_recognition_are_read_from_the_frames_of_each_clip() -> Non
     assert [lines["any frame"][side] for side in ("base", "tuned", "floor")] == [2, 2, 1]
     quarter = lines[given["chosen"]]
     assert quarter["rule"] == "at least 4 of 16 frames"
+    assert given["best"] == [f"at least {least} of 16 frames" for least in range(3, 13)] + [
+        "mean frame"
+    ]
     assert [quarter[side] for side in ("base", "tuned", "floor")] == [2, 1, 0]
     assert (quarter["separation"], lines["at least 13 of 16 frames"]["separation"]) == (1.0, 0.5)
     assert lines["mean frame"]["tuned"] == 0
