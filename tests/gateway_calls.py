@@ -1,10 +1,18 @@
-"""What tests send to a gateway over HTTP: as a library sends it, and byte by byte."""
+"""What tests send to a gateway over HTTP, as a library and byte by byte; and the command itself."""
 
+import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from gateway_fakes import TOKENS
 
@@ -79,3 +87,33 @@ def counted(served: Any, name: str, **labels: str) -> float | None:
     """The value of a metric of the gateway."""
     value: float | None = served.gateway.metrics.registry.get_sample_value(name, labels)
     return value
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """A gateway.yaml; what is a tuple is written as a list."""
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
+
+
+@contextlib.contextmanager
+def command(
+    folder: Path, settings: dict[str, Any], **environment: str
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`unsee gateway` in `folder`, as a process that is ready, and its address for gRPC."""
+    write_settings(folder, settings)
+    path = os.pathsep.join(path for path in sys.path if path)
+    with subprocess.Popen(
+        [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", "gateway.yaml"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            assert line.startswith("ready: grpc 127.0.0.1:"), line + process.stderr.read()
+            yield process, line.split()[2].rstrip(",;")
+        finally:
+            process.kill()

@@ -72,6 +72,14 @@ class Visit:
         self.page.keyboard.type(TOKENS.get(who, who))
         self.page.keyboard.press("Enter")
 
+    def make(self, status, who="studio"):
+        """Ask for clips as `who`, and wait for that status."""
+        self.enter(who)
+        self.page.locator("#prompt").fill(PROMPT)
+        self.page.locator("#generate").click()
+        if status is not None:
+            self.status(status)
+
     def tab_to(self, selector):
         """Press Tab until `selector` has the focus, as who has no mouse does."""
         for _ in range(40):
@@ -79,10 +87,6 @@ class Visit:
                 return
             self.page.keyboard.press("Tab")
         raise AssertionError(f"the keyboard does not reach {selector}")
-
-    def policies(self, *names):
-        for box in self.page.locator("input[name=policy]").all():
-            box.set_checked(box.get_attribute("value") in names)
 
     def state(self, policy):
         return self.page.locator(f"article:has(#clip-{policy})")
@@ -185,10 +189,7 @@ def pixels(card):
 
 def test_clips_run_in_step_and_small_ones_are_not_smoothed(visit):
     one = visit()
-    one.enter()
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("3 clips made")
+    one.make("3 clips made")
     one.page.locator("#player button", has_text="Pause").wait_for()
     seen = set(itertools.islice(iter_text(one.page.locator("#player output")), 40))
     assert seen == {"frame 1 of 2", "frame 2 of 2"}
@@ -204,19 +205,13 @@ def iter_text(locator):
 
 def test_nothing_moves_by_itself_for_who_wants_that(visit):
     one = visit(reduced_motion="reduce")
-    one.enter()
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("3 clips made")
+    one.make("3 clips made")
     assert one.page.locator("#player button").inner_text() == "Play"
 
 
 def test_downloads_are_the_clip_itself(visit):
     one = visit()
-    one.enter("kids")
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("1 clip made")
+    one.make("1 clip made", "kids")
     content = {}
     for label in ("Clip (MP4)", "Clip (PNG)", "Frames (npy)", "Record (JSON)"):
         with one.page.expect_download() as download:
@@ -238,10 +233,7 @@ def test_no_rule_of_accessibility_is_broken(visit, scheme):
     one = visit(color_scheme=scheme)
     one.page.locator("#token-dialog[open]").wait_for()
     assert broken(rules, one.page) == []
-    one.enter()
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("3 clips made")
+    one.make("3 clips made")
     one.page.locator("summary").first.click()
     assert broken(rules, one.page) == []
 
@@ -264,10 +256,7 @@ def test_an_error_is_the_servers_sentence_and_hurts_no_other_clip(visit, served)
 
     served.triton.answer = answer
     one = visit()
-    one.enter()
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("1 clip made, 2 failed.")
+    one.make("1 clip made, 2 failed.")
     assert "the prompt has 60 tokens, 48 fit" in one.state("family").inner_text()
     assert "the server failed; its log says why" in one.state("base").inner_text()
     assert one.state("studio-x").locator("canvas").count() == 1
@@ -280,9 +269,7 @@ def test_cancelling_ends_the_clips_in_triton(visit, served):
 
     served.triton.answer = stuck
     one = visit()
-    one.enter()
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
+    one.make(None)
     one.page.locator("article .state", has_text="step 1 of 3").first.wait_for()
     assert one.page.locator("progress").first.get_attribute("aria-label") == "Progress of base"
     one.tab_to("#cancel")
@@ -332,9 +319,7 @@ def test_a_report_is_shown_and_can_reach_nothing(visit, repository):
     )
     report.write_text(report.read_text() + hostile)
     one = visit()
-    one.enter("kids")
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
+    one.make(None, "kids")
     one.page.get_by_role("button", name="Report of family").click()
     frame = one.page.frame_locator("#report-place iframe")
     heading = frame.locator("h1", has_text="Passed")
@@ -355,10 +340,7 @@ def test_a_new_revision_is_told_as_what_made_the_clip(visit, served, repository)
 
     served.triton.answer = newer
     one = visit()
-    one.enter("kids")
-    one.page.locator("#prompt").fill(PROMPT)
-    one.page.locator("#generate").click()
-    one.status("1 clip made")
+    one.make("1 clip made", "kids")
     text = one.state("family").inner_text()
     assert "revision 3" in text
     assert "passed its gate" not in text  # that was said of revision 2

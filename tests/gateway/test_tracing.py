@@ -1,14 +1,11 @@
 """Spans over OTLP, into a sink of a few lines."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-import yaml
+from gateway_calls import command
 
 from gateway_fakes import TOKENS, tenants
 from unsee.client.client import Client
@@ -63,32 +60,19 @@ def spans(sink):
 
 @pytest.mark.process
 def test_a_clip_is_a_span_that_has_left_when_the_gateway_stops(serve, tmp_path):
-    served = serve(http=None)
-    config = {"triton": served.settings.triton, "grpc": "127.0.0.1:0", "http": None}
+    config = {"triton": serve(http=None).settings.triton, "grpc": "127.0.0.1:0", "http": None}
     config |= {"tenants": tenants(), "tracing": True}
-    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(config))
     with Sink() as sink:
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink.server_port}",
             "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
             "NO_PROXY": "*",
         }
-        command = [sys.executable, "-m", "unsee.cli.main", "gateway"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(
-            [*command, "--config", "gateway.yaml"], cwd=tmp_path, env=environment, **pipes
-        ) as process:
-            try:
-                line = process.stdout.readline()
-                assert line.startswith("ready: grpc 127.0.0.1:"), line + process.stderr.read()
-                url = line.split()[2].rstrip(",;")
-                with Client(url, token=TOKENS["kids"], timeout_s=20) as client:
-                    client.generate("a very secret prompt")
-                process.send_signal(signal.SIGTERM)
-                assert process.communicate(timeout=60)[0] == "stopped\n"
-            finally:
-                process.kill()
+        with command(tmp_path, config, **environment) as (process, url):
+            with Client(url, token=TOKENS["kids"], timeout_s=20) as client:
+                client.generate("a very secret prompt")
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=60)[0] == "stopped\n"
         ((name, service, attributes),) = spans(sink)
     assert (name, service) == ("clip", "unsee-gateway")
     assert attributes["unsee.tenant"].string_value == "kids"

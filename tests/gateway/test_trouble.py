@@ -1,17 +1,15 @@
 """What a caller sees when Triton dies or falls silent, and when the gateway goes down."""
 
 import asyncio
+import itertools
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import grpc
 import pytest
-import yaml
+from gateway_calls import command, write_settings
 
 from gateway_fakes import PATIENCE_S, TOKENS, error, progress, result, tenants, wait_until
 from unsee.client.client import Client
@@ -19,6 +17,12 @@ from unsee.core.errors import DeadlineExceeded, RequestRejected, UnseeError
 from unsee.media.clip import Progress
 from unsee.repository.ledger import note_incident
 from unsee.repository.records import Incident
+
+DRAINING = (
+    "Request for unknown model: 'text_to_video' has no available versions",
+    "Request for unknown model: 'text_to_video' version 1 is not at ready state",
+    "Server is stopping, scheduler for model has stopped accepting new inference requests",
+)
 
 
 def client_of(served, who="kids", **options):
@@ -48,7 +52,7 @@ def test_a_triton_that_falls_silent_ends_the_clip(serve):
 def test_a_triton_that_dies_in_a_clip_ends_it(serve):
     served = serve(http=None, limits={"drain_timeout_s": 0.5})
     served.triton.answer = one_step_and_silence
-    with client_of(served, timeout_s=20) as client:
+    with client_of(served, timeout_s=20, retries=0) as client:
         events = client.stream("a")
         next(events)
         served.kill_triton()
@@ -126,48 +130,27 @@ def test_draining_ends_what_takes_too_long(serve):
 
 @pytest.mark.process
 def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
-    served = serve(http=None)
     config = {
-        "triton": served.settings.triton,
+        "triton": serve(http=None).settings.triton,
         "grpc": "127.0.0.1:0",
         "http": "127.0.0.1:0",
         "tenants": tenants(),
         "limits": {"drain_timeout_s": 1.0},
     }
-    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", "gateway.yaml"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("ready: grpc 127.0.0.1:"), line + process.stderr.read()
-        url = line.split()[2].rstrip(",")
+    with command(tmp_path, config) as (process, url):
         with Client(url, token=TOKENS["kids"], timeout_s=20) as client:
             client.generate("a very secret prompt")
-        revoked = config | {"tenants": tenants()[1:]}
-        (tmp_path / "gateway.yaml").write_text("tenants: [")
-        process.send_signal(signal.SIGHUP)
-        assert "stay as they were" in json.loads(_next(process, "tenants"))["message"]
-        (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(revoked))))
-        process.send_signal(signal.SIGHUP)
-        assert "read again: studio, admin" in json.loads(_next(process, "tenants"))["message"]
-        with (
-            Client(url, token=TOKENS["kids"], timeout_s=20) as client,
-            pytest.raises(RequestRejected) as caught,
-        ):
-            client.generate("a cat")
+            (tmp_path / "gateway.yaml").write_text("tenants: [")
+            process.send_signal(signal.SIGHUP)
+            assert "stay as they were" in json.loads(_next(process, "tenants"))["message"]
+            write_settings(tmp_path, config | {"tenants": tenants()[1:]})
+            process.send_signal(signal.SIGHUP)
+            assert "read again: studio, admin" in json.loads(_next(process, "tenants"))["message"]
+            with pytest.raises(RequestRejected) as caught:
+                client.generate("a cat")
         assert caught.value.status == "UNAUTHENTICATED"
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
     assert (process.returncode, output) == (0, "stopped\n")
     (refused,) = [json.loads(text) for text in errors.splitlines()]
     assert (refused["tenant"], refused["reason"]) == ("", "credentials")
@@ -175,28 +158,25 @@ def test_the_command_serves_drains_and_exits_cleanly(serve, tmp_path):
     assert TOKENS["kids"] not in errors
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "Request for unknown model: 'text_to_video' has no available versions",
-        "Request for unknown model: 'text_to_video' version 1 is not at ready state",
-        "Server is stopping, scheduler for model has stopped accepting new inference requests",
-    ],
-)
-@pytest.mark.parametrize("as_status", [False, True])
-def test_a_triton_that_drains_is_told_in_one_sentence(serve, words, as_status):
+def test_a_triton_that_drains_is_told_in_one_sentence(serve):
+    served = serve(http=None)
+    with client_of(served, timeout_s=20, retries=0) as client:
+        for words, as_status in itertools.product(DRAINING, (False, True)):
+            served.triton.answer = refusing(words, as_status)
+            with pytest.raises(RequestRejected) as caught:
+                client.generate("a")
+            assert caught.value.status == "UNAVAILABLE"
+            sentence = "the model server takes no requests at the moment; try again later"
+            assert str(caught.value) == sentence
+
+
+def refusing(words, as_status):
     async def refuse(inputs, context):
         if as_status:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words)
         await context.write(error(words))
 
-    served = serve(http=None)
-    served.triton.answer = refuse
-    options = {"timeout_s": 20, "retries": 0}
-    with client_of(served, **options) as client, pytest.raises(RequestRejected) as caught:
-        client.generate("a")
-    assert caught.value.status == "UNAVAILABLE"
-    assert str(caught.value) == "the model server takes no requests at the moment; try again later"
+    return refuse
 
 
 def test_the_status_tells_what_the_supervisor_put_right_and_what_the_gateway_saw(serve, tmp_path):
