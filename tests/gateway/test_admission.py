@@ -11,6 +11,8 @@ from unsee.gateway.callers.admission import Admission, Asked
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Limits, Tenant
 
+pytestmark = pytest.mark.anyio
+
 
 def tenant(name="a", **options):
     return Tenant(name=name, token_sha256="0" * 64, policies=("family",), **options)
@@ -52,180 +54,145 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd():
-    def make(**limits):
-        return Crowd(Admission(Limits(**limits)))
-
-    return make
+def anyio_backend():
+    return "asyncio"
 
 
-def run(coroutine):
-    asyncio.run(coroutine)
+def crowd(**limits):
+    return Crowd(Admission(Limits(**limits)))
 
 
-def test_no_more_run_than_the_gateway_and_the_tenant_may(crowd):
-    async def story():
-        people = crowd(max_running=3)
-        a, b = tenant("a", max_concurrent=2), tenant("b", max_concurrent=2)
-        for name, who in (("a1", a), ("a2", a), ("a3", a), ("b1", b), ("b2", b)):
-            await people.come(name, who)
-        assert people.order == ["a1", "a2", "b1"]
-        assert people.admission.load("a") == (2, 1)
-        await people.leave("b1")
-        assert people.order == ["a1", "a2", "b1", "b2"]
-        await people.leave("a1")
-        assert people.order[-1] == "a3"
-
-    run(story())
+async def test_no_more_run_than_the_gateway_and_the_tenant_may():
+    people = crowd(max_running=3)
+    a, b = tenant("a", max_concurrent=2), tenant("b", max_concurrent=2)
+    for name, who in (("a1", a), ("a2", a), ("a3", a), ("b1", b), ("b2", b)):
+        await people.come(name, who)
+    assert people.order == ["a1", "a2", "b1"]
+    assert people.admission.load("a") == (2, 1)
+    await people.leave("b1")
+    assert people.order == ["a1", "a2", "b1", "b2"]
+    await people.leave("a1")
+    assert people.order[-1] == "a3"
 
 
-def test_a_full_queue_refuses_at_once_with_a_hint(crowd):
-    async def story():
-        people = crowd(max_running=1, max_waiting=1)
-        await people.come("first", tenant())
-        await people.come("second", tenant())
-        started = time.monotonic()
-        with pytest.raises(Refusal, match="the service is busy") as caught:
-            async with people.admission.place(asked(tenant())):
-                pass
-        assert time.monotonic() - started < 0.05
-        assert caught.value.status == "RESOURCE_EXHAUSTED"
-        assert caught.value.retry_after_s >= 1
-        assert people.admission.waiting == 1
-
-    run(story())
+async def test_a_full_queue_refuses_at_once_with_a_hint():
+    people = crowd(max_running=1, max_waiting=1)
+    await people.come("first", tenant())
+    await people.come("second", tenant())
+    started = time.monotonic()
+    with pytest.raises(Refusal, match="the service is busy") as caught:
+        async with people.admission.place(asked(tenant())):
+            pass
+    assert time.monotonic() - started < 0.05
+    assert caught.value.status == "RESOURCE_EXHAUSTED"
+    assert caught.value.retry_after_s >= 1
+    assert people.admission.waiting == 1
 
 
-def test_one_tenant_cannot_fill_the_queue_for_the_others(crowd):
-    async def story():
-        people = crowd(max_running=1, max_waiting=10)
-        greedy, modest = tenant("greedy", max_waiting=2), tenant("modest")
-        for k in range(3):
-            await people.come(f"g{k}", greedy)
-        with pytest.raises(Refusal) as caught:
-            async with people.admission.place(asked(greedy)):
-                pass
-        assert caught.value.reason == "tenant_full"
-        await people.come("m", modest)
-        await people.leave("g0")
-        assert people.order == ["g0", "m"]
-
-    run(story())
+async def test_one_tenant_cannot_fill_the_queue_for_the_others():
+    people = crowd(max_running=1, max_waiting=10)
+    greedy, modest = tenant("greedy", max_waiting=2), tenant("modest")
+    for k in range(3):
+        await people.come(f"g{k}", greedy)
+    with pytest.raises(Refusal) as caught:
+        async with people.admission.place(asked(greedy)):
+            pass
+    assert caught.value.reason == "tenant_full"
+    await people.come("m", modest)
+    await people.leave("g0")
+    assert people.order == ["g0", "m"]
 
 
-def test_shares_follow_the_weights(crowd):
-    async def story():
-        people = crowd(max_running=1, max_waiting=100)
-        heavy = tenant("heavy", weight=3, max_waiting=50)
-        light = tenant("light", weight=1, max_waiting=50)
-        await people.come("start", tenant("other"))
-        for k in range(40):
-            await people.come(f"h{k}", heavy)
-            await people.come(f"l{k}", light)
-        await people.leave("start")
-        for _ in range(39):
-            await people.leave(people.order[-1])
-        first = [name[0] for name in people.order[1:41]]
-        assert (first.count("h"), first.count("l")) == (30, 10)
-
-    run(story())
+async def test_shares_follow_the_weights():
+    people = crowd(max_running=1, max_waiting=100)
+    heavy = tenant("heavy", weight=3, max_waiting=50)
+    light = tenant("light", weight=1, max_waiting=50)
+    await people.come("start", tenant("other"))
+    for k in range(40):
+        await people.come(f"h{k}", heavy)
+        await people.come(f"l{k}", light)
+    await people.leave("start")
+    for _ in range(39):
+        await people.leave(people.order[-1])
+    first = [name[0] for name in people.order[1:41]]
+    assert (first.count("h"), first.count("l")) == (30, 10)
 
 
-def test_big_clips_count_for_what_they_are(crowd):
-    async def story():
-        people = crowd(max_running=1, max_waiting=100)
-        big, small = tenant("big", max_waiting=50), tenant("small", max_waiting=50)
-        await people.come("start", tenant("other"))
-        for k in range(20):
-            await people.come(f"b{k}", big, work=4.0)
-            await people.come(f"s{k}", small, work=1.0)
-        await people.leave("start")
-        for _ in range(19):
-            await people.leave(people.order[-1])
-        first = [name[0] for name in people.order[1:21]]
-        assert first.count("s") == 4 * first.count("b")
-
-    run(story())
+async def test_big_clips_count_for_what_they_are():
+    people = crowd(max_running=1, max_waiting=100)
+    big, small = tenant("big", max_waiting=50), tenant("small", max_waiting=50)
+    await people.come("start", tenant("other"))
+    for k in range(20):
+        await people.come(f"b{k}", big, work=4.0)
+        await people.come(f"s{k}", small, work=1.0)
+    await people.leave("start")
+    for _ in range(19):
+        await people.leave(people.order[-1])
+    first = [name[0] for name in people.order[1:21]]
+    assert first.count("s") == 4 * first.count("b")
 
 
-def test_an_idle_tenant_saves_up_no_turns(crowd):
-    async def story():
-        people = crowd(max_running=1, max_waiting=100)
-        busy, late = tenant("busy", max_waiting=50), tenant("late", max_waiting=50)
-        for k in range(20):
-            await people.come(f"b{k}", busy)
-        for k in range(10):
-            await people.leave(f"b{k}")
-        for k in range(10):
-            await people.come(f"l{k}", late)
-        for _ in range(8):
-            await people.leave(people.order[-1])
-        assert 3 <= sum(name.startswith("l") for name in people.order) <= 5
-
-    run(story())
+async def test_an_idle_tenant_saves_up_no_turns():
+    people = crowd(max_running=1, max_waiting=100)
+    busy, late = tenant("busy", max_waiting=50), tenant("late", max_waiting=50)
+    for k in range(20):
+        await people.come(f"b{k}", busy)
+    for k in range(10):
+        await people.leave(f"b{k}")
+    for k in range(10):
+        await people.come(f"l{k}", late)
+    for _ in range(8):
+        await people.leave(people.order[-1])
+    assert 3 <= sum(name.startswith("l") for name in people.order) <= 5
 
 
-def test_who_leaves_the_queue_holds_nothing(crowd):
-    async def story():
-        people = crowd(max_running=1)
-        for name in ("first", "second", "third"):
-            await people.come(name, tenant())
-        people.tasks["second"].cancel()
-        await settle()
-        assert people.admission.waiting == 1
-        await people.leave("first")
-        assert people.order == ["first", "third"]
-        await people.leave("third")
-        assert (people.admission.running, people.admission.waiting) == (0, 0)
-
-    run(story())
+async def test_who_leaves_the_queue_holds_nothing():
+    people = crowd(max_running=1)
+    for name in ("first", "second", "third"):
+        await people.come(name, tenant())
+    people.tasks["second"].cancel()
+    await settle()
+    assert people.admission.waiting == 1
+    await people.leave("first")
+    assert people.order == ["first", "third"]
+    await people.leave("third")
+    assert (people.admission.running, people.admission.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize(
     ("remaining_s", "status", "reason"),
     [(5.0, "DEADLINE_EXCEEDED", "deadline"), (15.0, "RESOURCE_EXHAUSTED", "deadline")],
 )
-def test_a_deadline_that_cannot_be_met_is_refused_at_once(crowd, remaining_s, status, reason):
-    async def story():
-        people = crowd(max_running=1)
-        await people.come("running", tenant(), seconds=20.0)
-        with pytest.raises(Refusal) as caught:
-            async with people.admission.place(
-                asked(tenant(), seconds=10.0, remaining_s=remaining_s)
-            ):
-                pass
-        assert (caught.value.status, caught.value.reason) == (status, reason)
-        assert (caught.value.retry_after_s is not None) == (status == "RESOURCE_EXHAUSTED")
-
-    run(story())
+async def test_a_deadline_that_cannot_be_met_is_refused_at_once(remaining_s, status, reason):
+    people = crowd(max_running=1)
+    await people.come("running", tenant(), seconds=20.0)
+    with pytest.raises(Refusal) as caught:
+        async with people.admission.place(asked(tenant(), seconds=10.0, remaining_s=remaining_s)):
+            pass
+    assert (caught.value.status, caught.value.reason) == (status, reason)
+    assert (caught.value.retry_after_s is not None) == (status == "RESOURCE_EXHAUSTED")
 
 
-def test_an_idle_gateway_tries_whatever_it_once_measured(crowd):
-    async def story():
-        people = crowd(max_running=1)
-        await people.come("one", tenant(), seconds=50.0, remaining_s=1.0)
-        assert people.order == ["one"]
-
-    run(story())
+async def test_an_idle_gateway_tries_whatever_it_once_measured():
+    people = crowd(max_running=1)
+    await people.come("one", tenant(), seconds=50.0, remaining_s=1.0)
+    assert people.order == ["one"]
 
 
-def test_draining_refuses_those_who_come_and_those_who_wait(crowd):
-    async def story():
-        people = crowd(max_running=1)
-        await people.come("running", tenant())
-        await people.come("waiting", tenant())
-        people.admission.close()
-        await settle()
-        with pytest.raises(Refusal) as caught:
-            await people.tasks["waiting"]
-        assert caught.value.reason == "draining"
-        with pytest.raises(Refusal):
-            async with people.admission.place(asked(tenant())):
-                pass
-        await people.leave("running")
-        assert people.admission.running == 0
-
-    run(story())
+async def test_draining_refuses_those_who_come_and_those_who_wait():
+    people = crowd(max_running=1)
+    await people.come("running", tenant())
+    await people.come("waiting", tenant())
+    people.admission.close()
+    await settle()
+    with pytest.raises(Refusal) as caught:
+        await people.tasks["waiting"]
+    assert caught.value.reason == "draining"
+    with pytest.raises(Refusal):
+        async with people.admission.place(asked(tenant())):
+            pass
+    await people.leave("running")
+    assert people.admission.running == 0
 
 
 EVENTS = st.lists(
@@ -242,7 +209,7 @@ def test_whatever_happens_places_are_neither_lost_nor_invented(events, max_runni
             tenant(name, max_concurrent=k + 1, max_waiting=2, weight=k + 1)
             for k, name in enumerate("abc")
         ]
-        people = Crowd(Admission(Limits(max_running=max_running, max_waiting=max_waiting)))
+        people = crowd(max_running=max_running, max_waiting=max_waiting)
         for number, (what, who, which) in enumerate(events):
             alive = [name for name, task in people.tasks.items() if not task.done()]
             if what == "come":

@@ -77,6 +77,11 @@ class Asynchronous:
 both = pytest.mark.parametrize("kind", [Sync, Asynchronous])
 
 
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
 @both
 def test_over_a_real_connection(kind, server, expected_frames):
     *steps, clip = kind(url=server.url, token="secret").stream("Blimbo walking", seed=7)
@@ -204,21 +209,18 @@ def test_the_deadline_ends_a_slow_request(kind, server, fake):
     assert server.cancelled.wait(5)
 
 
-def test_a_server_that_has_gone_since_the_last_clip(server):
+@pytest.mark.anyio
+async def test_a_server_that_has_gone_since_the_last_clip(server):
     with Client(server.url, retries=0) as client:
         client.generate("x")
         server.stop()
         with pytest.raises(ServerUnreachable, match="no server answers") as caught:
             client.generate("x")
     assert caught.value.retryable  # nothing was sent
-
-    async def main():
-        async with AsyncClient(server.url, retries=0) as client:
-            client._peer.reached = True
-            with pytest.raises(ServerUnreachable, match="no server answers"):
-                await client.generate("x")
-
-    asyncio.run(main())
+    async with AsyncClient(server.url, retries=0) as client:
+        client._peer.reached = True
+        with pytest.raises(ServerUnreachable, match="no server answers"):
+            await client.generate("x")
 
 
 @both
@@ -335,20 +337,17 @@ def _then_interrupted():
     raise KeyboardInterrupt
 
 
-def test_cancelling_a_task_cancels_its_requests(server, fake):
+@pytest.mark.anyio
+async def test_cancelling_a_task_cancels_its_requests(server, fake):
     server.answer = fake.one_step_and_silence
-
-    async def main():
-        async with AsyncClient(server.url) as client:
-            begun = asyncio.Event()
-            task = asyncio.create_task(client.generate("x", on_progress=lambda step: begun.set()))
-            await begun.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await asyncio.to_thread(server.cancelled.wait, 5)
-
-    asyncio.run(main())
+    async with AsyncClient(server.url) as client:
+        begun = asyncio.Event()
+        task = asyncio.create_task(client.generate("x", on_progress=lambda step: begun.set()))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(server.cancelled.wait, 5)
 
 
 def test_closing_the_iterator_cancels_on_the_server(server, fake):
@@ -361,68 +360,56 @@ def test_closing_the_iterator_cancels_on_the_server(server, fake):
         assert server.cancelled.wait(5)
 
 
-def test_leaving_an_async_loop_early_cancels(server, fake):
+@pytest.mark.anyio
+async def test_leaving_an_async_loop_early_cancels(server, fake):
     server.answer = fake.one_step_and_silence
-
-    async def main():
-        async with AsyncClient(server.url) as client:
-            async with aclosing(client.stream("x")) as events:
-                async for _ in events:
-                    break
-            assert await asyncio.to_thread(server.cancelled.wait, 5)
-
-    asyncio.run(main())
+    async with AsyncClient(server.url) as client:
+        async with aclosing(client.stream("x")) as events:
+            async for _ in events:
+                break
+        assert await asyncio.to_thread(server.cancelled.wait, 5)
 
 
-def test_many_tasks_are_cancelled_with_the_one_that_reads_them():
+@pytest.mark.anyio
+async def test_many_tasks_are_cancelled_with_the_one_that_reads_them():
     server = FakeServer(step_s=30.0)
-
-    async def main():
-        async with AsyncClient(transport=server) as client:
-            reading = asyncio.create_task(anext(client.generate_many(["a"] * 9, max_in_flight=3)))
-            await asyncio.sleep(0.2)
-            reading.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reading
-
-    asyncio.run(main())
+    async with AsyncClient(transport=server) as client:
+        reading = asyncio.create_task(anext(client.generate_many(["a"] * 9, max_in_flight=3)))
+        await asyncio.sleep(0.2)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
     assert len(server.requests) == server.cancelled == 3
 
 
-def test_async_clips_are_made_side_by_side():
+@pytest.mark.anyio
+async def test_async_clips_are_made_side_by_side():
     server, asked_by_then = FakeServer(num_steps=1, step_s=0.2), []
+    async with AsyncClient(transport=server) as client:
 
-    async def main():
-        async with AsyncClient(transport=server) as client:
+        def on_progress(step):
+            asked_by_then.append(len(server.requests))
 
-            def on_progress(step):
-                asked_by_then.append(len(server.requests))
-
-            clips = (client.generate(str(k), on_progress=on_progress) for k in range(20))
-            await asyncio.gather(*clips)
-
-    asyncio.run(main())
+        clips = (client.generate(str(k), on_progress=on_progress) for k in range(20))
+        await asyncio.gather(*clips)
     assert asked_by_then == [20] * 20
 
 
 @pytest.mark.parametrize("closed_before", [True, False])
-def test_a_closed_client_says_so(server, closed_before):
+@pytest.mark.anyio
+async def test_a_closed_client_says_so(server, closed_before):
     client = Client(server.url)
     if not closed_before:
         client.generate("x")
     client.close()
     with pytest.raises(InputError, match="closed"):
         client.generate("x")
-
-    async def main():
-        client = AsyncClient(server.url)
-        if not closed_before:
-            await client.generate("x")
-        await client.close()
-        with pytest.raises(InputError, match="closed"):
-            await client.generate("x")
-
-    asyncio.run(main())
+    client = AsyncClient(server.url)
+    if not closed_before:
+        await client.generate("x")
+    await client.close()
+    with pytest.raises(InputError, match="closed"):
+        await client.generate("x")
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
