@@ -6,8 +6,6 @@ that tests use the ordinary synchronous clients.
 """
 
 import asyncio
-import json
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+from wire_fakes import RECORD, decoded, error, event, progress
 
 from unsee.gateway.callers.credentials import token_sha256
 from unsee.gateway.callers.settings import Settings
@@ -25,49 +24,12 @@ from unsee.gateway.server import running
 TOKENS = {name: f"unsee_{name:-<43}" for name in ("studio", "kids", "admin")}
 PATIENCE_S = 20.0
 
-RECORD = {
-    "prompt": "a cat",
-    "policy": "family",
-    "revision": 2,
-    "base": "tiny",
-    "base_digest": "sha256:bb",
-    "seed": 7,
-    "scheduler": "DDIMScheduler",
-    "num_inference_steps": 3,
-    "guidance_scale": 3.5,
-    "num_frames": 2,
-    "height": 16,
-    "width": 16,
-    "fps": 8,
-    "started_at": "2026-01-01T00:00:00Z",
-    "seconds": {"text_encoder": 0.1, "video_unet": 0.7},
-}
 FRAMES = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
-
-
-def event(content: dict[str, Any], frames: np.ndarray | None = None, **fields: Any) -> Any:
-    """A response of `text_to_video`."""
-    text = json.dumps(content).encode()
-    response = service_pb2.ModelInferResponse(model_name="text_to_video", **fields)
-    response.outputs.add(name="event", datatype="BYTES", shape=[1])
-    response.raw_output_contents.append(struct.pack("<I", len(text)) + text)
-    if frames is not None:
-        response.outputs.add(name="frames", datatype="UINT8", shape=frames.shape)
-        response.raw_output_contents.append(frames.tobytes())
-    return service_pb2.ModelStreamInferResponse(infer_response=response)
-
-
-def progress(step: int) -> Any:
-    return event({"type": "progress", "step": step, "num_inference_steps": 3})
 
 
 def result(inputs: dict[str, Any], **record: Any) -> Any:
     made = RECORD | {"policy": inputs.get("policy", "base"), "prompt": inputs["prompt"]} | record
     return event({"type": "result", "record": made}, FRAMES)
-
-
-def error(text: str) -> Any:
-    return service_pb2.ModelStreamInferResponse(error_message=text)
 
 
 async def good_answer(inputs: dict[str, Any], context: Any) -> None:
@@ -120,19 +82,6 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         if not self.encoders_alive:
             await context.abort(grpc.StatusCode.INTERNAL, "Stub process is not healthy: /srv/x")
         return service_pb2.ModelInferResponse(model_name=request.model_name)
-
-
-def decoded(request: Any) -> dict[str, Any]:
-    formats = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
-    values: dict[str, Any] = {}
-    for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
-        assert list(tensor.shape) == [1]
-        if tensor.datatype == "BYTES":
-            assert struct.unpack_from("<I", raw)[0] == len(raw) - 4
-            values[tensor.name] = raw[4:].decode()
-        else:
-            (values[tensor.name],) = struct.unpack(formats[tensor.datatype], raw)
-    return values
 
 
 class Served:

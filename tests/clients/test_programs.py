@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wire_fakes import RECORD, decoded, error, event, progress
 
-from gateway_fakes import FRAMES, RECORD, TOKENS, decoded, error, event, progress, result
+from gateway_fakes import FRAMES, TOKENS, result
 from serving_fakes import admin_client
 from unsee.client.client import Client
 
@@ -214,7 +215,7 @@ async def incomplete(inputs: dict[str, Any], context: Any) -> None:
 
 async def cut(inputs: dict[str, Any], context: Any) -> None:
     answer = result(inputs)
-    answer.infer_response.raw_output_contents[1] = b"\0"
+    answer.infer_response.raw_output_contents[0] = b"\0"
     await context.write(answer)
 
 

@@ -17,9 +17,10 @@ import promql_parser
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from wire_fakes import error
 
 from document_blocks import DOCS, anchors
-from gateway_fakes import TOKENS, Served, error
+from gateway_fakes import TOKENS, Served
 from report_fakes import fake_report
 from unsee.gateway.callers.refusal import Reason
 from unsee.gateway.observe.account import Front

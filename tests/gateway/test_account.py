@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
+from wire_fakes import RECORD
 
-from gateway_fakes import RECORD, TOKENS, tenants
+from gateway_fakes import TOKENS, tenants
 from record_fakes import revision_record
 from unsee.cli.main import run, unsee
 from unsee.client.client import Client

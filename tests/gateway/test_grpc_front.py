@@ -8,8 +8,9 @@ import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+from wire_fakes import error, progress
 
-from gateway_fakes import FRAMES, TOKENS, error, good_answer, progress, result, wait_until
+from gateway_fakes import FRAMES, TOKENS, good_answer, result, wait_until
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 from gateway_calls import PATH, ask, connection_to, posting, raw, refused
+from wire_fakes import RECORD, error, event, progress
 
-from gateway_fakes import FRAMES, RECORD, error, event, progress, result, wait_until
+from gateway_fakes import FRAMES, result, wait_until
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS

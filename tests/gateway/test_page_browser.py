@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from wire_fakes import decoded, error, progress
 
-from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, result
+from gateway_fakes import FRAMES, TOKENS, result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

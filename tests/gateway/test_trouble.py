@@ -10,8 +10,9 @@ import time
 import grpc
 import pytest
 from gateway_calls import command, write_settings
+from wire_fakes import error, progress
 
-from gateway_fakes import PATIENCE_S, TOKENS, error, progress, result, tenants, wait_until
+from gateway_fakes import PATIENCE_S, TOKENS, result, tenants, wait_until
 from unsee.client.client import Client
 from unsee.core.errors import DeadlineExceeded, RequestRejected, UnseeError
 from unsee.media.clip import Progress

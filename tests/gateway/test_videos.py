@@ -9,8 +9,9 @@ import gateway_calls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_fakes import decoded, error, progress
 
-from gateway_fakes import FRAMES, TOKENS, decoded, error, progress, tenants, wait_until
+from gateway_fakes import FRAMES, TOKENS, tenants, wait_until
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
 from unsee.gateway.openai import videos as gateway_videos
