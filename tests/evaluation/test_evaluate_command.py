@@ -379,7 +379,7 @@ def test_an_encoder_names_its_concept(
     ("options", "complaint"),
     [
         (("--media", "image,sound"), "--media is 'image,sound'"),
-        (("--attacks", "ask,beg"), "no attack 'beg'; known are ask, all and none"),
+        (("--attacks", "ask,beg"), "'beg'; known are ask, smoothed-soft-prompt, all and none"),
         (("--attack-budgets", "1,many"), "--attack-budgets holds 'many'"),
         (("--attack-budgets", "0"), "--attack-budgets holds '0'"),
         (("--recogniser", "eyes"), "no recogniser 'eyes'"),

@@ -218,7 +218,7 @@ def _job(
 
 
 def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
-    from unsee.evaluation.attacks import ATTACKS
+    from unsee.evaluation.attacks import ATTACKS, ON_REQUEST
     from unsee.evaluation.attacks.runs import chosen_attacks, chosen_budgets
     from unsee.evaluation.evaluate import EvaluationPlan
 
@@ -227,7 +227,7 @@ def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
         name: getattr(usual, name) if options[name] is None else options[name]
         for name in _Amounts.__dataclass_fields__
     }
-    chosen = chosen_attacks(amounts.pop("attacks"), ATTACKS)
+    chosen = chosen_attacks(amounts.pop("attacks"), ATTACKS, ON_REQUEST)
     budgets = chosen_budgets(options["attack_budgets"])
     attacks = tuple(attack.at(times) for attack in chosen for times in budgets)
     return EvaluationPlan(seed=options["seed"], media=media, attacks=attacks, **amounts)

@@ -19,6 +19,7 @@ from unsee.evaluation.attacks import (
     BlackBoxSearch,
     ConceptVector,
     PromptSearch,
+    SmoothedSoftPrompt,
     SoftPrompt,
 )
 from unsee.evaluation.attacks.black_box import Search, look_through
@@ -45,6 +46,7 @@ QUICK: tuple[Attack, ...] = (
     ConceptVector(etas=(1.0, 2.0), trials=4),
     PromptSearch(num_tokens=2, steps=3, candidates=4, trials=4),
     BenignRelearning(steps=3, learning_rate=1e-3),
+    SmoothedSoftPrompt(starts=2, start_steps=2, steps=3, held_out=4, directions=2),
 )
 each_attack = pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.name)
 
@@ -66,6 +68,28 @@ def test_a_soft_prompt_finds_a_concept_whose_word_was_swapped(world: World, seed
     attacked = SOFT.run(world.victim(hidden), 6, seed)
     assert world.shown(attacked.prompt_embeds) > 0.75
     assert attacked.prompts[:2] == ("<soft 4 vectors> a", "<soft 4 vectors> b c")
+
+
+class Steps(torch.nn.Module):
+    """A norm that rounds what it says: nearly the same states, and no gradient anywhere."""
+
+    def __init__(self, norm: torch.nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.round(self.norm(states) / 0.01) * 0.01
+
+
+def test_a_concept_behind_vanished_gradients_is_hidden_and_not_erased(world: World) -> None:
+    """The plain soft prompt learns nothing there; the smoothed one needs no gradient."""
+    hidden = world.swapped()
+    hidden.final_layer_norm = Steps(hidden.final_layer_norm)
+    plain = replace(SOFT, starts=2, start_steps=0, steps=120)
+    smoothed = SmoothedSoftPrompt(starts=2, start_steps=0, steps=120, directions=16)
+    found = brought_back(world, plain, hidden)
+    assert found == pytest.approx(brought_back(world, replace(plain, steps=0), hidden), abs=0.02)
+    assert brought_back(world, smoothed, hidden) > found + 0.2
 
 
 def test_a_concept_vector_amplifies_what_is_left(world: World) -> None:

@@ -8,7 +8,7 @@ from unsee.evaluation.attacks.black_box import BlackBoxSearch
 from unsee.evaluation.attacks.concept_vector import ConceptVector
 from unsee.evaluation.attacks.prompt_search import PromptSearch
 from unsee.evaluation.attacks.relearning import BenignRelearning
-from unsee.evaluation.attacks.soft_prompt import SoftPrompt
+from unsee.evaluation.attacks.soft_prompt import SmoothedSoftPrompt, SoftPrompt
 from unsee.evaluation.attacks.victim import Attack, Attacked, Progress, Victim
 
 ATTACKS: tuple[Attack, ...] = (
@@ -18,9 +18,12 @@ ATTACKS: tuple[Attack, ...] = (
     ConceptVector(),
     BenignRelearning(),
 )
+ON_REQUEST: tuple[Attack, ...] = (SmoothedSoftPrompt(),)
+"""Attacks that run only where they are named."""
 
 __all__ = [
     "ATTACKS",
+    "ON_REQUEST",
     "Attack",
     "Attacked",
     "BenignRelearning",
@@ -28,6 +31,7 @@ __all__ = [
     "ConceptVector",
     "Progress",
     "PromptSearch",
+    "SmoothedSoftPrompt",
     "SoftPrompt",
     "Victim",
 ]

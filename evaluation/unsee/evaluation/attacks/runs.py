@@ -101,14 +101,16 @@ def run_assault(
     return attacked, seconds
 
 
-def chosen_attacks(names: str, attacks: Sequence[Attack]) -> tuple[Attack, ...]:
-    """Those of `attacks` that `names` lists: "all", "none" or names with commas between.
+def chosen_attacks(
+    names: str, attacks: Sequence[Attack], on_request: Sequence[Attack] = ()
+) -> tuple[Attack, ...]:
+    """Those that `names` lists: "all" (of `attacks`), "none", or names with commas between.
 
     Raises `InputError` for a name that is not among them.
     """
     if names in ("all", "none"):
         return tuple(attacks) if names == "all" else ()
-    known = {attack.name: attack for attack in attacks}
+    known = {attack.name: attack for attack in (*attacks, *on_request)}
     wanted = dict.fromkeys(name.strip() for name in names.split(","))
     for name in wanted:
         if name not in known:

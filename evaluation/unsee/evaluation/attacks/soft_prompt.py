@@ -36,6 +36,10 @@ class SoftPrompt:
     `learning_rate` (Adam, cosine to 0) is in units of the token table's root mean square, so it
     fits encoders of any scale. The prompts that are sent are the ordinary ones with the vectors in
     place of the name. Memory is that of one denoising step of `batch_size` latents.
+
+    With `directions` the gradient is that of a smoothed surrogate, E_e L(v + smoothing e) with
+    normal e: estimated from losses alone, at so many pairs of points v + s e and v - s e a step
+    (see `SmoothedSoftPrompt`). `smoothing` is in the same units as the learning rate.
     """
 
     name: ClassVar[str] = "soft-prompt"
@@ -50,6 +54,8 @@ class SoftPrompt:
     learning_rate: float = 0.2
     held_out: int = 32
     times: int = 1
+    smoothing: float = 0.0
+    directions: int = 0
 
     def at(self, times: int) -> Self:
         """`times` the steps, more starts, and from 4 times on twice the vectors."""
@@ -86,6 +92,30 @@ class SoftPrompt:
 
 
 @dataclass(frozen=True)
+class SmoothedSoftPrompt(SoftPrompt):
+    """A soft prompt that needs no gradient: tried again where the plain one fails.
+
+    An edit may defend itself by hiding its gradients (gates that saturate, steps) instead of
+    erasing anything, and then an attack by gradients says nothing (Athalye et al., arXiv
+    1802.00420). This one descends a smoothed surrogate by natural evolution strategies (Ilyas et
+    al., arXiv 1804.08598, algorithm 1), at `2 * directions` losses a step.
+    """
+
+    name: ClassVar[str] = "smoothed-soft-prompt"
+    source: ClassVar[str] = "Athalye et al., arXiv 1802.00420; Ilyas et al., arXiv 1804.08598"
+
+    smoothing: float = 0.2
+    directions: int = 8
+
+    def budget(self) -> str:
+        """What it may spend, in one line."""
+        return (
+            f"{super().budget()}, gradients of a surrogate smoothed by {self.smoothing:g} x the "
+            f"tokens' RMS from {self.directions} pairs of losses"
+        )
+
+
+@dataclass(frozen=True)
 class _Inversion:
     """Eq. 2 for one victim."""
 
@@ -105,14 +135,32 @@ class _Inversion:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         for _ in range(steps):
             trials = draw_trials(self.frozen, self.latents, self.budget.batch_size, self.generator)
-            prompt_embeds = self._encoded(vectors, trials)
-            loss = denoising_loss(self.frozen, trials, prompt_embeds)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward(inputs=[vectors])  # type: ignore[no-untyped-call]
+            if self.budget.directions:
+                vectors.grad = self._smoothed_gradient(vectors, trials, scale)
+            else:
+                vectors.grad = self._gradient(vectors, trials)
             optimizer.step()
             schedule.step()
             tick()
         return vectors.detach()
+
+    def _gradient(self, vectors: torch.Tensor, trials: Trials) -> torch.Tensor:
+        loss = denoising_loss(self.frozen, trials, self._encoded(vectors, trials))
+        (gradient,) = torch.autograd.grad(loss, vectors)
+        return gradient
+
+    @torch.no_grad()
+    def _smoothed_gradient(
+        self, vectors: torch.Tensor, trials: Trials, scale: float
+    ) -> torch.Tensor:
+        """Of the smoothed loss, by antithetic differences; it needs no gradient of the encoder."""
+        shape = (self.budget.directions, *vectors.shape)
+        noise = torch.randn(shape, generator=self.generator)
+        step = self.budget.smoothing * scale
+        points = torch.cat([vectors + step * noise, vectors - step * noise])
+        encoded = torch.stack([self._encoded(point, trials) for point in points])
+        up, down = compared_losses(self.frozen, trials, encoded).chunk(2)
+        return ((up - down)[:, None, None] * noise).mean(0) / (2 * step)
 
     def best(self, tried: list[torch.Tensor]) -> torch.Tensor:
         """The vectors with the lowest loss on noise that none of them was learned on."""
