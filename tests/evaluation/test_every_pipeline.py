@@ -25,7 +25,13 @@ from unsee.deltas.attach import attach
 from unsee.deltas.composition import compose
 from unsee.deltas.folder import load_delta
 from unsee.evaluation import attacks
-from unsee.evaluation.attacks import BenignRelearning, ConceptVector, PromptSearch, SoftPrompt
+from unsee.evaluation.attacks import (
+    BenignRelearning,
+    BlackBoxSearch,
+    ConceptVector,
+    PromptSearch,
+    SoftPrompt,
+)
 from unsee.evaluation.cli import evaluate
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import load_report
@@ -38,6 +44,7 @@ from unsee.prompts.encoding import encode_prompts, prompt_ids
 
 pytestmark = pytest.mark.torch
 SMALL_ATTACKS = (
+    BlackBoxSearch(clips=2, num_words=1),
     SoftPrompt(num_vectors=2, starts=1, start_steps=1, steps=1, batch_size=2, held_out=2),
     ConceptVector(etas=(1.0,), trials=2),
     PromptSearch(num_tokens=2, steps=1, top_k=2, candidates=2, trials=2, carriers=1),
@@ -250,7 +257,7 @@ def test_an_edit_is_evaluated_and_attacked(
     delta, _ = edits(str(base.folder))
     out = tmp_path / "report"
     options = ("--recogniser", "bright", "--prompts-per-wording", "1", "--others", "1")
-    more = ("--prompts-per-sibling", "1", "--attack-prompts", "1", "--cache", tmp_path / "frames")
+    more = ("--prompts-per-sibling", "1", "--attack-prompts", "1", "--prompts-per-shape", "0")
     _typed(evaluate, delta, "--base", base.folder, "-o", out, *options, *more)
     report = load_report(out)
     assert inconsistencies(report) == ()
