@@ -10,10 +10,9 @@ the prompt names it recognises. Among the candidates are those that need no code
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,10 +23,10 @@ import numpy as np
 import torch
 
 from benchmarks.measuring.in_process import InProcess, all_cores, opened_graphs
-from benchmarks.measuring.record import finish, repository_option, write_option
+from benchmarks.measuring.record import finish, repository_option, say, write_option
 from unsee.evaluation.report.statistics import mean_of, rate_of
 from unsee.export.engines.engine import Engine
-from unsee.export.engines.session import Array, Runnable
+from unsee.export.engines.session import Array
 from unsee.export.text_to_video.sampling_check import psnr
 from unsee.playground.networks.judge import Judge
 from unsee.playground.quality.evaluate import Trial, covering_prompts
@@ -43,13 +42,12 @@ PROMPTS_OF_OTHERS = 16
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to make a clip. `guided`: the evaluations that run the unconditional row too."""
+    """One way to make a clip."""
 
     name: str
     steps: int
     acceleration: str = "none"
     scheduler: str = "DDIMScheduler"
-    guided: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,64 +60,14 @@ class Made:
     outcomes: list[bool]
 
 
-class ReusedGuidance:
-    """A video UNet for one clip: a call that is not guided takes over the last difference of rows.
-
-    After the CFG-Cache of FasterCache (Lv et al., arXiv 2410.19355), without its frequency split.
-    """
-
-    def __init__(self, unet: Runnable, guided: frozenset[int]) -> None:
-        self._unet, self._guided = unet, guided
-        self._calls = 0
-        self._difference: Array = np.zeros(())
-
-    def __call__(self, **feeds: Array) -> Array:
-        guided = self._calls in self._guided
-        self._calls += 1
-        if guided:
-            rows = self._unet(**feeds)
-            self._difference = rows[1:] - rows[:1]
-            return rows
-        conditional = self._unet(**{name: array[1:] for name, array in feeds.items()})
-        return np.concatenate([conditional - self._difference, conditional])
-
-
-@dataclass(frozen=True)
-class Service:
-    """Makes clips of an exported repository in this process."""
-
-    repository_dir: Path
-    graphs: Mapping[str, Runnable]
-
-    def generate(self, prompt: str, seed: int, candidate: Candidate) -> tuple[Array, int]:
-        """Frames uint8 [F, H, W, 3], and how many evaluations they took."""
-        graphs, clip = dict(self.graphs), clip_defaults()
-        if candidate.guided is not None:
-            graphs["video_unet"] = ReusedGuidance(graphs["video_unet"], candidate.guided)
-        loop = InProcess(self.repository_dir, graphs)
-        frames = loop.generate(
-            prompt,
-            seed,
-            scheduler=candidate.scheduler,
-            acceleration=candidate.acceleration,
-            num_inference_steps=candidate.steps,
-            num_frames=clip.num_frames,
-            guidance_scale=clip.guidance_scale,
-        )
-        return frames, loop.num_evaluations
-
-
 def main_candidates(steps: int) -> list[Candidate]:
-    """The accelerations, fewer steps of two samplers, and guidance that is computed less often."""
-    third = math.ceil(steps / 3)
-    guided = frozenset([*range(third), *range(third, steps, 2)])
+    """The accelerations, and fewer steps of two samplers."""
     return [
         Candidate("none", steps),
         Candidate("balanced", steps, "balanced"),
         Candidate("fast", steps, "fast"),
         *(Candidate(f"{n} steps of DPM-Solver++", n, scheduler=DPM) for n in (8, 6, 5)),
         *(Candidate(f"{n} steps of DDIM", n) for n in (8, 5)),
-        Candidate("guidance in every second evaluation after a third", steps, guided=guided),
     ]
 
 
@@ -131,31 +79,46 @@ def pairs_of_others(steps: int) -> list[list[Candidate]]:
     ]
 
 
+def generate(service: InProcess, prompt: str, seed: int, candidate: Candidate) -> Array:
+    """Frames uint8 [F, H, W, 3]."""
+    clip = clip_defaults()
+    return service.generate(
+        prompt,
+        seed,
+        scheduler=candidate.scheduler,
+        acceleration=candidate.acceleration,
+        num_inference_steps=candidate.steps,
+        num_frames=clip.num_frames,
+        guidance_scale=clip.guidance_scale,
+    )
+
+
 def make(
-    service: Service, judge: Judge, case: tuple[str, Scene], seed: int, candidate: Candidate
+    service: InProcess, judge: Judge, case: tuple[str, Scene], seed: int, candidate: Candidate
 ) -> Made:
+    """The clip of one prompt, and what the judge sees of what it names."""
     prompt, scene = case
     started = time.perf_counter()
-    frames, evaluations = service.generate(prompt, seed, candidate)
+    frames = generate(service, prompt, seed, candidate)
     seconds = time.perf_counter() - started
     (verdict,) = judge.classify(frames[None])
     outcomes = list(Trial(scene, verdict).outcomes().values())
-    return Made(frames, seconds, evaluations, outcomes)
+    return Made(frames, seconds, service.num_evaluations, outcomes)
 
 
 def measure(
-    service: Service,
+    service: InProcess,
     judge: Judge,
     cases: Sequence[tuple[str, Scene]],
     candidates: Sequence[Candidate],
 ) -> list[dict[str, Any]]:
     """Every case through every candidate in turn; the first is what the others are held to."""
     for candidate in candidates:
-        service.generate(cases[0][0], FIRST_SEED, candidate)  # compiles the shapes it needs
+        generate(service, cases[0][0], FIRST_SEED, candidate)  # compiles the shapes it needs
     made: list[list[Made]] = []
     for i, case in enumerate(cases):
         made.append([make(service, judge, case, FIRST_SEED + i, c) for c in candidates])
-        click.echo(f"{i + 1} of {len(cases)} prompts", err=True)
+        say(f"{i + 1} of {len(cases)} prompts")
     firsts = [row[0] for row in made]
     return [
         figures(candidate, [row[k] for row in made], firsts)
@@ -207,7 +170,7 @@ def acceleration(repository_dir: Path, num_prompts: int, threads: int, write: bo
     """Make clips with and without acceleration; print what it saves and what it costs."""
     torch.set_num_threads(threads)
     graphs = opened_graphs(repository_dir, lambda _: Engine("openvino", "bfloat16"), threads)
-    service = Service(repository_dir.resolve(), graphs)
+    service = InProcess(repository_dir.resolve(), graphs)
     judge = Judge.from_pretrained(BASE_DIR / "judge")
     cases, clip = cases_of_evaluation(num_prompts), clip_defaults()
     main = measure(service, judge, cases, main_candidates(clip.num_inference_steps))

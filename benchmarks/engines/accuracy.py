@@ -47,33 +47,18 @@ def frames_db(
     }
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """How many of the concepts that prompts named were seen: with the exact engine, the other,
-    and with only one of the two."""
-
-    named: int
-    exact: int
-    other: int
-    only_exact: int
-    only_other: int
-
-    @property
-    def points(self) -> float:
-        """What the other loses (negative) or gains, in percentage points."""
-        return 100 * (self.other - self.exact) / self.named
-
-
-def recognised(exact: Sequence[bool], other: Sequence[bool]) -> Recognised:
-    """Of the same questions in the same order."""
-    pairs = list(zip(exact, other, strict=True))
-    return Recognised(
-        named=len(pairs),
-        exact=sum(exact),
-        other=sum(other),
-        only_exact=sum(a and not b for a, b in pairs),
-        only_other=sum(b and not a for a, b in pairs),
-    )
+def recognised(pairs: Sequence[tuple[bool, bool]]) -> dict[str, float]:
+    """How many of the concepts that prompts named were seen: with the exact engine, the other, and
+    with only one of the two; `points` are what the other gains, in percentage points."""
+    exact, other = (sum(side) for side in zip(*pairs, strict=True))
+    return {
+        "named": len(pairs),
+        "exact": exact,
+        "other": other,
+        "only_exact": sum(a and not b for a, b in pairs),
+        "only_other": sum(b and not a for a, b in pairs),
+        "points": 100 * (other - exact) / len(pairs),
+    }
 
 
 def judged(
@@ -84,7 +69,7 @@ def judged(
     categories: Mapping[str, str],
     steps: int,
     say: Callable[[str], None],
-) -> dict[str, Recognised]:
+) -> dict[str, dict[str, float]]:
     """What `judge` sees of the clips of both engines, by category and, first, `ALL`.
 
     A question is a prompt and what it shows; `judge` says of frames and the latter whether each
@@ -102,7 +87,7 @@ def judged(
             seen[categories[concept]].append(pair)
             seen[ALL].append(pair)
     groups = sorted(seen, key=lambda group: (group != ALL, group))
-    return {group: recognised(*zip(*seen[group], strict=True)) for group in groups}
+    return {group: recognised(seen[group]) for group in groups}
 
 
 def playground_questions(count: int, seed: int) -> list[tuple[str, Any]]:

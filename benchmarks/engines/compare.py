@@ -10,7 +10,6 @@ are random, so frames are compared on the embedded base alone.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from typing import Any
 import click
 
 from benchmarks.engines.accuracy import (
-    Recognised,
     StepError,
     frames_db,
     judged,
@@ -30,7 +28,6 @@ from benchmarks.engines.accuracy import (
 )
 from benchmarks.engines.turns import (
     Peak,
-    Question,
     machine_facts,
     open_all,
     rows_of,
@@ -144,17 +141,15 @@ def measure(plan: Plan) -> dict[str, Any]:
         calls = opened[YARDSTICK].call("calls", prompts[0], plan.seed, steps)
         errors = _errors(opened, calls)
         decibels = _decibels(opened, prompts, plan.seed, steps) if has_meaning else {}
-        question = Question(
-            prompt=prompts[0],
-            seed=plan.seed,
-            steps=steps,
-            feeds=calls[0].feeds,
-            turns=plan.turns,
-            clip_turns=plan.clip_turns,
-        )
         peak = stack.enter_context(KeptProcess(Peak, plan.threads))
         seconds, best = take_turns(
-            opened, peak, question, plan.seed, lambda line: say(f"{plan.size}: {line}")
+            opened,
+            peak,
+            calls[0].feeds,
+            (prompts[0], plan.seed, steps),
+            (plan.turns, plan.clip_turns),
+            plan.seed,
+            lambda line: say(f"{plan.size}: {line}"),
         )
         seen = _judge(plan, opened, steps)
     rows = rows_of(seconds, errors, decibels, open_s, step_flops, best)
@@ -173,7 +168,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "peak_flops": best,
         "rows": rows,
         "failures": failures,
-        "judged": {g: dataclasses.asdict(r) | {"points": r.points} for g, r in seen.items()},
+        "judged": seen,
         "num_judged": plan.num_judged,
     }
 
@@ -229,7 +224,7 @@ def _decibels(
     }
 
 
-def _judge(plan: Plan, opened: Mapping[str, KeptProcess], steps: int) -> dict[str, Recognised]:
+def _judge(plan: Plan, opened: Mapping[str, KeptProcess], steps: int) -> dict[str, Any]:
     if not plan.num_judged or plan.served not in opened:
         return {}
     judge, categories = playground_judge()

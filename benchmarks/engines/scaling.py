@@ -10,11 +10,10 @@ Policies are text encoders in a real server, each asked once before its memory c
 from __future__ import annotations
 
 import dataclasses
-import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,14 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.engines.turns import Peak, machine_facts
+from benchmarks.engines.turns import Best, Peak, machine_facts
 from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job, Runner
 from benchmarks.measuring.bases import CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import FlopTable, base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import KeptProcess, in_own_process, memory_of_children
 from benchmarks.measuring.record import finish, say, write_option
-from benchmarks.measuring.timing import Spread
+from benchmarks.measuring.timing import Spread, in_random_turns
 from benchmarks.policies.many import write_policies
 from unsee.client.client import Client
 from unsee.export.graphs.sizes import Sizes
@@ -117,18 +116,24 @@ def measure(
             for engine in opened
             for value in axis.values
         }
-        seconds, best = _in_turn(work, peak, turns, seed, lambda line: say(f"{name}: {line}"))
+        say(f"{name}: warming up")
+        for operation in work.values():
+            operation()
+        best = Best(peak)
+        ways: dict[tuple[str, int], Callable[[], float]] = {**work, ("", 0): best.measure}
+        seconds = in_random_turns(ways, turns, seed, lambda line: say(f"{name}: {line}"))
     points = [
         {
             "engine": engine,
             "value": value,
             "flops": asked[value],
             "seconds": dataclasses.asdict(spread := Spread.of(taken)),
-            "share_of_peak": asked[value] / spread.median / best[VARIANTS[engine].precision],
+            "share_of_peak": asked[value] / spread.median / best.flops[VARIANTS[engine].precision],
         }
         for (engine, value), taken in seconds.items()
+        if engine
     ]
-    return {"base": axis.base, "peak_flops": best, "points": points}
+    return {"base": axis.base, "peak_flops": best.flops, "points": points}
 
 
 def measure_policies(exported_dir: Path, threads: int) -> list[dict[str, Any]]:
@@ -155,29 +160,6 @@ def _policies_served(folder: Path, names: Sequence[str], threads: int) -> dict[s
             client.generate(PROMPT, seed=SEED, policy=name, num_inference_steps=1)
         memory_bytes = memory_of_children() - before
         return {"policies": len(names), "ready_s": ready_s, "memory_bytes": memory_bytes}
-
-
-def _in_turn(
-    work: Mapping[tuple[str, int], Callable[[], float]],
-    peak: KeptProcess,
-    turns: int,
-    seed: int,
-    say: Callable[[str], None],
-) -> tuple[dict[tuple[str, int], list[float]], dict[str, float]]:
-    """Seconds by engine and value, one a turn after one that warms up, and the machine's peak."""
-    chance = random.Random(seed)
-    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in work}
-    best: dict[str, float] = {}
-    say("warming up")
-    for operation in work.values():
-        operation()
-    for turn in range(turns):
-        say(f"turn {turn + 1} of {turns}")
-        for key in chance.sample(list(work), len(work)):
-            seconds[key].append(work[key]())
-        for precision, flops in peak.call("flops").items():
-            best[precision] = max(flops, best.get(precision, 0.0))
-    return seconds, best
 
 
 def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Callable[[], float]:

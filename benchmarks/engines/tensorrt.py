@@ -14,39 +14,72 @@ Needs an NVIDIA GPU, a PyTorch with CUDA and TensorRT of the version that serves
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 import torch
+from torch import Tensor
 
-from benchmarks.engines.tensorrt_variants import (
-    PRECISION,
-    YARDSTICK,
-    Job,
-    Operation,
-    Parts,
-    Variant,
-    VariantRun,
-    run_variant,
-)
-from benchmarks.measuring.flops import peak_flops
+from benchmarks.measuring.flops import base_flops, peak_bytes, peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
-from unsee.export.graphs.graphs import Graph
-from unsee.export.tensorrt.build import Device, current_device
+from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
+from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.onnx.half import half_copy
+from unsee.export.tensorrt.build import Device, EngineRunner, current_device
 from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
 from unsee.export.version import export_version, find_export
-from unsee.repository.layout import MODEL_FILE
+from unsee.models.base import Base, load_base
+from unsee.repository.layout import MODEL_FILE, PLAN_FILE
 from unsee.repository.records import GraphExport
 
+Variant = Literal["eager", "compiled", "tensorrt"]
+Operation = Literal["step", "decode", "clip"]
+"""A step is one guided evaluation of the video UNet, a decode turns one clip's latents into frames,
+a clip is all steps and the decode."""
+YARDSTICK: Variant = "eager"
+PRECISION: GraphPrecision = "float16"
 _MATMUL_EDGE = 8192
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx")
+_WARM_UPS = 3
+
+Function = Callable[..., Tensor]
+Seconds = Mapping[Operation, list[float]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to time in a process of its own, whatever the variant.
+
+    `steps` is the number of steps of a clip, None for the base's own.
+    """
+
+    base_dir: Path
+    output_dir: Path
+    repeats: int
+    steps: int | None
+    device: str = "cuda"
+
+    def graph_dir(self, graph: Graph) -> Path:
+        """Where the ONNX graph is kept."""
+        return self.output_dir / "graphs" / graph.name
+
+    def engine_dir(self, graph: Graph) -> Path:
+        """Where its engine is kept; what the builder measured outlives another export."""
+        return self.output_dir / "engines" / graph.name
+
+    def num_steps(self, base: Base) -> int:
+        """How many steps a clip has."""
+        return self.steps or base.spec.clip.num_inference_steps
 
 
 @click.command()
@@ -85,13 +118,19 @@ def tensorrt_host(
 
 def build_engines(job: Job) -> list[dict[str, Any]]:
     """Export what is not there, build what does not fit, and compare each engine with PyTorch."""
-    parts, device = Parts.of(job.base_dir), current_device()
-    return [_engine(parts, job, device, graph, model) for graph, model in parts.models]
+    base, device = load_base(job.base_dir), current_device()
+    return [_engine(base, job, device, graph, model) for graph, model in graphs_of(base)]
+
+
+def graphs_of(base: Base) -> tuple[tuple[Graph, Any], ...]:
+    """The video UNet's graph and the VAE decoder's, each with its model, float32 on the CPU."""
+    unet, vae = video_unet_graph(base), vae_decoder_graph(base)
+    return (unet, base.t2v_unet()), (vae, base.t2v_vae())
 
 
 def measured(job: Job, engines: list[dict[str, Any]]) -> dict[str, Any]:
     """Run every variant in a process of its own; one that fails does not stop the others."""
-    runs: dict[Variant, VariantRun] = {}
+    runs: dict[Variant, tuple[Seconds, int]] = {}
     failures: dict[Variant, str] = {}
     for variant in get_args(Variant):
         say(f"timing {variant}")
@@ -105,8 +144,8 @@ def measured(job: Job, engines: list[dict[str, Any]]) -> dict[str, Any]:
 def record_of(
     job: Job,
     engines: list[dict[str, Any]],
-    runs: dict[Variant, VariantRun],
-    failures: dict[Variant, str],
+    runs: Mapping[Variant, tuple[Seconds, int]],
+    failures: Mapping[Variant, str],
 ) -> dict[str, Any]:
     """One run on a GPU host, as JSON has it.
 
@@ -114,53 +153,139 @@ def record_of(
     `memory_bytes` is what each variant's process held on the GPU after its runs; `failures` says
     in a sentence why a variant has no timings.
     """
-    parts = Parts.of(job.base_dir)
+    base, table = load_base(job.base_dir), base_flops(job.base_dir)
     peak = peak_flops(torch.device(job.device), getattr(torch, PRECISION), _MATMUL_EDGE)
+    step, decode = (table.of_clip_call(name) for name in ("video_unet", "vae_decoder"))
+    steps = job.num_steps(base)
+    flops: dict[Operation, int] = {"step": step, "decode": decode, "clip": steps * step + decode}
     return {
         "schema_version": 1,
-        "base": parts.base.name,
-        "base_digest": parts.base.digest(),
-        "clip": dict(parts.unet_graph.clip_sizes(parts.base.spec.clip)),
-        "steps": parts.steps(job),
+        "base": base.name,
+        "base_digest": base.digest(),
+        "clip": dict(table.clip_sizes("video_unet")),
+        "steps": steps,
         "versions": {library: metadata.version(library) for library in _LIBRARIES},
         "peak_flops": peak,
         "engines": engines,
-        "timings": timings_of(runs, peak),
-        "memory_bytes": {variant: run.memory_bytes for variant, run in runs.items()},
-        "failures": failures,
+        "timings": timings_of({name: run[0] for name, run in runs.items()}, flops, peak),
+        "memory_bytes": {name: run[1] for name, run in runs.items()},
+        "failures": dict(failures),
         "created_at": datetime.now(UTC).isoformat(),
     }
 
 
-def timings_of(runs: Mapping[Variant, VariantRun], peak: float) -> list[dict[str, Any]]:
+def timings_of(
+    runs: Mapping[Variant, Seconds], flops: Mapping[Operation, int], peak: float
+) -> list[dict[str, Any]]:
     """Seconds of every call of every operation, how many times as fast as eager, and how near the
-    GPU's limit: flops, counted on the eager variant, over the median seconds over `peak`."""
-    flops: dict[Operation, int] = next((run.flops for run in runs.values() if run.flops), {})
-    medians = {
-        (variant, operation): statistics.median(seconds)
-        for variant, run in runs.items()
-        for operation, seconds in run.seconds.items()
+    GPU's limit: `flops` over the median seconds over `peak`."""
+    rows = []
+    for variant, seconds in runs.items():
+        for operation, taken in seconds.items():
+            median_s = statistics.median(taken)
+            eager = statistics.median(runs[YARDSTICK][operation]) if YARDSTICK in runs else None
+            rows.append(
+                {
+                    "variant": variant,
+                    "operation": operation,
+                    "seconds": taken,
+                    "median_s": median_s,
+                    "times_faster": None if eager is None else eager / median_s,
+                    "flops": flops[operation],
+                    "share_of_peak": flops[operation] / median_s / peak,
+                }
+            )
+    return rows
+
+
+def run_variant(variant: Variant, job: Job) -> tuple[Seconds, int]:
+    """Time the three operations of a variant here: seconds of every call, and the bytes held."""
+    base, device = load_base(job.base_dir), torch.device(job.device)
+    held_before = _held_bytes(device)
+    operations = _operations(base, job, *VARIANTS[variant](base, job))
+    with torch.inference_mode():
+        seconds = {name: _timed(one, job.repeats, device) for name, one in operations.items()}
+    return seconds, _held_bytes(device) - held_before
+
+
+def _eager(base: Base, job: Job) -> tuple[Function, ...]:
+    return tuple(graph.wrap(half_copy(model)).to(job.device) for graph, model in graphs_of(base))
+
+
+def _compiled(base: Base, job: Job) -> tuple[Function, ...]:
+    mode = "max-autotune-no-cudagraphs"
+    return tuple(torch.compile(module, mode=mode) for module in _eager(base, job))
+
+
+def _tensorrt(base: Base, job: Job) -> tuple[Function, ...]:
+    plans = ((graph, job.engine_dir(graph) / PLAN_FILE) for graph, _ in graphs_of(base))
+    return tuple(EngineRunner(graph, plan.read_bytes()) for graph, plan in plans)
+
+
+VARIANTS: dict[Variant, Callable[[Base, Job], tuple[Function, ...]]] = {
+    "eager": _eager,
+    "compiled": _compiled,
+    "tensorrt": _tensorrt,
+}
+"""Video UNet and VAE decoder with the signatures of the exported graphs. PyTorch's are diffusers'
+own modules with its default attention, the fused one of PyTorch."""
+
+
+def _operations(
+    base: Base, job: Job, unet: Function, vae: Function
+) -> dict[Operation, Callable[[], Tensor]]:
+    inputs, latents = (
+        tuple(x.to(job.device) for x in graph.example_inputs(graph.clip_sizes(base.spec.clip), 0))
+        for graph, _ in graphs_of(base)
+    )
+    return {
+        "step": partial(unet, *inputs),
+        "decode": partial(vae, *latents),
+        "clip": partial(_clip, base, unet, vae, inputs, job.num_steps(base)),
     }
-    return [
-        {
-            "variant": variant,
-            "operation": operation,
-            "seconds": runs[variant].seconds[operation],
-            "median_s": median_s,
-            "times_faster": medians[YARDSTICK, operation] / median_s if YARDSTICK in runs else None,
-            "flops": flops.get(operation),
-            "share_of_peak": flops[operation] / median_s / peak if operation in flops else None,
-        }
-        for (variant, operation), median_s in medians.items()
-    ]
 
 
-def _engine(parts: Parts, job: Job, device: Device, graph: Graph, model: Any) -> dict[str, Any]:
+def _clip(
+    base: Base, unet: Function, vae: Function, inputs: tuple[Tensor, ...], steps: int
+) -> Tensor:
+    """A guided sampling run that stays on the device, with the base's own scheduler."""
+    scheduler = base.t2v_scheduler()
+    scheduler.set_timesteps(steps, device=inputs[0].device)
+    latents, hidden = inputs[0][:1] * scheduler.init_noise_sigma, inputs[2]
+    for timestep in scheduler.timesteps:
+        rows = scheduler.scale_model_input(latents, timestep).expand(len(hidden), *latents[0].shape)
+        prediction = unet(rows, timestep.float().expand(len(hidden)), hidden)
+        without, with_prompt = prediction.chunk(2)
+        guided = without + base.spec.clip.guidance_scale * (with_prompt - without)
+        latents = scheduler.step(guided, timestep, latents).prev_sample
+    return vae(latents)
+
+
+def _timed(operation: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:
+    seconds = []
+    for _ in range(_WARM_UPS + repeats):
+        started = time.perf_counter()
+        operation()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return seconds[_WARM_UPS:]
+
+
+def _held_bytes(device: torch.device) -> int:
+    """What is taken on the whole GPU: TensorRT's memory is not PyTorch's. On a CPU, the peak."""
+    if device.type != "cuda":
+        return peak_bytes(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+def _engine(base: Base, job: Job, device: Device, graph: Graph, model: Any) -> dict[str, Any]:
     """What an engine was built from and for, what that took and how exact it is.
 
     `build_seconds` is that of the build that made it, also when it was `reused`.
     """
-    spec = parts.base.spec
+    spec = base.spec
     export = _export(graph, model, job.graph_dir(graph))
     profile = graph.profile(spec.clip, spec.limits)
     file, folder = job.graph_dir(graph) / MODEL_FILE, job.engine_dir(graph)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from benchmarks.engines.accuracy import Process, StepError
 from benchmarks.engines.variants import VARIANTS, YARDSTICK
 from benchmarks.measuring.flops import peak_flops
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed
-from benchmarks.measuring.timing import Spread, times_faster
+from benchmarks.measuring.timing import Spread, in_random_turns, times_faster
 from unsee.export.engines.machine import this_machine
 from unsee.export.engines.measurement import Feeds
 
@@ -23,21 +23,6 @@ LEAST_STEP_S = 0.3
 """So long at least an engine's step is repeated within a turn."""
 _MATMUL_EDGE = 2048
 PRECISIONS = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Question:
-    """What every engine computes: a clip of a prompt in some steps, and one call of the UNet.
-
-    `turns` count steps; the first `clip_turns` of them make a whole clip too.
-    """
-
-    prompt: str
-    seed: int
-    steps: int
-    feeds: Feeds
-    turns: int
-    clip_turns: int
 
 
 @dataclass
@@ -83,43 +68,57 @@ def open_all(
 def take_turns(
     engines: Mapping[str, Process],
     peak: Process,
-    question: Question,
+    feeds: Feeds,
+    clip: tuple[str, int, int],
+    turns: tuple[int, int],
     seed: int,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Seconds], dict[str, float]]:
     """Each engine's seconds, and the best that the machine showed in any turn.
 
-    Every engine must have made a clip before: what its first call takes does not count.
+    A step is a call of the video UNet with `feeds`; `clip` is the prompt, the seed and the steps of
+    a whole one. `turns` are those of steps and of clips. Every engine must have made a clip before:
+    what its first call takes does not count.
     """
-    chance = random.Random(seed)
-    seconds = {name: Seconds() for name in engines}
-    best = dict.fromkeys(PRECISIONS, 0.0)
-    repeats = {name: _repeats(engine, question.feeds) for name, engine in engines.items()}
-    for turn in range(question.turns):
-        say(f"turn {turn + 1} of {question.turns}")
-        for name in _in_random_order([*engines, ""], chance):
-            if not name:
-                best = _better(best, peak.call("flops"))
-                continue
-            taken = engines[name].call("step_seconds", question.feeds, repeats[name])
-            seconds[name].step.append(taken)
-            if turn < question.clip_turns:
-                asked = (question.prompt, question.seed, question.steps)
-                seconds[name].clip.append(engines[name].call("clip", *asked)[0])
-    return seconds, best
+    best = Best(peak)
+    ways: dict[str, Callable[[], float]] = {
+        name: partial(engine.call, "step_seconds", feeds, _repeats(engine, feeds))
+        for name, engine in engines.items()
+    }
+    steps = in_random_turns(
+        ways | {"": best.measure}, turns[0], seed, lambda line: say(f"steps, {line}")
+    )
+    clips = in_random_turns(
+        {name: partial(_clip_seconds, engine, clip) for name, engine in engines.items()},
+        turns[1],
+        seed,
+        lambda line: say(f"clips, {line}"),
+    )
+    return {name: Seconds(steps[name], clips[name]) for name in engines}, best.flops
+
+
+class Best:
+    """The best that the machine showed so far, in operations a second by precision."""
+
+    def __init__(self, peak: Process) -> None:
+        self.flops: dict[str, float] = {}
+        self._peak = peak
+
+    def measure(self) -> float:
+        """Measure once more."""
+        for precision, flops in self._peak.call("flops").items():
+            self.flops[precision] = max(flops, self.flops.get(precision, 0.0))
+        return self.flops[PRECISIONS[0]]
+
+
+def _clip_seconds(engine: Process, clip: tuple[str, int, int]) -> float:
+    seconds: float = engine.call("clip", *clip)[0]
+    return seconds
 
 
 def _repeats(engine: Process, feeds: Feeds) -> int:
     seconds: float = engine.call("step_seconds", feeds, 1)
     return max(1, math.ceil(LEAST_STEP_S / seconds))
-
-
-def _in_random_order(names: Sequence[str], chance: random.Random) -> list[str]:
-    return chance.sample(names, len(names))
-
-
-def _better(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {precision: max(value, other[precision]) for precision, value in one.items()}
 
 
 SAME_ERROR = 1e-4

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,16 @@ def in_turn(ways: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, list
         for name in names if turn % 2 else reversed(names):
             seconds[name].append(seconds_of(ways[name]))
     return seconds
+
+
+def in_random_turns(
+    ways: Mapping[Name, Callable[[], Result]], turns: int, seed: int, say: Callable[[str], None]
+) -> dict[Name, list[Result]]:
+    """What each way returns, once a turn; their order is drawn anew for every turn."""
+    chance = random.Random(seed)
+    found: dict[Name, list[Result]] = {name: [] for name in ways}
+    for turn in range(turns):
+        say(f"turn {turn + 1} of {turns}")
+        for name in chance.sample(list(ways), len(ways)):
+            found[name].append(ways[name]())
+    return found

@@ -1,25 +1,9 @@
-"""The benchmark of acceleration: its sums, and guidance that is reused."""
+"""The benchmark of acceleration: its prompts and its sums."""
 
 import numpy as np
 import pytest
 
 from benchmarks.engines import acceleration
-
-ROWS = np.array([[1.0], [4.0]], np.float32)
-
-
-def test_an_unguided_evaluation_keeps_the_last_difference():
-    rows_asked = []
-
-    def unet(sample):
-        """Two rows, or the conditional one, that grow by one with each call."""
-        rows_asked.append(len(sample))
-        return ROWS[-len(sample) :] + np.float32(len(rows_asked) - 1)
-
-    reused = acceleration.ReusedGuidance(unet, frozenset({0, 2}))
-    answers = [reused(sample=np.zeros((2, 1), np.float32)) for _ in range(3)]
-    assert rows_asked == [2, 1, 2]
-    assert [answer.ravel().tolist() for answer in answers] == [[1, 4], [2, 5], [3, 6]]
 
 
 def test_the_prompts_are_as_many_as_asked_for_and_always_the_same():

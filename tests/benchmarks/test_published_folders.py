@@ -1,6 +1,8 @@
 """The published folders: their odd values are there, and every command reads them."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,19 @@ from unsee.models.check import require
 from unsee.models.schedulers import offered_schedulers
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The reduced folder of a name, written when it is first asked for."""
+
+    @cache
+    def write(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        write_published(folder, name, reduced=True)
+        return folder
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("name", "layers", "pad", "scheduler"),
     [
@@ -24,10 +39,10 @@ from unsee.models.schedulers import offered_schedulers
     ],
 )
 def test_the_odd_values_are_there_and_are_read(
-    tmp_path: Path, name: str, layers: int, pad: str, scheduler: str
+    written: Callable[[str], Path], name: str, layers: int, pad: str, scheduler: str
 ) -> None:
-    write_published(tmp_path, name, reduced=True)
-    base = load_base(tmp_path)
+    folder = written(name)
+    base = load_base(folder)
     notes = " ".join(require(base))
     assert "has the ids 0 and 2; the tokenizer's 49406 and 49407 are used" in notes
     config = base.text_encoder().config
@@ -36,13 +51,12 @@ def test_the_odd_values_are_there_and_are_read(
     assert (*frame.start, frame.eos) == (49406, 49407)
     assert base.tokenizer().pad_token == pad
     assert offered_schedulers(base).own == scheduler
-    index = json.loads((tmp_path / "t2i" / "model_index.json").read_text())
+    index = json.loads((folder / "t2i" / "model_index.json").read_text())
     assert {"feature_extractor", "safety_checker"} <= index.keys()
 
 
-def test_the_motion_adapter_has_the_schedule_of_its_makers(tmp_path: Path) -> None:
-    write_published(tmp_path, "sd15-animatediff-v3", reduced=True)
-    base = load_base(tmp_path)
+def test_the_motion_adapter_has_the_schedule_of_its_makers(written: Callable[[str], Path]) -> None:
+    base = load_base(written("sd15-animatediff-v3"))
     assert offered_schedulers(base).warnings == ()
     assert float(base.t2v_scheduler().alphas_cumprod[801]) == pytest.approx(0.0138, abs=1e-4)
     assert float(base.scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
