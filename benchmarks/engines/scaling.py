@@ -1,8 +1,7 @@
-"""How the cost grows: with steps, frames, resolution, batch, and the number of policies.
+"""How the cost of a clip grows: with steps, frames, resolution and batch.
 
 Steps, frames and batch grow on the embedded base, the resolution on the base of middle size. The
 sizes take turns in random order, in the engine that the export chose and in PyTorch eager float32.
-Policies are text encoders in a real server, each asked once before its memory counts.
 
     python -m benchmarks.engines.scaling --axis frames --turns 2
 """
@@ -10,13 +9,9 @@ Policies are text encoders in a real server, each asked once before its memory c
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,18 +22,13 @@ from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job, Runner
 from benchmarks.measuring.bases import CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import FlopTable, base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
-from benchmarks.measuring.processes import KeptProcess, in_own_process, memory_of_children
+from benchmarks.measuring.processes import KeptProcess, in_own_process
 from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread, in_random_turns
-from benchmarks.policies.many import write_policies
-from unsee.client.client import Client
 from unsee.export.graphs.sizes import Sizes
-from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PROMPT = "Zorpik jumping in the forest"
 SEED = 7
-POLICIES = "policies"
-POLICY_COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -63,9 +53,9 @@ AXES = {
 @click.option(
     "--axis",
     "axes",
-    type=click.Choice([*AXES, POLICIES]),
+    type=click.Choice(list(AXES)),
     multiple=True,
-    default=[*AXES, POLICIES],
+    default=list(AXES),
     help="Repeat it for several; all by default.",
 )
 @click.option("--turns", type=click.IntRange(min=1), default=5, show_default=True)
@@ -73,11 +63,11 @@ AXES = {
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
 @write_option
 def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, write: bool) -> None:
-    """Measure how the cost of a clip, and of a server, grows."""
+    """Measure how the cost of a clip grows."""
     threads = threads or all_cores()
     exported = {
         name: in_own_process(export_base, name, CACHE_DIR)
-        for name in dict.fromkeys(("playground", *(AXES[a].base for a in axes if a in AXES)))
+        for name in dict.fromkeys(("playground", *(AXES[axis].base for axis in axes)))
     }
     served = str(chosen_engine(exported["playground"].repository_dir)("video_unet"))
     measured = {}
@@ -85,16 +75,12 @@ def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, wri
         base = exported[AXES[name].base]
         engines = [served, YARDSTICK]
         measured[name] = measure(name, base, engines, turns, threads, seed)
-    policies = []
-    if POLICIES in axes:
-        policies = measure_policies(exported["playground"].repository_dir, threads)
     record = {
         "machine": machine_facts(),
         "threads": threads,
         "turns": turns,
         "served": served,
         "axes": measured,
-        "policies": policies,
     }
     finish("performance/scaling", record, write=write)
 
@@ -134,32 +120,6 @@ def measure(
         if engine
     ]
     return {"base": axis.base, "peak_flops": best.flops, "points": points}
-
-
-def measure_policies(exported_dir: Path, threads: int) -> list[dict[str, Any]]:
-    """Servers with ever more policies, one after the other."""
-    points = []
-    for count in POLICY_COUNTS:
-        say(f"policies: {count}")
-        folder = Path(tempfile.mkdtemp(prefix="policies-", dir=exported_dir.parent))
-        try:
-            names = write_policies(exported_dir, folder / "repository", count)
-            points.append(_policies_served(folder, names, threads))
-        finally:
-            shutil.rmtree(folder)
-    return points
-
-
-def _policies_served(folder: Path, names: Sequence[str], threads: int) -> dict[str, Any]:
-    log = folder / "tritonserver.log"
-    settings = ServerSettings.on_free_ports(folder / "repository", log, threads=threads)
-    before, started = memory_of_children(), time.perf_counter()
-    with TritonServer(settings), Client(settings.grpc_url) as client:
-        ready_s = time.perf_counter() - started
-        for name in names:
-            client.generate(PROMPT, seed=SEED, policy=name, num_inference_steps=1)
-        memory_bytes = memory_of_children() - before
-        return {"policies": len(names), "ready_s": ready_s, "memory_bytes": memory_bytes}
 
 
 def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Callable[[], float]:

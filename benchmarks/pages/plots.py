@@ -21,7 +21,6 @@ Record = Mapping[str, Any]
 
 INK, QUIET, STRONG, OTHER = "#7d8590", "#9aa4b0", "#2f81f7", "#d08a2e"
 FORGOTTEN, KEPT = "#d1493f", "#2a9d5c"
-MIB = 2**20
 _STYLE = {
     "svg.hashsalt": "unsee",
     "svg.fonttype": "none",
@@ -55,13 +54,7 @@ def performance(records: Mapping[str, Any]) -> dict[str, bytes]:
     for axis, xlabel in labels.items():
         panels = _growth_panels(scaling["axes"][axis]["points"], scaling["served"])
         files[f"performance/scaling-{axis}.svg"] = growth(panels, xlabel)
-    points = scaling["policies"]
-    counts = [point["policies"] for point in points]
-    panels = [
-        Panel([Curve("memory", counts, [p["memory_bytes"] / MIB for p in points])], "memory, MiB"),
-        Panel([Curve("ready", counts, [p["ready_s"] for p in points])], "seconds until ready"),
-    ]
-    return files | {"performance/scaling-policies.svg": growth(panels, "policies")}
+    return files
 
 
 def load(records: Mapping[str, Any]) -> dict[str, bytes]:

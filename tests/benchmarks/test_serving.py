@@ -1,39 +1,11 @@
 """What the benchmarks of the server are made of; the server itself is started elsewhere."""
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from benchmarks.measuring import processes, timing
-from benchmarks.policies import many
 from benchmarks.serving import footprint
-
-
-def test_policies_are_copies_that_leave_the_original_alone(tmp_path: Path) -> None:
-    original, copy = tmp_path / "original", tmp_path / "copy"
-    version = original / "text_encoder_base" / "1"
-    version.mkdir(parents=True)
-    (version / "model.onnx").write_bytes(b"weights")
-    (version.parent / "config.pbtxt").write_text('name: "text_encoder_base"\nmax_batch_size: 16\n')
-    entry = {"active": 1, "eligible": [1], "history": [1]}
-    policies = {"schema_version": 1, "default_policy": None, "policies": {"base": entry}}
-    (original / "policies.json").write_text(json.dumps(policies))
-    names = many.write_policies(original, copy, 3)
-    assert names == ["base", "policy-2", "policy-3"]
-    assert json.loads((original / "policies.json").read_text()) == policies
-    written = json.loads((copy / "policies.json").read_text())
-    assert written["policies"] == dict.fromkeys(names, entry)
-    for name in names:
-        model = copy / f"text_encoder_{name}"
-        assert (model / "1" / "model.onnx").samefile(version / "model.onnx")
-        text = (model / "config.pbtxt").read_text()
-        config = text_format.Parse(text, model_config_pb2.ModelConfig())
-        assert (config.name, config.max_batch_size) == (model.name, 16)
 
 
 def test_memory_is_of_all_processes_below_this_one() -> None:
