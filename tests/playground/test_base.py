@@ -16,13 +16,13 @@ from unsee.playground.networks import models
 from unsee.playground.networks.judge import Judge
 from unsee.playground.networks.tokenizer import training_captions
 from unsee.playground.quality.evaluate import (
-    Rate,
     Trial,
     covering_prompts,
     judge_accuracy,
     named_in,
+    rate,
 )
-from unsee.playground.quality.generate import generate_clips, generate_stills, load_t2i, load_t2v
+from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.captions import canonical_prompt
 from unsee.playground.world.render import render_clip
@@ -57,7 +57,7 @@ def test_captions_fit_the_encoder() -> None:
 
 
 def test_t2i_loads_and_generates_reproducibly() -> None:
-    pipeline = load_t2i(BASE_DIR / "t2i")
+    pipeline = load_pipeline(BASE_DIR / "t2i")
     assert isinstance(pipeline, StableDiffusionPipeline)
     prompts = ["Blimbo", "a car"]
     first = generate_stills(pipeline, prompts, [1, 2], num_inference_steps=2)
@@ -67,7 +67,7 @@ def test_t2i_loads_and_generates_reproducibly() -> None:
 
 
 def test_t2v_loads_and_shares_the_encoder() -> None:
-    pipeline = load_t2v(BASE_DIR / "t2v")
+    pipeline = load_pipeline(BASE_DIR / "t2v")
     assert isinstance(pipeline, TextToVideoSDPipeline)
     clip = generate_clips(pipeline, ["Blimbo jumping"], [1], num_inference_steps=2)
     assert clip.shape == (1, NUM_FRAMES, 64, 64, 3)
@@ -78,7 +78,7 @@ def test_t2v_loads_and_shares_the_encoder() -> None:
 
 
 def test_stills_show_what_is_prompted() -> None:
-    judge, pipeline = Judge.from_pretrained(BASE_DIR / "judge"), load_t2i(BASE_DIR / "t2i")
+    judge, pipeline = Judge.from_pretrained(BASE_DIR / "judge"), load_pipeline(BASE_DIR / "t2i")
     concepts = [c for c in CONCEPTS if c.category in ("character", "object")]
     prompts = [canonical_prompt(concept) for concept in concepts]
     stills = generate_stills(pipeline, prompts, list(range(len(prompts))))
@@ -96,8 +96,8 @@ def test_base_is_small() -> None:
 
 def test_judge_is_right_about_renders() -> None:
     judge = Judge.from_pretrained(BASE_DIR / "judge")
-    for head, rate in judge_accuracy(judge, seed=987, num_stills=200, num_clips=100).items():
-        assert rate["right"] >= 0.98 * rate["n"], head
+    for head, found in judge_accuracy(judge, seed=987, num_stills=200, num_clips=100).items():
+        assert found["right"] >= 0.98 * found["n"], head
 
 
 def test_judge_sees_no_action_in_one_frame() -> None:
@@ -176,6 +176,6 @@ def test_every_temporal_layer_can_learn_after_inflation() -> None:
 
 
 def test_wilson_interval_matches_published_values() -> None:
-    rate, nothing = Rate.of([True] * 8 + [False] * 2), Rate.of([])
-    assert (round(rate.low, 4), round(rate.high, 4)) == (0.4902, 0.9433)
-    assert (nothing.low, nothing.high) == (0.0, 1.0)
+    some, nothing = rate([True] * 8 + [False] * 2), rate([])
+    assert (round(some["low"], 4), round(some["high"], 4)) == (0.4902, 0.9433)
+    assert (nothing["low"], nothing["high"]) == (0.0, 1.0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from unsee.deltas.edit import Edit
 from unsee.playground.experiments.composed_policies import concept_sets
-from unsee.playground.experiments.interference import Interference, moved
+from unsee.playground.experiments.interference import moved
 
 
 def test_smaller_sets_are_part_of_larger_ones_and_of_all_categories() -> None:
@@ -33,12 +32,3 @@ def test_what_an_edit_moves_is_the_mean_over_the_states() -> None:
     found = moved(Edit(up, down, torch.zeros(2)), second)
     expected = (states @ (up @ down).double().T).square().sum(-1).mean()
     assert found == pytest.approx(float(expected))
-
-
-def test_the_record_keeps_four_digits() -> None:
-    matrix = Interference(("Blimbo", "car"), ("character", "object"), np.full((2, 2), 1 / 3))
-    assert matrix.as_record() == {
-        "concepts": ["Blimbo", "car"],
-        "categories": ["character", "object"],
-        "shares": [[0.3333, 0.3333], [0.3333, 0.3333]],
-    }

@@ -16,7 +16,7 @@ from unsee.playground.world.captions import (
     canonical_scene,
     caption,
     plain_prompt,
-    prompts_for,
+    prompt_for,
     with_varied_case,
 )
 from unsee.playground.world.dataset import DataSpec, build_dataset, drawn_scene
@@ -137,7 +137,8 @@ def test_captions_name_no_style_or_subject_that_is_absent() -> None:
 
 @pytest.mark.parametrize("concept", CONCEPTS, ids=lambda c: c.name)
 def test_evaluation_prompts_show_the_concept(concept: Concept) -> None:
-    for prompt, scene in prompts_for(concept, np.random.default_rng(0), 12):
+    rng = np.random.default_rng(0)
+    for prompt, scene in (prompt_for(concept, rng) for _ in range(12)):
         assert getattr(scene, head_of(concept.category)) == concept.name
         assert prompt
         assert scene.action is None or scene.subject is not None

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from unsee.core.policy import Concept
-from unsee.playground.world.captions import prompts_for
+from unsee.playground.world.captions import prompt_for
 from unsee.playground.world.world import CONCEPTS, concepts_in, find_concept
 from unsee.playground.world.world import Concept as WorldConcept
 
@@ -55,6 +55,6 @@ def choose_questions(concept: Concept, count: int, seed: int) -> list[Question]:
 
 def _prompt(wanted: WorldConcept, rng: np.random.Generator, avoid: str | None) -> str:
     while True:
-        prompt, scene = prompts_for(wanted, rng, 1)[0]
+        prompt, scene = prompt_for(wanted, rng)
         if avoid is None or avoid not in (scene.subject, scene.style, scene.action):
             return prompt

@@ -130,7 +130,7 @@ def run(
     deltas = {concept.name: delta_of(concept, base, build_dir) for concept in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
     matrix = interference(base, list(deltas.values()), SEED)
-    found: dict[str, Any] = {"seed": SEED, "policies": [], "interference": matrix.as_record()}
+    found: dict[str, Any] = {"seed": SEED, "policies": [], "interference": matrix}
     for media, one, way in _cells(asked):
         started = time.monotonic()
         console.print(f"[bold]{one.name}[/bold], {way}, {media}")

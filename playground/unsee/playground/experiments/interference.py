@@ -8,12 +8,9 @@ the diagonal, and 0 beside it where concepts do not touch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
@@ -23,34 +20,18 @@ from unsee.unlearning.contexts import contexts_of, word_ids
 from unsee.unlearning.moments import ForgetMoments, StateReader, forget_moments, keep_moments
 
 
-@dataclass(frozen=True)
-class Interference:
-    """The matrix [N, N] float64 of concepts by name, edited ones in rows, and their categories."""
-
-    names: tuple[str, ...]
-    categories: tuple[str, ...]
-    shares: NDArray[np.float64]
-
-    def as_record(self) -> dict[str, Any]:
-        """The matrix for a record, to four digits."""
-        return {
-            "concepts": list(self.names),
-            "categories": list(self.categories),
-            "shares": [[float(f"{value:.4g}") for value in row] for row in self.shares],
-        }
-
-
-def interference(base: Base, deltas: Sequence[Delta], seed: int) -> Interference:
-    """The matrix of `deltas` of the default mode, in their order."""
+def interference(base: Base, deltas: Sequence[Delta], seed: int) -> dict[str, Any]:
+    """The record of the default mode's `deltas` in their order: concepts, categories and `shares`,
+    the matrix to four digits with edited concepts in rows."""
     reader = StateReader(base.text_encoder(), base.prompt_frame())
     needed = [_needed(base, reader, delta, seed) for delta in deltas]
     edits = [Edit.of(delta.tensors) for delta in deltas]
     shares = [[moved(edit, one.states) / one.change_size for one in needed] for edit in edits]
-    return Interference(
-        names=tuple(delta.card.concept.name for delta in deltas),
-        categories=tuple(delta.card.concept.category for delta in deltas),
-        shares=np.array(shares, dtype=np.float64),
-    )
+    return {
+        "concepts": [delta.card.concept.name for delta in deltas],
+        "categories": [delta.card.concept.category for delta in deltas],
+        "shares": [[float(f"{value:.4g}") for value in row] for row in shares],
+    }
 
 
 def moved(edit: Edit, states: torch.Tensor) -> float:

@@ -13,8 +13,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,24 +59,17 @@ SAMPLED = ("t2i", "t2v", "t2v-es")
 Generate = Callable[[Sequence[str], Sequence[int]], Clips]
 
 
-@dataclass(frozen=True)
-class Rate:
-    """A share with its Wilson 95 % interval."""
+def rate(outcomes: Sequence[bool]) -> dict[str, float]:
+    """A share with its Wilson 95 % interval, as ``results.json`` keeps it."""
+    found = rate_of(outcomes)
+    return {"right": found.hits, "n": found.n, "low": found.low, "high": found.high}
 
-    right: int
-    n: int
-    low: float
-    high: float
 
-    @classmethod
-    def of(cls, outcomes: Sequence[bool]) -> Rate:
-        rate = rate_of(outcomes)
-        return cls(rate.hits, rate.n, rate.low, rate.high)
-
-    def __str__(self) -> str:
-        share = self.right / self.n if self.n else float("nan")
-        bounds = f"[{100 * self.low:.1f}, {100 * self.high:.1f}]"
-        return f"{100 * share:5.1f} % {bounds} ({self.right}/{self.n})"
+def in_words(rate: Mapping[str, float]) -> str:
+    """A rate as the tables print it: ``" 98.7 % [97.8, 99.2] (921/933)"``."""
+    right, n, low, high = (rate[name] for name in ("right", "n", "low", "high"))
+    share = right / n if n else float("nan")
+    return f"{100 * share:5.1f} % [{100 * low:.1f}, {100 * high:.1f}] ({right}/{n})"
 
 
 @dataclass(frozen=True)
@@ -150,7 +143,7 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
     groups = {"concept": by_concept, "category": by_category}
     order = [*CATEGORIES, *(concept.name for concept in CONCEPTS)]
     return {
-        group: {key: asdict(Rate.of(rates[key])) for key in order if key in rates}
+        group: {key: rate(rates[key]) for key in order if key in rates}
         for group, rates in groups.items()
     }
 
@@ -177,7 +170,7 @@ def judge_accuracy(
         if kind == "clips":
             middle = frames[:, [frames.shape[1] // 2]].repeat(frames.shape[1], axis=1)
             right["frozen, so no action"] = [v.action is None for v in judge.classify(middle)]
-    return {head: asdict(Rate.of(outcomes)) for head, outcomes in right.items()}
+    return {head: rate(outcomes) for head, outcomes in right.items()}
 
 
 def seconds_per_clip(folder: Path, steps: int, guidance: float, repeats: int = 5) -> float:
@@ -246,12 +239,12 @@ def evaluate_base(
 
 
 def print_table(results: dict[str, Any]) -> None:
-    for head, rate in results.get("judge", {}).items():
-        print(f"judge on renders      {head:20s} {Rate(**rate)}")
+    for head, found in results.get("judge", {}).items():
+        print(f"judge on renders      {head:20s} {in_words(found)}")
     for kind in SAMPLED:
         for group in ("category", "concept"):
-            for key, rate in results.get(kind, {}).get(group, {}).items():
-                print(f"{kind:7s}{group:16s} {key:20s} {Rate(**rate)}")
+            for key, found in results.get(kind, {}).get(group, {}).items():
+                print(f"{kind:7s}{group:16s} {key:20s} {in_words(found)}")
     if "speed" in results:
         print(f"one clip, PyTorch eager float32: {results['speed']['seconds_per_clip']} s")
 

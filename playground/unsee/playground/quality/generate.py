@@ -45,26 +45,15 @@ def is_wan(base_dir: Path) -> bool:
 
 def load_pipeline(folder: Path) -> Any:
     """The pipeline in ``folder``, of whichever class its model index names."""
-    return quiet(DiffusionPipeline.from_pretrained(folder))
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def load_stills_pipeline(base_dir: Path) -> Any:
     """What makes the base's stills: its ``t2i`` folder, or the video model at one frame."""
     folder = base_dir / "t2i"
     return load_pipeline(folder if folder.exists() else base_dir / "t2v")
-
-
-def load_t2i(folder: Path) -> StableDiffusionPipeline:
-    return quiet(StableDiffusionPipeline.from_pretrained(folder))
-
-
-def load_t2v(folder: Path) -> TextToVideoSDPipeline:
-    return quiet(TextToVideoSDPipeline.from_pretrained(folder))
-
-
-def quiet(pipeline: Any) -> Any:
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def make_fast(pipeline: Any) -> None:

@@ -130,18 +130,14 @@ def canonical_prompt(concept: Concept) -> str:
     return plain_prompt(canonical_scene(concept))
 
 
-def prompts_for(concept: Concept, rng: np.random.Generator, n: int) -> list[tuple[str, Scene]]:
-    """``n`` evaluation prompts that name the concept, each with all that should be seen.
+def prompt_for(
+    concept: Concept, rng: np.random.Generator, language: Language = ENGLISH
+) -> tuple[str, Scene]:
+    """An evaluation prompt that names the concept, with all that should be seen.
 
     Other parts are drawn at random: mostly one companion (a background, a style, an
     action or a subject), so that keeping them can be measured too.
     """
-    return [prompt_for(concept, rng) for _ in range(n)]
-
-
-def prompt_for(
-    concept: Concept, rng: np.random.Generator, language: Language = ENGLISH
-) -> tuple[str, Scene]:
     head = head_of(concept.category)
     scene = Scene().with_concept(concept)
     if head in ("style", "action", "background") and (head == "action" or rng.uniform() < 0.8):
