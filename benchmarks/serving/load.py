@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -28,7 +29,7 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from benchmarks.measuring.record import finish, repository_option, write_option
+from benchmarks.measuring.record import finish, repository_option, say, write_option
 from benchmarks.measuring.service import Gateway, gateway
 from benchmarks.serving.load_clips import (
     PROMPT,
@@ -37,7 +38,6 @@ from benchmarks.serving.load_clips import (
     Made,
     NewClient,
     Task,
-    UnetStatistics,
     began_at,
     make,
     make_all,
@@ -91,23 +91,21 @@ class Level:
     clients: int
     clips_per_s: list[float]
     made: list[Made]
-    unet: list[UnetStatistics]
+    calls_by_rows: Counter[int]
+    queued_s: float
 
     def summary(self) -> dict[str, Any]:
         """The figures of the page."""
-        rows: dict[int, int] = {}
-        for one in self.unet:
-            for size, calls in one.calls_by_rows.items():
-                rows[size] = rows.get(size, 0) + calls
-        all_rows = UnetStatistics(rows)
+        rows = self.calls_by_rows
+        num_rows = sum(size * calls for size, calls in rows.items())
         return {
             "way": self.way,
             "clients": self.clients,
             "clips_per_s": self.clips_per_s,
             "latency_s": percentiles([one.total_s for one in self.made]),
-            "unet_rows_per_call": all_rows.mean_rows,
-            "unet_calls_by_rows": rows,
-            "unet_queued_s_per_clip": sum(one.queued_s for one in self.unet) / len(self.made),
+            "unet_rows_per_call": num_rows / rows.total() if rows else 0.0,
+            "unet_calls_by_rows": dict(sorted(rows.items())),
+            "unet_queued_s_per_clip": self.queued_s / len(self.made),
             "seconds_per_clip": {
                 "queue": fmean([one.queue_s for one in self.made]),
                 **{stage: fmean([one.stages[stage] for one in self.made]) for stage in STAGES},
@@ -223,16 +221,18 @@ def measured_levels(
     """Every level of every way, `turns` times, in random order; a first clip of each warms up."""
     for new_client in ways.values():
         make_all(new_client, tasks[:2], 2)
-    levels = [Level(way, n, [], [], []) for way in ways for n in plan.levels]
+    levels = [Level(way, n, [], [], Counter(), 0.0) for way in ways for n in plan.levels]
     chance = random.Random(0)
     for turn in range(plan.turns):
-        click.echo(f"turn {turn + 1} of {plan.turns}", err=True)
+        say(f"turn {turn + 1} of {plan.turns}")
         for level in chance.sample(levels, len(levels)):
-            before = unet_statistics(triton)
+            calls_before, queued_before = unet_statistics(triton)
             made, seconds = make_all(ways[level.way], tasks, level.clients)
             level.clips_per_s.append(len(made) / seconds)
             level.made += made
-            level.unet.append(unet_statistics(triton).since(before))
+            calls, queued_s = unet_statistics(triton)
+            level.calls_by_rows += calls - calls_before
+            level.queued_s += queued_s - queued_before
     return levels
 
 

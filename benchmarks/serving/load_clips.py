@@ -5,8 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 
 from tritonclient.grpc import InferenceServerClient
@@ -50,42 +53,13 @@ class Made:
         return self.total_s - self.queue_s - sum(self.stages.values())
 
 
-@dataclass(frozen=True)
-class UnetStatistics:
-    """What Triton says of the video UNet: calls by rows per call, seconds queued and computed."""
-
-    calls_by_rows: dict[int, int] = field(default_factory=dict)
-    queued_s: float = 0.0
-    computed_s: float = 0.0
-
-    def since(self, before: UnetStatistics) -> UnetStatistics:
-        """What has been added since `before`."""
-        rows = {
-            size: calls - before.calls_by_rows.get(size, 0)
-            for size, calls in sorted(self.calls_by_rows.items())
-        }
-        return UnetStatistics(
-            {size: calls for size, calls in rows.items() if calls},
-            self.queued_s - before.queued_s,
-            self.computed_s - before.computed_s,
-        )
-
-    @property
-    def mean_rows(self) -> float:
-        """Rows per call of the graph."""
-        calls = sum(self.calls_by_rows.values())
-        return sum(size * n for size, n in self.calls_by_rows.items()) / calls if calls else 0.0
-
-
-def unet_statistics(triton: str) -> UnetStatistics:
-    """The statistics of the server at `triton` since it started."""
+def unet_statistics(triton: str) -> tuple[Counter[int], float]:
+    """What Triton says of the video UNet since it started: calls by rows per call, and seconds
+    that they were queued."""
     with InferenceServerClient(triton) as client:
         (stats,) = client.get_inference_statistics("video_unet").model_stats
-    return UnetStatistics(
-        {int(entry.batch_size): int(entry.compute_infer.count) for entry in stats.batch_stats},
-        stats.inference_stats.queue.ns / 1e9,
-        stats.inference_stats.compute_infer.ns / 1e9,
-    )
+    calls = {int(entry.batch_size): int(entry.compute_infer.count) for entry in stats.batch_stats}
+    return Counter(calls), stats.inference_stats.queue.ns / 1e9
 
 
 def make(client: Client, task: Task) -> Made:
@@ -111,31 +85,21 @@ def make_all(
     Raises:
         ServerError: a clip was not made.
     """
-    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
-    made: list[Made] = []
-    errors: list[ServerError] = []
+    idle: queue.SimpleQueue[Client] = queue.SimpleQueue()
 
-    def work() -> None:
-        with new_client() as client:
-            while not errors:
-                try:
-                    made.append(make(client, waiting.get_nowait()))
-                except queue.Empty:
-                    return
-                except ServerError as error:
-                    errors.append(error)
+    def one(task: Task) -> Made:
+        client = idle.get()
+        try:
+            return make(client, task)
+        finally:
+            idle.put(client)
 
-    started = time.perf_counter()
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return made, time.perf_counter() - started
+    with ExitStack() as stack, ThreadPoolExecutor(clients) as pool:
+        for _ in range(clients):
+            idle.put(stack.enter_context(new_client()))
+        started = time.perf_counter()
+        made = list(pool.map(one, tasks))
+        return made, time.perf_counter() - started
 
 
 class Flood(Callers):
