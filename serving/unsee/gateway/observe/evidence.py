@@ -53,7 +53,7 @@ class ActiveEvidence(Collector):
         """The figures of each active revision's report, and whether it passed the gate."""
         measured = GaugeMetricFamily(
             "unsee_gateway_evidence",
-            "What the active revision's report says: shares, as the gate judges them.",
+            "What the active revision's report says: shares and excesses, as the gate judges them.",
             labels=("policy", "revision", "figure"),
         )
         passed = GaugeMetricFamily(
