@@ -54,18 +54,11 @@ def test_the_clip_is_that_of_the_python_client_byte_for_byte(program, server, tm
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("a cat", "--policy", "famly"), "NOT_FOUND: there is no policy 'famly'"),
-        ((" ", "--policy", "base"), "INVALID_ARGUMENT: prompt is empty"),
-        (("a cat", "--policy", "base", "--steps", "99"), "INVALID_ARGUMENT: num_inference_steps"),
-    ],
-)
-def test_a_refused_request_ends_with_its_status(program, server, tmp_path, arguments, told):
-    done = program.run(*arguments, "--url", server.settings.grpc_url, cwd=tmp_path)
+def test_a_refused_request_ends_with_its_status(program, server, tmp_path):
+    url = server.settings.grpc_url
+    done = program.run("a cat", "--policy", "famly", "--url", url, cwd=tmp_path)
     assert done.returncode == 3
-    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.startswith("error: NOT_FOUND: there is no policy 'famly'")
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
@@ -134,7 +127,6 @@ def test_a_token_travels_over_tls(program, serve, certificate, tmp_path):
     ("token", "arguments", "told"),
     [
         ("unsee_nobody", (), "UNAUTHENTICATED: "),
-        (TOKENS["kids"], ("--policy", "base"), "PERMISSION_DENIED: "),
         (TOKENS["kids"], ("--url", "clips.example:443"), "INVALID_ARGUMENT: the token would"),
         ("two words", (), "INVALID_ARGUMENT: the token must be printable"),
     ],

@@ -117,6 +117,11 @@ def test_a_video_is_made_and_downloaded(served, videos, tmp_path):
         "guidance_scale": 3.5,
         "acceleration": "fast",
     }
+    text = served.gateway.metrics.text().decode()  # as of any clip
+    ok = 'requests_total{front="http",outcome="ok",policy="family",tenant="studio"} 1.0'
+    assert ok in text
+    assert 'clips_total{policy="family",revision="2",tenant="studio"} 1.0' in text
+    assert 'outcome="cancelled"' not in text
 
 
 def frames_of(file):
@@ -125,16 +130,6 @@ def frames_of(file):
     frames = imageio_ffmpeg.read_frames(str(file))
     next(frames)
     return list(frames)
-
-
-@pytest.mark.process
-def test_a_video_is_accounted_for_as_any_clip(served, videos):
-    completed(videos, model="family")
-    text = served.gateway.metrics.text().decode()
-    ok = 'requests_total{front="http",outcome="ok",policy="family",tenant="studio"} 1.0'
-    assert ok in text
-    assert 'clips_total{policy="family",revision="2",tenant="studio"} 1.0' in text
-    assert 'outcome="cancelled"' not in text
 
 
 @pytest.mark.process
@@ -163,13 +158,17 @@ def ask(served, method, path, body=None, who="studio", content="application/json
     return code, headers, json.loads(told)
 
 
-def test_progress_is_told_in_percent(served, videos):
+def test_progress_is_told_in_percent_and_deleting_what_runs_cancels_it(served, videos):
     served.triton.answer = stuck
     video = videos.create(prompt="a cat", model="family")
     wait_until(lambda: videos.retrieve(video.id).progress == 33)
     assert videos.retrieve(video.id).status == "in_progress"
     with pytest.raises(openai.BadRequestError, match="not ready: in_progress, 33 %"):
         videos.download_content(video.id)
+    assert served.gateway.admission.running == 1
+    videos.delete(video.id)
+    assert served.triton.cancelled.wait(5)
+    assert served.gateway.admission.running == 0
 
 
 @pytest.mark.process
@@ -188,26 +187,7 @@ def test_a_list_comes_in_pages(served, videos, client_of):
 
 
 @pytest.mark.process
-def test_what_is_deleted_is_gone(served, videos):
-    video = completed(videos, model="family")
-    told = videos.delete(video.id)
-    assert (told.id, told.deleted, told.object) == (video.id, True, "video.deleted")
-    for call in (videos.retrieve, videos.download_content, videos.delete):
-        with pytest.raises(openai.NotFoundError, match="no video of that id"):
-            call(video.id)
-
-
-def test_deleting_what_runs_cancels_it_in_triton(served, videos):
-    served.triton.answer = stuck
-    video = videos.create(prompt="a cat", model="family")
-    wait_until(lambda: served.gateway.admission.running == 1)
-    videos.delete(video.id)
-    assert served.triton.cancelled.wait(5)
-    assert served.gateway.admission.running == 0
-
-
-@pytest.mark.process
-def test_another_tenants_video_does_not_exist(served, videos, client_of):
+def test_what_is_anothers_or_deleted_does_not_exist(served, videos, client_of):
     video = completed(videos, model="family")
     other = client_of(served, "kids")
     for call in (other.retrieve, other.download_content, other.delete):
@@ -216,6 +196,11 @@ def test_another_tenants_video_does_not_exist(served, videos, client_of):
     with pytest.raises(openai.BadRequestError):
         other.list(after=video.id)
     assert videos.retrieve(video.id).status == "completed"
+    told = videos.delete(video.id)
+    assert (told.id, told.deleted, told.object) == (video.id, True, "video.deleted")
+    for call in (videos.retrieve, videos.download_content, videos.delete):
+        with pytest.raises(openai.NotFoundError, match="no video of that id"):
+            call(video.id)
 
 
 @pytest.mark.process

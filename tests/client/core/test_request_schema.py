@@ -3,12 +3,10 @@
 import dataclasses
 from typing import get_type_hints
 
-import pytest
-
 from unsee.cli.generate import generate
 from unsee.client.options import CallOptions, Options, Request, model_inputs
 from unsee.core.record import GenerationRecord
-from unsee.core.request_schema import INPUTS, GenerationRequest, Input, Prompt, RequestOptions
+from unsee.core.request_schema import INPUTS, GenerationRequest, Prompt, RequestOptions
 
 
 def test_the_annotations_agree_with_the_datatypes():
@@ -57,8 +55,3 @@ def test_the_command_has_an_option_for_every_input():
         if not known.required:
             option = parameters["policies" if name == "policy" else name]
             assert option.help.startswith(known.help)
-
-
-@pytest.mark.parametrize("datatype", ["BYTES", "INT64", "INT32", "FP32"])
-def test_every_datatype_has_a_type_in_python(datatype):
-    assert Input(datatype, "help").python_type in (str, int, float)
