@@ -1,4 +1,4 @@
-"""What tests send to a gateway over HTTP, as a library and byte by byte; and the command itself."""
+"""Gateways to test: started here or by their command, and what is sent to them over HTTP."""
 
 import contextlib
 import json
@@ -8,15 +8,27 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gateway_fakes import TOKENS
+from gateway_fakes import TOKENS, Served
 
 PATH = "/v2/models/text_to_video/generate_stream"
+
+
+def gateways() -> Iterator[Callable[..., Served]]:
+    """Starts gateways before a Triton that only pretends; they are stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings: Any) -> Served:
+            served = Served(**settings)
+            stack.callback(served.stop)
+            return served
+
+        yield start
 
 
 def ask(

@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
+from gateway_calls import gateways
 
 from gateway_fakes import Served
 from serving_fakes import write_fake_repository
@@ -122,18 +122,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         yield running
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
-    """Starts gateways before a Triton that only pretends."""
-    started: list[Served] = []
-
-    def start(**settings: Any) -> Served:
-        started.append(Served(**settings))
-        return started[-1]
-
-    yield start
-    for served in started:
-        served.stop()
+serve = pytest.fixture(gateways, name="serve")
 
 
 @pytest.fixture

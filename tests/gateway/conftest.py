@@ -1,14 +1,11 @@
 """Gateways before a fake Triton, each stopped after its test."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from gateway_calls import gateways
 
-from gateway_fakes import Served
 from record_fakes import base_record, revision_record
 from unsee.repository import ledger
 from unsee.repository.records import AuditEvent
@@ -24,17 +21,6 @@ BASE = base_record(
         "num_inference_steps": [1, 50],
     },
 )
-
-
-def gateways() -> Iterator[Callable[..., Served]]:
-    with contextlib.ExitStack() as stack:
-
-        def start(**settings: Any) -> Served:
-            served = Served(**settings)
-            stack.callback(served.stop)
-            return served
-
-        yield start
 
 
 serve = pytest.fixture(gateways, name="serve")

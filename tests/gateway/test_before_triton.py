@@ -1,6 +1,5 @@
 """The gateway before the real tritonserver: clips, ways round it, a process that dies."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -8,13 +7,12 @@ import shutil
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 import warnings
 from pathlib import Path
 
 import grpc
 import pytest
+from gateway_calls import ask
 from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -23,30 +21,10 @@ from serving_fakes import write_fake_repository
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
-from unsee.gateway.callers.settings import Settings
-from unsee.gateway.observe.tracing import NoTracer
-from unsee.gateway.server import running
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
 WHO = (("authorization", f"Bearer {TOKENS['kids']}"), ("triton_grpc_error", "true"))
-
-
-class Before:
-    """A gateway before a real server, in an event loop of its own."""
-
-    def __init__(self, settings):
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._running = running(settings, NoTracer())
-        self.gateway, self.addresses = self._do(self._running.__aenter__())
-
-    def _do(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
-
-    def stop(self):
-        self._do(self._running.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 @pytest.fixture(scope="module")
@@ -61,33 +39,21 @@ def triton(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def before(triton):
-    content = {
-        "triton": triton.settings.grpc_url,
-        "repository": triton.settings.repository_dir,
-        "grpc": "127.0.0.1:0",
-        "http": "127.0.0.1:0",
-        "tenants": tenants(studio={"policies": ["base", "family"], "default_policy": "base"}),
-        "limits": {"drain_timeout_s": 2.0},
-        "openai_videos": True,
-    }
-    before = Before(Settings.model_validate(content))
-    yield before
-    before.stop()
+def before(serve_all, triton):
+    """A gateway before the real server; the one that only pretends has nothing to do."""
+    return serve_all(
+        triton=triton.settings.grpc_url,
+        repository=triton.settings.repository_dir,
+        tenants=tenants(studio={"policies": ["base", "family"], "default_policy": "base"}),
+        limits={"drain_timeout_s": 2.0},
+        openai_videos=True,
+    )
 
 
 @pytest.fixture
 def client(before):
     with Client(before.addresses.grpc, token=TOKENS["kids"], timeout_s=60) as client:
         yield client
-
-
-def readiness(before):
-    try:
-        with urllib.request.urlopen(f"http://{before.addresses.http}/readyz", timeout=30) as answer:
-            return answer.status
-    except urllib.error.HTTPError as refusal:
-        return refusal.code
 
 
 def test_clips_come_through_as_they_are(client, triton):
@@ -141,12 +107,7 @@ def test_metadata_that_crashes_this_triton_does_not_reach_it(before, triton):
 
 
 def test_what_may_be_known_of_a_policy(before):
-    request = urllib.request.Request(
-        f"http://{before.addresses.http}/v2/policies",
-        headers={"authorization": f"Bearer {TOKENS['studio']}"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        told = json.loads(answer.read())
+    told = json.loads(ask(before, "/v2/policies", who="studio")[2])
     assert told["default_policy"] == "base"
     family = told["policies"][1]
     assert (family["policy"], family["unsees"]) == ("family", ["Blimbo"])
@@ -183,7 +144,7 @@ def test_the_page_shows_a_clip(before):
 
 
 def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, client, triton):
-    assert readiness(before) == 200
+    assert ask(before, "/readyz", who=None)[0] == 200
     client.generate("a cat", num_inference_steps=2)  # measured: silence is noticed after 10 s
     victim = stub_of("text_to_video", triton)  # looked for before: the clip is soon over
     events = client.stream("a cat", num_inference_steps=12)
@@ -194,7 +155,7 @@ def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, cli
         list(events)
     assert caught.value.status == "UNAVAILABLE"
     assert time.monotonic() - started < 30
-    wait_until(lambda: readiness(before) == 503, timeout_s=60)
+    wait_until(lambda: ask(before, "/readyz", who=None)[0] == 503, timeout_s=60)
     assert before.gateway.admission.running == 0
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from benchmarks.reliability import malformed
-from gateway_fakes import TOKENS, Served
+from gateway_fakes import TOKENS
 from unsee.client.messages import build_request
 from unsee.core.request_schema import INPUTS
 
@@ -46,10 +46,8 @@ JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def served():
-    served = Served(limits={"read_timeout_s": 2.0, "drain_timeout_s": 0.5})
-    yield served
-    served.stop()
+def served(serve_all):
+    return serve_all(limits={"read_timeout_s": 2.0, "drain_timeout_s": 0.5})
 
 
 @pytest.fixture(scope="module")
