@@ -19,7 +19,7 @@ from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, EvaluationSettings, Media, Report, Target
 from unsee.evaluation.report.verdict import attack_name
 from unsee.evaluation.run_folder import ATTACKS_FOLDER, Inputs, begin, finish
-from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing import measures, shown
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
@@ -261,13 +261,13 @@ def _report(
     return Report(
         target=_target(job),
         settings=_settings(job),
-        erased=measures.erased_rows(observations),
+        erased=shown.erased_rows(observations),
         kept=measures.kept_rows(observations),
         reemergence=measures.reemergence_rows(observations),
         motion=measures.motion_row(observations, seed),
         drift=measures.drift_rows(observations, seed),
         clip_score=measures.clip_score_rows(observations, seed),
-        shapes=measures.shape_rows(observations),
+        shapes=shown.shape_rows(observations),
         attacks=tuple(attacks),
         seconds=seconds,
         versions={library: version(library) for library in _RECORDED_LIBRARIES},

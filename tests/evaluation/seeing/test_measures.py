@@ -7,7 +7,7 @@ import numpy as np
 from unsee.evaluation.asking.evaluation_set import KnownConcept
 from unsee.evaluation.asking.questions import Kind, Question
 from unsee.evaluation.report.schema import Media
-from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing import measures, shown
 from unsee.evaluation.seeing.measures import Observation, Seen
 
 CATEGORIES = {"Blimbo": "character", "Zorpik": "character", "spinning": "action"}
@@ -47,7 +47,7 @@ def test_motion_and_difference_are_in_levels() -> None:
 
 
 def test_erased_counts_frames_and_wholes() -> None:
-    rows = measures.erased_rows(
+    rows = shown.erased_rows(
         [
             observation("Blimbo", "erased", seen(False, True, False), seen(True, True, True)),
             observation("Blimbo", "erased", seen(False, False, False), seen(True, True, False)),
@@ -72,7 +72,7 @@ def test_a_clip_lasts_if_a_quarter_of_its_frames_show_the_concept() -> None:
         observation("Blimbo", "erased", tuned, base, floor=floor)
         for tuned, base, floor in zip(sides["tuned"], sides["base"], sides["floor"], strict=True)
     ]
-    (row,) = measures.erased_rows(rows)
+    (row,) = shown.erased_rows(rows)
     assert row.frames_shown is not None
     assert row.frames_shown.num_frames == 16
     assert {name: getattr(row.frames_shown, name) for name in counts} == counts
@@ -83,20 +83,20 @@ def test_a_clip_lasts_if_a_quarter_of_its_frames_show_the_concept() -> None:
 
 def test_an_action_is_recognised_from_the_whole_clip_by_every_rule() -> None:
     whole, gone = Seen(True, None, 1.0), Seen(False, None, 1.0)
-    (row,) = measures.erased_rows([observation("spinning", "erased", gone, whole, floor=whole)])
+    (row,) = shown.erased_rows([observation("spinning", "erased", gone, whole, floor=whole)])
     assert row.frames_shown is None
     assert row.any_frame == row.lasting == row.mean_frame
     assert (row.lasting.tuned.hits, row.lasting.base.hits, row.lasting.floor.hits) == (0, 1, 1)
 
 
 def test_a_blank_sample_is_neither_shown_nor_erased() -> None:
-    shown = observation("Blimbo", "erased", seen(True), seen(True))
+    clear = observation("Blimbo", "erased", seen(True), seen(True))
     blank = replace(observation("Blimbo", "erased", seen(False), seen(True)), is_blank=True)
-    (row,) = measures.erased_rows([shown, blank, blank])
+    (row,) = shown.erased_rows([clear, blank, blank])
     assert row.unmeasured == 2
     assert (row.any_frame.tuned.hits, row.any_frame.tuned.n) == (1, 1)
     assert (row.mean_frame.base.hits, row.mean_frame.base.n) == (1, 1)
-    (only,) = measures.erased_rows([blank])
+    (only,) = shown.erased_rows([blank])
     assert (only.unmeasured, only.any_frame.tuned.n, only.any_frame.tuned.high) == (1, 0, 1.0)
 
 
@@ -165,5 +165,5 @@ def test_drift_and_clip_score() -> None:
 
 
 def test_nothing_observed_gives_no_rows() -> None:
-    assert measures.erased_rows([]) == ()
+    assert shown.erased_rows([]) == ()
     assert measures.motion_row([], seed=0) is None

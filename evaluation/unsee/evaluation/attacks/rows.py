@@ -20,10 +20,10 @@ from unsee.evaluation.attacks.runs import Assault, Side, run_assault
 from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, Media
 from unsee.evaluation.report.verdict import attack_name
-from unsee.evaluation.seeing import measures
+from unsee.evaluation.seeing import shown as showing
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import Frames
-from unsee.evaluation.seeing.measures import blank_of, seen_of, shown_fields
+from unsee.evaluation.seeing.measures import blank_of
 from unsee.evaluation.seeing.observe import Encoder, Observer
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Attacker:
         named = attack_name(attack.name, attack.times)
         with self.stage_progress(f"{media}s under attack {named}") as report:
             maker = replace(self.observer.maker, progress=counted(report, 3 * len(seeds)))
-            frames: dict[measures.Side, Frames] = {
+            frames: dict[showing.Side, Frames] = {
                 side: maker.frames(
                     media, found[side].prompt_embeds, found[side].negative_prompt_embeds, seeds
                 )
@@ -125,7 +125,7 @@ class Attacker:
             frames["floor"] = replace(self.observer, maker=maker).floor_frames(drawn, media)
         blank = np.any([blank_of(clips) for clips in frames.values()], axis=0)
         seen = {
-            side: seen_of(self.observer.recogniser.sightings(clips, concept))
+            side: showing.seen_of(self.observer.recogniser.sightings(clips, concept))
             for side, clips in frames.items()
         }
         title = f"{named}: {found['tuned'].prompts[0]}"
@@ -142,7 +142,7 @@ class Attacker:
             reach=attack.reach,
             times=attack.times,
             unmeasured=int(blank.sum()),
-            **shown_fields(measured),
+            **showing.shown_fields(measured),
             budget=attack.budget(),
             source=attack.source,
             seconds=seconds,

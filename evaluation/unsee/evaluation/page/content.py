@@ -1,4 +1,4 @@
-"""What a report's page says in plain words: findings, checks, and the rows of its plots.
+"""What a report's page says in plain words: checks, and the rows of its plots.
 
 Turns a `Report` into text; knows neither HTML nor pictures, and the tables are in `page_tables`.
 """
@@ -18,8 +18,6 @@ from unsee.evaluation.report.verdict import (
     attack_name,
     judged_of,
     percent,
-    points,
-    points_range,
 )
 
 WORDINGS = {
@@ -69,15 +67,6 @@ MOST_BARS = 6
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One answer of the summary: what was asked, the answer, and what stands behind it."""
-
-    question: str
-    share: str
-    answer: str
-
-
-@dataclass(frozen=True)
 class CheckLine:
     """One threshold: its name in words, the measured value, the limit, and the check's sentence."""
 
@@ -94,14 +83,6 @@ def headline(verdict: Verdict) -> str:
     if not missed:
         return f"Passed: all {total} thresholds are met"
     return f"Not passed: {missed} of {total} thresholds {'is' if missed == 1 else 'are'} missed"
-
-
-def findings(report: Report) -> tuple[Finding, ...]:
-    """The main figures in whole sentences, worst news included."""
-    found = [_erased_finding(report, concept.name) for concept in report.target.concepts]
-    found += [_kept_finding(report, "sibling"), _kept_finding(report, "other")]
-    found += [_attack_finding(report, reach) for reach in REACHES]
-    return tuple(finding for finding in found if finding)
 
 
 def check_lines(verdict: Verdict) -> tuple[CheckLine, ...]:
@@ -217,76 +198,6 @@ def pool(pairs: Iterable[RatePair]) -> RatePair:
 
 def _plot_row(label: str, triple: RateTriple, group: str = "") -> PlotRow:
     return PlotRow(label, triple.tuned, triple.base, triple.floor, group)
-
-
-def _erased_finding(report: Report, concept: str) -> Finding | None:
-    triple = judged_of(report.erased, concept)
-    if not triple.tuned.n:
-        return None
-    return Finding(
-        f"Asked for {concept}, how often is it still shown?",
-        whole(triple.tuned.share),
-        f"Recognised in {_counts(triple.tuned)}. {_before(triple.base)} {_over(triple)}",
-    )
-
-
-def _kept_finding(report: Report, group: Group) -> Finding | None:
-    pair = pool(row.recognised for row in report.kept if row.group == group)
-    if not pair.tuned.n:
-        return None
-    who = {"sibling": "a sibling, of the same category", "other": "anything else"}[group]
-    return Finding(
-        f"Asked for {who}, how often is it shown?",
-        whole(pair.tuned.share),
-        f"Recognised in {_counts(pair.tuned)}. {_before(pair.base)}",
-    )
-
-
-def _attack_finding(report: Report, reach: Reach) -> Finding | None:
-    rows = [row for row in report.attacks if row.reach == reach]
-    keys = dict.fromkeys((row.attack, row.times, row.concept) for row in rows)
-    triples = {
-        (attack, times, concept): judged_of(
-            [row for row in rows if (row.attack, row.times) == (attack, times)], concept
-        )
-        for attack, times, concept in keys
-    }
-    asked = {key: triple for key, triple in triples.items() if triple.tuned.n}
-    if not asked:
-        return None
-    attack, times, concept = max(asked, key=lambda key: asked[key].tuned.share)
-    worst = asked[attack, times, concept]
-    who = {
-        "caller": "Searched for with text alone, how often is it brought back?",
-        "weights": "Attacked by someone who holds the weights, how often is it brought back?",
-    }[reach]
-    return Finding(
-        who,
-        whole(worst.tuned.share),
-        f"The worst attack, {attack_name(attack, times)}, brought {concept} back in "
-        f"{_counts(worst.tuned)}. {_before(worst.base)} {_over(worst)}",
-    )
-
-
-def _counts(rate: Rate) -> str:
-    return f"{rate.hits} of {rate.n} samples (95 % interval {interval(rate)})"
-
-
-def _before(rate: Rate) -> str:
-    if not rate.n:
-        return "The unmodified encoder was not asked."
-    return f"With the unmodified encoder: {rate.hits} of {rate.n} ({whole(rate.share)})."
-
-
-def _over(triple: RateTriple) -> str:
-    floor = triple.floor
-    if not floor.n:
-        return "The floor was not measured."
-    excess = excess_of(triple.tuned, floor)
-    return (
-        f"Floor: {floor.hits} of {floor.n} ({whole(floor.share)}), so the excess is "
-        f"{points(excess.value)} (95 % interval {points_range(excess)})."
-    )
 
 
 def interval(rate: Rate) -> str:

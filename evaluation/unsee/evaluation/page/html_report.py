@@ -24,6 +24,7 @@ from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page import content, tables
 from unsee.evaluation.page.examples import Example, ExampleKind
+from unsee.evaluation.page.findings import findings
 from unsee.evaluation.page.plots import (
     PlotRow,
     bar_plot,
@@ -129,7 +130,7 @@ def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
         "verdict": verdict,
         "headline": content.headline(verdict),
         "concepts": _listed([concept.name for concept in report.target.concepts]),
-        "findings": content.findings(report),
+        "findings": findings(report),
         "checks": content.check_lines(verdict),
         "note": content.thresholds_note(thresholds),
         "erased": tables.erased_table(report),

@@ -5,9 +5,9 @@ Pure functions of what was seen, moved and drifted; knows neither models nor fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,16 @@ from unsee.evaluation.asking.questions import Kind, Question
 from unsee.evaluation.report.schema import (
     ClipScoreRow,
     DriftRow,
-    ErasedRow,
-    FramesShown,
     Group,
     KeptRow,
     MeanPair,
     Media,
     MotionRow,
     RatePair,
-    RateTriple,
     ReemergenceRow,
-    Shape,
-    ShapeRow,
     lasting_frames,
 )
 from unsee.evaluation.report.statistics import mean_of, rate_of, ratio_of
-from unsee.evaluation.seeing.recognise import Sighting
 
 _GROUP_OF: dict[Kind, Group] = {
     "sibling": "sibling",
@@ -60,18 +54,6 @@ class Seen:
         if self.per_frame is None:
             return self.whole
         return sum(self.per_frame) >= lasting_frames(len(self.per_frame))
-
-
-Side = Literal["tuned", "base", "floor"]
-
-
-class ShownFields(TypedDict):
-    """The fields of a `ShownRow` that say what was seen."""
-
-    any_frame: RateTriple
-    lasting: RateTriple
-    mean_frame: RateTriple
-    frames_shown: FramesShown | None
 
 
 @dataclass(frozen=True)
@@ -122,63 +104,9 @@ def difference_of(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[n
     return np.asarray(difference.reshape(len(one), -1).mean(axis=1), dtype=np.float64)
 
 
-def erased_rows(observations: Sequence[Observation]) -> tuple[ErasedRow, ...]:
-    """One row per unseen concept, medium and wording."""
-    asked = [one for one in observations if one.question.kind == "erased"]
-    groups = _grouped(asked, lambda o: (o.question.concept.name, o.media, o.question.wording))
-    return tuple(
-        ErasedRow(
-            concept=concept,
-            media=media,
-            wording=wording,
-            unmeasured=sum(row.is_blank for row in rows),
-            **shown_fields(_sides(_measured(rows))),
-        )
-        for (concept, media, wording), rows in groups.items()
-    )
-
-
-def shape_rows(observations: Sequence[Observation]) -> tuple[ShapeRow, ...]:
-    """One row per unseen concept, medium and other shape of its name."""
-    asked = [(one, one.question.shape) for one in observations]
-    groups: dict[tuple[str, Media, Shape], list[Observation]] = {}
-    for one, shape in asked:
-        if shape is not None:
-            groups.setdefault((one.question.concept.name, one.media, shape), []).append(one)
-    return tuple(
-        ShapeRow(
-            concept=concept,
-            media=media,
-            shape=shape,
-            unmeasured=sum(row.is_blank for row in rows),
-            **shown_fields(_sides(_measured(rows))),
-        )
-        for (concept, media, shape), rows in groups.items()
-    )
-
-
-def shown_fields(seen: Mapping[Side, Sequence[Seen]]) -> ShownFields:
-    """The three rules' shares and the frames' counts of equally many samples of each side."""
-    return ShownFields(
-        any_frame=_triple(seen, lambda one: one.any_frame),
-        lasting=_triple(seen, lambda one: one.lasting),
-        mean_frame=_triple(seen, lambda one: one.whole),
-        frames_shown=_frames_shown(seen),
-    )
-
-
-def seen_of(sighting: Sighting) -> list[Seen]:
-    """What was found in each of the N clips."""
-    frames = sighting.per_frame
-    return [
-        Seen(bool(whole), None if frames is None else tuple(frames[row].tolist()))
-        for row, whole in enumerate(sighting.whole)
-    ]
-
-
 def kept_rows(observations: Sequence[Observation]) -> tuple[KeptRow, ...]:
     """One row per kept concept, group and medium."""
-    groups = _grouped(
+    groups = grouped(
         _kept(observations), lambda o: (o.question.concept.name, o.question.kind, o.media)
     )
     return tuple(
@@ -204,7 +132,7 @@ def reemergence_rows(observations: Sequence[Observation]) -> tuple[ReemergenceRo
         and one.tuned.per_frame is not None
         and len(one.tuned.per_frame) > 1
     ]
-    groups = _grouped(clips, lambda o: o.question.concept.name)
+    groups = grouped(clips, lambda o: o.question.concept.name)
     return tuple(_reemergence(concept, rows) for concept, rows in groups.items())
 
 
@@ -221,7 +149,7 @@ def motion_row(observations: Sequence[Observation], seed: int) -> MotionRow | No
 def drift_rows(observations: Sequence[Observation], seed: int) -> tuple[DriftRow, ...]:
     """One row per medium, over unrelated prompts."""
     measured = [one for one in observations if one.other_seed is not None]
-    groups = _grouped(measured, lambda o: o.media)
+    groups = grouped(measured, lambda o: o.media)
     return tuple(
         DriftRow(
             media=media,
@@ -235,7 +163,7 @@ def drift_rows(observations: Sequence[Observation], seed: int) -> tuple[DriftRow
 def clip_score_rows(observations: Sequence[Observation], seed: int) -> tuple[ClipScoreRow, ...]:
     """One row per medium, over kept prompts; none without a CLIP model."""
     scored = [one for one in _kept(observations) if one.tuned.clip_score is not None]
-    groups = _grouped(scored, lambda o: o.media)
+    groups = grouped(scored, lambda o: o.media)
     return tuple(
         ClipScoreRow(
             media=media,
@@ -249,51 +177,19 @@ def clip_score_rows(observations: Sequence[Observation], seed: int) -> tuple[Cli
     )
 
 
-def _measured(observations: Sequence[Observation]) -> list[Observation]:
+def measured(observations: Sequence[Observation]) -> list[Observation]:
+    """Those that are not blank."""
     return [one for one in observations if not one.is_blank]
-
-
-def _sides(observations: Sequence[Observation]) -> dict[Side, list[Seen]]:
-    return {
-        "tuned": [one.tuned for one in observations],
-        "base": [one.base for one in observations],
-        "floor": [one.floor for one in observations if one.floor is not None],
-    }
-
-
-def _triple(seen: Mapping[Side, Sequence[Seen]], is_hit: Callable[[Seen], bool]) -> RateTriple:
-    return RateTriple(
-        tuned=rate_of([is_hit(one) for one in seen["tuned"]]),
-        base=rate_of([is_hit(one) for one in seen["base"]]),
-        floor=rate_of([is_hit(one) for one in seen["floor"]]),
-    )
-
-
-def _frames_shown(seen: Mapping[Side, Sequence[Seen]]) -> FramesShown | None:
-    """None without samples, and for what single frames cannot show."""
-    lengths = {
-        0 if one.per_frame is None else len(one.per_frame) for side in seen.values() for one in side
-    }
-    if len(lengths) != 1 or 0 in lengths:
-        return None
-    counts = {
-        side: tuple(sum(one.per_frame or ()) for one in found) for side, found in seen.items()
-    }
-    return FramesShown(
-        num_frames=lengths.pop(),
-        tuned=counts["tuned"],
-        base=counts["base"],
-        floor=counts["floor"],
-    )
 
 
 def _kept(observations: Sequence[Observation]) -> list[Observation]:
     return [one for one in observations if one.question.kind in _GROUP_OF]
 
 
-def _grouped(
+def grouped(
     observations: Sequence[Observation], key: Callable[[Observation], _Key]
 ) -> dict[_Key, list[Observation]]:
+    """The observations by `key`, in their order."""
     groups: dict[_Key, list[Observation]] = {}
     for observation in observations:
         groups.setdefault(key(observation), []).append(observation)

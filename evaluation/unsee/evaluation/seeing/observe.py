@@ -19,10 +19,10 @@ from unsee.evaluation.seeing.measures import (
     blank_of,
     difference_of,
     motion_of,
-    seen_of,
 )
 from unsee.evaluation.seeing.openai_clip import ClipModel
 from unsee.evaluation.seeing.recognise import Recogniser
+from unsee.evaluation.seeing.shown import seen_of
 from unsee.models.base import Base
 
 _CHUNK = 32
