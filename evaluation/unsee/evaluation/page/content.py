@@ -1,6 +1,6 @@
 """What a report's page says in plain words: checks, and the rows of its plots.
 
-Turns a `Report` into text; knows neither HTML nor pictures, and the tables are in `page_tables`.
+Turns a `Report` into text; knows neither HTML nor pictures, and the tables are in the template.
 """
 
 from __future__ import annotations

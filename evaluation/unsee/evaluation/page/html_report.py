@@ -22,7 +22,7 @@ from PIL import Image
 
 from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
-from unsee.evaluation.page import content, tables
+from unsee.evaluation.page import content
 from unsee.evaluation.page.examples import Example, ExampleKind
 from unsee.evaluation.page.findings import findings
 from unsee.evaluation.page.plots import (
@@ -80,7 +80,7 @@ class AttackKind:
 
     title: str
     plots: list[Plot]
-    table: tables.Table
+    rows: list[AttackRow]
     budgets: list[tuple[str, AttackRow]]
 
 
@@ -114,6 +114,11 @@ def _render(report: Report, examples: Sequence[Example], thresholds: Thresholds)
         lstrip_blocks=True,
         finalize=_unbroken,
     )
+    environment.filters |= {
+        "whole": content.whole,
+        "interval": content.interval,
+        "name_of_attack": _name_of_attack,
+    }
     template = environment.from_string(_resource(TEMPLATE))
     return template.render(
         **_words(report, thresholds),
@@ -133,10 +138,10 @@ def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
         "findings": findings(report),
         "checks": content.check_lines(verdict),
         "note": content.thresholds_note(thresholds),
-        "erased": tables.erased_table(report),
-        "shapes": tables.shape_table(report),
-        "kept": tables.kept_table(report),
-        "side": tables.side_table(report),
+        "wordings": content.WORDINGS,
+        "media": content.MEDIA,
+        "groups": content.GROUPS,
+        "shapes": content.SHAPES,
         "attacks": [_attack_kind(report, reach) for reach in content.REACHES],
         "lasting": percent(LASTING_SHARE),
         "made": f"{report.created_at:%d %B %Y, %H:%M %Z}".lstrip("0"),
@@ -176,15 +181,17 @@ def _attack_kind(report: Report, reach: Reach) -> AttackKind:
         for index, (attack, points) in enumerate(content.attack_curves(report, reach).items())
         for caption in [f"{spaced(attack).capitalize()}, by budget"]
     ]
-    budgets = {
-        attack_name(row.attack, row.times): row for row in report.attacks if row.reach == reach
-    }
+    measured = [row for row in report.attacks if row.reach == reach]
     return AttackKind(
         content.REACHES[reach],
         [*_plot(name, "Brought back, by attack", rows), *curves],
-        tables.attack_table(report, reach),
-        list(budgets.items()),
+        measured,
+        list({_name_of_attack(row): row for row in measured}.items()),
     )
+
+
+def _name_of_attack(row: AttackRow) -> str:
+    return attack_name(row.attack, row.times)
 
 
 def _plot(name: str, caption: str, rows: list[PlotRow]) -> list[Plot]:
