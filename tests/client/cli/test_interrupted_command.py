@@ -112,7 +112,7 @@ WORK = {
     "delta": ["torch"],
     "apply": ["torch"],
     "evaluate": ["torch"],
-    "export": ["torch", "onnxruntime"],
+    "export": ["torch"],
     "serve": ["unsee.serving.server.triton"],
     "publish": ["unsee.policies.publish"],
     "promote": ["unsee.policies.promotion"],
