@@ -135,7 +135,6 @@ def test_verdict_answers_by_name_and_alias() -> None:
     clip = render_clip(Scene(subject="car", action="sliding"))
     still, moving = judge.classify(clip[None, :1])[0], judge.classify(clip[None])[0]
     assert moving.sees("automobile")
-    assert moving.sees("car", any_frame=True)
     assert not moving.sees("tree")
     assert moving.sees("sliding")
     assert still.action is None

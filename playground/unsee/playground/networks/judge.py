@@ -6,7 +6,6 @@ on generated frames is independent evidence. It does not know prompts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unsee.evaluation.seeing import judge as network
-from unsee.evaluation.seeing.judge import JudgeConfig, Probabilities
+from unsee.evaluation.seeing.judge import JudgeConfig
 from unsee.playground.world.world import CATEGORIES, HEADS, LABELS, NONE, find_concept, head_of
 
 FRAME_HEADS = ("subject", "style", "background")
@@ -27,30 +26,17 @@ CONFIG = JudgeConfig(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one clip (or still) shows; ``None`` means: nothing of that kind.
-
-    ``probabilities`` maps a head to the probability of each of its labels (no action for a
-    still); ``per_frame`` maps subject, style and background to [num_frames, labels].
-    """
+    """What one clip (or still) shows; ``None`` means: nothing of that kind."""
 
     subject: str | None
     style: str | None
-    background: str | None
     action: str | None
-    probabilities: Mapping[str, Probabilities]
-    per_frame: Mapping[str, Probabilities]
+    background: str | None
 
-    def sees(self, concept_name: str, *, any_frame: bool = False) -> bool:
-        """Whether the concept (an alias will do) is the verdict of its kind.
-
-        ``any_frame`` asks whether a single frame would be named so; actions have no frames.
-        """
+    def sees(self, concept_name: str) -> bool:
+        """Whether the concept (an alias will do) is the verdict of its kind."""
         concept = find_concept(concept_name)
-        head = head_of(concept.category)
-        if any_frame and head != "action":
-            winners = self.per_frame[head].argmax(axis=1)
-            return LABELS[head].index(concept.name) in winners
-        named: str | None = getattr(self, head)
+        named: str | None = getattr(self, head_of(concept.category))
         return named == concept.name
 
 
@@ -80,21 +66,16 @@ class Judge(network.Judge):
             ValueError: the array is not uint8 of that shape.
         """
         seen = self.judge(frames)
-        verdicts = []
-        for i in range(len(frames)):
-            per_frame = {head: values[i] for head, values in seen.per_frame.items()}
-            overall = {head: values.mean(axis=0) for head, values in per_frame.items()}
-            if seen.motion is not None:
-                overall["action"] = seen.motion[i]
-            verdicts.append(make_verdict(overall, per_frame))
-        return verdicts
+        probabilities = {head: values.mean(axis=1) for head, values in seen.per_frame.items()}
+        if seen.motion is not None:
+            probabilities["action"] = seen.motion
+        labels = {head: values.argmax(axis=1) for head, values in probabilities.items()}
+        return [
+            Verdict(*(_name(head, labels[head][i]) if head in labels else None for head in HEADS))
+            for i in range(len(frames))
+        ]
 
 
-def make_verdict(
-    probabilities: Mapping[str, Probabilities], per_frame: Mapping[str, Probabilities]
-) -> Verdict:
-    names: dict[str, str | None] = dict.fromkeys(LABELS)
-    for head, values in probabilities.items():
-        name = LABELS[head][int(values.argmax())]
-        names[head] = None if name == NONE else name
-    return Verdict(**names, probabilities=probabilities, per_frame=per_frame)
+def _name(head: str, label: int) -> str | None:
+    name = LABELS[head][label]
+    return None if name == NONE else name
