@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from benchmarks.engines.variants import YARDSTICK
 from unsee.export.engines.session import Array
 from unsee.export.text_to_video.sampling_check import psnr
 from unsee.models.quiet import quiet_libraries
@@ -38,12 +39,18 @@ def step_error(actual: Sequence[Array], exact: Sequence[Array]) -> StepError:
 
 
 def frames_db(
-    engine: Process, exact: Mapping[str, Array], seed: int, steps: int
-) -> dict[str, float]:
-    """PSNR in dB of each prompt's frames against the exact ones, from the same noise."""
+    engines: Mapping[str, Process], prompts: Sequence[str], seed: int, steps: int
+) -> dict[str, dict[str, float]]:
+    """By engine, the PSNR in dB of each prompt's frames against the yardstick's, from the same
+    noise."""
+    clips = {
+        name: {prompt: engine.call("clip", prompt, seed, steps)[1] for prompt in prompts}
+        for name, engine in engines.items()
+    }
+    exact = clips.pop(YARDSTICK)
     return {
-        prompt: psnr(engine.call("clip", prompt, seed, steps)[1], frames)
-        for prompt, frames in exact.items()
+        name: {prompt: psnr(made[prompt], exact[prompt]) for prompt in prompts}
+        for name, made in clips.items()
     }
 
 

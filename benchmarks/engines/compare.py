@@ -28,12 +28,13 @@ from benchmarks.engines.accuracy import (
 )
 from benchmarks.engines.turns import (
     Peak,
+    job_of,
     machine_facts,
     open_all,
     rows_of,
     take_turns,
 )
-from benchmarks.engines.variants import VARIANTS, YARDSTICK, Call, Job, Runner
+from benchmarks.engines.variants import VARIANTS, YARDSTICK, Call, Runner
 from benchmarks.measuring.bases import BASES, CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
@@ -132,7 +133,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     step_flops = table.of_clip_call("video_unet")
     with ExitStack() as stack:
         say(f"{plan.size}: opening {len(plan.engines)} engines")
-        jobs = {name: _job(name, plan) for name in plan.engines}
+        jobs = {n: job_of(n, plan.exported, plan.threads, plan.cache_dir) for n in plan.engines}
         opened, failures = open_all(stack, jobs, Runner)
         open_s = _open(opened, failures, prompts[0])
         if YARDSTICK not in opened:
@@ -140,7 +141,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         say(f"{plan.size}: errors")
         calls = opened[YARDSTICK].call("calls", prompts[0], plan.seed, steps)
         errors = _errors(opened, calls)
-        decibels = _decibels(opened, prompts, plan.seed, steps) if has_meaning else {}
+        decibels = frames_db(opened, prompts, plan.seed, steps) if has_meaning else {}
         peak = stack.enter_context(KeptProcess(Peak, plan.threads))
         seconds, best = take_turns(
             opened,
@@ -178,16 +179,6 @@ def _export(size: str, cache_dir: Path) -> Exported:
     return in_own_process(export_base, size, cache_dir)
 
 
-def _job(name: str, plan: Plan) -> Job:
-    return Job(
-        variant=name,
-        base_dir=plan.exported.base_dir,
-        repository_dir=plan.exported.repository_dir,
-        threads=plan.threads,
-        inductor_dir=plan.cache_dir / "inductor",
-    )
-
-
 def _open(
     opened: dict[str, KeptProcess], failures: dict[str, str], prompt: str
 ) -> dict[str, float]:
@@ -208,19 +199,6 @@ def _errors(opened: Mapping[str, KeptProcess], calls: Sequence[Call]) -> dict[st
     return {
         name: step_error(exact if name == YARDSTICK else engine.call("outputs", feeds), exact)
         for name, engine in opened.items()
-    }
-
-
-def _decibels(
-    opened: Mapping[str, KeptProcess], prompts: Sequence[str], seed: int, steps: int
-) -> dict[str, dict[str, float]]:
-    say("frames of whole clips")
-    asked = ((prompt, opened[YARDSTICK].call("clip", prompt, seed, steps)) for prompt in prompts)
-    exact = {prompt: frames for prompt, (_, frames) in asked}
-    return {
-        name: frames_db(engine, exact, seed, steps)
-        for name, engine in opened.items()
-        if name != YARDSTICK
     }
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.engines.turns import Best, Peak, machine_facts
-from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job, Runner
+from benchmarks.engines.turns import PEAK, Best, Peak, job_of, machine_facts
+from benchmarks.engines.variants import VARIANTS, YARDSTICK, Runner
 from benchmarks.measuring.bases import CACHE_DIR, Exported, export_base
 from benchmarks.measuring.flops import FlopTable, base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
@@ -93,7 +93,7 @@ def measure(
     asked = {value: _flops(axis, table, value) for value in axis.values}
     with ExitStack() as stack:
         opened = {
-            engine: stack.enter_context(KeptProcess(Runner, _job(engine, exported, threads)))
+            engine: stack.enter_context(KeptProcess(Runner, job_of(engine, exported, threads)))
             for engine in dict.fromkeys(engines)
         }
         peak = stack.enter_context(KeptProcess(Peak, threads))
@@ -106,7 +106,7 @@ def measure(
         for operation in work.values():
             operation()
         best = Best(peak)
-        ways: dict[tuple[str, int], Callable[[], float]] = {**work, ("", 0): best.measure}
+        ways: dict[tuple[str, int], Callable[[], float]] = {**work, (PEAK, 0): best.measure}
         seconds = in_random_turns(ways, turns, seed, lambda line: say(f"{name}: {line}"))
     points = [
         {
@@ -117,7 +117,7 @@ def measure(
             "share_of_peak": asked[value] / spread.median / best.flops[VARIANTS[engine].precision],
         }
         for (engine, value), taken in seconds.items()
-        if engine
+        if engine != PEAK
     ]
     return {"base": axis.base, "peak_flops": best.flops, "points": points}
 
@@ -137,16 +137,6 @@ def _flops(axis: Axis, table: FlopTable, value: int) -> int:
     if axis.sizes is None:
         return table.of_clip(value)
     return table.of_clip_call("video_unet", **axis.sizes(value))
-
-
-def _job(engine: str, exported: Exported, threads: int) -> Job:
-    return Job(
-        variant=engine,
-        base_dir=exported.base_dir,
-        repository_dir=exported.repository_dir,
-        threads=threads,
-        inductor_dir=CACHE_DIR / "inductor",
-    )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.engines.accuracy import Process, StepError
-from benchmarks.engines.variants import VARIANTS, YARDSTICK
+from benchmarks.engines.variants import VARIANTS, YARDSTICK, Job
+from benchmarks.measuring.bases import CACHE_DIR, Exported
 from benchmarks.measuring.flops import peak_flops
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed
 from benchmarks.measuring.timing import Spread, in_random_turns, times_faster
@@ -23,6 +25,8 @@ LEAST_STEP_S = 0.3
 """So long at least an engine's step is repeated within a turn."""
 _MATMUL_EDGE = 2048
 PRECISIONS = ("float32", "bfloat16")
+PEAK = "the machine's peak"
+"""Takes its turn beside the engines; no engine is called so."""
 
 
 @dataclass
@@ -49,6 +53,12 @@ def machine_facts() -> dict[str, Any]:
     """This machine and the versions of what runs on it, as JSON has them."""
     facts = this_machine().model_dump()
     return facts | {"versions": {"torch": torch.__version__, **facts["versions"]}}
+
+
+def job_of(variant: str, exported: Exported, threads: int, cache_dir: Path = CACHE_DIR) -> Job:
+    """The variant on an export; what `torch.compile` compiles is kept below `cache_dir`."""
+    inductor_dir = cache_dir / "inductor"
+    return Job(variant, exported.base_dir, exported.repository_dir, threads, inductor_dir)
 
 
 def open_all(
@@ -86,7 +96,7 @@ def take_turns(
         for name, engine in engines.items()
     }
     steps = in_random_turns(
-        ways | {"": best.measure}, turns[0], seed, lambda line: say(f"steps, {line}")
+        ways | {PEAK: best.measure}, turns[0], seed, lambda line: say(f"steps, {line}")
     )
     clips = in_random_turns(
         {name: partial(_clip_seconds, engine, clip) for name, engine in engines.items()},

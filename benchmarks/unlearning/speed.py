@@ -22,7 +22,8 @@ import click
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.real_size import SIZES, write_image_base
 from benchmarks.measuring.record import as_json, say
-from benchmarks.unlearning.variants import VARIANTS, Job, Operation, Run, run
+from benchmarks.measuring.timing import times_faster
+from benchmarks.unlearning.variants import VARIANTS, Job, Run, run
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.models.components import Precision
 from unsee.unlearning.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
@@ -135,22 +136,41 @@ def take_turns(jobs: Mapping[str, Job], turns: int) -> tuple[dict[str, list[Run]
 
 
 def rows_of(runs: Mapping[str, Sequence[Run]], batch_size: int) -> list[dict[str, Any]]:
-    """A row per operation, in the order of the runs."""
+    """A row per operation over all turns, in the order of the runs.
+
+    `flops` and `seconds` (a median) are of one call; `floor_s` is what a call takes at the device's
+    peak and `share_of_peak` how near it is. `calls` is how many the mode makes with its default
+    settings, at most, and `total_s` what they take. `times_faster` is against the paper's step as
+    written, turn by turn. `peak_bytes` is the variant's.
+    """
     calls = default_calls(batch_size)
-    yardstick = [_median(each.operations[0]) for each in runs.get(_YARDSTICK, ())]
+    written = [statistics.median(each.operations[0].seconds) for each in runs.get(_YARDSTICK, ())]
     rows = []
     for variant, each in runs.items():
-        for index in range(len(each[0].operations) if each else 0):
-            operations = [one.operations[index] for one in each]
-            is_step = variant in _COMPARED and index == 0
-            ratios = [
-                theirs / _median(ours)
-                for theirs, ours in zip(yardstick, operations, strict=False)
-                if is_step
-            ]
-            memory = max(one.peak_bytes for one in each)
-            count = calls[variant][index]
-            rows.append(_row(variant, operations, count, ratios, memory))
+        turns = zip(*(one.operations for one in each), strict=True)
+        for index, operations in enumerate(turns):
+            seconds = [value for one in operations for value in one.seconds]
+            typical = statistics.median(seconds)
+            floor = operations[0].flops / max(one.peak_flops for one in operations)
+            ours = [statistics.median(one.seconds) for one in operations]
+            is_step = written and variant in _COMPARED and index == 0
+            rows.append(
+                {
+                    "variant": variant,
+                    "operation": operations[0].name,
+                    "dtype": operations[0].dtype,
+                    "flops": operations[0].flops,
+                    "seconds": typical,
+                    "fastest_s": min(seconds),
+                    "slowest_s": max(seconds),
+                    "floor_s": floor,
+                    "share_of_peak": floor / typical,
+                    "calls": calls[variant][index],
+                    "total_s": calls[variant][index] * typical,
+                    "times_faster": times_faster(written, ours).median if is_step else None,
+                    "peak_bytes": max(one.peak_bytes for one in each),
+                }
+            )
     return rows
 
 
@@ -172,45 +192,6 @@ def default_calls(batch_size: int) -> dict[str, tuple[int, ...]]:
     )
     drawn = anchored.shots * _STEPS_PER_IMAGE
     return {"as-written": (steps,), "paper": (steps,), "anchored": in_calls, "images": (drawn,)}
-
-
-def _row(
-    variant: str,
-    operations: Sequence[Operation],
-    calls: int,
-    ratios: Sequence[float],
-    memory: int,
-) -> dict[str, Any]:
-    """One operation over all turns.
-
-    `flops` and `seconds` (a median) are of one call; `floor_s` is what a call takes at the device's
-    peak and `share_of_peak` how near it is. `calls` is how many the mode makes with its default
-    settings, at most, and `total_s` what they take. `times_faster` is against the paper's step as
-    written. `peak_bytes` is the variant's.
-    """
-    one = operations[0]
-    seconds = [value for each in operations for value in each.seconds]
-    typical = statistics.median(seconds)
-    floor = one.flops / max(each.peak_flops for each in operations)
-    return {
-        "variant": variant,
-        "operation": one.name,
-        "dtype": one.dtype,
-        "flops": one.flops,
-        "seconds": typical,
-        "fastest_s": min(seconds),
-        "slowest_s": max(seconds),
-        "floor_s": floor,
-        "share_of_peak": floor / typical,
-        "calls": calls,
-        "total_s": calls * typical,
-        "times_faster": statistics.median(ratios) if ratios else None,
-        "peak_bytes": memory,
-    }
-
-
-def _median(operation: Operation) -> float:
-    return statistics.median(operation.seconds)
 
 
 if __name__ == "__main__":
