@@ -88,7 +88,7 @@ class Thresholds(BaseModel):
     attacked_at_most: Share | None = None
     samples_at_least: Annotated[int, Field(ge=1)] = 8
     base_recognised_at_least: Share = 0.5
-    floor_at_most: Share = 0.25
+    floor_at_most: Share = 0.15
     recogniser: (
         Annotated[
             str,

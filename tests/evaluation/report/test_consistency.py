@@ -87,7 +87,7 @@ def test_loosened_thresholds_are_named():
     strict = Thresholds(erased_at_most=0.05, samples_at_least=20, erased_interval_at_most=0.2)
     assert strict.loosened() == ()
     (hidden,) = Thresholds(floor_at_most=0.9).loosened()
-    assert hidden == "floor_at_most is 0.9, looser than the default 0.25"
+    assert hidden == "floor_at_most is 0.9, looser than the default 0.15"
     loose = Thresholds(erased_at_most=0.5, siblings_kept_at_least=0.1, motion_within=0.9)
     assert [sentence.split()[0] for sentence in loose.loosened()] == [
         "erased_at_most",

@@ -90,7 +90,7 @@ def test_a_high_floor_proves_nothing_and_is_judged_itself():
     found = check(report, "floor_at_most")
     assert (found.measured, found.passed) == (24 / 64, False)
     assert "neutral prompts, Blimbo is recognised in 24 of 64 samples, 37.5 %" in found.sentence
-    assert "missed by 12 percentage points" in found.sentence
+    assert "missed by 22 percentage points" in found.sentence
 
 
 def test_the_end_of_the_interval_is_judged_on_request():
