@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from record_fakes import revision_record
@@ -23,6 +23,7 @@ from unsee.playground.world.world import CONCEPTS, find_concept
 UNLEARNABLE = [concept.name for concept in CONCEPTS if concept.category != "background"]
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(
     name=st.sampled_from(UNLEARNABLE),
     count=st.integers(min_value=3, max_value=60),

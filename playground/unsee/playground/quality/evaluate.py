@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections import defaultdict
@@ -54,7 +53,7 @@ from unsee.playground.world.world import (
 )
 
 BATCH = 16
-KINDS = ("judge", "t2i", "t2v", "t2v-es", "speed")
+KINDS = ("judge", "t2i", "t2v", "t2v-es")
 SAMPLED = ("t2i", "t2v", "t2v-es")
 Generate = Callable[[Sequence[str], Sequence[int]], Clips]
 
@@ -173,18 +172,6 @@ def judge_accuracy(
     return {head: rate(outcomes) for head, outcomes in right.items()}
 
 
-def seconds_per_clip(folder: Path, steps: int, guidance: float, repeats: int = 5) -> float:
-    """The median time of one clip by PyTorch eager in float32."""
-    pipeline = load_pipeline(folder)
-    num_frames = clip_defaults(folder.parent).num_frames
-    times = []
-    for i in range(repeats):
-        start = time.perf_counter()
-        generate_clips(pipeline, ["Blimbo jumping in the forest"], [i], num_frames, steps, guidance)
-        times.append(time.perf_counter() - start)
-    return round(statistics.median(times), 2)
-
-
 def judge_of(base_dir: Path) -> Judge:
     """The base's own judge, or the first base's: they know the same world."""
     own = base_dir / "judge"
@@ -221,8 +208,6 @@ def evaluate_base(
     if "judge" in kinds:
         num_frames = clip_defaults(base_dir).num_frames
         results["judge"] = judge_accuracy(judge, seed + 1, num_frames=num_frames)
-    if "speed" in kinds:
-        results["speed"] = {"seconds_per_clip": seconds_per_clip(base_dir / "t2v", steps, guidance)}
     for kind in (kind for kind in kinds if kind in SAMPLED):
         start = time.monotonic()
         trials = sampled(kind, base_dir, judge, n, seed, steps, guidance)
@@ -245,8 +230,6 @@ def print_table(results: dict[str, Any]) -> None:
         for group in ("category", "concept"):
             for key, found in results.get(kind, {}).get(group, {}).items():
                 print(f"{kind:7s}{group:16s} {key:20s} {in_words(found)}")
-    if "speed" in results:
-        print(f"one clip, PyTorch eager float32: {results['speed']['seconds_per_clip']} s")
 
 
 def main(arguments: list[str] | None = None) -> int:
