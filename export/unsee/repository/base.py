@@ -11,7 +11,7 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Base:
 
     Args:
         digest: that of the base's text encoder.
+        masks_padding: whether the text encoder is given a mask that hides the padding from it, as
+            its own configuration asks for; else every position is seen.
         schedulers: the names that a request may choose from.
         graphs: digest and engine of each graph, as they go into every clip's record.
         largest_clip_bytes: about what a clip at the limits takes of memory while it is made; 0:
@@ -63,6 +65,7 @@ class Base:
     schema_version: int
     name: str
     digest: str
+    masks_padding: bool
     latents: Latents
     defaults: Defaults
     limits: Limits

@@ -14,36 +14,34 @@ from unsee.repository.layout import (
     CONFIG_FILE,
     GRAPH_MODELS,
     MODEL_FILE,
+    PROMPT_ENCODER,
+    SERVED_MODELS,
     TEXT_TO_VIDEO,
     VERSION,
     assets_dir,
-    encoder_model,
+    policy_model,
     version_dir,
 )
 from unsee.repository.pointer import read
-from unsee.repository.revisions import versions_on_disk
 
 
 def loadable_models(repository_dir: Path) -> list[str]:
     """The names of the models to load at start; raises RepositoryIncomplete or InputError."""
     policies = read(repository_dir)
-    states = sorted(policies.policies.items())
-    wanted = {model: {VERSION} for model in GRAPH_MODELS}
-    wanted |= {encoder_model(name): set(state.eligible) for name, state in states if state.eligible}
+    wanted: dict[str, tuple[int, ...]] = {model: (VERSION,) for model in GRAPH_MODELS}
+    for name, state in sorted(policies.policies.items()):
+        if state.eligible:
+            wanted[policy_model(name)] = state.eligible
     for model, versions in wanted.items():
-        files = [version_dir(repository_dir, model, n) / MODEL_FILE for n in sorted(versions)]
+        files = [version_dir(repository_dir, model, n) / MODEL_FILE for n in versions]
         _check(repository_dir, [repository_dir / model / CONFIG_FILE, *files])
-        present = sorted(versions_on_disk(repository_dir / model) - versions)
-        _check(
-            repository_dir, [version_dir(repository_dir, model, n) / MODEL_FILE for n in present]
-        )
-    config = repository_dir / TEXT_TO_VIDEO / CONFIG_FILE
-    code = version_dir(repository_dir, TEXT_TO_VIDEO) / CODE_FILE
-    assets = [assets_dir(repository_dir) / name for name in ASSETS]
-    _check(repository_dir, [config, code, *assets])
+    for model in (PROMPT_ENCODER, TEXT_TO_VIDEO):
+        code = version_dir(repository_dir, model) / CODE_FILE
+        _check(repository_dir, [repository_dir / model / CONFIG_FILE, code])
+    _check(repository_dir, [assets_dir(repository_dir) / name for name in ASSETS])
     if not policies.policies:
         raise RepositoryIncomplete("policies.json names no policy; make one with: unsee export")
-    return [*GRAPH_MODELS, TEXT_TO_VIDEO, *(model for model in wanted if model not in GRAPH_MODELS)]
+    return list(SERVED_MODELS)
 
 
 def _check(repository_dir: Path, files: list[Path]) -> None:

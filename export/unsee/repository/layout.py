@@ -3,10 +3,11 @@
     policies.json                   which revision of each policy is active (`POINTER_FILE`)
     audit.jsonl, incidents.jsonl    who changed what; what died and was replaced
     engines.json                    what computes the graphs on this machine, and why
-    text_encoder_<policy>/          a policy's encoder, a Triton model
+    text_encoder/, video_unet/, vae_decoder/    the base's graphs, each with its version 1
+    policy_<name>/                  what a policy makes of the text encoder's states
         config.pbtxt
         <N>/                        its revision N, see `unsee.repository.revisions`
-    video_unet/, vae_decoder/       the base's other graphs, each with its version 1
+    prompt_encoder/                 the model that runs all policies
     text_to_video/                  the model that callers use
         config.pbtxt
         1/                          its code
@@ -14,8 +15,8 @@
     .retired/, .rejected/           revisions that are not served any more, by model
     .locks/<policy>                 who is changing the policy's revisions
 
-`text_to_video` can import nothing of Unsee and has a copy of this file beside it, so this module
-needs the standard library alone.
+`prompt_encoder` and `text_to_video` can import nothing of Unsee and have a copy of this file beside
+them, so this module needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ RETIRED, REJECTED = ".retired", ".rejected"
 HEARTBEAT_FILE = ".following"
 """Touched by a replica's follower at every look: found old, nobody follows any more."""
 
-VIDEO_UNET, VAE_DECODER, TEXT_TO_VIDEO = "video_unet", "vae_decoder", "text_to_video"
-GRAPH_MODELS = (VIDEO_UNET, VAE_DECODER)
+TEXT_ENCODER, VIDEO_UNET, VAE_DECODER = "text_encoder", "video_unet", "vae_decoder"
+PROMPT_ENCODER, TEXT_TO_VIDEO = "prompt_encoder", "text_to_video"
+GRAPH_MODELS = (TEXT_ENCODER, VIDEO_UNET, VAE_DECODER)
+SERVED_MODELS = (*GRAPH_MODELS, PROMPT_ENCODER, TEXT_TO_VIDEO)
+"""What a server loads; a policy's revisions are opened by `prompt_encoder`."""
 VERSION = 1
-"""The only version of every model but the encoders; the base's encoder has no other either."""
-_ENCODER_PREFIX = "text_encoder_"
-_STAND_IN_PREFIX = ".stand-in-"
+"""The only version of every model but the policies; the base's policy has no other either."""
+_POLICY_PREFIX = "policy_"
 
 CONFIG_FILE = "config.pbtxt"
 MODEL_FILE = "model.onnx"
@@ -53,20 +56,20 @@ BASE_FILE, TOKENIZER_FILE, SAMPLERS_FILE = "base.json", "tokenizer.json", "sampl
 ASSETS = (BASE_FILE, TOKENIZER_FILE, SAMPLERS_FILE)
 
 
-def encoder_model(policy: str) -> str:
+def policy_model(policy: str) -> str:
     """The name of the Triton model whose versions are the revisions of `policy`."""
-    return f"{_ENCODER_PREFIX}{policy}"
+    return f"{_POLICY_PREFIX}{policy}"
 
 
 def policy_of(model: str) -> str | None:
-    """The policy whose encoder the Triton model is; None if it is no encoder."""
-    return model.removeprefix(_ENCODER_PREFIX) if model.startswith(_ENCODER_PREFIX) else None
+    """The policy whose revisions the Triton model has; None if it is no policy's."""
+    return model.removeprefix(_POLICY_PREFIX) if model.startswith(_POLICY_PREFIX) else None
 
 
-def encoder_dirs(repository_dir: Path) -> dict[str, Path]:
-    """The folder of every policy's encoder that there is, by policy in alphabetical order."""
-    folders = sorted(repository_dir.glob(f"{_ENCODER_PREFIX}*"))
-    return {folder.name.removeprefix(_ENCODER_PREFIX): folder for folder in folders}
+def policy_dirs(repository_dir: Path) -> dict[str, Path]:
+    """The folder of every policy that there is, by policy in alphabetical order."""
+    folders = sorted(repository_dir.glob(f"{_POLICY_PREFIX}*"))
+    return {folder.name.removeprefix(_POLICY_PREFIX): folder for folder in folders}
 
 
 def version_dir(repository_dir: Path, model: str, version: int = VERSION) -> Path:
@@ -76,7 +79,7 @@ def version_dir(repository_dir: Path, model: str, version: int = VERSION) -> Pat
 
 def revision_dir(repository_dir: Path, policy: str, revision: int) -> Path:
     """The folder of a policy's revision."""
-    return version_dir(repository_dir, encoder_model(policy), revision)
+    return version_dir(repository_dir, policy_model(policy), revision)
 
 
 def assets_dir(repository_dir: Path) -> Path:
@@ -92,15 +95,3 @@ def base_file(repository_dir: Path) -> Path:
 def archive_dir(model_dir: Path, archive: str) -> Path:
     """The folder of `archive` (RETIRED or REJECTED) that holds revisions of `model_dir`."""
     return model_dir.parent / archive / model_dir.name
-
-
-def stand_in_dir(model_dir: Path, version: int) -> Path:
-    """Where a copy of the base's encoder waits to be loaded in the place of a failed version."""
-    return model_dir.parent / f"{_STAND_IN_PREFIX}{model_dir.name}-{version}"
-
-
-def stand_in_dirs(model_dir: Path) -> list[Path]:
-    """Those that an interrupted command has left."""
-    prefix = f"{_STAND_IN_PREFIX}{model_dir.name}-"
-    found = model_dir.parent.glob(f"{prefix}*")  # also those of a policy whose name begins alike
-    return [folder for folder in found if folder.name.removeprefix(prefix).isdigit()]

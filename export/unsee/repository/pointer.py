@@ -26,7 +26,12 @@ def read(repository_dir: Path) -> Policies:
             f"{repository_dir} is no model repository: it has no {POINTER_FILE}; "
             "make one with: unsee export"
         )
-    return read_record(Policies, file, "restore it, or make it anew with: unsee export")
+    return read_record(
+        Policies,
+        file,
+        "restore it, or export the base to a new folder with: unsee export, and publish its "
+        "policies again",
+    )
 
 
 def promotable(policies: Policies, policy: str, revision: int | None = None) -> int:

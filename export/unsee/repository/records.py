@@ -20,6 +20,8 @@ from unsee.core.validation import describe
 
 GraphPrecision = Literal["float32", "float16"]
 """How a graph computes inside; its borders are FP32, INT64 or UINT8 in either."""
+RevisionKind = Literal["edit", "encoder"]
+"""Whether a revision's graph takes the encoder's states, or token ids in the encoder's place."""
 Number = Annotated[int, Field(ge=1)]
 """The number of a revision."""
 
@@ -95,15 +97,26 @@ class DeltaDigest(Record):
 
 
 class RevisionRecord(Record):
-    """`revision.json`; `encoder_digest` is that of the exported graph."""
+    """`revision.json`: what a revision of a policy is and what it was made of.
 
-    schema_version: Literal[1] = 1
+    Args:
+        kind: what its graph is. "edit": the last part of the text encoder, from states and
+            attention mask to prompt embeddings. "encoder": a whole text encoder of tuned weights,
+            from token ids and attention mask to prompt embeddings.
+        edit_digest: `"sha256:…"` over the tensors of the edit or of the tuned encoder; None for the
+            base's own policy, which edits nothing.
+        graph_digest: that of the exported graph, `sha256` of its `export.json`.
+    """
+
+    schema_version: Literal[2] = 2
     policy: str
     revision: Number
+    kind: RevisionKind
     concepts: tuple[Concept, ...]
     base: str
     base_digest: str
-    encoder_digest: str
+    edit_digest: str | None
+    graph_digest: str
     deltas: tuple[DeltaDigest, ...]
     parity: ParityReport
     created_at: datetime
@@ -223,7 +236,7 @@ class Policies(Record):
             come to the disk together (see `unsee.repository.ledger`).
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     default_policy: PolicyName | None = None
     policies: dict[PolicyName, PolicyState] = {}
     last_change: AuditEvent | None = None

@@ -1,12 +1,13 @@
-"""The version folders of a model: what is in one, whether it is whole, and where it goes.
+"""The version folders of a policy: what is in one, whether it is whole, and where it goes.
 
-    <N>/model.onnx           the graph
-    <N>/model.onnx.data      weights beside it, if any: those that encoders have in common
+    <N>/model.onnx           the graph: what the policy makes of the text encoder's states, or, of
+                             tuned weights, the whole text encoder (`RevisionRecord.kind`)
+    <N>/model.onnx.data      weights beside it, if it has more than 2 GB of them
     <N>/export.json          what the graph was made from and its parity
-    <N>/revision.json        an encoder's policy, concepts and digests
-    <N>/golden.safetensors   an encoder's `input_ids` INT64 [n, L] and PyTorch's
-                             `last_hidden_state` FP32 [n, L, D] for them: a server that loaded the
-                             revision must agree
+    <N>/revision.json        the policy, its concepts and digests
+    <N>/golden.safetensors   `input_ids` and `attention_mask` INT64 [n, L] and PyTorch's
+                             `prompt_embeds` FP32 [n, L, D] for them: a server that is asked for
+                             the revision must agree
     <N>/report.json, .html   what the gate judged
 
 A revision that is not served any more goes to `.retired` (it was served once) or `.rejected` (it
@@ -55,7 +56,7 @@ def check_folder(folder: Path, policy: str, revision: int) -> None:
     """As `check_files`, of a revision whose files are in `folder`."""
     exported = read_record(GraphExport, folder / EXPORT_FILE, AGAIN, RevisionUnfit).sha256
     record = read_record(RevisionRecord, folder / REVISION_FILE, AGAIN, RevisionUnfit)
-    expected = {"policy": policy, "revision": revision, "encoder_digest": exported}
+    expected = {"policy": policy, "revision": revision, "graph_digest": exported}
     for field, value in expected.items():
         found = getattr(record, field)
         if found != value:
@@ -133,8 +134,7 @@ def next_revision(model_dir: Path) -> int:
 def put_away(version_dir: Path, archive: str) -> Path:
     """Move a revision into `archive` (RETIRED or REJECTED) by one rename; where it is then.
 
-    A number that the archive holds already (a stand-in had the place of a rejected revision, say)
-    gets a suffix: `3.2`. Both folders are on the disk when the call returns.
+    A number that the archive holds already gets a suffix: `3.2`. Both folders are on the disk when the call returns.
     """
     folder = archive_dir(version_dir.parent, archive)
     folder.mkdir(parents=True, exist_ok=True)
