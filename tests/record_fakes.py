@@ -29,15 +29,17 @@ def graph_export(sha256=DIGEST, **changes):
     return GraphExport(**(fields | changes))
 
 
-def revision_record(policy="family", revision=1, encoder_digest=DIGEST, unsees=(), **changes):
-    """A whole `revision.json`; `unsees` are names of characters."""
+def revision_record(policy="family", revision=1, graph_digest=DIGEST, unsees=(), **changes):
+    """A whole `revision.json` of an edit; `unsees` are names of characters."""
     fields = {
         "policy": policy,
         "revision": revision,
+        "kind": "edit",
         "concepts": tuple(Concept(name=name, category="character") for name in unsees),
         "base": "fake",
         "base_digest": DIGEST,
-        "encoder_digest": encoder_digest,
+        "edit_digest": f"sha256:edit {revision} of {policy}" if unsees else None,
+        "graph_digest": graph_digest,
         "deltas": (),
         "parity": PARITY,
         "created_at": MADE_AT,
@@ -48,9 +50,10 @@ def revision_record(policy="family", revision=1, encoder_digest=DIGEST, unsees=(
 def base_record(**changes):
     """A whole `base.json`, as JSON values; `changes` replace sections or fields of them."""
     record = {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "fake",
         "digest": DIGEST,
+        "masks_padding": False,
         "latents": {"channels": 4, "vae_scale": 8},
         "defaults": {
             "num_frames": 2,

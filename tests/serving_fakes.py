@@ -1,6 +1,6 @@
 """A whole model repository in miniature, made in well under a second.
 
-Four tiny linear ONNX graphs with the real names, dtypes and shapes, a byte-level tokenizer, sampler
+Tiny linear ONNX graphs with the real names, dtypes and shapes, a byte-level tokenizer, sampler
 tables of two schedulers and the repository's records, laid out as the exporter lays them out. It
 knows nothing of PyTorch, diffusers or the exporter, so serving and client tests stand on their own.
 
@@ -16,7 +16,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,8 @@ CHANNELS = 4
 VAE_SCALE = 8
 MAX_STEPS = 12
 SCHEDULERS = ("DDIMScheduler", "EulerAncestralDiscreteScheduler")
-TEMPLATE_DIR = Path(__file__).parents[1] / "model_repository" / "text_to_video" / "1"
+TEMPLATES = Path(__file__).parents[1] / "model_repository"
+TEMPLATE_DIR = TEMPLATES / "text_to_video" / "1"
 OPSET, IR_VERSION = 18, 8
 
 Array = npt.NDArray[Any]
@@ -53,12 +54,14 @@ def write_fake_repository(
     """
     folder.mkdir(parents=True, exist_ok=True)
     graphs = {
+        "text_encoder": _write_model(folder, "text_encoder", 1, _text_encoder(), 16),
         "video_unet": _write_model(folder, "video_unet", 1, _video_unet(unet_work), 8),
         "vae_decoder": _write_model(folder, "vae_decoder", 1, _vae_decoder(), 4),
     }
     for policy in policies:
         for revision in (1,) if policy == "base" else (1, 2, 3):
             write_fake_revision(folder, policy, revision)
+    _write_python_model(folder, "prompt_encoder", _prompt_encoder_config())
     _write_text_to_video(folder, graphs)
     entries = {
         name: {"active": 1, "eligible": [1] if name == "base" else [1, 2], "history": [1]}
@@ -66,30 +69,62 @@ def write_fake_repository(
     }
     _write_json(
         folder / "policies.json",
-        {"schema_version": 1, "default_policy": None, "policies": entries},
+        {"schema_version": 2, "default_policy": None, "policies": entries},
     )
     return folder
 
 
-def write_fake_revision(folder: Path, policy: str, revision: int) -> Path:
-    """Write version `revision` of text_encoder_<policy>; no two of them encode alike."""
-    name = f"text_encoder_{policy}"
+def write_fake_revision(
+    folder: Path, policy: str, revision: int, kind: Literal["edit", "encoder"] = "edit"
+) -> Path:
+    """Write version `revision` of policy_<policy>; no two of them encode alike."""
+    name = f"policy_{policy}"
     seed = int.from_bytes(hashlib.sha256(f"{policy}:{revision}".encode()).digest()[:4], "little")
-    digest = _write_model(folder, name, revision, _text_encoder(seed), 16)
+    matrix = np.random.default_rng(seed).standard_normal((HIDDEN_SIZE, HIDDEN_SIZE))
+    matrix = matrix.astype(np.float32)
+    model = _policy(matrix) if kind == "edit" else _tuned_encoder(matrix)
+    digest = _write_model(folder, name, revision, model, 16)
     version_dir = folder / name / str(revision)
-    record = revision_record(policy, revision, digest, () if policy == "base" else ("Blimbo",))
+    unsees = () if policy == "base" else ("Blimbo",)
+    record = revision_record(policy, revision, digest, unsees, kind=kind)
     (version_dir / "revision.json").write_text(record.model_dump_json())
+    ids = np.arange(2 * PROMPT_TOKENS).reshape(2, PROMPT_TOKENS)
+    golden = {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "prompt_embeds": _table()[ids] @ matrix,
+    }
+    save_file(golden, version_dir / "golden.safetensors")
     return version_dir
 
 
-def _text_encoder(seed: int) -> onnx.ModelProto:
-    table = np.random.default_rng(seed).standard_normal((258, HIDDEN_SIZE)).astype(np.float32)
-    return _model(
-        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"], axis=0)],
-        [("input_ids", TensorProto.INT64, ["B", PROMPT_TOKENS])],
-        [("last_hidden_state", TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE])],
-        {"table": table},
-    )
+def _table() -> Array:
+    table: Array = np.random.default_rng(5).standard_normal((258, HIDDEN_SIZE))
+    return table.astype(np.float32)
+
+
+TOKENS = [(name, TensorProto.INT64, ["B", PROMPT_TOKENS]) for name in ("input_ids", "attention_mask")]
+HIDDEN = (TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE])
+
+
+def _text_encoder() -> onnx.ModelProto:
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["states"], axis=0)]
+    return _model(nodes, TOKENS, [("states", *HIDDEN)], {"table": _table()})
+
+
+def _policy(matrix: Array) -> onnx.ModelProto:
+    nodes = [helper.make_node("MatMul", ["states", "matrix"], ["prompt_embeds"])]
+    inputs = [("states", *HIDDEN), TOKENS[1]]
+    return _model(nodes, inputs, [("prompt_embeds", *HIDDEN)], {"matrix": matrix})
+
+
+def _tuned_encoder(matrix: Array) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["states"], axis=0),
+        helper.make_node("MatMul", ["states", "matrix"], ["prompt_embeds"]),
+    ]
+    constants = {"table": _table(), "matrix": matrix}
+    return _model(nodes, TOKENS, [("prompt_embeds", *HIDDEN)], constants)
 
 
 def _video_unet(work: int) -> onnx.ModelProto:
@@ -216,7 +251,7 @@ def _write_model(
     config.instance_group.add(count=1)  # else Triton makes two on a CPU
     _add_tensors(config.input, model.graph.input)
     _add_tensors(config.output, model.graph.output)
-    if name.startswith("text_encoder_"):
+    if name.startswith("policy_"):
         config.version_policy.all.SetInParent()
     else:
         config.dynamic_batching.SetInParent()
@@ -244,16 +279,32 @@ def _add_tensors(entries: Any, values: Any) -> None:
 
 
 def _write_text_to_video(folder: Path, graphs: dict[str, str]) -> None:
-    model_dir = folder / "text_to_video"
-    if TEMPLATE_DIR.is_dir():
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(TEMPLATE_DIR, model_dir / "1", ignore=ignored)
-    assets_dir = model_dir / "assets"
+    _write_python_model(folder, "text_to_video", _text_to_video_config())
+    assets_dir = folder / "text_to_video" / "assets"
     assets_dir.mkdir(parents=True)
-    (model_dir / "config.pbtxt").write_text(text_format.MessageToString(_text_to_video_config()))
     _write_json(assets_dir / "base.json", _base_record(graphs))
     _tokenizer().save(str(assets_dir / "tokenizer.json"))
     save_file(_sampler_tables(), assets_dir / "samplers.safetensors")
+
+
+def _write_python_model(folder: Path, name: str, config: model_config_pb2.ModelConfig) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(TEMPLATES / name / "1", folder / name / "1", ignore=ignored)
+    (folder / name / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def _prompt_encoder_config() -> model_config_pb2.ModelConfig:
+    config = model_config_pb2.ModelConfig(name="prompt_encoder", backend="python")
+    for name, data_type, dims in (
+        ("input_ids", model_config_pb2.TYPE_INT64, [-1, -1]),
+        ("attention_mask", model_config_pb2.TYPE_INT64, [-1, -1]),
+        ("policy", model_config_pb2.TYPE_STRING, [1]),
+        ("revision", model_config_pb2.TYPE_INT64, [1]),
+    ):
+        config.input.add(name=name, data_type=data_type, dims=dims)
+    config.output.add(name="prompt_embeds", data_type=model_config_pb2.TYPE_FP32, dims=[-1, -1, -1])
+    config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    return config
 
 
 def _text_to_video_config() -> model_config_pb2.ModelConfig:

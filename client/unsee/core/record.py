@@ -20,8 +20,8 @@ class GenerationRecord(BaseModel):
     negative_prompt: str = Field("", description="As requested")
     policy: str = Field(description="The concept policy that was applied")
     revision: int = Field(description="The policy's revision that was applied")
-    encoder_digest: str | None = Field(
-        None, description="Digest of the text encoder's weights; null if the repository has none"
+    edit_digest: str | None = Field(
+        None, description="Digest of what the revision edits; null for the base's own policy"
     )
     base: str = Field(description="Name of the base")
     base_digest: str = Field(description="Digest of the base's files")

@@ -90,7 +90,7 @@ def read_base(file: Path) -> Base:
 
 
 def _fitted(wanted: Any, value: Any, where: str) -> Any:
-    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number or text."""
+    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number, truth or text."""
     hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
     if hints and isinstance(value, dict):
         missing = {name for name in hints.keys() - value.keys() if not hasattr(wanted, name)}
@@ -108,6 +108,6 @@ def _fitted(wanted: Any, value: Any, where: str) -> Any:
         return {key: _fitted(str, entry, f"{where}.{key}") for key, entry in value.items()}
     numbers = (int, float) if wanted is float else (wanted,)
     plain = get_origin(wanted) is None and not hints
-    if plain and isinstance(value, numbers) and not isinstance(value, bool):
+    if plain and isinstance(value, numbers) and isinstance(value, bool) == (wanted is bool):
         return value
     raise ValueError(f"{where} is {value!r}")

@@ -25,18 +25,19 @@ from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate
 from text_to_video.layout import (
     BASE_FILE,
+    PROMPT_ENCODER,
     SAMPLERS_FILE,
     TOKENIZER_FILE,
     VAE_DECODER,
     VIDEO_UNET,
     assets_dir,
 )
-from text_to_video.policies import Encoder, PolicyPointer
+from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
 from text_to_video.request_schema import INPUTS, GenerationRequest
 from text_to_video.sampler import SamplerTables
-from text_to_video.tokens import PromptTokenizer
+from text_to_video.tokens import PromptTokenizer, Tokens
 
 LOGGER = logging.getLogger("unsee.text_to_video")
 MAX_RUNNING, MAX_WAITING = 16, 64
@@ -55,8 +56,8 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"]).get("parameters", {})
         try:
             self._base = read_base(assets / BASE_FILE)
-            length = self._base.limits.prompt_tokens
-            self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, length)
+            length, masks_padding = self._base.limits.prompt_tokens, self._base.masks_padding
+            self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, length, masks_padding)
             self._tables = SamplerTables(assets / SAMPLERS_FILE)
         except Exception as error:
             LOGGER.exception("text_to_video cannot read its assets")
@@ -102,12 +103,12 @@ class TritonPythonModel:
         return parse_request(tensors, self._base)
 
     def _plan(self, parsed: GenerationRequest) -> Plan:
-        encoder = self._policies.resolve(parsed.policy, parsed.revision)
+        revision = self._policies.resolve(parsed.policy, parsed.revision)
         table = self._tables.table(parsed.scheduler, parsed.num_inference_steps)
-        input_ids = self._tokenizer.encode(
+        tokens = self._tokenizer.encode(
             negative_prompt=parsed.negative_prompt, prompt=parsed.prompt
         )
-        return Plan(parsed, encoder, input_ids, accelerated(table, PACES[parsed.acceleration]))
+        return Plan(parsed, revision, tokens, accelerated(table, PACES[parsed.acceleration]))
 
 
 class Stream:
@@ -170,14 +171,20 @@ class Stream:
 
 
 class TritonGraphs:
-    """The exported graphs as models of the same server, called through BLS (see `Graphs`)."""
+    """Models of the same server, called through BLS (see `Graphs`)."""
 
-    async def text_encoder(self, encoder: Encoder, input_ids: Array) -> Array:
+    async def prompt_encoder(self, revision: Revision, tokens: Tokens) -> Array:
         """INT64 [B, L] -> FP32 [B, L, D], by the policy's revision."""
-        what = f"the encoder of the policy {encoder.policy}, revision {encoder.revision},"
-        inputs = {"input_ids": input_ids}
-        output = "last_hidden_state"
-        return await _call(encoder.model_name, encoder.revision, inputs, output, what)
+        what = f"the policy {revision.policy}, revision {revision.number},"
+        inputs = {
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+            "policy": np.array([revision.policy.encode()], np.object_),
+            "revision": np.array([revision.number], np.int64),
+        }
+        hidden = await _call(PROMPT_ENCODER, inputs, "prompt_embeds", what)
+        _check_shape(hidden, (*tokens.input_ids.shape, *hidden.shape[2:]), what)
+        return hidden
 
     async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         """FP32 [B, C, F, h, w], [B], [B, L, D] -> FP32 [B, C, F, h, w]."""
@@ -186,26 +193,23 @@ class TritonGraphs:
             "timestep": timestep[:, None],  # the configuration reshapes [1] to a scalar per row
             "encoder_hidden_states": hidden,
         }
-        noise_pred = await _call(VIDEO_UNET, -1, inputs, "noise_pred", "the video UNet")
+        noise_pred = await _call(VIDEO_UNET, inputs, "noise_pred", "the video UNet")
         _check_shape(noise_pred, sample.shape, "the video UNet")
         return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:
         """FP32 [1, C, F, h, w] -> UINT8 [1, F, H, W, 3]."""
         inputs = {"latents": latents}
-        frames = await _call(VAE_DECODER, -1, inputs, "frames", "the VAE decoder")
+        frames = await _call(VAE_DECODER, inputs, "frames", "the VAE decoder")
         wanted = (1, latents.shape[2], *frames.shape[2:4], 3)
         _check_shape(frames, wanted, "the VAE decoder")
         return frames
 
 
-async def _call(
-    model_name: str, version: int, inputs: dict[str, Array], output: str, what: str
-) -> Array:
+async def _call(model_name: str, inputs: dict[str, Array], output: str, what: str) -> Array:
     """One BLS call; raises Refusal (UNAVAILABLE) naming `what`, with Triton's message as cause."""
     request = pb_utils.InferenceRequest(
         model_name=model_name,
-        model_version=version,
         requested_output_names=[output],
         inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),

@@ -1,7 +1,7 @@
 """One clip, from a checked request to frames and their record.
 
 `Graphs` is all it sees of the models. The order is: encode the negative and the positive prompt
-with the policy's encoder, sample with classifier-free guidance (both rows in one batched call of
+with the policy's revision, sample with classifier-free guidance (both rows in one batched call of
 the video UNet; Ho and Salimans, arXiv 2207.12598, in diffusers' form), decode.
 """
 
@@ -17,20 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from text_to_video.base import Base
-from text_to_video.policies import Encoder
+from text_to_video.policies import Revision
 from text_to_video.refusal import Refusal
 from text_to_video.request_schema import GenerationRequest
 from text_to_video.sampler import sample
 from text_to_video.sampler_table import SamplerTable
+from text_to_video.tokens import Tokens
 
 Array = npt.NDArray[Any]
 
 
 class Graphs(Protocol):
-    """The three exported graphs, wherever they run. Each call raises Refusal on failure."""
+    """The models of a clip, wherever they run. Each call raises Refusal on failure."""
 
-    async def text_encoder(self, encoder: Encoder, input_ids: Array) -> Array:
-        """INT64 [B, L] -> `last_hidden_state` FP32 [B, L, D]."""
+    async def prompt_encoder(self, revision: Revision, tokens: Tokens) -> Array:
+        """INT64 [B, L] -> `prompt_embeds` FP32 [B, L, D]."""
 
     async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         """FP32 [B, C, F, h, w], FP32 [B], FP32 [B, L, D] -> `noise_pred` FP32 [B, C, F, h, w]."""
@@ -44,8 +45,8 @@ class Plan:
     """A request that has passed every check: what it takes to make the clip."""
 
     request: GenerationRequest
-    encoder: Encoder
-    input_ids: Array
+    revision: Revision
+    tokens: Tokens
     table: SamplerTable
 
 
@@ -74,8 +75,8 @@ async def generate(
     request = plan.request
     watch = Stopwatch()
     guided = request.guidance_scale > 1.0
-    input_ids = plan.input_ids if guided else plan.input_ids[1:]
-    hidden = await graphs.text_encoder(plan.encoder, input_ids)
+    tokens = plan.tokens if guided else plan.tokens.last()
+    hidden = await graphs.prompt_encoder(plan.revision, tokens)
     watch.lap("text_encoder")
 
     async def predict_noise(model_input: Array, timestep: float) -> Array:
@@ -111,9 +112,9 @@ def _latent_shape(request: GenerationRequest, base: Base) -> tuple[int, int, int
 
 def _record(plan: Plan, base: Base, watch: Stopwatch) -> dict[str, Any]:
     return asdict(plan.request) | {
-        "policy": plan.encoder.policy,
-        "revision": plan.encoder.revision,
-        "encoder_digest": plan.encoder.digest,
+        "policy": plan.revision.policy,
+        "revision": plan.revision.number,
+        "edit_digest": plan.revision.edit_digest,
         "base": base.name,
         "base_digest": base.digest,
         "fps": base.defaults.fps,

@@ -1,4 +1,4 @@
-"""Which encoder a request gets: the pointer file `policies.json` at the repository's root.
+"""Which revision a request gets: the pointer file `policies.json` at the repository's root.
 
 The file is replaced atomically by whoever promotes a revision; it is read again when it has
 changed. This module never writes it and does not know what a policy unsees.
@@ -11,26 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from text_to_video.layout import (
-    EXPORT_FILE,
-    POINTER_FILE,
-    REVISION_FILE,
-    encoder_model,
-    revision_dir,
-)
+from text_to_video.layout import POINTER_FILE, REVISION_FILE, revision_dir
 from text_to_video.refusal import Refusal, quoted
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """One revision of one policy: version `revision` of the Triton model `model_name`."""
+class Revision:
+    """One revision of one policy; `edit_digest` is None where nothing is edited."""
 
     policy: str
-    revision: int
-    model_name: str
-    digest: str | None
+    number: int
+    edit_digest: str | None
 
 
 class PolicyPointer:
@@ -42,8 +35,8 @@ class PolicyPointer:
         self._seen: tuple[int, int, int] | None = None
         self._record: dict[str, Any] = {}
 
-    def resolve(self, policy: str | None, revision: int | None) -> Encoder:
-        """The encoder to use now; raises Refusal (INVALID_ARGUMENT, NOT_FOUND or UNAVAILABLE)."""
+    def resolve(self, policy: str | None, revision: int | None) -> Revision:
+        """The revision to use now; raises Refusal (INVALID_ARGUMENT, NOT_FOUND or UNAVAILABLE)."""
         record = self._current()
         policies: dict[str, Any] = record["policies"]
         names = ", ".join(sorted(policies))
@@ -63,7 +56,7 @@ class PolicyPointer:
             raise Refusal(
                 "NOT_FOUND", f"the policy {name} has no revision {number}; it offers {offered}"
             )
-        return Encoder(name, number, encoder_model(name), self._digest(name, number))
+        return Revision(name, number, self._edit_digest(name, number))
 
     def _current(self) -> dict[str, Any]:
         try:
@@ -77,17 +70,15 @@ class PolicyPointer:
             raise Refusal("UNAVAILABLE", message) from error
         return self._record
 
-    def _digest(self, policy: str, revision: int) -> str | None:
-        """The encoder's digest as its records give it; None where the repository holds none."""
-        folder = revision_dir(self._repository_dir, policy, revision)
-        for file_name, field in ((REVISION_FILE, "encoder_digest"), (EXPORT_FILE, "sha256")):
-            try:
-                record = json.loads((folder / file_name).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if isinstance(record, dict) and record.get(field):
-                return str(record[field])
-        return None
+    def _edit_digest(self, policy: str, revision: int) -> str | None:
+        """What the revision's record says; None where it cannot be read."""
+        file = revision_dir(self._repository_dir, policy, revision) / REVISION_FILE
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        digest = record.get("edit_digest") if isinstance(record, dict) else None
+        return None if digest is None else str(digest)
 
 
 def _checked(record: Any) -> dict[str, Any]:
