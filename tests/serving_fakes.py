@@ -103,7 +103,9 @@ def _table() -> Array:
     return table.astype(np.float32)
 
 
-TOKENS = [(name, TensorProto.INT64, ["B", PROMPT_TOKENS]) for name in ("input_ids", "attention_mask")]
+TOKENS = [
+    (name, TensorProto.INT64, ["B", PROMPT_TOKENS]) for name in ("input_ids", "attention_mask")
+]
 HIDDEN = (TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE])
 
 
@@ -294,15 +296,18 @@ def _write_python_model(folder: Path, name: str, config: model_config_pb2.ModelC
 
 
 def _prompt_encoder_config() -> model_config_pb2.ModelConfig:
-    config = model_config_pb2.ModelConfig(name="prompt_encoder", backend="python")
+    config = model_config_pb2.ModelConfig(
+        name="prompt_encoder", backend="python", max_batch_size=16
+    )
+    config.dynamic_batching.SetInParent()
     for name, data_type, dims in (
-        ("input_ids", model_config_pb2.TYPE_INT64, [-1, -1]),
-        ("attention_mask", model_config_pb2.TYPE_INT64, [-1, -1]),
+        ("input_ids", model_config_pb2.TYPE_INT64, [-1]),
+        ("attention_mask", model_config_pb2.TYPE_INT64, [-1]),
         ("policy", model_config_pb2.TYPE_STRING, [1]),
         ("revision", model_config_pb2.TYPE_INT64, [1]),
     ):
         config.input.add(name=name, data_type=data_type, dims=dims)
-    config.output.add(name="prompt_embeds", data_type=model_config_pb2.TYPE_FP32, dims=[-1, -1, -1])
+    config.output.add(name="prompt_embeds", data_type=model_config_pb2.TYPE_FP32, dims=[-1, -1])
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     return config
 

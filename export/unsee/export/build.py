@@ -2,7 +2,7 @@
 
 What has not changed since the last export stays as it is.
 
-    text_encoder_base/1   video_unet/1   vae_decoder/1   text_to_video/
+    text_encoder/1   video_unet/1   vae_decoder/1   policy_base/1   prompt_encoder/   text_to_video/
     policies.json   engines.json
 """
 
@@ -13,39 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import RepositoryError
-from unsee.core.files import locked, new_folder
+from unsee.core.files import locked, new_folder, write_file
 from unsee.core.policy import BASE_POLICY
+from unsee.deltas.edit import trunk
 from unsee.export.clip_memory import ClipMemory, clip_memory, known_bytes
 from unsee.export.engines.choice import found_or_chosen
 from unsee.export.engines.engine import candidates, graph_precision
 from unsee.export.engines.machine import this_machine
+from unsee.export.engines.model_config import batched_config, pbtxt
 from unsee.export.engines.record import MEASURED, EngineChoice, EngineSelection
-from unsee.export.graphs.base_graphs import sampling_graphs
+from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
-from unsee.export.onnx.shared_weights import save_beside
-from unsee.export.revision import (
-    fill_revision,
-    text_encoder_graph,
-    write_encoder_config,
-    write_revision,
-)
+from unsee.export.revision import Contents, part_of, write_config, write_revision
 from unsee.export.service import write_service
-from unsee.export.text_to_video.assets import write_text_to_video
+from unsee.export.text_to_video.assets import write_prompt_encoder, write_text_to_video
 from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.version import export_version, find_export
 from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.schedulers import SchedulerOffer, offered_schedulers
+from unsee.repository import pointer
 from unsee.repository.layout import (
+    CONFIG_FILE,
     ENGINES_FILE,
     GOLDEN_FILE,
     POINTER_FILE,
     REVISION_FILE,
     VERSION,
     base_file,
-    encoder_dirs,
-    encoder_model,
+    policy_dirs,
+    policy_model,
     version_dir,
 )
 from unsee.repository.ledger import replace_pointer
@@ -61,7 +59,7 @@ from unsee.repository.revisions import versions_on_disk
 
 __all__ = ["ExportRecord", "GraphOutcome", "write_repository", "write_revision"]
 
-_BASE_ENCODER = encoder_model(BASE_POLICY)
+_BASE_MODEL = policy_model(BASE_POLICY)
 
 
 @dataclass(frozen=True)
@@ -113,15 +111,19 @@ def write_repository(
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, unet, vae = sampling_graphs(base)
+    states = trunk(base.text_encoder())
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
     outcomes = (
-        _base_encoder(base, repository_dir, progress),
+        _graph(text_encoder, states, "float32", repository_dir, progress),
+        _base_policy(base, repository_dir, progress),
         _graph(vae, base.t2v_vae(), precision, repository_dir, progress),
         _graph(unet, base.t2v_unet(), precision, repository_dir, progress),
     )
-    graphs: tuple[Graph, ...] = (text_encoder, vae, unet)
-    encoder, decoder, denoiser = (
+    config = batched_config(text_encoder)
+    write_file(repository_dir / text_encoder.name / CONFIG_FILE, pbtxt(config))
+    graphs: tuple[Graph, ...] = (text_encoder, edit_graph(base), vae, unet)
+    encoder, policy, decoder, denoiser = (
         ExportedGraph(graph, version_dir(repository_dir, outcome.model), outcome.export.sha256)
         for graph, outcome in zip(graphs, outcomes, strict=True)
     )
@@ -130,7 +132,7 @@ def write_repository(
         [measured_graph(exported, base, machine.threads) for exported in (denoiser, decoder)],
         selection,
         machine,
-        lambda: clip_comparison(encoder, base, tables, machine.threads),
+        lambda: clip_comparison((encoder, policy), base, tables, machine.threads),
         progress,
     )
     for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):
@@ -139,6 +141,7 @@ def write_repository(
     progress("reckoning the memory of a clip at the limits")
     known = known_bytes(base_file(repository_dir), base, computed_by)
     memory = clip_memory(base, (denoiser, decoder), known)
+    write_prompt_encoder(repository_dir)
     write_text_to_video(base, unet, vae, tables, computed_by, memory.num_bytes, repository_dir)
     _write_first_policies(repository_dir)
     return ExportRecord(
@@ -174,30 +177,33 @@ def _graph(
     return GraphOutcome(graph.name, export, reused=False)
 
 
-def _base_encoder(
-    base: Base, repository_dir: Path, progress: Callable[[str], None]
-) -> GraphOutcome:
+def _base_policy(base: Base, repository_dir: Path, progress: Callable[[str], None]) -> GraphOutcome:
+    """The policy that unsees nothing: the text encoder's own final normalisation."""
     text_encoder = base.text_encoder()
-    model_dir = repository_dir / _BASE_ENCODER
-    folder = version_dir(repository_dir, _BASE_ENCODER)
+    part = part_of(text_encoder, base)
+    model_dir = repository_dir / _BASE_MODEL
+    folder = version_dir(repository_dir, _BASE_MODEL)
     with locked(model_dir):
         complete = all((folder / name).is_file() for name in (REVISION_FILE, GOLDEN_FILE))
-        found = find_export(text_encoder_graph(base), text_encoder, folder)
+        found = find_export(part.graph, part.module, folder)
         export = found if complete else None
         if export is None:
-            progress(f"exporting {_BASE_ENCODER}")
+            progress(f"exporting {_BASE_MODEL}")
             with new_folder(folder, replace=True) as new:
-                export = fill_revision(
-                    new, VERSION, text_encoder, BASE_POLICY, (), base, (), save_beside
-                )
-        write_encoder_config(text_encoder, BASE_POLICY, base, repository_dir)
-    return GraphOutcome(_BASE_ENCODER, export, reused=export is found)
+                export = Contents(text_encoder, part, BASE_POLICY).write(new, VERSION, base)
+        write_config(part, model_dir)
+    return GraphOutcome(_BASE_MODEL, export, reused=export is found)
 
 
 def _check_same_base(base: Base, repository_dir: Path) -> None:
-    """Revisions of another base would be served with this one's video model: refuse."""
+    """Revisions of another base would be served with this one's video model: refuse.
+
+    So is a repository of another format.
+    """
+    if (repository_dir / POINTER_FILE).exists():
+        pointer.read(repository_dir)
     remedy = "export to another folder with --repository"
-    for policy, model_dir in encoder_dirs(repository_dir).items():
+    for policy, model_dir in policy_dirs(repository_dir).items():
         for revision in sorted(versions_on_disk(model_dir)):
             file = model_dir / str(revision) / REVISION_FILE
             if policy == BASE_POLICY or not file.exists():

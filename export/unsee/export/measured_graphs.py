@@ -4,6 +4,7 @@ The clip is the base's default one, with its own scheduler and the first of its 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class ExportedGraph:
         """The ONNX file."""
         return self.version_dir / MODEL_FILE
 
+    @property
+    def model(self) -> str:
+        """The Triton model whose graph it is."""
+        return self.version_dir.parent.name
+
 
 def call_sizes(graph: Graph, base: Base) -> Sizes:
     """The sizes of a call while the base's default clip is made."""
@@ -60,18 +66,23 @@ def measured_graph(exported: ExportedGraph, base: Base, threads: int) -> Measure
 
 
 def clip_comparison(
-    text_encoder: ExportedGraph, base: Base, tables: Tables, threads: int
+    prompt_graphs: Sequence[ExportedGraph], base: Base, tables: Tables, threads: int
 ) -> ClipComparison:
-    """Frames of the base's default clip, with its own sampler and its first prompt."""
-    sizes = text_encoder.graph.clip_sizes(base.spec.clip)
-    encode = _opened(text_encoder, ONNXRUNTIME, threads, sizes)
+    """Frames of the base's default clip, with its own sampler and its first prompt.
+
+    `prompt_graphs` are the text encoder and the base's own policy.
+    """
+    others = {
+        one.model: _opened(one, ONNXRUNTIME, threads, one.graph.clip_sizes(base.spec.clip))
+        for one in prompt_graphs
+    }
     prompts = base.prompts()[:1] or (PROMPT,)
 
     def psnr_db(run: Runnables, reference: Runnables, call_s: float) -> float:
         steps = _steps(base, tables, call_s)
         return sampling_psnr(base, tables, run, reference, base.spec.clip, prompts, steps)
 
-    return ClipComparison(others={text_encoder.graph.name: encode}, psnr_db=psnr_db)
+    return ClipComparison(others=others, psnr_db=psnr_db)
 
 
 def _steps(base: Base, tables: Tables, call_s: float) -> int:

@@ -1,9 +1,12 @@
-"""Exports encoders as revisions: numbered, immutable versions of a policy's Triton model.
+"""Writes revisions: numbered, immutable versions of a policy.
 
-What is in a revision's folder is in `unsee.repository.revisions`.
+What is in a revision's folder is in `unsee.repository.revisions`. A policy whose deltas are edits
+shares the base's text encoder, so its revision is the edit and the final normalisation, a few
+kilobytes; tuned weights make a revision of the whole encoder.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,27 +14,91 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save
+from torch import Tensor
 
 from unsee.core.files import locked, new_folder, write_file, write_json
-from unsee.core.policy import BASE_POLICY, Concept
+from unsee.core.policy import Concept
 from unsee.deltas.delta import Card
-from unsee.export.engines.model_config import pbtxt, text_encoder_config
-from unsee.export.graphs.graphs import TextEncoderGraph
-from unsee.export.onnx.exporter import Save
-from unsee.export.onnx.shared_weights import SharedWith
+from unsee.deltas.edit import Edit, EditedNorm, final_layer_norm, trunk
+from unsee.export.engines.model_config import pbtxt, policy_config
+from unsee.export.graphs.base_graphs import edit_graph, masks_padding, text_encoder_graph
+from unsee.export.graphs.prompt_graphs import EditGraph, PromptGraph, TunedEncoderGraph
 from unsee.export.version import export_version, read_export
 from unsee.models.base import Base
-from unsee.repository.layout import (
-    CONFIG_FILE,
-    GOLDEN_FILE,
-    MODEL_FILE,
-    REVISION_FILE,
-    VERSION,
-    encoder_model,
-    revision_dir,
-)
-from unsee.repository.records import DeltaDigest, GraphExport, RevisionRecord
-from unsee.repository.revisions import next_revision
+from unsee.models.digest import tensors_digest
+from unsee.repository.layout import CONFIG_FILE, GOLDEN_FILE, REVISION_FILE, policy_model
+from unsee.repository.records import DeltaDigest, GraphExport, RevisionKind, RevisionRecord
+from unsee.repository.revisions import next_revision, versions_on_disk
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a text encoder a revision holds: its final normalisation ("edit") or all of it."""
+
+    kind: RevisionKind
+    graph: EditGraph | TunedEncoderGraph
+    module: Any
+    edit_digest: str | None
+
+
+def part_of(text_encoder: Any, base: Base) -> Part:
+    """The final normalisation of `text_encoder` if the rest is the base's, else the whole."""
+    norm = final_layer_norm(text_encoder)
+    if _same(trunk(text_encoder).state_dict(), trunk(base.text_encoder()).state_dict()):
+        digest = (
+            tensors_digest(Edit(*norm.buffers()).tensors())
+            if isinstance(norm, EditedNorm)
+            else None
+        )
+        return Part("edit", edit_graph(base), norm, digest)
+    graph = TunedEncoderGraph(**vars(text_encoder_graph(base)))
+    return Part("encoder", graph, text_encoder, tensors_digest(text_encoder.state_dict()))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a revision is made of."""
+
+    text_encoder: Any
+    part: Part
+    policy: str
+    concepts: tuple[Concept, ...] = ()
+    delta_cards: tuple[Card, ...] = ()
+
+    def write(self, version_dir: Path, revision: int, base: Base) -> GraphExport:
+        """Write the revision's files into the empty folder `version_dir`."""
+        part = self.part
+        export = export_version(part.graph, part.module, version_dir)
+        write_file(version_dir / GOLDEN_FILE, save(self._golden(base)))
+        record = RevisionRecord(
+            policy=self.policy,
+            revision=revision,
+            kind=part.kind,
+            concepts=_plain(self.concepts),
+            base=base.name,
+            base_digest=base.digest(),
+            edit_digest=part.edit_digest,
+            graph_digest=export.sha256,
+            deltas=_delta_digests(self.delta_cards),
+            parity=export.parity,
+            created_at=datetime.now(UTC),
+        )
+        write_json(version_dir / REVISION_FILE, record)
+        return export
+
+    def _golden(self, base: Base) -> dict[str, Tensor]:
+        """Tokens, and what PyTorch says of them: the empty prompt and the concepts' names."""
+        prompts = ["", *(concept.name for concept in self.concepts)][: PromptGraph.max_batch_size]
+        encoded = base.tokenizer()(
+            prompts, padding="max_length", truncation=True, return_tensors="pt"
+        )
+        ids, mask = encoded.input_ids, encoded.attention_mask
+        if not masks_padding(base):
+            mask = torch.ones_like(mask)
+        with torch.no_grad():
+            said = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        embeds = said.to(torch.float32).contiguous()
+        return {"input_ids": ids, "attention_mask": mask, "prompt_embeds": embeds}
 
 
 def write_revision(
@@ -42,23 +109,22 @@ def write_revision(
     repository_dir: Path,
     delta_cards: Sequence[Card],
 ) -> int:
-    """Export `text_encoder` as the next revision of the policy and return its number.
+    """Write what `text_encoder` says as the next revision of the policy and return its number.
 
     The version folder appears whole or not at all; writers of one policy take turns. A number is
-    never used twice, not even that of a revision which was rejected or retired. Weights are shared
-    with the repository's base if its files are as its records say. Raises
-    `ParityError` if the exported encoder differs from `text_encoder`.
+    never used twice, not even that of a revision which was rejected or retired. Raises
+    `ParityError` if the exported graph differs from PyTorch.
     """
-    model_dir = repository_dir / encoder_model(policy_name)
-    base_dir = revision_dir(repository_dir, BASE_POLICY, VERSION)
-    save = SharedWith(base_dir / MODEL_FILE).save if read_export(base_dir) else None
+    model_dir = repository_dir / policy_model(policy_name)
+    part = part_of(text_encoder, base)
     with locked(model_dir):
         revision = next_revision(model_dir)
         with new_folder(model_dir / str(revision)) as version_dir:
-            fill_revision(
-                version_dir, revision, text_encoder, policy_name, concepts, base, delta_cards, save
+            contents = Contents(
+                text_encoder, part, policy_name, tuple(concepts), tuple(delta_cards)
             )
-        write_encoder_config(text_encoder, policy_name, base, repository_dir)
+            contents.write(version_dir, revision, base)
+        write_config(part, model_dir)
     return revision
 
 
@@ -74,13 +140,12 @@ def find_revision(
 
     A revision whose files are not as its records say is passed over.
     """
-    model_dir = repository_dir / encoder_model(policy_name)
+    model_dir = repository_dir / policy_model(policy_name)
     wanted = (base.digest(), _plain(concepts), _delta_digests(delta_cards))
     for revision in sorted(among, reverse=True):
         version_dir = model_dir / str(revision)
-        try:
-            record = RevisionRecord.model_validate_json((version_dir / REVISION_FILE).read_bytes())
-        except (OSError, ValidationError):
+        record = _record(version_dir)
+        if record is None:
             continue
         found = (record.base_digest, record.concepts, record.deltas)
         if found == wanted and read_export(version_dir) is not None:
@@ -88,46 +153,27 @@ def find_revision(
     return None
 
 
-def fill_revision(
-    version_dir: Path,
-    revision: int,
-    text_encoder: Any,
-    policy_name: str,
-    concepts: Sequence[Concept],
-    base: Base,
-    delta_cards: Sequence[Card],
-    save: Save | None,
-) -> GraphExport:
-    """Write a revision's files into the empty folder `version_dir`, the graph by `save`."""
-    export = export_version(text_encoder_graph(base), text_encoder, version_dir, save=save)
-    _write_golden(text_encoder, [concept.name for concept in concepts], base, version_dir)
-    record = RevisionRecord(
-        policy=policy_name,
-        revision=revision,
-        concepts=_plain(concepts),
-        base=base.name,
-        base_digest=base.digest(),
-        encoder_digest=export.sha256,
-        deltas=_delta_digests(delta_cards),
-        parity=export.parity,
-        created_at=datetime.now(UTC),
+def write_config(part: Part, model_dir: Path) -> None:
+    """Write the `config.pbtxt` with which a server can load the policy as a model of its own."""
+    records = [_record(model_dir / str(number)) for number in versions_on_disk(model_dir)]
+    alike = all(record.kind == part.kind for record in records if record is not None)
+    config = policy_config(part.graph, model_dir.name, all_versions=alike)
+    write_file(model_dir / CONFIG_FILE, pbtxt(config))
+
+
+def _same(tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    """Whether both hold the same numbers by the same names; shared ones are not looked at."""
+    return tensors.keys() == others.keys() and all(
+        tensor.data_ptr() == others[name].data_ptr() or torch.equal(tensor, others[name])
+        for name, tensor in tensors.items()
     )
-    write_json(version_dir / REVISION_FILE, record)
-    return export
 
 
-def write_encoder_config(
-    text_encoder: Any, policy_name: str, base: Base, repository_dir: Path
-) -> None:
-    """Write the policy's `config.pbtxt`, the same for every revision."""
-    name = encoder_model(policy_name)
-    config = text_encoder_config(text_encoder_graph(base), name)
-    write_file(repository_dir / name / CONFIG_FILE, pbtxt(config))
-
-
-def text_encoder_graph(base: Base) -> TextEncoderGraph:
-    """The graph of the base's text encoder, which all of its revisions share."""
-    return TextEncoderGraph.of(base.text_encoder(), base.tokenizer().model_max_length)
+def _record(version_dir: Path) -> RevisionRecord | None:
+    try:
+        return RevisionRecord.model_validate_json((version_dir / REVISION_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _plain(concepts: Sequence[Concept]) -> tuple[Concept, ...]:
@@ -139,16 +185,3 @@ def _delta_digests(cards: Sequence[Card]) -> tuple[DeltaDigest, ...]:
     return tuple(
         DeltaDigest(concept=card.concept.name, tensors_digest=card.tensors_digest) for card in cards
     )
-
-
-def _write_golden(
-    text_encoder: Any, concepts: Sequence[str], base: Base, version_dir: Path
-) -> None:
-    prompts = ["", *concepts]
-    encoded = base.tokenizer()(
-        prompts, padding="max_length", truncation=True, return_tensors="pt"
-    ).input_ids
-    with torch.no_grad():
-        hidden = text_encoder(input_ids=encoded).last_hidden_state
-    golden = {"input_ids": encoded, "last_hidden_state": hidden.to(torch.float32).contiguous()}
-    write_file(version_dir / GOLDEN_FILE, save(golden))

@@ -8,7 +8,7 @@ from typing import Any
 
 from unsee.core.files import locked, write_file
 from unsee.export.engines.engine import Engine, graph_precision, shapes_kept
-from unsee.export.engines.model_config import Service, graph_config, pbtxt, video_unet_config
+from unsee.export.engines.model_config import Service, batched_config, graph_config, pbtxt
 from unsee.export.graphs.graphs import VideoUNetGraph
 from unsee.export.measured_graphs import ExportedGraph, call_sizes
 from unsee.models.base import Base
@@ -46,7 +46,7 @@ def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:
 
 def _config(exported: ExportedGraph, service: Service) -> Any:
     if isinstance(exported.graph, VideoUNetGraph):
-        return video_unet_config(exported.graph, service)
+        return batched_config(exported.graph, service)
     return graph_config(exported.graph, exported.graph.name, service)
 
 

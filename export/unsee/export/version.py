@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from unsee.core.errors import NotExportable
 from unsee.core.files import check_space, write_json
 from unsee.export.graphs.graphs import Graph
+from unsee.export.graphs.prompt_graphs import EditGraph
 from unsee.export.memory import peak_memory
-from unsee.export.onnx.exporter import OPSET, Save, export_onnx
+from unsee.export.onnx.edit_nodes import write_edit
+from unsee.export.onnx.exporter import OPSET, export_onnx
 from unsee.export.onnx.half import half_copy
 from unsee.export.onnx.parity import check_parity
 from unsee.models.digest import tensors_digest
@@ -24,7 +26,7 @@ from unsee.repository.layout import EXPORT_FILE, MODEL_FILE
 from unsee.repository.records import GraphExport, GraphPrecision
 from unsee.repository.revisions import graph_digest
 
-_EXPORTER_VERSION = 6
+_EXPORTER_VERSION = 7
 """Counts changes of what the exporter writes for the same source."""
 
 _BYTES_PER_WEIGHT: Mapping[GraphPrecision, int] = {"float32": 4, "float16": 2}
@@ -39,12 +41,11 @@ def export_version(
     model: Any,
     version_dir: Path,
     precision: GraphPrecision = "float32",
-    save: Save | None = None,
 ) -> GraphExport:
     """Export `model` (float32, left as it is) into `version_dir` (there, empty), check it, and
     record both.
 
-    `save` says where the weights go (see `export_onnx`). Raises `ParityError` if the graph differs
+    Raises `ParityError` if the graph differs
     from the model, `NotExportable` if there is no such graph in `precision`, and `RepositoryError`
     if the disk has no room for it.
     """
@@ -53,7 +54,10 @@ def export_version(
     file = version_dir / MODEL_FILE
     stages = _Stages()
     with stages.measured("export"):
-        num_nodes = export_onnx(graph, _in_precision(model, precision), file, save)
+        if isinstance(graph, EditGraph):
+            num_nodes = write_edit(graph, model, file)
+        else:
+            num_nodes = export_onnx(graph, _in_precision(model, precision), file)
     with stages.measured("parity"):
         report = check_parity(graph, model, file, precision)
     record = GraphExport(
@@ -63,7 +67,7 @@ def export_version(
         source_digest=source_digest(graph, model, precision),
         opset=OPSET,
         parity=report,
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_parameters=sum(tensor.numel() for tensor in model.state_dict().values()),
         num_nodes=num_nodes,
         versions={library: metadata.version(library) for library in _LIBRARIES},
         seconds=stages.seconds,
@@ -140,7 +144,12 @@ def _in_precision(model: Any, precision: GraphPrecision) -> Any:
 
 
 def _config(model: Any) -> dict[str, Any]:
-    """The model's configuration without what the libraries note about files and versions."""
+    """The model's configuration without what the libraries note about files and versions.
+
+    A normalisation has none: its class and constants stand for it.
+    """
+    if not hasattr(model, "config"):
+        return {"module": repr(model)}
     config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
     noted = {name for name in config if name.startswith("_") or name.endswith("_version")}
     return {name: value for name, value in config.items() if name not in noted}

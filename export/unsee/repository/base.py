@@ -90,7 +90,7 @@ def read_base(file: Path) -> Base:
 
 
 def _fitted(wanted: Any, value: Any, where: str) -> Any:
-    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict, number, truth or text."""
+    """`value`, as JSON has it, as the type `wanted`: a dataclass, tuple, dict or plain value."""
     hints = get_type_hints(wanted) if is_dataclass(wanted) else {}
     if hints and isinstance(value, dict):
         missing = {name for name in hints.keys() - value.keys() if not hasattr(wanted, name)}

@@ -28,7 +28,7 @@ from unsee.repository.pointer import read
 def loadable_models(repository_dir: Path) -> list[str]:
     """The names of the models to load at start; raises RepositoryIncomplete or InputError."""
     policies = read(repository_dir)
-    wanted: dict[str, tuple[int, ...]] = {model: (VERSION,) for model in GRAPH_MODELS}
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(GRAPH_MODELS, (VERSION,))
     for name, state in sorted(policies.policies.items()):
         if state.eligible:
             wanted[policy_model(name)] = state.eligible

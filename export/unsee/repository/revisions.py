@@ -134,7 +134,8 @@ def next_revision(model_dir: Path) -> int:
 def put_away(version_dir: Path, archive: str) -> Path:
     """Move a revision into `archive` (RETIRED or REJECTED) by one rename; where it is then.
 
-    A number that the archive holds already gets a suffix: `3.2`. Both folders are on the disk when the call returns.
+    A number that the archive holds already gets a suffix: `3.2`. Both folders are on the disk when
+    the call returns.
     """
     folder = archive_dir(version_dir.parent, archive)
     folder.mkdir(parents=True, exist_ok=True)

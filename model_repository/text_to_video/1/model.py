@@ -176,11 +176,12 @@ class TritonGraphs:
     async def prompt_encoder(self, revision: Revision, tokens: Tokens) -> Array:
         """INT64 [B, L] -> FP32 [B, L, D], by the policy's revision."""
         what = f"the policy {revision.policy}, revision {revision.number},"
+        rows = (len(tokens.input_ids), 1)
         inputs = {
             "input_ids": tokens.input_ids,
             "attention_mask": tokens.attention_mask,
-            "policy": np.array([revision.policy.encode()], np.object_),
-            "revision": np.array([revision.number], np.int64),
+            "policy": np.full(rows, revision.policy.encode(), np.object_),
+            "revision": np.full(rows, revision.number, np.int64),
         }
         hidden = await _call(PROMPT_ENCODER, inputs, "prompt_embeds", what)
         _check_shape(hidden, (*tokens.input_ids.shape, *hidden.shape[2:]), what)

@@ -11,12 +11,7 @@ import sys
 from typing import Any
 
 SPINNING = "session.intra_op.allow_spinning"
-NO_PREPACKING = "session.disable_prepacking"
-
-
-def onnxruntime_entries(spinning: str, no_prepacking: str) -> dict[str, str]:
-    """ONNX Runtime's session configuration entries, each "0" or "1"."""
-    return {SPINNING: spinning, NO_PREPACKING: no_prepacking}
+"""ONNX Runtime's session configuration entry, "0" or "1"."""
 
 
 def openvino_properties(

@@ -13,9 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 from unsee.core.request_schema import INPUTS
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
-from unsee.export.engines.engine_options import NO_PREPACKING
 from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
-from unsee.repository.layout import TEXT_TO_VIDEO
+from unsee.repository.layout import PROMPT_ENCODER, TEXT_TO_VIDEO
 
 _TYPES = {"BYTES": "TYPE_STRING"} | {name: f"TYPE_{name}" for name in ("INT64", "INT32", "FP32")}
 """What the configuration calls the datatypes of inputs."""
@@ -56,19 +55,7 @@ def graph_config(graph: Graph, model_name: str, service: Service = Service()) ->
     return config
 
 
-def text_encoder_config(graph: Graph, model_name: str) -> Any:
-    """As `graph_config`; every revision stays loaded beside the others.
-
-    Weights are used as they lie in the file, where versions have them in common: prepacking would
-    make copies. The Python stand-in honours it, NVIDIA's backend knows no such parameter.
-    """
-    config = graph_config(graph, model_name)
-    config.parameters[NO_PREPACKING].string_value = "1"
-    config.version_policy.all.SetInParent()
-    return config
-
-
-def video_unet_config(graph: Graph, service: Service = Service()) -> Any:
+def batched_config(graph: Graph, service: Service = Service()) -> Any:
     """As `graph_config`; requests that wait together share a batch.
 
     None is made to wait for others: that would cost every step of a lone clip, and with several
@@ -76,6 +63,38 @@ def video_unet_config(graph: Graph, service: Service = Service()) -> Any:
     stall dispatch by up to 500 ms (Triton 24.10).
     """
     config = graph_config(graph, graph.name, service)
+    config.dynamic_batching.SetInParent()
+    return config
+
+
+def policy_config(graph: Graph, model_name: str, *, all_versions: bool) -> Any:
+    """The `ModelConfig` with which a server can load a policy as a model of its own.
+
+    `prompt_encoder` needs none. Without `all_versions` the newest alone is loaded: a configuration
+    has one border, and the graphs of edits and of tuned encoders have different ones.
+    """
+    config = graph_config(graph, model_name)
+    if all_versions:
+        config.version_policy.all.SetInParent()
+    return config
+
+
+def prompt_encoder_config(max_batch_size: int) -> Any:
+    """The `ModelConfig` of the Python model that runs the policies, for batches of that many rows.
+
+    Requests of different policies share a batch.
+    """
+    config = model_config_pb2.ModelConfig(
+        name=PROMPT_ENCODER, backend="python", max_batch_size=max_batch_size
+    )
+    int64, string = model_config_pb2.TYPE_INT64, model_config_pb2.TYPE_STRING
+    for name in ("input_ids", "attention_mask"):
+        config.input.add(name=name, data_type=int64, dims=[-1])
+    config.input.add(name="policy", data_type=string, dims=[1])
+    config.input.add(name="revision", data_type=int64, dims=[1])
+    fp32 = model_config_pb2.TYPE_FP32
+    config.output.add(name="prompt_embeds", data_type=fp32, dims=[-1, -1])
+    config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     config.dynamic_batching.SetInParent()
     return config
 

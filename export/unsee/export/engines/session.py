@@ -12,28 +12,21 @@ import numpy.typing as npt
 
 from unsee.core.errors import NotExportable
 from unsee.export.engines.engine import Engine
-from unsee.export.engines.engine_options import (
-    onnxruntime_entries,
-    openvino_core,
-    openvino_properties,
-)
+from unsee.export.engines.engine_options import SPINNING, openvino_core, openvino_properties
 
 Array = npt.NDArray[Any]
 Runnable = Callable[..., Array]
 Shapes = Mapping[str, Sequence[int]]
 
 
-def open_graph(
-    file: Path, engine: Engine, threads: int, shapes: Shapes, *, prepacking: bool = True
-) -> Runnable:
+def open_graph(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runnable:
     """`file` as a function of its inputs by name that gives its first output.
 
-    An engine that compiles for exact shapes takes only `shapes`. ONNX Runtime without `prepacking`
-    is how text encoders are served; the last bits of its output depend on it. Raises
-    `NotExportable` if the engine cannot open the graph, or none in this process.
+    An engine that compiles for exact shapes takes only `shapes`. Raises `NotExportable` if the
+    engine cannot open the graph, or none in this process.
     """
     openers: dict[str, Callable[[], Runnable]] = {
-        "onnxruntime": lambda: _onnxruntime(file, threads, prepacking),
+        "onnxruntime": lambda: _onnxruntime(file, threads),
         "openvino": lambda: _openvino(file, engine, threads, shapes),
     }
     if engine.name not in openers:
@@ -45,14 +38,13 @@ def open_graph(
         raise NotExportable(f"{engine} cannot open {file.parent.parent.name}: {reason}") from error
 
 
-def _onnxruntime(file: Path, threads: int, prepacking: bool) -> Runnable:
+def _onnxruntime(file: Path, threads: int) -> Runnable:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    for name, value in onnxruntime_entries("0", "0" if prepacking else "1").items():
-        options.add_session_config_entry(name, value)
+    options.add_session_config_entry(SPINNING, "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 

@@ -1,6 +1,7 @@
 """The graphs of a base, from its models; knows which component each wraps, nothing of exporting."""
 
-from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph
 from unsee.models.base import Base
 
 
@@ -19,7 +20,22 @@ def video_unet_graph(base: Base) -> VideoUNetGraph:
     )
 
 
+def text_encoder_graph(base: Base) -> TextEncoderGraph:
+    """The graph of the text encoder, without its final normalisation, for all policies."""
+    return TextEncoderGraph.of(base.text_encoder(), base.tokenizer().model_max_length)
+
+
+def edit_graph(base: Base) -> EditGraph:
+    """The graph of the final normalisation, with or without an edit."""
+    graph = text_encoder_graph(base)
+    return EditGraph(graph.sequence_length, graph.hidden_size)
+
+
 def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoUNetGraph, VAEDecoderGraph]:
     """The graphs of all three models that make a clip. Raises `NotExportable`."""
-    text_encoder = TextEncoderGraph.of(base.text_encoder(), base.tokenizer().model_max_length)
-    return text_encoder, video_unet_graph(base), vae_decoder_graph(base)
+    return text_encoder_graph(base), video_unet_graph(base), vae_decoder_graph(base)
+
+
+def masks_padding(base: Base) -> bool:
+    """Whether the text encoder is given a mask of the padding, as its own configuration asks."""
+    return bool(getattr(base.text_encoder().config, "use_attention_mask", None))

@@ -1,7 +1,8 @@
-"""The three graphs that are exported: what each is called, takes, gives and wraps.
+"""The graphs that are exported: what each is called, takes, gives and wraps.
 
 A graph owns its tensors' names, dtypes and dims, the sizes at which it is traced, checked and used,
 the tolerances of its parity check and the PyTorch wrapper. It knows neither ONNX nor Triton.
+Those of the text encoder and of the policies are in `prompt_graphs`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from unsee.core.errors import NotExportable
 from unsee.export.graphs.modules import (
     MotionUNetModule,
-    TextEncoderModule,
     VAEDecoderModule,
     VideoUNetModule,
 )
@@ -39,7 +39,6 @@ __all__ = [
     "Profile",
     "Sizes",
     "TensorSpec",
-    "TextEncoderGraph",
     "Tolerance",
     "VAEDecoderGraph",
     "VideoUNetGraph",
@@ -47,7 +46,8 @@ __all__ = [
 
 DataType = Literal["INT64", "FP32", "UINT8"]
 
-_GUIDED_ROWS = 2
+GUIDED_ROWS = 2
+"""The negative and the positive prompt."""
 _VIDEO_UNETS = {"UNet3DConditionModel": VideoUNetModule, "UNetMotionModel": MotionUNetModule}
 
 
@@ -104,73 +104,6 @@ class Graph(Protocol):
     def profile(self, clip: Clip, limits: ClipLimits) -> Profile: ...
     def wrap(self, model: Any) -> nn.Module: ...
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]: ...
-
-
-@dataclass(frozen=True)
-class TextEncoderGraph:
-    """`input_ids` INT64 [B, L] -> `last_hidden_state` FP32 [B, L, D]; L is fixed."""
-
-    sequence_length: int
-    hidden_size: int
-    vocab_size: int
-
-    name: ClassVar[str] = "text_encoder"
-    max_batch_size: ClassVar[int] = 16
-    tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {"float32": Tolerance(1e-4, "std")}
-
-    @classmethod
-    def of(cls, text_encoder: Any, sequence_length: int) -> "TextEncoderGraph":
-        """The graph of a `CLIPTextModel` for prompts padded to `sequence_length`."""
-        config = text_encoder.config
-        return cls(sequence_length, config.hidden_size, config.vocab_size)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Token ids, padded as `CLIPTokenizer(padding="max_length")` does."""
-        return (TensorSpec("input_ids", "INT64", ("B", self.sequence_length)),)
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The embeddings after the final layer norm."""
-        dims = ("B", self.sequence_length, self.hidden_size)
-        return (TensorSpec("last_hidden_state", "FP32", dims),)
-
-    @property
-    def multiples(self) -> Sizes:
-        """Any batch will do."""
-        return {}
-
-    @property
-    def largest_sizes(self) -> Sizes:
-        """No axis has an end of its own."""
-        return {}
-
-    @property
-    def traced_sizes(self) -> Sizes:
-        """Two rows: an axis of size 1 may be taken for a constant."""
-        return {"B": 2}
-
-    @property
-    def checked_sizes(self) -> tuple[Sizes, ...]:
-        """One prompt, and more than were traced."""
-        return {"B": 1}, {"B": 5}
-
-    def clip_sizes(self, clip: Clip) -> Sizes:
-        """The negative and the positive prompt."""
-        return {"B": _GUIDED_ROWS}
-
-    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
-        """One prompt, two, or as many as Triton puts into a batch."""
-        return with_batch(Profile({}, {}, {}), _GUIDED_ROWS, self.max_batch_size)
-
-    def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
-        return TextEncoderModule(model).eval()
-
-    def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
-        """Random ids [B, L] over the whole vocabulary."""
-        shape = (sizes["B"], self.sequence_length)
-        return (torch.randint(0, self.vocab_size, shape, generator=_generator(seed)),)
 
 
 @dataclass(frozen=True)
@@ -275,7 +208,7 @@ class VideoUNetGraph:
 
     def clip_sizes(self, clip: Clip) -> Sizes:
         """A clip with guidance: two rows. Raises `NotExportable` if its size is no multiple."""
-        return {"B": _GUIDED_ROWS, **latent_sizes(clip, self.vae_scale, self.size_multiple)}
+        return {"B": GUIDED_ROWS, **latent_sizes(clip, self.vae_scale, self.size_multiple)}
 
     def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
         """One row, a clip with guidance, or as many rows as Triton puts into a batch.
@@ -289,7 +222,7 @@ class VideoUNetGraph:
                 f"{self.max_frames}; lower limits.num_frames in base.yaml"
             )
         latents = latent_profile(clip, limits, self.vae_scale, self.size_multiple)
-        return with_batch(latents, _GUIDED_ROWS, self.max_batch_size)
+        return with_batch(latents, GUIDED_ROWS, self.max_batch_size)
 
     def wrap(self, model: Any) -> nn.Module:
         """A module with this graph's signature."""
@@ -297,11 +230,11 @@ class VideoUNetGraph:
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal latents and embeddings, timesteps anywhere in the schedule."""
-        generator = _generator(seed)
+        drawn = generator(seed)
         return (
-            torch.randn(_shape(self._latents, sizes), generator=generator),
-            torch.rand(sizes["B"], generator=generator) * (self.num_train_timesteps - 1),
-            torch.randn(sizes["B"], self.sequence_length, self.hidden_size, generator=generator),
+            torch.randn(_shape(self._latents, sizes), generator=drawn),
+            torch.rand(sizes["B"], generator=drawn) * (self.num_train_timesteps - 1),
+            torch.randn(sizes["B"], self.sequence_length, self.hidden_size, generator=drawn),
         )
 
     @property
@@ -385,12 +318,13 @@ class VAEDecoderGraph:
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal latents [B, C, F, h, w]."""
         shape = _shape(self.inputs[0].dims, sizes)
-        return (torch.randn(shape, generator=_generator(seed)),)
+        return (torch.randn(shape, generator=generator(seed)),)
 
 
 def _shape(dims: tuple[int | str, ...], sizes: Sizes) -> tuple[int, ...]:
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in dims)
 
 
-def _generator(seed: int) -> torch.Generator:
+def generator(seed: int) -> torch.Generator:
+    """What example inputs are drawn from."""
     return torch.Generator().manual_seed(seed)

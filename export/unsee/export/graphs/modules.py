@@ -9,17 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unsee.deltas.edit import EditedNorm
 
-class TextEncoderModule(nn.Module):
-    """`input_ids` int64 [B, L] -> `last_hidden_state` float32 [B, L, D]."""
+
+class EncoderModule(nn.Module):
+    """`input_ids`, `attention_mask` int64 [B, L] -> `last_hidden_state` float32 [B, L, D]."""
 
     def __init__(self, text_encoder: Any) -> None:
         super().__init__()
         self.text_encoder = text_encoder
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        hidden: Tensor = self.text_encoder(input_ids=input_ids).last_hidden_state
-        return hidden
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        said = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask)
+        hidden: Tensor = said.last_hidden_state
+        return hidden.to(torch.float32)
+
+
+class EditModule(nn.Module):
+    """States float32 [B, L, D], `attention_mask` int64 [B, L] -> embeddings float32 [B, L, D]."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        edits = isinstance(self.norm, EditedNorm)
+        embeds: Tensor = self.norm(states, attention_mask) if edits else self.norm(states)
+        return embeds
 
 
 class VideoUNetModule(nn.Module):

@@ -9,7 +9,7 @@ on the CPU it was as fast as opsets 18, 21 and 23 or faster.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,18 @@ from unsee.export.graphs.graphs import Graph
 from unsee.export.onnx import prompt_attention, rewrites
 from unsee.export.onnx.lowerings import TRANSLATIONS
 
-OPSET = 20
+OPSET, IR_VERSION = 20, 10
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
 """Weights beyond this go to `model.onnx.data`: a protobuf message ends at 2 GiB."""
-
-Save = Callable[[onnx_ir.Model, Path], None]
-"""Writes a graph to a file, and its weights there or beside it."""
 
 _LARGEST_SIZE = {"B": 64}
 _LARGEST_OTHER_SIZE = 1024
 
 
-def export_onnx(graph: Graph, model: Any, file: Path, save: Save | None = None) -> int:
+def export_onnx(graph: Graph, model: Any, file: Path) -> int:
     """Write `model` (eval mode) as `graph` to `file` and return the number of its nodes.
 
-    It computes in the precision of the model's weights. `save` says where these go; without it as
-    `save_in_one` does it.
+    It computes in the precision of the model's weights.
     """
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
@@ -57,11 +53,11 @@ def export_onnx(graph: Graph, model: Any, file: Path, save: Save | None = None) 
         assert program is not None
         exported = program.model
         _simplify(exported)
-        (save or save_in_one)(exported, file)
+        _save(exported, file)
     return sum(1 for _ in exported.graph.all_nodes())
 
 
-def save_in_one(model: onnx_ir.Model, file: Path) -> None:
+def _save(model: onnx_ir.Model, file: Path) -> None:
     """Save graph and weights in `file`; from 2 GB on the weights go to the file beside it."""
     weights = (value.const_value for value in model.graph.initializers.values())
     size_bytes = sum(weight.nbytes for weight in weights if weight is not None)

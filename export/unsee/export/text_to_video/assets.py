@@ -1,4 +1,4 @@
-"""What `text_to_video` reads beside its code: the tokenizer, the sampler tables, the base's limits.
+"""The Python models: their code and configuration, and what `text_to_video` reads beside its code.
 
 Knows the three files and where their values come from; the code that reads them needs neither
 PyTorch nor diffusers nor transformers.
@@ -14,8 +14,10 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from unsee.core.files import locked, new_folder, write_file, write_json
-from unsee.export.engines.model_config import pbtxt, text_to_video_config
+from unsee.export.engines.model_config import pbtxt, prompt_encoder_config, text_to_video_config
+from unsee.export.graphs.base_graphs import masks_padding
 from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
 from unsee.models.base import Base
@@ -24,6 +26,7 @@ from unsee.repository.base import Base as BaseRecord
 from unsee.repository.layout import (
     BASE_FILE,
     CONFIG_FILE,
+    PROMPT_ENCODER,
     SAMPLERS_FILE,
     TEXT_TO_VIDEO,
     TOKENIZER_FILE,
@@ -47,14 +50,26 @@ def write_text_to_video(
     `largest_clip_bytes` is what a clip at the limits takes of memory. Raises
     `RepositoryError` if this installation lacks the model's code.
     """
-    copy_code(version_dir(repository_dir, TEXT_TO_VIDEO))
-    config = pbtxt(text_to_video_config())
-    write_file(repository_dir / TEXT_TO_VIDEO / CONFIG_FILE, config)
+    _write_model(TEXT_TO_VIDEO, text_to_video_config(), repository_dir)
     assets = assets_dir(repository_dir)
     write_file(assets / SAMPLERS_FILE, save(table_tensors(tables)))
     write_file(assets / TOKENIZER_FILE, tokenizer_json(base.tokenizer()))
     record = base_record(base, unet, vae, list(tables), computed_by, largest_clip_bytes)
     write_json(assets / BASE_FILE, asdict(record))
+
+
+def write_prompt_encoder(repository_dir: Path) -> None:
+    """Write `prompt_encoder/`: code and configuration. What has not changed is not touched.
+
+    Raises `RepositoryError` if this installation lacks the model's code.
+    """
+    config = prompt_encoder_config(TextEncoderGraph.max_batch_size)
+    _write_model(PROMPT_ENCODER, config, repository_dir)
+
+
+def _write_model(model: str, config: Any, repository_dir: Path) -> None:
+    copy_code(model, version_dir(repository_dir, model))
+    write_file(repository_dir / model / CONFIG_FILE, pbtxt(config))
 
 
 def base_record(
@@ -71,6 +86,7 @@ def base_record(
         schema_version=SCHEMA_VERSION,
         name=base.name,
         digest=base.digest(),
+        masks_padding=masks_padding(base),
         latents=Latents(unet.channels, vae.scale),
         defaults=Defaults(**clip.model_dump(), scheduler=type(base.t2v_scheduler()).__name__),
         limits=Limits(
@@ -101,9 +117,9 @@ def tokenizer_json(tokenizer: Any) -> str:
     return text
 
 
-def copy_code(folder: Path) -> None:
-    """Copy the code of `text_to_video` to `folder` unless that is it, or equals it."""
-    template = code_dir()
+def copy_code(model: str, folder: Path) -> None:
+    """Copy the code of a Python model to `folder` unless that is it, or equals it."""
+    template = code_dir(model)
     if folder.resolve() == template.resolve() or _code(folder) == _code(template):
         return
     with locked(folder.parent), new_folder(folder, replace=True) as new:

@@ -20,7 +20,13 @@ from safetensors.numpy import save
 
 from unsee.core.errors import ParityError
 from unsee.core.policy import BASE_POLICY
-from unsee.export.graphs.base_graphs import sampling_graphs, vae_decoder_graph, video_unet_graph
+from unsee.deltas.edit import final_layer_norm, trunk
+from unsee.export.graphs.base_graphs import (
+    edit_graph,
+    sampling_graphs,
+    vae_decoder_graph,
+    video_unet_graph,
+)
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
 from unsee.export.text_to_video.assets import base_record, tokenizer_json
@@ -30,15 +36,17 @@ from unsee.models.base import Base
 from unsee.repository.layout import (
     BASE_FILE,
     SAMPLERS_FILE,
+    TEXT_ENCODER,
     TOKENIZER_FILE,
     VAE_DECODER,
     VERSION,
     VIDEO_UNET,
-    encoder_model,
+    policy_model,
 )
 
 if TYPE_CHECKING:
-    from text_to_video.policies import Encoder
+    from text_to_video.policies import Revision
+    from text_to_video.tokens import Tokens
 
 __all__ = [
     "ClipSize",
@@ -54,8 +62,9 @@ __all__ = [
 Array = npt.NDArray[Any]
 Frames = npt.NDArray[np.uint8]
 Runnables = Mapping[str, Callable[..., Array]]
-"""The three graphs by name, each a function of its inputs by name that gives its output."""
+"""The graphs by model, each a function of its inputs by name that gives its output."""
 
+BASE_MODEL = policy_model(BASE_POLICY)
 _PEAK = 255.0
 
 
@@ -92,7 +101,9 @@ class Sampling:
             (folder / TOKENIZER_FILE).write_text(tokenizer_json(base.tokenizer()))
             (folder / SAMPLERS_FILE).write_bytes(save(table_tensors(at_steps)))
             self._base = read_base(folder / BASE_FILE)
-            self._tokenizer = PromptTokenizer(folder / TOKENIZER_FILE, unet.sequence_length)
+            self._tokenizer = PromptTokenizer(
+                folder / TOKENIZER_FILE, unet.sequence_length, record.masks_padding
+            )
             scheduler = self._base.defaults.scheduler
             self._table = SamplerTables(folder / SAMPLERS_FILE).table(scheduler, steps)
 
@@ -111,7 +122,7 @@ class Sampling:
 
     def _clip(self, run: Runnables, clip: Clip, prompt: str, seed: int) -> Frames:
         from text_to_video.generation import Plan, generate
-        from text_to_video.policies import Encoder
+        from text_to_video.policies import Revision
         from text_to_video.request import parse_request
 
         numbers = {
@@ -125,8 +136,8 @@ class Sampling:
         tensors["prompt"] = np.array([prompt.encode()], np.object_)
         plan = Plan(
             request=parse_request(tensors, self._base),
-            encoder=Encoder(BASE_POLICY, VERSION, encoder_model(BASE_POLICY), None),
-            input_ids=self._tokenizer.encode(negative_prompt="", prompt=prompt),
+            revision=Revision(BASE_POLICY, VERSION, None),
+            tokens=self._tokenizer.encode(negative_prompt="", prompt=prompt),
             table=self._table,
         )
         making = generate(plan, _Graphs(run), self._base, lambda step: None)
@@ -182,12 +193,14 @@ def psnr(frames: Frames, expected: Frames) -> float:
 
 
 def torch_runnables(base: Base) -> Runnables:
-    """The base's own three models in PyTorch float32, frozen."""
+    """The base's own models in PyTorch float32, frozen."""
     text_encoder, unet, vae = sampling_graphs(base)
+    encoder = base.text_encoder()
     return {
-        text_encoder.name: _in_torch(text_encoder, base.text_encoder()),
-        unet.name: _in_torch(unet, base.t2v_unet()),
-        vae.name: _in_torch(vae, base.t2v_vae()),
+        TEXT_ENCODER: _in_torch(text_encoder, trunk(encoder)),
+        BASE_MODEL: _in_torch(edit_graph(base), final_layer_norm(encoder)),
+        VIDEO_UNET: _in_torch(unet, base.t2v_unet()),
+        VAE_DECODER: _in_torch(vae, base.t2v_vae()),
     }
 
 
@@ -209,8 +222,10 @@ class _Graphs:
     def __init__(self, run: Runnables) -> None:
         self._run = run
 
-    async def text_encoder(self, encoder: "Encoder", input_ids: Array) -> Array:
-        return self._run["text_encoder"](input_ids=input_ids)
+    async def prompt_encoder(self, revision: "Revision", tokens: "Tokens") -> Array:
+        mask = tokens.attention_mask
+        states = self._run[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
+        return self._run[BASE_MODEL](states=states, attention_mask=mask)
 
     async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         return self._run[VIDEO_UNET](sample=sample, timestep=timestep, encoder_hidden_states=hidden)

@@ -1,7 +1,6 @@
-"""Where the code of `text_to_video` lies, and how this process runs it without a server.
+"""Where the code of the Python models lies, and how this process runs that of `text_to_video`.
 
-It is a package of its own, `text_to_video`, that the server imports from a version folder. Knows no
-more of it than that.
+Each is a package of its own, named like its model, that the server imports from a version folder.
 """
 
 import importlib
@@ -10,23 +9,24 @@ import sys
 from pathlib import Path
 
 from unsee.core.errors import RepositoryError
+from unsee.repository.layout import TEXT_TO_VIDEO, VERSION
 
-PACKAGE = "text_to_video"
-_VERSION_DIR = Path(PACKAGE) / "1"
+PACKAGE = TEXT_TO_VIDEO
 
 
-def code_dir() -> Path:
+def code_dir(model: str = TEXT_TO_VIDEO) -> Path:
     """The version folder with `model.py` and the package: the installed one or the checkout's.
 
     Raises `RepositoryError` if this installation lacks it.
     """
-    here = Path(__file__).parent
-    installed, checkout = here / "1", here.parents[3] / "model_repository" / _VERSION_DIR
+    export, root = Path(__file__).parents[1], Path(__file__).parents[4]
+    installed = export / model / str(VERSION)
+    checkout = root / "model_repository" / model / str(VERSION)
     for folder in (installed, checkout):
         if (folder / "model.py").is_file():
             return folder
     raise RepositoryError(
-        f"this installation lacks the code of {PACKAGE} (looked in {installed} and {checkout}); "
+        f"this installation lacks the code of {model} (looked in {installed} and {checkout}); "
         "install unsee again"
     )
 

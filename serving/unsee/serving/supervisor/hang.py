@@ -12,14 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 
 from unsee.client.messages import build_request
-from unsee.core.errors import InputError
-from unsee.repository import pointer
+from unsee.core.policy import BASE_POLICY
 from unsee.serving.supervisor.processes import BUSY_SHARE, Effort, effort
 from unsee.triton.server import ModelVersion, Server
 
@@ -28,7 +27,7 @@ LOOKS = 30
 WORKING_S = 0.002
 """More than what an idle process computes within one look: about 0.00015 a second."""
 LONGEST_CLIP_S = 600.0
-SHORT = {"prompt": "x", "num_inference_steps": 1, "guidance_scale": 1.0}
+SHORT = {"prompt": "x", "policy": BASE_POLICY, "num_inference_steps": 1, "guidance_scale": 1.0}
 
 Ask = Callable[[ModelVersion], bool]
 """Returns whether the process behind a version has answered; may take `hang_s` seconds."""
@@ -128,8 +127,8 @@ class HangWatch:
         return process.question is not None and silent_s >= self._hang_s
 
 
-class TrialClips:
-    """Asks a server in the background for a clip of one step of every policy.
+class TrialClip:
+    """Asks a server in the background for a clip of one step.
 
     Triton exchanges tensors with a model's process in shared memory, under locks that a killed
     process may hold for ever. A thread of Triton that waits for such a lock no longer serves its
@@ -137,24 +136,15 @@ class TrialClips:
     being computed meanwhile: else the clip just waits for its turn. An error is an answer too.
     """
 
-    def __init__(self, server: Server, repository_dir: Path) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._repository_dir = repository_dir
         self._asking = threading.Thread(target=self._ask, daemon=True)
         self._asking.start()
 
-    def are_over(self) -> bool:
-        """Whether all have been answered."""
+    def is_over(self) -> bool:
+        """Whether it has been answered."""
         return not self._asking.is_alive()
 
     def _ask(self) -> None:
-        try:
-            policies = list(pointer.read(self._repository_dir).policies)
-        except InputError:
-            return
-        for policy in policies:
-            request = build_request(SHORT | {"policy": policy})
-            try:
-                list(self._server.stream(request, LONGEST_CLIP_S))
-            except grpc.RpcError:
-                continue
+        with suppress(grpc.RpcError):
+            list(self._server.stream(build_request(SHORT), LONGEST_CLIP_S))

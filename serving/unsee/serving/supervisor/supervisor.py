@@ -3,9 +3,9 @@
 Triton does neither. A dead process is noticed in the process table, not by a probe: a probe waits
 behind a busy model's requests, so its silence proves nothing. A version is dead if no process is
 there for it and the server, asked afterwards, calls it ready. Replacing the process is enough but
-for `text_to_video`, after whose death clips are asked for (`hang.TrialClips`). A process that hangs
-(`hang.HangWatch`) is killed and then replaced like any other; if its successor hangs as well, it
-was not the process's fault, and the server is started again.
+for those that call other models, after whose death a clip is asked for (`hang.TrialClip`). A
+process that hangs (`hang.HangWatch`) is killed and then replaced like any other; if its successor
+hangs as well, it was not the process's fault, and the server is started again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from unsee.core.errors import ServerError, UnseeError
-from unsee.repository.layout import TEXT_TO_VIDEO
+from unsee.repository.layout import PROMPT_ENCODER, TEXT_TO_VIDEO
 from unsee.repository.records import Incident
 from unsee.serving.server.triton import TritonServer
-from unsee.serving.supervisor.hang import HangWatch, TrialClips
+from unsee.serving.supervisor.hang import HangWatch, TrialClip
 from unsee.serving.supervisor.processes import Quiet, live_stubs
 from unsee.triton.server import ModelVersion, Server, VersionState
 from unsee.triton.versions import reload
 
+CALLERS = (PROMPT_ENCODER, TEXT_TO_VIDEO)
+"""The models that call others."""
 POLL_S = 0.2
 STUCK_S = 3.0
 """A clip that nobody computes for so long will never be made."""
@@ -103,7 +105,7 @@ class Supervisor:
         self._repairs: dict[ModelVersion, Tries] = {}
         self._known: set[ModelVersion] = set()
         self._settled: dict[int, ModelVersion] = {}
-        self._trial: tuple[TrialClips, Quiet] | None = None
+        self._trial: tuple[TrialClip, Quiet] | None = None
         self._hangs = HangWatch(self._answers, self._limits.hang_s)
         self._hung: dict[ModelVersion, float] = {}
         self._killed: set[ModelVersion] = set()
@@ -159,7 +161,7 @@ class Supervisor:
             return  # it is starting, ending or busy: the next look will tell
         ready = {version for version, state in index if state is VersionState.LOADED}
         dead = (ready - set(alive.values())) & self._known
-        for version in sorted(dead):  # encoders and text_to_video before the large graphs
+        for version in sorted(dead):  # the large graphs last
             self._repair(version)
         if not dead:
             self._settled = alive
@@ -167,8 +169,8 @@ class Supervisor:
     def _is_stuck(self) -> bool:
         if self._trial is None:
             return False
-        clips, quiet = self._trial
-        if clips.are_over():
+        clip, quiet = self._trial
+        if clip.is_over():
             self._trial = None
             return False
         return quiet.seconds() > STUCK_S
@@ -185,9 +187,8 @@ class Supervisor:
         except ServerError as error:
             failure = str(error)
         alive = version in live_stubs(self._server.pid).values()
-        if alive and version.model == TEXT_TO_VIDEO:
-            clips = TrialClips(self._triton, self._server.settings.repository_dir)
-            self._trial = clips, Quiet(self._server.pid)
+        if alive and version.model in CALLERS:
+            self._trial = TrialClip(self._triton), Quiet(self._server.pid)
         outcome = "it has been replaced" if alive else f"it cannot be replaced: {failure}"
         how = self._how_it_died(version)
         if alive:

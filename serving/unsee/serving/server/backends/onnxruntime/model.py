@@ -5,10 +5,9 @@ as `onnxruntime/model.py`, this file makes every model configuration that names
 `backend: "onnxruntime"` load there unchanged, on the CPU. It knows ONNX Runtime and its options;
 how requests become arrays and back is in `stand_in`.
 
-Honoured from the configuration: `default_model_filename`, `max_batch_size`, the parameters
+Honoured from the configuration: `default_model_filename`, `max_batch_size`, and the parameters
 `intra_op_thread_count` and `session.intra_op.allow_spinning` of NVIDIA's backend, of which the
-environment variables UNSEE_THREADS and UNSEE_ORT_SPINNING are the defaults, and ONNX Runtime's own
-`session.disable_prepacking`.
+environment variables UNSEE_THREADS and UNSEE_ORT_SPINNING are the defaults.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from typing import Any
 
 import onnxruntime
 
-from engine_options import NO_PREPACKING, SPINNING, onnxruntime_entries
-from stand_in import Array, Feeds, Session, StandIn, one_of, thread_count
+from engine_options import SPINNING
+from stand_in import Array, Feeds, Session, StandIn, thread_count
 
 
 class ONNXRuntimeSession:
@@ -52,13 +51,11 @@ class TritonPythonModel(StandIn):
 
 
 def session_options(parameters: Mapping[str, str]) -> Any:
-    """ONNX Runtime's options; raises LoadRefused for a parameter that has no such value."""
+    """ONNX Runtime's options; raises LoadRefused for a number of threads that is none."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count(parameters, "intra_op_thread_count")
     options.inter_op_num_threads = 1
     spinning = parameters.get(SPINNING, os.environ.get("UNSEE_ORT_SPINNING", "0"))
-    no_prepacking = one_of(parameters, NO_PREPACKING, ("0", "1"), "0")
-    for name, value in onnxruntime_entries(spinning, no_prepacking).items():
-        options.add_session_config_entry(name, value)
+    options.add_session_config_entry(SPINNING, spinning)
     options.log_severity_level = 3
     return options
