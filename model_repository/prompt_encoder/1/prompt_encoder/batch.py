@@ -1,0 +1,91 @@
+"""One batch of requests: each by its own policy, all of them through one call of the text encoder.
+
+`Encode` is all it sees of the text encoder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prompt_encoder.graphs import Graph, PolicyGraphs
+from prompt_encoder.refusal import Refusal
+from prompt_encoder.request import PromptRequest
+
+LOGGER = logging.getLogger("unsee.prompt_encoder")
+
+Array = npt.NDArray[Any]
+Encode = Callable[[Array, Array], Array]
+"""`input_ids`, `attention_mask` INT64 [B, L] -> states FP32 [B, L, D]; raises Refusal."""
+
+
+def encode_batch(
+    requests: Sequence[PromptRequest], graphs: PolicyGraphs, encode: Encode
+) -> list[Array | Refusal]:
+    """`prompt_embeds` FP32 [B, L, D] of each request, or why it has none.
+
+    The states of all requests whose policies edit them are computed together; if that fails, one
+    request after the other, so that none fails for another.
+    """
+    opened = [_tried(graphs.graph, one.policy, one.revision) for one in requests]
+    edited = [
+        index
+        for index, graph in enumerate(opened)
+        if not isinstance(graph, Refusal) and graph.kind == "edit"
+    ]
+    states = dict(zip(edited, _states([requests[i] for i in edited], encode), strict=True))
+    return [
+        graph if isinstance(graph, Refusal) else _embeds(graph, one, states.get(index))
+        for index, (one, graph) in enumerate(zip(requests, opened, strict=True))
+    ]
+
+
+def _states(requests: Sequence[PromptRequest], encode: Encode) -> list[Array | Refusal]:
+    """The states of each request; requests of one length share a call."""
+    answers: dict[int, Array | Refusal] = {}
+    lengths = [one.input_ids.shape[1] for one in requests]
+    for length in sorted(set(lengths)):
+        members = [index for index, found in enumerate(lengths) if found == length]
+        alike = [requests[index] for index in members]
+        answers |= zip(members, _states_of_one_length(alike, encode), strict=True)
+    return [answers[index] for index in range(len(requests))]
+
+
+def _states_of_one_length(
+    requests: Sequence[PromptRequest], encode: Encode
+) -> list[Array | Refusal]:
+    ids = np.concatenate([one.input_ids for one in requests])
+    mask = np.concatenate([one.attention_mask for one in requests])
+    states = _tried(encode, ids, mask)
+    if not isinstance(states, Refusal):
+        ends = np.cumsum([len(one.input_ids) for one in requests])[:-1]
+        return list(np.split(states, ends))
+    if len(requests) == 1:
+        return [states]
+    return [_tried(encode, one.input_ids, one.attention_mask) for one in requests]
+
+
+def _embeds(
+    graph: Graph, request: PromptRequest, states: Array | Refusal | None
+) -> Array | Refusal:
+    if isinstance(states, Refusal):
+        return states
+    first = request.input_ids if states is None else states
+    return _tried(graph.run, first, request.attention_mask)
+
+
+def _tried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives, or the refusal that a caller may read."""
+    try:
+        return function(*arguments)
+    except Refusal as refusal:
+        if refusal.__cause__ is not None:
+            LOGGER.error("a request was refused: %s", refusal, exc_info=refusal.__cause__)
+        return refusal
+    except Exception:
+        LOGGER.exception("a request failed")
+        return Refusal("INTERNAL", "the server failed; its log says why")
