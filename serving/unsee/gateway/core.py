@@ -69,7 +69,7 @@ class Gateway:
         evidence = ActiveEvidence(settings.repository, self.active_revisions, settings.verify_with)
         self.metrics.registry.register(evidence)
         self.upstream = upstream
-        self.readiness = Readiness(upstream, self.active_revisions)
+        self.readiness = Readiness(upstream)
         self.admission = Admission(settings.limits)
         self.draining = False
         self._credentials = Credentials(settings.tenants)

@@ -60,11 +60,9 @@ def _show(state: dict[str, Any]) -> None:
 
 
 def _service(state: dict[str, Any]) -> Table:
-    models = state["models"]
-    answering = {"text_to_video": models["text_to_video"]}
-    answering |= {f"encoder of {name}": alive for name, alive in models["encoders"].items()}
+    answering = state["models"].items()
     word = "going down" if state["draining"] else "ready" if state["ready"] else "NOT READY"
-    rows = [(name, "answers" if alive else "SILENT") for name, alive in answering.items()]
+    rows = [(name, "answers" if alive else "SILENT") for name, alive in answering]
     return _table(f"service: {word}", ("model", "state"), rows)
 
 

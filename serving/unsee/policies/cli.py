@@ -96,13 +96,13 @@ def publish(
     require_signed: bool,
     as_json: bool,
 ) -> None:
-    """Build the next revision of the policy in POLICY.yaml and load it in the running server.
+    """Build the next revision of the policy in POLICY.yaml and try it in the running server.
 
-    The policy's deltas are composed with the base's text encoder. If the report of `unsee evaluate`
-    is about that very encoder and meets the policy's thresholds, the encoder is exported and loaded
-    beside the revisions that are being served. If the server then gives the recorded answer, the
-    revision is eligible; requests use it after it is promoted. Every publication and promotion is a
-    line of audit.jsonl in the repository.
+    The policy's deltas are composed. If the report of `unsee evaluate` is about the text encoder
+    that they give and meets the policy's thresholds, what they make of the encoder's states is
+    exported beside the revisions that are being served. If the server then gives the recorded
+    answer, the revision is eligible; requests use it after it is promoted. Every publication and
+    promotion is a line of audit.jsonl in the repository.
 
     \b
     Example:
@@ -112,20 +112,19 @@ def publish(
     from unsee.policies import publish as publishing
     from unsee.triton.server import Server
 
+    wanted = publishing.Publication(
+        policy_file,
+        base_path,
+        repository_dir,
+        report=report,
+        force=force,
+        reason=reason,
+        promote=promote,
+        verify_with=verify_with,
+        require_signed=require_signed,
+    )
     with shown_stages() as say:
-        result = publishing.publish(
-            policy_file,
-            base_path,
-            repository_dir,
-            Server(url),
-            report=report,
-            force=force,
-            reason=reason,
-            promote=promote,
-            verify_with=verify_with,
-            require_signed=require_signed,
-            say=say,
-        )
+        result = publishing.publish(wanted, Server(url), say)
     for sentence in result.unmet:
         click.echo(f"forced although {sentence}", err=True)
     if as_json:
@@ -185,7 +184,7 @@ def promote(
 
     server = _server(url)
     if retire_older and server is None:
-        raise InputError("--retire-older needs --url: the server must let go of the revisions")
+        raise InputError("--retire-older needs --url: the server's requests are waited for")
     check_policy(repository_dir, policy)
     policies = promotion.promote(
         repository_dir, policy, revision, default=default, server=server, verify_with=verify_with
@@ -213,7 +212,7 @@ def rollback(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Make the revision of POLICY that was active before active again; nothing is loaded.
+    """Make the revision of POLICY that was active before active again.
 
     The revision that is left stays eligible. Only `unsee promote --revision` makes it active again;
     a second rollback does not.

@@ -1,8 +1,8 @@
 """Keeps one replica in step with a pointer that many replicas share.
 
 The replica serves a repository of its own (`unsee.policies.replica`). A revision that the shared
-pointer offers is copied, loaded and probed here first, and only then offered in the replica's own
-pointer, so that no request finds a revision that this server has not got. Until then the replica
+pointer offers is copied and probed here first, and only then offered in the replica's own pointer,
+so that no request finds a revision that this server has not got. Until then the replica
 goes on with the revision that was active, but not for longer than `max_lag_s`; a revision that the
 shared pointer has withdrawn is refused at once.
 """
@@ -17,20 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable, UnseeError
-from unsee.policies.promotion import probe
-from unsee.policies.replica import (
-    copies,
-    copy_service,
-    drop_model_if_empty,
-    drop_revision,
-    fetch_revision,
-)
+from unsee.policies.eligibility import probe
+from unsee.policies.replica import copies, copy_service, drop_revision, fetch_revision
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE, encoder_model
+from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE
 from unsee.repository.records import Policies, PolicyState
 from unsee.triton.barrier import wait_for_earlier_requests
 from unsee.triton.server import Server
-from unsee.triton.versions import align, remove_stand_ins
 
 DRAIN_TIMEOUT_S = 30.0
 
@@ -51,7 +44,7 @@ class FollowerSettings:
         server: the replica's Triton.
         max_lag_s: how long a revision may stay in use after the pointer has gone on from it.
         poll_s: time between two looks at the pointer.
-        retry_s: time between two attempts to load a revision that did not answer.
+        retry_s: time between two attempts to use a revision that did not answer.
     """
 
     store_dir: Path
@@ -77,7 +70,7 @@ def followed(
     Returns:
         `wanted` without what is not held. A policy whose active revision is not held keeps the one
         before if that is still offered and not overdue, else it has none; one with no revision
-        here is left out, since Triton cannot load it.
+        here is left out.
     """
     states = {}
     for name, state in wanted.policies.items():
@@ -106,16 +99,13 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
     offered = _offered(wanted)
     for policy, revision in copies(settings.repository_dir) - set(offered):
         drop_revision(settings.repository_dir, policy, revision)
-        drop_model_if_empty(settings.repository_dir, policy)
     held = set()
     for policy, revision in offered:
-        remove_stand_ins(settings.repository_dir / encoder_model(policy))
         try:
             fetch_revision(settings.store_dir, settings.repository_dir, policy, revision)
         except InputError as error:
             if revision == wanted.state(policy).active:
                 raise
-            drop_model_if_empty(settings.repository_dir, policy)
             say(f"{policy}: revision {revision} is left out: {error}")
         else:
             held.add((policy, revision))
@@ -124,7 +114,7 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
 
 
 class Follower:
-    """Follows until it is stopped; one thread looks at the pointer, another one fetches and loads.
+    """Follows until it is stopped; one thread looks at the pointer, another one fetches and probes.
 
     Raises InputError if the replica's repository has not been prepared.
     """
@@ -229,36 +219,26 @@ class Follower:
 
 
 def _bring(settings: FollowerSettings, policy: str, revision: int) -> None:
-    """Copy a revision, have it loaded, and ask it for its recorded answer.
+    """Copy a revision and ask the server for its recorded answer.
 
     Raises:
         UnseeError: it cannot be used; unless nobody answered, it is not in the repository either.
     """
     fetch_revision(settings.store_dir, settings.repository_dir, policy, revision)
-    model_dir = settings.repository_dir / encoder_model(policy)
-    server = settings.server
     try:
-        align(server, model_dir)
-        server.load(model_dir.name, revision)
-        probe(server, model_dir / str(revision), revision)
+        probe(settings.server, settings.repository_dir, policy, revision)
     except ServerUnreachable:
         raise
     except (ServerError, InputError):
         drop_revision(settings.repository_dir, policy, revision)
-        align(server, model_dir)
-        drop_model_if_empty(settings.repository_dir, policy)
         raise
 
 
 def _take_away(settings: FollowerSettings, policy: str, revision: int) -> None:
-    """Unload a revision that is not offered any more, after the last request that may use it."""
-    repository_dir = settings.repository_dir
-    server = settings.server
-    server.check_live()
-    wait_for_earlier_requests(server, repository_dir, DRAIN_TIMEOUT_S)
-    drop_revision(repository_dir, policy, revision)
-    align(server, repository_dir / encoder_model(policy))
-    drop_model_if_empty(repository_dir, policy)
+    """Remove a revision that is not offered any more, after the last request that may use it."""
+    settings.server.check_live()
+    wait_for_earlier_requests(settings.server, settings.repository_dir, DRAIN_TIMEOUT_S)
+    drop_revision(settings.repository_dir, policy, revision)
 
 
 def _offered(policies: Policies) -> list[Key]:

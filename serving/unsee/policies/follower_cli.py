@@ -47,7 +47,7 @@ _SECONDS = Seconds(above_zero=True)
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long an older revision may be used while a new one cannot be loaded.",
+    help="How long an older revision may be used while a new one cannot be used.",
 )
 @click.option(
     "--prepare",
@@ -64,8 +64,8 @@ def follow(
 ) -> None:
     """Keep one of several Tritons in step with the pointer that all of them share.
 
-    Run it beside each server. Revisions are copied from the store, loaded and probed before
-    requests can find them; what the pointer withdraws is refused at once and unloaded.
+    Run it beside each server. Revisions are copied from the store and probed before requests can
+    find them; what the pointer withdraws is refused at once and removed after its last request.
 
     \b
     Example:

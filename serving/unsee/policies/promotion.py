@@ -10,15 +10,13 @@ from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.core.policy import BASE_POLICY
+from unsee.policies.eligibility import probe
 from unsee.policies.gate import check_kept_signature
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import revision_dir
 from unsee.repository.records import AuditEvent, Policies
-from unsee.repository.revisions import check_files, golden
+from unsee.repository.revisions import check_files
 from unsee.triton.server import Server
-
-PROBE_TOLERANCE = 1e-3
-"""Largest difference allowed between served and recorded hidden states, relative to the largest."""
 
 
 def promote(
@@ -72,7 +70,7 @@ def rollback(
 ) -> Policies:
     """Make the revision active that was active before, or the one that `to` names.
 
-    Nothing is loaded. The revision that is left stays eligible.
+    The revision that is left stays eligible.
 
     Args:
         repository_dir: the model repository.
@@ -111,35 +109,16 @@ def rollback(
 
 def check_revision(repository_dir: Path, policy: str, revision: int, server: Server | None) -> None:
     """Raises unless the revision's files are whole and, given a server, it answers as recorded."""
-    folder = check_files(repository_dir, policy, revision)
+    check_files(repository_dir, policy, revision)
     ledger.check_report(repository_dir, policy, revision)
     if server is None:
         return
     try:
-        probe(server, folder, revision)
+        probe(server, repository_dir, policy, revision)
     except ServerUnreachable:
         raise
     except ServerError as error:
         raise ServerError(
             f'revision {revision} of the policy "{policy}" does not answer as it should: '
-            f"{error}; load it again with: unsee repair --url {server.url}"
+            f"{error}; look for what is wrong with: unsee repair --url {server.url}"
         ) from error
-
-
-def probe(server: Server, version_dir: Path, revision: int) -> float:
-    """Ask a loaded revision for what was recorded at its export; returns the relative error.
-
-    Raises:
-        ServerError: it is not loaded, or its answer differs by more than `PROBE_TOLERANCE`.
-        RevisionUnfit: the recorded answer is missing.
-    """
-    model = version_dir.parent.name
-    if not server.is_ready(model, revision):
-        raise ServerError(f"the server at {server.url} has not loaded it")
-    error = server.probe(model, revision, golden(version_dir))
-    if not error <= PROBE_TOLERANCE:
-        raise ServerError(
-            f"its answer differs from the recorded one by {error:.2g} of the largest value, "
-            f"and {PROBE_TOLERANCE:g} is allowed"
-        )
-    return error

@@ -1,8 +1,8 @@
 """Finds what an interrupted command left behind, and completes or undoes it.
 
-What counts is the pointer: a folder that it does not offer is taken out of the model (a retired
-revision to the retired ones, anything else to the rejected ones), and the server is made to agree.
-A change that the audit log has missed is logged.
+What counts is the pointer: a folder that it does not offer is taken out of the policy's (a retired
+revision to the retired ones, anything else to the rejected ones). A change that the audit log has
+missed is logged.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from pathlib import Path
 
 from unsee.core.errors import InputError, Locked, RevisionUnfit, ServerError, ServerUnreachable
 from unsee.core.files import UNFINISHED, locked
+from unsee.policies.eligibility import probe
 from unsee.policies.lock import alone
-from unsee.policies.promotion import check_revision, probe
+from unsee.policies.promotion import check_revision
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import (
     HEARTBEAT_FILE,
+    PROMPT_ENCODER,
     REJECTED,
     RETIRED,
-    encoder_dirs,
-    encoder_model,
-    stand_in_dirs,
+    VERSION,
+    policy_dirs,
+    policy_model,
 )
 from unsee.repository.records import PolicyState
 from unsee.repository.revisions import check_files, put_away, versions_on_disk
-from unsee.triton.server import ModelVersion, Server
-from unsee.triton.versions import align, reload, remove_stand_ins
+from unsee.triton.reload import reload
+from unsee.triton.server import ASK_TIMEOUT_S, ModelVersion, Server
 
 Say = Callable[[str], None]
 
@@ -41,7 +43,7 @@ class Repair:
 
 
 def repair(repository_dir: Path, server: Server | None) -> Repair:
-    """Put every policy of a repository in order, and what `server` has loaded, if one is given.
+    """Put every policy of a repository in order, and the process that hosts them, if it is dead.
 
     Args:
         repository_dir: the model repository.
@@ -55,17 +57,16 @@ def repair(repository_dir: Path, server: Server | None) -> Repair:
     remaining: list[str] = []
     if ledger.settle(repository_dir):
         done.append("logged a change of the pointer that the audit log had missed")
+    asked = None if server is None else _revived(server, repository_dir, done, remaining)
     for policy in known_policies(repository_dir):
         with alone(repository_dir, policy, "repair"):
             recover_files(repository_dir, policy, done.append)
-            remaining += _damaged(repository_dir, policy)
-            if server is not None:
-                remaining += _recover_served(server, repository_dir, policy, done.append)
-    return Repair(tuple(done), tuple(dict.fromkeys(remaining)))
+            remaining += _unfit(repository_dir, policy, asked)
+    return Repair(tuple(done), tuple(remaining))
 
 
 def put_in_order(repository_dir: Path, say: Say) -> None:
-    """Complete or undo what interrupted commands have left, before Triton loads what is there.
+    """Complete or undo what interrupted commands have left, before what is there is served.
 
     Only files are looked at. A repository in order is not written to, so that a read-only one can
     be served; one that a follower keeps (`unsee.policies.follower`) is left to it.
@@ -99,13 +100,10 @@ def _settle_or_warn(repository_dir: Path, say: Say) -> None:
 
 def _has_left_overs(repository_dir: Path, policy: str) -> bool:
     """Whether there is anything to recover; a command at work looks the same."""
-    model_dir = repository_dir / encoder_model(policy)
+    model_dir = repository_dir / policy_model(policy)
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
-    return (
-        any(model_dir.glob(f"{UNFINISHED}*"))
-        or bool(stand_in_dirs(model_dir))
-        or bool(versions_on_disk(model_dir) - set(state.eligible))
-    )
+    unfinished = any(model_dir.glob(f"{UNFINISHED}*"))
+    return unfinished or bool(versions_on_disk(model_dir) - set(state.eligible))
 
 
 def _recover_or_warn(repository_dir: Path, policy: str, say: Say) -> None:
@@ -123,7 +121,7 @@ def _recover_or_warn(repository_dir: Path, policy: str, say: Say) -> None:
 
 
 def _check_active(repository_dir: Path, policy: str, revision: int) -> None:
-    """An encoder that nobody has judged may say what the policy unsees."""
+    """A revision that nobody has judged may say what the policy unsees."""
     try:
         check_files(repository_dir, policy, revision)
         ledger.check_report(repository_dir, policy, revision)
@@ -136,17 +134,16 @@ def _check_active(repository_dir: Path, policy: str, revision: int) -> None:
 
 
 def recover_files(repository_dir: Path, policy: str, say: Say) -> None:
-    """Take out of a policy's model what the pointer does not offer; call it in `alone`.
+    """Take out of a policy's folder what the pointer does not offer; call it in `alone`.
 
     Args:
         say: gets a sentence for everything that was found.
     """
-    model_dir = repository_dir / encoder_model(policy)
+    model_dir = repository_dir / policy_model(policy)
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
     if any(model_dir.glob(f"{UNFINISHED}*")):
         with locked(model_dir):  # which removes them
             say(f'removed an unfinished export of the policy "{policy}"')
-    remove_stand_ins(model_dir)
     for revision in sorted(versions_on_disk(model_dir) - set(state.eligible)):
         archive = RETIRED if revision in state.retired else REJECTED
         outcome = f"moved to {archive}: left by an interrupted command"
@@ -158,45 +155,37 @@ def recover_files(repository_dir: Path, policy: str, say: Say) -> None:
 
 def known_policies(repository_dir: Path) -> list[str]:
     """Those that the pointer names, and those whose first publication was interrupted."""
-    return sorted({*encoder_dirs(repository_dir), *pointer.read(repository_dir).policies})
+    return sorted({*policy_dirs(repository_dir), *pointer.read(repository_dir).policies})
 
 
-def _damaged(repository_dir: Path, policy: str) -> list[str]:
+def _revived(
+    server: Server, repository_dir: Path, done: list[str], remaining: list[str]
+) -> Server | None:
+    """The server, with a process that answers for all policies; None if there is none."""
+    hosts = ModelVersion(PROMPT_ENCODER, VERSION)
+    try:
+        server.check_live()
+        if not server.answers(hosts, ASK_TIMEOUT_S):
+            reload(server, repository_dir, hosts)
+            done.append(f"the process of {hosts} did not answer and was replaced")
+    except ServerUnreachable as error:
+        remaining.append(f"{error}; it serves what the repository holds when it starts")
+        return None
+    except ServerError as error:
+        remaining.append(f"the process of {hosts} cannot be replaced: {error}")
+        return None
+    return server
+
+
+def _unfit(repository_dir: Path, policy: str, server: Server | None) -> list[str]:
+    """What is wrong with the eligible revisions of a policy: their files, or their answers."""
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
     sentences = []
     for revision in state.eligible:
         try:
             check_revision(repository_dir, policy, revision, None)
-        except InputError as error:
+            if server is not None:
+                probe(server, repository_dir, policy, revision)
+        except (InputError, ServerError) as error:
             sentences.append(f'revision {revision} of the policy "{policy}": {error}')
     return sentences
-
-
-def _recover_served(server: Server, repository_dir: Path, policy: str, say: Say) -> list[str]:
-    """Make the server agree with the files; returns what it would not do."""
-    model_dir = repository_dir / encoder_model(policy)
-    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
-    try:
-        server.check_live()
-        for revision in align(server, model_dir):
-            say(f'the server let go of revision {revision} of the policy "{policy}"')
-        for revision in state.eligible:
-            _revive(server, model_dir, revision, say)
-    except ServerUnreachable as error:
-        return [f"{error}; it loads what the repository holds when it starts"]
-    except (ServerError, InputError) as error:
-        return [f'the policy "{policy}": {error}']
-    return []
-
-
-def _revive(server: Server, model_dir: Path, revision: int, say: Say) -> None:
-    """Load a revision again that does not answer; the others of its model stay as they are."""
-    folder = model_dir / str(revision)
-    try:
-        probe(server, folder, revision)
-    except ServerUnreachable:
-        raise
-    except ServerError as error:
-        reload(server, model_dir.parent, ModelVersion(model_dir.name, revision))
-        probe(server, folder, revision)
-        say(f"version {revision} of {model_dir.name} was loaded again: {error}")

@@ -1,21 +1,18 @@
 """A replica's own model repository, made from a store that many replicas share and only read.
 
-Encoders are copied, since Triton must be able to let go of one version after the other while the
-store moves on; weights that copies have in common are there once. The video UNet and the VAE
-decoder, which never change, are links. A copy is checked against its records before Triton can see
-it: that, and whole versions under links, is what a general tool that copies folders does not do.
+Revisions are copied, since the store moves on by itself, and so are the models whose process may
+be replaced. The base's graphs, which never change, are links. A copy is checked against its records
+before it can be used: that, and whole revisions under links, is what a general tool that copies
+folders does not do.
 """
 
 from __future__ import annotations
 
-import filecmp
 import shutil
-from functools import partial
 from pathlib import Path
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
 from unsee.core.files import (
-    link_or_copy,
     new_folder,
     not_writable,
     remove_folder,
@@ -26,20 +23,19 @@ from unsee.repository.layout import (
     AUDIT_FILE,
     CONFIG_FILE,
     GRAPH_MODELS,
+    PROMPT_ENCODER,
+    SERVED_MODELS,
     TEXT_TO_VIDEO,
-    WEIGHTS_FILE,
-    encoder_dirs,
-    encoder_model,
+    policy_dirs,
     revision_dir,
 )
 from unsee.repository.revisions import check_folder, versions_on_disk
-from unsee.triton.versions import remove_stand_ins
 
 _WITHOUT_CACHE = shutil.ignore_patterns("__pycache__")
 
 
 def copy_service(store_dir: Path, repository_dir: Path) -> None:
-    """Everything but the encoders: `text_to_video` copied, the graphs and the audit log linked.
+    """Everything but the policies: the graphs and the audit log linked, the other models copied.
 
     What an interrupted copy has left is removed.
 
@@ -47,7 +43,7 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
         InputError: the store lacks a model, or cannot be read.
         FileNotWritable: the replica's repository cannot be written.
     """
-    for name in (*GRAPH_MODELS, TEXT_TO_VIDEO):
+    for name in SERVED_MODELS:
         if not (store_dir / name / CONFIG_FILE).is_file():
             raise InputError(
                 f"the store {store_dir} is no model repository: it has no {name}/{CONFIG_FILE}; "
@@ -55,21 +51,22 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
             )
     try:
         repository_dir.mkdir(parents=True, exist_ok=True)
-        for folder in (repository_dir, *encoder_dirs(repository_dir).values()):
+        for folder in (repository_dir, *policy_dirs(repository_dir).values()):
             remove_unfinished(folder)
         for name in (*GRAPH_MODELS, AUDIT_FILE):
             link = repository_dir / name
             link.unlink(missing_ok=True)
             link.symlink_to((store_dir / name).absolute())
-        with new_folder(repository_dir / TEXT_TO_VIDEO, replace=True) as new:
-            source = store_dir / TEXT_TO_VIDEO
-            shutil.copytree(source, new, ignore=_WITHOUT_CACHE, dirs_exist_ok=True)
+        for name in (PROMPT_ENCODER, TEXT_TO_VIDEO):
+            with new_folder(repository_dir / name, replace=True) as new:
+                source = store_dir / name
+                shutil.copytree(source, new, ignore=_WITHOUT_CACHE, dirs_exist_ok=True)
     except OSError as error:
         raise _not_copied(store_dir, error) from error
 
 
 def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision: int) -> Path:
-    """Copy a revision, look whether it is whole, and only then put it in its model's folder.
+    """Copy a revision, look whether it is whole, and only then put it in its policy's folder.
 
     A copy that is there already is left alone if it is whole, else made anew. Returns the copy's
     folder.
@@ -83,11 +80,8 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
     try:
         if not _is_whole(folder, policy, revision):
             remove_folder(folder)
-            held = encoder_dirs(repository_dir).values()
-            weights = [file for model_dir in held for file in model_dir.glob(f"*/{WEIGHTS_FILE}")]
             with new_folder(folder) as new:
-                copy = partial(_copy, weights=weights)
-                shutil.copytree(source, new, copy_function=copy, dirs_exist_ok=True)
+                shutil.copytree(source, new, dirs_exist_ok=True)
                 check_folder(new, policy, revision)
         config = (source.parent / CONFIG_FILE).read_bytes()
         write_file(folder.parent / CONFIG_FILE, config)
@@ -97,21 +91,19 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
 
 
 def drop_revision(repository_dir: Path, policy: str, revision: int) -> None:
-    """Remove a copy from the repository; the store keeps what it has."""
-    remove_folder(revision_dir(repository_dir, policy, revision))
+    """Remove a copy from the repository, with the policy's folder if it was the last one there.
 
-
-def drop_model_if_empty(repository_dir: Path, policy: str) -> None:
-    """Remove a model's folder that has no version left: Triton could not start with it."""
-    model_dir = repository_dir / encoder_model(policy)
-    remove_stand_ins(model_dir)
-    if model_dir.is_dir() and not versions_on_disk(model_dir):
-        shutil.rmtree(model_dir)
+    The store keeps what it has.
+    """
+    folder = revision_dir(repository_dir, policy, revision)
+    remove_folder(folder)
+    if not versions_on_disk(folder.parent):
+        remove_folder(folder.parent)
 
 
 def copies(repository_dir: Path) -> set[tuple[str, int]]:
     """Policy and revision of every copy in the repository."""
-    folders = encoder_dirs(repository_dir).items()
+    folders = policy_dirs(repository_dir).items()
     return {(policy, number) for policy, folder in folders for number in versions_on_disk(folder)}
 
 
@@ -121,16 +113,6 @@ def _is_whole(folder: Path, policy: str, revision: int) -> bool:
     except RevisionUnfit:
         return False
     return True
-
-
-def _copy(source: str, target: str, weights: list[Path]) -> None:
-    """Copy a file; of `weights`, files of the repository, one that is the same is linked to."""
-    if Path(source).name == WEIGHTS_FILE:
-        for file in weights:
-            if filecmp.cmp(source, file, shallow=False):
-                link_or_copy(file, target)
-                return
-    shutil.copy2(source, target)
 
 
 def _not_copied(source: Path, error: OSError) -> FileNotWritable:

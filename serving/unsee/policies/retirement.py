@@ -1,4 +1,4 @@
-"""The end of a revision: no new request, no old one, out of the server, into the archive.
+"""The end of a revision: no new request, no old one, into the archive.
 
 Each step can be the last one before the process dies; the next call goes on from there. The pointer
 changes first, so a revision whose folder is gone is never on offer.
@@ -12,19 +12,18 @@ from pathlib import Path
 
 from unsee.policies.lock import alone
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import RETIRED, archive_dir, encoder_model
+from unsee.repository.layout import RETIRED, archive_dir, policy_model
 from unsee.repository.records import AuditEvent, Policies
 from unsee.repository.revisions import put_away
 from unsee.triton.barrier import wait_for_earlier_requests
 from unsee.triton.server import Server
-from unsee.triton.versions import align
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Retirement:
-    """A revision that is no longer served, and where its files are now."""
+    """A revision that is not served any more, and where its files are now."""
 
     policy: str
     revision: int
@@ -57,11 +56,11 @@ def retire(
     Raises:
         InputError: the policy or the revision does not exist, the revision is active, or the
             repository cannot be written.
-        ServerError: the server is not there, or does not let go of the revision; it is then not
-            offered any more, and calling again goes on.
+        ServerError: the server is not there, or too busy for the wait to end; the revision is then
+            not offered any more, and calling again goes on.
     """
     pointer.retirable(pointer.read(repository_dir), policy, revision)
-    model_dir = repository_dir / encoder_model(policy)
+    model_dir = repository_dir / policy_model(policy)
     with alone(repository_dir, policy, "retire"):
         server.check_live()
         _stop_offering(repository_dir, policy, revision, reason)
@@ -70,8 +69,6 @@ def retire(
             say(f"waiting for the requests that may still use revision {revision}")
             wait_for_earlier_requests(server, repository_dir, timeout_s)
             put_away(version_dir, RETIRED)
-        say(f"unloading revision {revision} of {model_dir.name}")
-        align(server, model_dir)
         place = archive_dir(model_dir, RETIRED) / str(revision)
         _log_the_end(repository_dir, policy, revision, place)
     return Retirement(policy, revision, place)
@@ -108,7 +105,7 @@ def _stop_offering(repository_dir: Path, policy: str, revision: int, reason: str
 
 
 def _log_the_end(repository_dir: Path, policy: str, revision: int, place: Path) -> None:
-    outcome = f"unloaded, kept in {place.relative_to(repository_dir)}"
+    outcome = f"kept in {place.relative_to(repository_dir)}"
     event = ledger.event_of(repository_dir, "retire", policy, revision, outcome=outcome)
     logged = ledger.history(repository_dir).events
     if not any((e.policy, e.revision, e.outcome) == (policy, revision, outcome) for e in logged):

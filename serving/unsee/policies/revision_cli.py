@@ -41,10 +41,10 @@ def retire(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Take REVISION of POLICY out of the server; its files are kept in the repository's archive.
+    """Take REVISION of POLICY out of the service; its files are kept in the repository's archive.
 
     The active revision cannot be retired. No request fails: new requests cannot use the revision
-    any more, and it is unloaded when the requests that may still use it have had their turn.
+    any more, and its files move when the requests that may still use it have had their turn.
 
     \b
     Example:
@@ -100,9 +100,10 @@ def history(policy: str | None, repository_dir: Path, as_json: bool) -> None:
 @url_option
 @json_option
 def repair(repository_dir: Path, url: str, as_json: bool) -> None:
-    """Complete or undo what an interrupted command has left, and load again what does not answer.
+    """Complete or undo what an interrupted command has left, and ask for every revision's answer.
 
-    Safe at any time: what requests use is not touched, and nothing is deleted.
+    Safe at any time: what requests use is not touched, and nothing is deleted. If the process that
+    hosts the policies is dead, it is replaced.
 
     \b
     Example:

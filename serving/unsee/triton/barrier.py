@@ -1,9 +1,10 @@
 """Waits until no request can come that found a revision in an older state of the pointer.
 
-`text_to_video` reads the pointer and hands its one call of the encoder to its thread pool without
-giving way in between, and the pool takes calls in order. So a request that begins after the pointer
-has changed is a barrier: once its own prompt has been encoded, the calls of all requests before it
-have been made. Triton keeps an encoder that is being unloaded until the calls made have ended.
+A request reads the pointer and uses the revision that it found once, in its one call of
+`prompt_encoder`. `text_to_video` hands that call to its thread pool without giving way after it has
+read the pointer, the pool takes calls in order, and `prompt_encoder` takes hold of a revision when
+its call arrives. So a request that begins after the pointer has changed is a barrier: once its own
+prompt has been encoded, all requests before it have what they need of their revision.
 
 Triton's statistics do not serve: a decoupled request counts as done when it has been handed over,
 not when its stream ends. Holds for one server with one `text_to_video`, which is what is exported.
@@ -26,13 +27,13 @@ from unsee.repository.layout import base_file
 from unsee.triton.server import Server
 
 GRACE_S = 0.25
-"""From a call's leaving the thread pool to its being Triton's: microseconds, generously."""
+"""From a call's leaving the thread pool to its arrival: less than a millisecond, generously."""
 
 RETRY_S = 0.2
 
 
 def wait_for_earlier_requests(server: Server, repository_dir: Path, timeout_s: float) -> None:
-    """Return once every request that began before this call has called its encoder.
+    """Return once every request that began before this call has hold of its revision.
 
     Costs one step of the smallest clip that the base allows. A full queue is waited for.
 

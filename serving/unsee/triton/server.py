@@ -1,4 +1,4 @@
-"""A running Triton server as its operator uses it: load, list, unload and ask versions of models.
+"""A running Triton server as its operator uses it: load, list, unload and ask models.
 
 Every call goes through `Server.call` or `Server.stream`, which show the server's admin key with it.
 """
@@ -21,6 +21,7 @@ from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository.layout import TEXT_TO_VIDEO
 from unsee.triton.admin_key import NEEDS_KEY, admin_headers, missing_key
+from unsee.triton.prompt_request import PROMPT_EMBEDS, prompt_request
 
 ASK_TIMEOUT_S = 5.0
 LOAD_TIMEOUT_S = 300.0
@@ -30,7 +31,8 @@ ALIVE = "unsee_alive"
 UNHEALTHY = "is not healthy"
 """Triton's words for a process that has not said for a second that it lives."""
 _NO_ANSWER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
-_ITEM_BYTES = {"INT64": 8, "INT32": 4, "FP32": 4}
+_ITEM_BYTES = {"INT64": 8, "INT32": 4, "FP32": 4, "BYTES": 4}
+"""A text of BYTES whose length of 4 bytes is zero is empty."""
 
 
 @dataclass(frozen=True, order=True)
@@ -69,29 +71,15 @@ class Server:
     def check_live(self) -> None:
         """Raise ServerUnreachable when nobody answers.
 
-        Readiness is not asked for: one model that failed to load makes a server unready, and
-        loading its repaired version must still be possible.
+        Readiness is not asked for: while a dead process is replaced, a server is not ready.
         """
         self.call("ServerLive", service_pb2.ServerLiveRequest(), ASK_TIMEOUT_S)
 
-    def load(self, model: str, version: int) -> None:
-        """Load what is new in the folder of `model`; `version` is then ready.
+    def load(self, model: str) -> None:
+        """Load the versions that are new or younger in the folder of `model`.
 
         Raises:
-            RequestRejected: a version of the model cannot be loaded; the others go on serving.
-            ServerError: the server does not see the version.
-        """
-        self.refresh(model)
-        if not self.is_ready(model, version):
-            raise ServerError(
-                f"the server at {self.url} loaded {model} but not its version {version}; "
-                "check that it serves this very repository"
-            )
-
-    def refresh(self, model: str) -> None:
-        """Load the versions that are new in the folder of `model`, unload those that are gone.
-
-        At least one version must be there. Raises RequestRejected as `load`.
+            RequestRejected: a version cannot be loaded; the others go on serving.
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
         self.call("RepositoryModelLoad", request, LOAD_TIMEOUT_S)
@@ -103,12 +91,6 @@ class Server:
         """
         request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
         self.call("RepositoryModelUnload", request, timeout_s)
-
-    def is_ready(self, model: str, version: int) -> bool:
-        """Whether the server says that the version can be asked; a dead process may go unnoticed,
-        `probe` notices."""
-        request = service_pb2.ModelReadyRequest(name=model, version=str(version))
-        return bool(self.call("ModelReady", request, ASK_TIMEOUT_S).ready)
 
     def index(self) -> dict[ModelVersion, VersionState]:
         """What the server knows of all versions, those that it has unloaded included."""
@@ -124,21 +106,19 @@ class Server:
         found = self.index().items()
         return {known.version: state for known, state in found if known.model == model}
 
-    def probe(self, model: str, version: int, golden: Mapping[str, NDArray[Any]]) -> float:
-        """How far the served encoder is from what was recorded at its export.
+    def probe(self, policy: str, revision: int, golden: Mapping[str, NDArray[Any]]) -> float:
+        """How far what the server makes of a policy's revision is from what was recorded.
 
         Args:
-            golden: `input_ids` int64 [B, L] and the expected `last_hidden_state` float32 [B, L, D].
+            golden: `input_ids` and `attention_mask` INT64 [B, L], and the expected `prompt_embeds`
+                FP32 [B, L, D].
 
         Returns:
             The largest absolute difference over the largest absolute expected value; NaN or inf
             when the answer is not finite or has another shape.
         """
-        ids, expected = golden["input_ids"], golden["last_hidden_state"]
-        request = service_pb2.ModelInferRequest(model_name=model, model_version=str(version))
-        request.inputs.add(name="input_ids", datatype="INT64", shape=ids.shape)
-        request.raw_input_contents.append(np.ascontiguousarray(ids).tobytes())
-        request.outputs.add(name="last_hidden_state")
+        expected = golden[PROMPT_EMBEDS]
+        request = prompt_request(policy, revision, golden["input_ids"], golden["attention_mask"])
         answer = self.call("ModelInfer", request, PROBE_TIMEOUT_S)
         if not answer.outputs or tuple(answer.outputs[0].shape) != expected.shape:
             return float("inf")
@@ -148,8 +128,9 @@ class Server:
     def answers(self, version: ModelVersion, timeout_s: float) -> bool:
         """Whether the process of a version answers in time a question that takes no computing.
 
-        `text_to_video` refuses a request without a prompt, the stand-in backends answer one that is
-        marked `ALIVE` in its turn. Any refusal but Triton's own for a silent process counts.
+        `text_to_video` refuses a request without a prompt, `prompt_encoder` one without a policy,
+        and the stand-in backends answer one that is marked `ALIVE` in its turn. Any refusal but
+        Triton's own for a silent process counts.
         """
         try:
             if version.model == TEXT_TO_VIDEO:
@@ -222,7 +203,7 @@ _OPTIONS = [
 
 
 def zeros_request(model: str, version: str, metadata: Any) -> Any:
-    """A ModelInferRequest with zeros for every input, each free axis of length 1.
+    """A ModelInferRequest with zeros or empty texts as inputs, each free axis of length 1.
 
     Args:
         metadata: the model's ModelMetadataResponse.

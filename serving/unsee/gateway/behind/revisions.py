@@ -68,7 +68,7 @@ class RepositoryView:
             answer["report"] = f"/v2/policies/{policy}/report"
         try:
             record = read_revision(self._dir, policy, state.active)
-            answer["encoder_digest"] = record.encoder_digest
+            answer["edit_digest"] = record.edit_digest
             answer["unsees"] = [concept.name for concept in record.concepts]
             event = ledger.last_publish(self._dir, policy, state.active)
         except InputError as error:

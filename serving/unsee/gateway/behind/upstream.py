@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import grpc
+import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from unsee.client.messages import MODEL, STOPPING, build_request, read_response
 from unsee.core.errors import ServerError
+from unsee.core.policy import BASE_POLICY
 from unsee.gateway.callers.refusal import Reason, Refusal, Status
 from unsee.gateway.callers.request import OUTPUTS
 from unsee.media.clip import Clip, Progress
-from unsee.triton.server import zeros_request
+from unsee.repository.layout import PROMPT_ENCODER, VERSION
+from unsee.triton.prompt_request import prompt_request
 
 LOGGER = logging.getLogger("unsee.gateway")
 MAX_ANSWER_BYTES = 1024 * 1024 * 1024
@@ -90,7 +93,7 @@ class Upstream:
             call.cancel()
         raise _unavailable("the stream ended without a clip")
 
-    async def check_model(self, timeout_s: float) -> None:
+    async def check_text_to_video(self, timeout_s: float) -> None:
         """Ask `text_to_video` something that it refuses at once.
 
         Raises:
@@ -106,20 +109,19 @@ class Upstream:
             if refusal.status != "INVALID_ARGUMENT":
                 raise
 
-    async def check_encoder(self, model: str, version: str, timeout_s: float) -> None:
-        """Run a text encoder once, on zeros.
+    async def check_prompt_encoder(self, timeout_s: float) -> None:
+        """Encode zeros once, with the text encoder and the base's policy.
 
         Raises:
-            Refusal: UNAVAILABLE; it cannot be used.
+            Refusal: UNAVAILABLE; prompts cannot be encoded.
         """
         async with _as_refusal():
             metadata = await self._stub.ModelMetadata(
-                service_pb2.ModelMetadataRequest(name=model, version=version), timeout=timeout_s
+                service_pb2.ModelMetadataRequest(name=PROMPT_ENCODER), timeout=timeout_s
             )
-            try:
-                request = zeros_request(model, version, metadata)
-            except ServerError as error:
-                raise _unavailable(str(error)) from None
+            shapes = {tensor.name: tensor.shape for tensor in metadata.inputs}
+            zeros = np.zeros((1, max(1, *shapes.get("input_ids", (1,)))), np.int64)
+            request = prompt_request(BASE_POLICY, VERSION, zeros, np.ones_like(zeros))
             await self._stub.ModelInfer(request, timeout=timeout_s)
 
     async def metadata(self, timeout_s: float) -> Any:

@@ -90,7 +90,7 @@ class HttpFront:
         if self._gateway.draining:
             return JSONResponse({"ready": False, "reason": "the gateway is going down"}, 503)
         health = await self._gateway.readiness.health()
-        answer = {"ready": health.ready, "reason": health.public_sentence}
+        answer = {"ready": health.ready, "reason": health.sentence}
         return JSONResponse(answer, 200 if health.ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
@@ -100,8 +100,8 @@ class HttpFront:
     async def _status(self, request: Request) -> Response:
         operator(self._gateway, request)
         health = await self._gateway.readiness.health()
-        models = {"text_to_video": health.model, "encoders": dict(health.encoders)}
-        answer = {"ready": health.ready and not self._gateway.draining, "models": models}
+        ready = health.ready and not self._gateway.draining
+        answer = {"ready": ready, "models": health.models}
         return JSONResponse(answer | self._gateway.status())
 
     async def _policies(self, request: Request) -> Response:

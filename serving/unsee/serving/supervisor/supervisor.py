@@ -26,8 +26,8 @@ from unsee.repository.records import Incident
 from unsee.serving.server.triton import TritonServer
 from unsee.serving.supervisor.hang import HangWatch, TrialClip
 from unsee.serving.supervisor.processes import Quiet, live_stubs
+from unsee.triton.reload import reload
 from unsee.triton.server import ModelVersion, Server, VersionState
-from unsee.triton.versions import reload
 
 CALLERS = (PROMPT_ENCODER, TEXT_TO_VIDEO)
 """The models that call others."""
@@ -161,7 +161,7 @@ class Supervisor:
             return  # it is starting, ending or busy: the next look will tell
         ready = {version for version, state in index if state is VersionState.LOADED}
         dead = (ready - set(alive.values())) & self._known
-        for version in sorted(dead):  # the large graphs last
+        for version in sorted(dead):  # what is small before the large graphs
             self._repair(version)
         if not dead:
             self._settled = alive

@@ -67,7 +67,7 @@ export class Card {
     const [tone, word, more] = verdict(policy);
     const line = element("p", { className: "revision" });
     line.append(policy.active_revision === null ? "revision unknown" : `revision ${policy.active_revision}`);
-    if (policy.encoder_digest) line.append(" · ", digest(policy.encoder_digest));
+    if (policy.edit_digest) line.append(" · ", digest(policy.edit_digest));
     this.about.replaceChildren(line, element("p", { className: `verdict ${tone}`, textContent: word + more }));
     if (policy.unsees?.length) {
       this.about.append(element("p", { textContent: `unsees ${policy.unsees.join(", ")}` }));
@@ -104,7 +104,7 @@ export class Card {
     // What made this clip, even if another revision has become active since it was listed.
     const same = policy.active_revision === record.revision;
     const known = same ? policy : { policy: policy.policy };
-    const made = { active_revision: record.revision, encoder_digest: record.encoder_digest };
+    const made = { active_revision: record.revision, edit_digest: record.edit_digest };
     this.describe({ ...known, ...made });
     this.made.replaceChildren(this.downloads(clip, record, { npy, mp4 }), details(record));
     return { numFrames: clip.numFrames, fps: record.fps, show: (index) => draw(canvas, clip, index) };

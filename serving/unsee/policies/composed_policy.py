@@ -1,0 +1,140 @@
+"""A policy's encoder, composed of its deltas, and the revision that is exported of it.
+
+PyTorch and the exporter are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unsee.core.errors import InputError
+from unsee.core.policy import Concept, Policy, PolicyConcept
+from unsee.repository import ledger, pointer
+from unsee.repository.base import read_base
+from unsee.repository.layout import base_file
+from unsee.repository.records import PolicyState
+
+if TYPE_CHECKING:
+    from unsee.deltas.delta import Card
+    from unsee.models.base import Base
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ComposedPolicy:
+    """A policy's encoder and what it was made of.
+
+    Args:
+        encoder: the base's with the policy's edit, or one of tuned weights.
+        digest: `tensors_digest` of the encoder's state.
+        judge_digest, questions_digest: of the base's own judge and evaluation set; None where the
+            base brings none.
+    """
+
+    base: Base
+    cards: Sequence[Card]
+    encoder: Any
+    digest: str
+    judge_digest: str | None = None
+    questions_digest: str | None = None
+
+
+def compose_policy(
+    policy: Policy, base_path: Path, repository_dir: Path, say: Say
+) -> ComposedPolicy:
+    """The encoder that the policy's deltas give on this base, which must be the repository's.
+
+    Raises:
+        InputError: policy, deltas, base and repository are wrong or do not belong together.
+    """
+    from unsee.deltas.composition import compose
+    from unsee.deltas.folder import load_delta
+    from unsee.models.base import load_base
+    from unsee.models.check import require
+    from unsee.models.digest import tensors_digest
+
+    base = load_base(base_path)
+    for note in require(base):
+        say(note)
+    deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    for concept, delta in zip(policy.unsee, deltas, strict=True):
+        _check_concept(concept, delta.card.concept)
+    check_same_base(base, repository_dir)
+    say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
+    encoder = compose(base.text_encoder(), deltas)
+    digest = tensors_digest(encoder.state_dict())
+    cards = [delta.card for delta in deltas]
+    return ComposedPolicy(base, cards, encoder, digest, *_own_evaluation(base))
+
+
+def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path, say: Say) -> int:
+    """The next revision of the policy, or the eligible one that is already what it would be.
+
+    Raises:
+        ParityError: the exported graph differs from the composed encoder.
+        OSError, FileNotWritable: the repository cannot be written.
+    """
+    from unsee.export.revision import find_revision, write_revision
+
+    name, base, cards = policy.name, composed.base, composed.cards
+    among = _published_as(composed.digest, repository_dir, name)
+    same = find_revision(name, policy.unsee, base, repository_dir, cards, among)
+    if same is not None:
+        say(f"revision {same} of the policy {name} has these deltas already")
+        return same
+    say("exporting what the policy makes of the text encoder")
+    return write_revision(composed.encoder, name, policy.unsee, base, repository_dir, cards)
+
+
+def check_same_base(base: Base, repository_dir: Path) -> None:
+    """Raise InputError unless the repository's video model is that of `base`."""
+    file = base_file(repository_dir)
+    try:
+        digest = read_base(file).digest
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{repository_dir} is not a complete model repository: {file} cannot be read "
+            f"({' '.join(str(error).split())}); make it with: unsee export"
+        ) from error
+    if digest != base.digest():
+        raise InputError(
+            f"{repository_dir} was exported from another base than {base.name} "
+            f"(text encoder {digest[:19]}, not {base.digest()[:19]}); give that base"
+        )
+
+
+def _published_as(digest: str, repository_dir: Path, policy: str) -> list[int]:
+    """The eligible revisions that were published with this very encoder, as the log has it."""
+    state = pointer.read(repository_dir).policies.get(policy, PolicyState())
+    events = [ledger.last_publish(repository_dir, policy, number) for number in state.eligible]
+    return [e.revision for e in events if e is not None and e.encoder_digest == digest]
+
+
+def _check_concept(named: PolicyConcept, unseen: Concept) -> None:
+    same_name = named.name.casefold() == unseen.name.casefold()
+    if not same_name or named.category != unseen.category:
+        raise InputError(
+            f"the delta {named.delta} unsees the {unseen.category} {unseen.name!r}, and the policy "
+            f"lists it as the {named.category} {named.name!r}; correct the policy file"
+        )
+
+
+def _own_evaluation(base: Base) -> tuple[str | None, str | None]:
+    """The digests of the base's judge and of its evaluation set, where it brings them."""
+    from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+    from unsee.evaluation.seeing.judge_recogniser import JudgeRecogniser
+
+    spec, judge, questions = base.spec, None, None
+    if spec.judge is not None:
+        judge = JudgeRecogniser.from_pretrained(base.folder / spec.judge).digest()
+    if spec.evaluation is not None:
+        questions = load_evaluation_set(base.folder / spec.evaluation).digest()
+    return judge, questions
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
