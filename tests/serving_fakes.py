@@ -81,7 +81,7 @@ def write_fake_revision(
     name = f"policy_{policy}"
     seed = int.from_bytes(hashlib.sha256(f"{policy}:{revision}".encode()).digest()[:4], "little")
     matrix = np.random.default_rng(seed).standard_normal((HIDDEN_SIZE, HIDDEN_SIZE))
-    matrix = matrix.astype(np.float32)
+    matrix = (matrix / HIDDEN_SIZE**0.5).astype(np.float32)
     model = _policy(matrix) if kind == "edit" else _tuned_encoder(matrix)
     digest = _write_model(folder, name, revision, model, 16)
     version_dir = folder / name / str(revision)
@@ -99,7 +99,8 @@ def write_fake_revision(
 
 
 def _table() -> Array:
-    table: Array = np.random.default_rng(5).standard_normal((258, HIDDEN_SIZE))
+    """Small numbers, so that a clip is made of its noise as well."""
+    table: Array = 0.2 * np.random.default_rng(5).standard_normal((258, HIDDEN_SIZE))
     return table.astype(np.float32)
 
 

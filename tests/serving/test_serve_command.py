@@ -13,6 +13,7 @@ import pytest
 
 from serving_fakes import write_fake_repository
 from unsee.client.client import Client
+from unsee.repository.layout import SERVED_MODELS
 from unsee.triton.server import ModelVersion, Server, VersionState
 
 pytestmark = pytest.mark.triton
@@ -24,7 +25,7 @@ TIMEOUT_S = 300.0
 def repository(tmp_path):
     """One in which nothing is left over."""
     repository = write_fake_repository(tmp_path / "repository", unet_work=4)
-    shutil.rmtree(repository / "text_encoder_family" / "3")
+    shutil.rmtree(repository / "policy_family" / "3")
     return repository
 
 
@@ -134,24 +135,23 @@ def test_a_repository_that_is_not_whole_is_one_sentence(start, repository):
     assert "text_to_video/assets/base.json is missing" in errors
 
 
-def test_what_is_not_offered_is_put_away_before_triton_starts(start, settings, tmp_path):
+def test_what_is_not_offered_is_put_away_before_triton_starts(start, tmp_path):
     repository = write_fake_repository(tmp_path / "repository")
     process = start(repository)
     assert process.stdout.readline().startswith("ready: ")
-    index = Server(settings.grpc_url).index().items()
-    ready = {version for version, state in index if state is VersionState.LOADED}
-    assert {v.version for v in ready if v.model == "text_encoder_family"} == {1, 2}
+    assert not (repository / "policy_family" / "3").exists()
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=TIMEOUT_S)[1] == (
         'revision 3 of the policy "family" was moved to .rejected: left by an interrupted command\n'
     )
-    assert (repository / ".rejected" / "text_encoder_family" / "3" / "model.onnx").is_file()
+    assert (repository / ".rejected" / "policy_family" / "3" / "model.onnx").is_file()
 
 
-def test_without_repair_everything_is_left_and_loaded(start, settings, tmp_path):
+def test_without_repair_everything_is_left_and_the_models_are_the_same(start, settings, tmp_path):
     repository = write_fake_repository(tmp_path / "repository")
     process = start(repository, "--no-repair")
     assert process.stdout.readline().startswith("ready: ")
     index = Server(settings.grpc_url).index().items()
     ready = {version for version, state in index if state is VersionState.LOADED}
-    assert ModelVersion("text_encoder_family", 3) in ready
+    assert ready == {ModelVersion(model, 1) for model in SERVED_MODELS}
+    assert (repository / "policy_family" / "3" / "model.onnx").is_file()

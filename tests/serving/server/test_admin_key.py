@@ -33,12 +33,12 @@ EVIL = {MODEL: {"config": '{"backend": "python"}', "file:1/model.py": "cHJpbnQoM
     ("path", "body"),
     [
         ("/v2/repository/models/evil/load", EVIL),
-        ("/v2/repository/models/text_encoder_family/unload", {}),
+        ("/v2/repository/models/text_encoder/unload", {}),
         ("/v2/repository/index", {}),
         ("/v2/models/text_to_video/generate_stream", {"prompt": ""}),
         ("/v2/models/text_to_video/generate", {"prompt": ""}),
-        ("/v2/models/text_encoder_family/infer", {"inputs": []}),
-        ("/v2/models/text_encoder_family/versions/1/infer", {"inputs": []}),
+        ("/v2/models/text_encoder/infer", {"inputs": []}),
+        ("/v2/models/text_encoder/versions/1/infer", {"inputs": []}),
         ("/v2/systemsharedmemory/region/a/register", {"key": "/a", "offset": 0, "byte_size": 8}),
         ("/v2/cudasharedmemory/region/a/register", {}),
         ("/v2/systemsharedmemory/unregister", {}),
@@ -84,14 +84,14 @@ def test_over_grpc_the_admin_methods_need_it(server):
             getattr(operator, name)(*arguments)
         for call in (anybody.load_model, anybody.unload_model):
             with pytest.raises(InferenceServerException, match="restricted"):
-                call("text_encoder_family")
+                call("text_encoder")
 
 
 @pytest.mark.triton
 def test_who_has_not_the_key_is_told_where_it_is(server, tmp_path, monkeypatch):
     monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
     with pytest.raises(ServerError, match=f"wants its admin key, and {tmp_path}"):
-        Server(server.settings.grpc_url).versions("text_encoder_family")
+        Server(server.settings.grpc_url).versions("text_encoder")
 
 
 @pytest.mark.triton

@@ -13,6 +13,7 @@ import pytest
 from serving_fakes import write_fake_repository
 from unsee.core.errors import InputError, InterpreterUnfit, PortInUse, RepositoryIncomplete
 from unsee.repository.check import loadable_models
+from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.installation import assemble_backends, find_installation
 from unsee.serving.server.interpreter import (
     StubInterpreter,
@@ -89,18 +90,31 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
 
 
 def test_a_whole_repository_is_loaded_whole(fake_repository):
-    encoders = ["text_encoder_base", "text_encoder_family"]
-    wanted = ["video_unet", "vae_decoder", "text_to_video", *encoders]
-    assert loadable_models(fake_repository) == wanted
+    graphs = ["text_encoder", "video_unet", "vae_decoder"]
+    assert loadable_models(fake_repository) == [*graphs, "prompt_encoder", "text_to_video"]
 
 
-def test_a_policy_whose_last_revision_was_retired_is_not_loaded(tmp_path):
+def test_a_policy_whose_last_revision_was_retired_needs_no_folder(tmp_path):
     repository = write_fake_repository(tmp_path / "repository")
+    shutil.rmtree(repository / "policy_family")
     file = repository / "policies.json"
     content = json.loads(file.read_text())
     content["policies"]["family"] = {"active": None, "eligible": [], "history": [1]}
     file.write_text(json.dumps(content))
-    assert "text_encoder_family" not in loadable_models(repository)
+    assert loadable_models(repository) == list(SERVED_MODELS)
+
+
+def test_what_is_not_eligible_need_not_be_whole(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    (repository / "policy_family" / "3" / "model.onnx").unlink()
+    assert loadable_models(repository) == list(SERVED_MODELS)
+
+
+def test_a_repository_of_version_0_1_is_refused_with_what_to_do():
+    old = Path(__file__).parents[2] / "export" / "repository" / "version_0_1"
+    words = "policies.json has the format 1, .* reads 2; .*unsee export, and publish its policies"
+    with pytest.raises(InputError, match=words):
+        loadable_models(old)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +122,10 @@ def test_a_policy_whose_last_revision_was_retired_is_not_loaded(tmp_path):
     [
         "video_unet/1/model.onnx",
         "vae_decoder/config.pbtxt",
-        "text_encoder_family/2/model.onnx",
-        "text_encoder_family/3/model.onnx",
+        "text_encoder/1/model.onnx",
+        "policy_base/1/model.onnx",
+        "policy_family/2/model.onnx",
+        "prompt_encoder/1/model.py",
         "text_to_video/1/model.py",
         "text_to_video/assets/samplers.safetensors",
     ],
@@ -124,7 +140,7 @@ def test_a_half_written_repository_is_refused_naming_the_part(tmp_path, part, ho
         loadable_models(repository)
 
 
-@pytest.mark.parametrize("model", ["video_unet", "text_encoder_family"])
+@pytest.mark.parametrize("model", ["video_unet", "policy_family", "prompt_encoder"])
 def test_a_repository_without_a_model_is_refused(tmp_path, model):
     repository = write_fake_repository(tmp_path / "repository")
     shutil.rmtree(repository / model)

@@ -1,4 +1,4 @@
-"""The served model needs the standard library, numpy, tokenizers and safetensors, and no more."""
+"""The Python models need the standard library, numpy and a package or two, and no more."""
 
 import ast
 import subprocess
@@ -6,11 +6,14 @@ import sys
 
 import pytest
 
-from serving_fakes import TEMPLATE_DIR
+from serving_fakes import TEMPLATES
 from stand_in_fakes import load_backend, load_model
 from unsee.serving.server.installation import OWN_BACKENDS_DIR, SHARED_DIR
 
-ALLOWED = {"numpy", "safetensors", "tokenizers", "triton_python_backend_utils", "text_to_video"}
+ALLOWED = {
+    "text_to_video": {"numpy", "safetensors", "tokenizers"},
+    "prompt_encoder": {"numpy", "onnxruntime"},
+}
 BLOCKED = ("torch", "diffusers", "transformers", "onnxruntime", "pydantic", "unsee")
 
 PROGRAM = """
@@ -25,7 +28,7 @@ sys.modules["triton_python_backend_utils"] = backend
 import model
 served = model.TritonPythonModel()
 served.initialize({{"model_repository": sys.argv[3], "model_config": json.dumps({{}})}})
-assert served._tokenizer.encode(prompt="a cat").shape == (1, 48)
+assert served._tokenizer.encode(prompt="a cat").input_ids.shape == (1, 48)
 assert served._tables.table("DDIMScheduler", 4).num_evaluations == 4
 """
 
@@ -40,9 +43,10 @@ def imported_names(folder):
                 yield str(node.module).partition(".")[0]
 
 
-def test_the_served_model_imports_only_what_every_container_has():
-    third_party = set(imported_names(TEMPLATE_DIR)) - set(sys.stdlib_module_names)
-    assert third_party <= ALLOWED
+@pytest.mark.parametrize("model", ALLOWED)
+def test_a_python_model_imports_only_what_every_container_has(model):
+    third_party = set(imported_names(TEMPLATES / model / "1")) - set(sys.stdlib_module_names)
+    assert third_party == ALLOWED[model] | {model, "triton_python_backend_utils"}
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -62,7 +62,7 @@ def test_a_clip_comes_with_its_progress_and_its_record(client):
     assert clip.frames.std() > 0
     record = clip.record
     assert (record.policy, record.revision, record.seed) == ("family", 1, 5)
-    assert record.encoder_digest.startswith("sha256:")
+    assert record.edit_digest == "sha256:edit 1 of family"
     assert record.scheduler == "DDIMScheduler"
 
 
@@ -77,8 +77,11 @@ def test_the_frames_are_those_of_the_same_loop_in_one_process(client, fake_repos
         return onnxruntime.InferenceSession(path).run(None, feeds)[0]
 
     assets = fake_repository / "text_to_video" / "assets"
-    ids = PromptTokenizer(assets / "tokenizer.json", 48).encode(negative_prompt="", prompt="a cat")
-    hidden = run("text_encoder_family", input_ids=ids)
+    tokenizer = PromptTokenizer(assets / "tokenizer.json", 48, masks_padding=False)
+    tokens = tokenizer.encode(negative_prompt="", prompt="a cat")
+    mask = tokens.attention_mask
+    states = run("text_encoder", input_ids=tokens.input_ids, attention_mask=mask)
+    hidden = run("policy_family", states=states, attention_mask=mask)
     table = SamplerTables(assets / "samplers.safetensors").table("DDIMScheduler", 4)
     shape = (4, 2, 2, 2)
     terms = [np.random.Generator(np.random.PCG64(5)).standard_normal(shape, np.float32)]
@@ -263,16 +266,16 @@ def test_the_pointer_moves_between_requests(client, fake_repository):
     assert promoted.frames.tobytes() == named.frames.tobytes() != first.frames.tobytes()
 
 
-def test_an_encoder_that_is_not_loaded_is_unavailable_and_the_rest_goes_on(client, operator):
-    operator.unload_model("text_encoder_family")
+@pytest.mark.parametrize("model", ["text_encoder", "prompt_encoder"])
+def test_prompts_are_unavailable_while_their_encoder_is_not_loaded(client, operator, model):
+    operator.unload_model(model)
     try:
-        wait_until(lambda: not operator.is_model_ready("text_encoder_family"))
+        wait_until(lambda: not operator.is_model_ready(model))
         with pytest.raises(RequestRejected, match="policy family, revision 1, cannot be") as caught:
             client.generate("a cat", policy="family")
         assert caught.value.status == "UNAVAILABLE"
-        assert isinstance(client.generate("a cat", policy="base"), Clip)
     finally:
-        operator.load_model("text_encoder_family")
+        operator.load_model(model)
     assert isinstance(client.generate("a cat", policy="family"), Clip)
 
 

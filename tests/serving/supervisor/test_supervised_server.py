@@ -22,7 +22,9 @@ pytestmark = pytest.mark.triton
 PATIENCE_S = 60.0
 DEADLINE_S = 8.0
 STEPS = 12
-MODELS = ["text_encoder_family", "text_to_video", "vae_decoder", "video_unet"]
+MODELS = ["prompt_encoder", "text_encoder", "text_to_video", "vae_decoder", "video_unet"]
+SHORT = ("prompt_encoder", "text_encoder")
+"""What a clip is in for so short a time that none may have been there."""
 
 
 class Serving:
@@ -31,7 +33,7 @@ class Serving:
     def __init__(self, folder, settings, *options, unet_work=4, change=lambda repository: None):
         self.settings, self.repository = settings, folder / "repository"
         write_fake_repository(self.repository, unet_work=unet_work)
-        shutil.rmtree(self.repository / "text_encoder_family" / "3")  # which is not offered
+        shutil.rmtree(self.repository / "policy_family" / "3")  # which is not offered
         change(self.repository)
         command = [sys.executable, "-m", "unsee.cli.main", "serve", "--threads=1"]
         command += ["--repository", str(self.repository), "--log", str(settings.log_path)]
@@ -138,7 +140,7 @@ def test_a_killed_model_process_is_replaced_under_load(serving, model):
     wait_for_a_clip(running.settings.grpc_url)
     stubs = live_stubs(running.guard())
     errors = callers.stop()
-    if model != "text_encoder_family":  # an encoding is so short that none may have been in it
+    if model not in SHORT:
         assert errors, "what was in the dead process is lost"
     assert sorted(stubs.values()) == sorted(others.values())
     assert others.keys() - stubs.keys() == {killed}, "no other process was touched"

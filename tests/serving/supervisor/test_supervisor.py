@@ -17,7 +17,7 @@ from unsee.serving.supervisor.processes import STUB, Quiet, live_stubs
 from unsee.serving.supervisor.supervisor import RepairLimits, Supervisor, Tries, keep_log
 from unsee.triton.server import ModelVersion, VersionState
 
-UNET, ENCODER = ModelVersion("video_unet", 1), ModelVersion("text_encoder_family", 2)
+UNET, ENCODER = ModelVersion("video_unet", 1), ModelVersion("text_encoder", 1)
 
 
 class FakeWorld:
@@ -43,7 +43,7 @@ class FakeWorld:
         monkeypatch.setattr(supervisor, "Server", lambda url: triton)
         monkeypatch.setattr(supervisor, "reload", self.reload)
         self.answered, self.quiet_s, self.trials = True, 0.0, 0
-        monkeypatch.setattr(supervisor, "TrialClips", self.trial)
+        monkeypatch.setattr(supervisor, "TrialClip", self.trial)
         monkeypatch.setattr(
             supervisor, "Quiet", lambda session: SimpleNamespace(seconds=lambda: self.quiet_s)
         )
@@ -66,9 +66,9 @@ class FakeWorld:
             raise self.failure
         self.processes[max(self.processes, default=0) + 1] = version
 
-    def trial(self, server, repository_dir):
+    def trial(self, server):
         self.trials += 1
-        return SimpleNamespace(are_over=lambda: self.answered)
+        return SimpleNamespace(is_over=lambda: self.answered)
 
     def sleep(self, seconds):
         self.now += seconds
@@ -115,7 +115,7 @@ def test_a_dead_version_is_replaced_alone_and_told_once(world):
     (incident,) = world.notes
     assert (incident.kind, incident.model, incident.version) == ("model", *vars(ENCODER).values())
     assert incident.outcome == "repaired"
-    assert incident.what.startswith("the process of text_encoder_family, version 2 died")
+    assert incident.what.startswith("the process of text_encoder, version 1 died")
 
 
 def test_a_version_that_was_unloaded_is_not_dead(world):

@@ -12,12 +12,14 @@ from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
 from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate, guide
-from text_to_video.policies import PolicyPointer
+from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
 from text_to_video.sampler import SamplerTables
+from text_to_video.tokens import Tokens
 
 IDS = np.arange(2 * 48).reshape(2, 48)
+TOKENS = Tokens(IDS, np.ones_like(IDS))
 
 
 class FakeGraphs:
@@ -27,9 +29,9 @@ class FakeGraphs:
         self.calls = []
         self.prediction = prediction
 
-    async def text_encoder(self, encoder, input_ids):
-        self.calls.append(("text_encoder", encoder.model_name, input_ids))
-        return np.zeros((*input_ids.shape, 8), np.float32)
+    async def prompt_encoder(self, revision, tokens):
+        self.calls.append(("prompt_encoder", revision, tokens))
+        return np.zeros((*tokens.input_ids.shape, 8), np.float32)
 
     async def video_unet(self, sample, timestep, hidden):
         self.calls.append(("video_unet", sample.shape, timestep, hidden.shape))
@@ -54,9 +56,9 @@ def make_plan(fake_repository, base):
         tensors = {"prompt": np.array([b"a cat"], np.object_), "seed": np.array([7])}
         tensors |= {name: np.array([value]) for name, value in values.items()}
         request = parse_request(tensors, base)
-        encoder = PolicyPointer(fake_repository).resolve("family", None)
+        revision = PolicyPointer(fake_repository).resolve("family", None)
         table = tables.table(request.scheduler, request.num_inference_steps)
-        return Plan(request, encoder, IDS, accelerated(table, PACES[request.acceleration]))
+        return Plan(request, revision, TOKENS, accelerated(table, PACES[request.acceleration]))
 
     return make
 
@@ -65,14 +67,15 @@ def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
     graphs, steps = FakeGraphs(), []
     frames, record = asyncio.run(generate(make_plan(), graphs, base, steps.append))
     names = [call[0] for call in graphs.calls]
-    assert names == ["text_encoder", *["video_unet"] * 4, "vae_decoder"]
-    assert graphs.calls[0][1] == "text_encoder_family"
+    assert names == ["prompt_encoder", *["video_unet"] * 4, "vae_decoder"]
+    assert graphs.calls[0][1:] == (Revision("family", 1, "sha256:edit 1 of family"), TOKENS)
     assert graphs.calls[1][1] == (2, 4, 2, 2, 2)
     assert graphs.calls[1][2].tolist() == [999.0, 999.0]
     assert graphs.calls[-1][1] == (1, 4, 2, 2, 2)
     assert steps == [1, 2, 3, 4]
     assert frames.shape == (2, 16, 16, 3)
-    assert record["policy"] == "family"
+    assert (record["policy"], record["revision"]) == ("family", 1)
+    assert record["edit_digest"] == "sha256:edit 1 of family"
     assert record["seed"] == 7
     assert set(record["seconds"]) == {"text_encoder", "video_unet", "vae_decoder"}
 
@@ -82,7 +85,7 @@ def test_without_guidance_only_the_prompt_is_run(make_plan, base, guidance_scale
     graphs = FakeGraphs()
     plan = make_plan(guidance_scale=guidance_scale)
     asyncio.run(generate(plan, graphs, base, lambda step: None))
-    assert graphs.calls[0][2].tolist() == IDS[1:].tolist()
+    assert graphs.calls[0][2].input_ids.tolist() == IDS[1:].tolist()
     assert graphs.calls[1][1] == (1, 4, 2, 2, 2)
 
 

@@ -81,11 +81,23 @@ def test_a_bad_value_is_refused_in_one_sentence(base, values, sentence):
 
 
 def test_prompts_are_padded_to_the_encoders_length(assets):
-    ids = PromptTokenizer(assets / "tokenizer.json", LENGTH).encode(negative_prompt="", prompt="ab")
-    assert ids.shape == (2, LENGTH)
-    assert ids.dtype == np.int64
+    tokenizer = PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=True)
+    tokens = tokenizer.encode(negative_prompt="", prompt="ab")
+    ids, mask = tokens.input_ids, tokens.attention_mask
+    assert ids.shape == mask.shape == (2, LENGTH)
+    assert ids.dtype == mask.dtype == np.int64
     assert ids[0].tolist() == [256] + [257] * (LENGTH - 1)
     assert ids[1, 3:].tolist() == [257] * (LENGTH - 3)
+    assert mask.sum(1).tolist() == [2, 4], "start, text and end"
+    assert mask[1, :4].tolist() == [1] * 4
+    last = tokens.last()
+    assert last.input_ids.tolist() == ids[1:].tolist()
+    assert last.attention_mask.tolist() == mask[1:].tolist()
+
+
+def test_without_a_mask_of_the_padding_every_position_is_seen(assets):
+    tokenizer = PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=False)
+    assert tokenizer.encode(prompt="ab").attention_mask.tolist() == [[1] * LENGTH]
 
 
 @pytest.mark.parametrize("pad_id", [0, None])
@@ -96,7 +108,8 @@ def test_the_padding_token_is_the_files_own(assets, tmp_path, pad_id):
         tokenizer.enable_padding(pad_id=pad_id, length=5)
     tokenizer.enable_truncation(4)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    (row,) = PromptTokenizer(tmp_path / "tokenizer.json", 9).encode(prompt="abcd")
+    tokenizer = PromptTokenizer(tmp_path / "tokenizer.json", 9, masks_padding=True)
+    (row,) = tokenizer.encode(prompt="abcd").input_ids
     assert row[6:].tolist() == [257 if pad_id is None else pad_id] * 3
     assert row[5] == 257, "nothing is truncated"
 
@@ -107,13 +120,13 @@ def test_the_padding_token_is_the_files_own(assets, tmp_path, pad_id):
 )
 def test_a_prompt_that_does_not_fit_is_refused_with_counts(assets, text, sentence):
     with pytest.raises(Refusal, match=sentence):
-        PromptTokenizer(assets / "tokenizer.json", LENGTH).encode(prompt=text)
+        PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=True).encode(prompt=text)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda text: text.replace('"schema_version": 1', '"schema_version": 9'), "not 1"),
+        (lambda text: text.replace('"schema_version": 2', '"schema_version": 9'), "not 2"),
         (lambda text: text.replace('"digest"', '"digests"'), "lacks the field 'digest'"),
         (lambda text: text.replace('"fps"', '"hz"'), "defaults (lacks|has a field)"),
     ],

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from serving_fakes import write_fake_repository
-from text_to_video.policies import PolicyPointer
+from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
 
 
@@ -25,17 +25,15 @@ def rewrite(repository, change):
 
 def test_the_active_revision_is_the_answer_until_it_moves(repository):
     pointer = PolicyPointer(repository)
-    encoder = pointer.resolve("family", None)
-    assert (encoder.model_name, encoder.revision) == ("text_encoder_family", 1)
-    assert encoder.digest.startswith("sha256:")
+    found = pointer.resolve("family", None)
+    assert found == Revision("family", 1, "sha256:edit 1 of family")
     rewrite(repository, lambda record: record["policies"]["family"].update(active=2))
     moved = pointer.resolve("family", None)
-    assert moved.revision == 2
-    assert moved.digest != encoder.digest
+    assert moved == Revision("family", 2, "sha256:edit 2 of family")
 
 
 def test_a_request_may_name_any_eligible_revision(repository):
-    assert PolicyPointer(repository).resolve("family", 2).revision == 2
+    assert PolicyPointer(repository).resolve("family", 2).number == 2
 
 
 def test_the_default_policy_is_for_those_who_name_none(repository):
@@ -65,7 +63,7 @@ def test_a_policy_without_an_active_revision_is_unavailable(repository):
     assert caught.value.status == "UNAVAILABLE"
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"schema_version": 1}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"schema_version": 2}'])
 def test_a_broken_pointer_file_is_unavailable_and_then_not(repository, content):
     file = repository / "policies.json"
     whole = file.read_text()
@@ -78,13 +76,10 @@ def test_a_broken_pointer_file_is_unavailable_and_then_not(repository, content):
         pointer.resolve("base", None)
     assert caught.value.status == "UNAVAILABLE"
     file.write_text(whole)
-    assert pointer.resolve("base", None).revision == 1
+    assert pointer.resolve("base", None).number == 1
 
 
-def test_an_encoder_without_records_has_no_digest(repository):
-    version_dir = repository / "text_encoder_base" / "1"
-    (version_dir / "revision.json").unlink()
-    by_export = PolicyPointer(repository).resolve("base", None).digest
-    assert by_export.startswith("sha256:")
-    (version_dir / "export.json").unlink()
-    assert PolicyPointer(repository).resolve("base", None).digest is None
+def test_what_edits_nothing_or_has_no_record_has_no_digest(repository):
+    assert PolicyPointer(repository).resolve("base", None).edit_digest is None
+    (repository / "policy_family" / "1" / "revision.json").unlink()
+    assert PolicyPointer(repository).resolve("family", None).edit_digest is None

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scheduler_fakes import EVERY_CLASS, diffusers_loop, made, schedulers
 from text_to_video.base import SCHEMA_VERSION, Base, Defaults, Latents, Limits
 from text_to_video.generation import Plan, generate
-from text_to_video.policies import Encoder
+from text_to_video.policies import Revision
 from text_to_video.request_schema import GenerationRequest
+from text_to_video.tokens import Tokens
 from unsee.core.errors import BaseFolderError
 from unsee.models.sampling.unit_impulses import sampler_table
 
@@ -42,8 +43,8 @@ class ToyGraphs:
     def __init__(self, model):
         self.model, self.rows, self.largest = model, [], 1.0
 
-    async def text_encoder(self, encoder, input_ids):
-        return input_ids[:, :1, None].astype(np.float32)
+    async def prompt_encoder(self, revision, tokens):
+        return tokens.input_ids[:, :1, None].astype(np.float32)
 
     async def video_unet(self, sample, timestep, hidden):
         self.rows.append(len(sample))
@@ -76,6 +77,7 @@ BASE = Base(
     SCHEMA_VERSION,
     "toy",
     "sha256:0",
+    False,
     Latents(channels=SHAPE[0], vae_scale=1),
     Defaults(*SHAPE[1:], 8, 4, 1.0, "any"),
     Limits((1, 9), (1, 9), (1, 9), 1, (1, 99), (0.0, 20.0), 8),
@@ -86,8 +88,8 @@ BASE = Base(
 
 def served(table, steps, seed, guidance_scale, model):
     graphs = ToyGraphs(model)
-    ids = np.array([[0, 0], [1, 0]])
-    plan = Plan(request(seed, steps, guidance_scale), Encoder("p", 1, "m", None), ids, table)
+    tokens = Tokens(np.array([[0, 0], [1, 0]]), np.ones((2, 2), np.int64))
+    plan = Plan(request(seed, steps, guidance_scale), Revision("p", 1, None), tokens, table)
     latents, _ = asyncio.run(generate(plan, graphs, BASE, lambda step: None))
     return latents, graphs
 
