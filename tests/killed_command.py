@@ -15,12 +15,12 @@ from publish_fakes import write_next_revision
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST
 from unsee.cli.main import run
 from unsee.policies import publish
+from unsee.policies.composed_policy import ComposedPolicy
 from unsee.repository import pointer
-from unsee.triton import barrier
 from unsee.triton.server import Server
 
 DISK = ("rename", "replace", "fsync", "write", "mkdir", "unlink", "rmdir", "utime")
-SERVER = ("refresh", "unload", "probe")
+SERVER = ("load", "unload", "probe")
 NEEDS_SPACE = ("fsync", "write", "mkdir")
 
 OTHERS = 2
@@ -67,7 +67,6 @@ def unsee(*arguments, graph="good", kill_at=None, full_from=None):
 def _run(sender, arguments, graph, kill_at, full_from):
     steps = _Steps(kill_at, full_from)
     _fake_the_export(graph)
-    barrier.GRACE_S = barrier.RETRY_S = 0.0
     stderr = os.memfd_create("stderr")
     os.dup2(stderr, 2)
     os.dup2(stderr, 1)
@@ -103,7 +102,7 @@ class _Steps:
 
 def _fake_the_export(graph):
     base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-    composed = publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
+    composed = ComposedPolicy(base, [], None, ENCODER_DIGEST)
 
     def export(policy, composed, repository_dir, say):
         eligible = pointer.read(repository_dir).state(policy.name).eligible

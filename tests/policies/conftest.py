@@ -7,6 +7,7 @@ import pytest
 from publish_fakes import FakeTriton, write_next_revision, write_repository
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from unsee.policies import publish
+from unsee.policies.composed_policy import ComposedPolicy
 from unsee.triton.server import Server
 
 
@@ -47,7 +48,7 @@ def files(tmp_path, repository):
     def compose(policy, base_path, repository_dir, say):
         files.composed += 1
         base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-        return publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
+        return ComposedPolicy(base, [], None, ENCODER_DIGEST)
 
     def export(policy, composed, repository_dir, say):
         files.written.append(write_next_revision(repository_dir, policy.name, files.graph))
@@ -63,7 +64,7 @@ def publish_kids(files, triton):
 
     def run(url=triton.url, **options):
         options = {"report": files.report} | options
-        options |= {"compose": files.compose, "export": files.export}
-        return publish.publish(files.policy, files.base, files.repository, Server(url), **options)
+        wanted = publish.Publication(files.policy, files.base, files.repository, **options)
+        return publish.publish(wanted, Server(url), compose=files.compose, export=files.export)
 
     return run

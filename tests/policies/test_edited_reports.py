@@ -12,11 +12,11 @@ from unsee.deltas import signature
 from unsee.deltas.signature import load_signer
 from unsee.evaluation.run_folder import sign_report
 from unsee.gateway.behind.revisions import check_evidence
-from unsee.policies import promotion, publish
+from unsee.policies import promotion
+from unsee.policies.composed_policy import ComposedPolicy
 from unsee.policies.tables import history_table
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent, Policies
-from unsee.triton.server import Server
 
 
 def edit(files, change):
@@ -54,7 +54,7 @@ def test_another_recogniser_or_other_questions_are_refused(files, publish_kids):
 
     def with_own_evaluation(*arguments):
         made = compose(*arguments)
-        return publish.ComposedPolicy(
+        return ComposedPolicy(
             made.base, [], None, made.digest, f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
         )
 
@@ -94,7 +94,7 @@ def test_the_terms_of_a_publication_are_in_the_log(files, publish_kids):
 def test_a_report_that_was_changed_after_publication_is_no_evidence(files, publish_kids, name):
     files.report.with_name("report.html").write_text("<p>for people</p>")
     publish_kids()
-    file = files.repository / "text_encoder_kids" / "1" / name
+    file = files.repository / "policy_kids" / "1" / name
     before = file.read_bytes()
     file.write_bytes(before.replace(b"p", b"q"))
     with pytest.raises(RevisionUnfit, match=str(file)):
@@ -133,14 +133,6 @@ def test_history_spells_control_characters_out():
     assert r"\x1b[2Jall \x07 is well \u202e" in shown
 
 
-def test_promotion_may_retire_the_others(repository, triton):
-    from unsee.policies.retirement import retire_all_but_active
-
-    retire_all_but_active(repository, "family", Server(triton.url))
-    state = pointer.read(repository).state("family")
-    assert (state.active, state.eligible, state.retired) == (2, (2,), (1,))
-
-
 @pytest.fixture
 def keys(tmp_path):
     """A private and a public key in PEM."""
@@ -167,7 +159,7 @@ def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kid
     publish_kids(verify_with=public)
     (event,) = ledger.read_log(files.repository).events
     assert event.signed_with == ledger.digest_of(public.read_bytes())
-    version_dir = files.repository / "text_encoder_kids" / "1"
+    version_dir = files.repository / "policy_kids" / "1"
     kept = version_dir / "report.sig"
     assert kept.read_bytes() == (folder / "report.sig").read_bytes()
     promotion.promote(files.repository, "kids", verify_with=public)

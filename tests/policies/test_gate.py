@@ -62,7 +62,7 @@ def events(files):
 def test_a_good_report_passes_and_lies_beside_the_graph(files, publish_kids):
     result = publish_kids()
     assert result.unmet == ()
-    copy = files.repository / "text_encoder_kids" / "1" / "report.json"
+    copy = files.repository / "policy_kids" / "1" / "report.json"
     assert copy.read_bytes() == files.report.read_bytes()
     assert load_report(copy) == fake_report()
 
@@ -70,7 +70,7 @@ def test_a_good_report_passes_and_lies_beside_the_graph(files, publish_kids):
 def test_the_page_of_a_report_goes_with_it(files, publish_kids):
     files.report.with_name("report.html").write_text("<p>for people</p>")
     publish_kids()
-    copy = files.repository / "text_encoder_kids" / "1" / "report.html"
+    copy = files.repository / "policy_kids" / "1" / "report.html"
     assert copy.read_text() == "<p>for people</p>"
 
 
@@ -203,7 +203,7 @@ def test_forcing_without_a_report_records_that_there_was_none(files, publish_kid
     (event,) = events(files)
     assert event.report_digest is None
     assert "there is no report" in event.unmet[0]
-    assert not (files.repository / "text_encoder_kids" / "1" / "report.json").exists()
+    assert not (files.repository / "policy_kids" / "1" / "report.json").exists()
 
 
 def test_a_stale_report_does_not_lie_beside_an_encoder_that_it_does_not_speak_of(
@@ -211,7 +211,7 @@ def test_a_stale_report_does_not_lie_beside_an_encoder_that_it_does_not_speak_of
 ):
     write_report(files, target=retarget(encoder_digest=OTHER_DIGEST))
     publish_kids(force=True, reason="urgent")
-    assert not (files.repository / "text_encoder_kids" / "1" / "report.json").exists()
+    assert not (files.repository / "policy_kids" / "1" / "report.json").exists()
     assert events(files)[0].report_digest is not None
 
 

@@ -27,7 +27,7 @@ def documented(command):
         ("promote", "promote family --revision 1"),
         ("rollback", "rollback family --to 1 --reason why"),
         ("status --repository", "status"),
-        ("retire", "retire family 1 --url URL"),
+        ("retire", "retire family 1"),
         ("repair", "repair --url URL"),
     ],
 )
@@ -38,7 +38,7 @@ def test_the_keys_are_those_of_the_page(repository, triton, capsys, command, lin
 
 
 def test_those_of_a_publication_and_of_the_version(monkeypatch, capsys):
-    result = publish.PublishResult("family", 2, "text_encoder_family", 1e-6, False, 1.25)
+    result = publish.PublishResult("family", 2, 1e-6, False, 1.25)
     monkeypatch.setattr(publish, "publish", lambda *arguments, **options: result)
     assert run(["publish", "family.yaml", "--base", "b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == documented("publish")

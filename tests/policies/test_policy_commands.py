@@ -15,8 +15,8 @@ from unsee.repository.records import AuditEvent
 
 
 def concepts(repository, policy, revision, *names):
-    file = repository / f"text_encoder_{policy}" / str(revision) / "revision.json"
-    digest = json.loads(file.read_text())["encoder_digest"]
+    file = repository / f"policy_{policy}" / str(revision) / "revision.json"
+    digest = json.loads(file.read_text())["graph_digest"]
     file.write_text(revision_record(policy, revision, digest, names).model_dump_json())
 
 
@@ -118,10 +118,9 @@ def test_history_of_an_unknown_policy_and_with_a_broken_line(repository, capsys)
 
 def test_retire_and_repair_say_what_they_did(repository, triton, capsys):
     url = ["--url", triton.url]
-    assert unsee(repository, "retire", "family", "1", "--reason", "old", *url) == 0
+    assert unsee(repository, "retire", "family", "1", "--reason", "old") == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("family: revision 1 is retired and kept in ")
-    assert "waiting for the requests" in printed.err
     assert unsee(repository, "repair", *url) == 0
     assert capsys.readouterr().out == "nothing to repair\n"
     write_next_revision(repository, "family")
@@ -133,7 +132,7 @@ def test_retire_and_repair_say_what_they_did(repository, triton, capsys):
 
 def test_retire_and_repair_as_json_are_one_document(repository, triton, capsys):
     url = ["--url", triton.url, "--json"]
-    assert unsee(repository, "retire", "family", "1", *url) == 0
+    assert unsee(repository, "retire", "family", "1", "--json") == 0
     retired = json.loads(capsys.readouterr().out)
     assert (retired["policy"], retired["revision"]) == ("family", 1)
     assert Path(retired["archive"]).is_dir()
@@ -147,13 +146,11 @@ def test_retire_and_repair_as_json_are_one_document(repository, triton, capsys):
 
 
 def fake_publish(unmet=(), seen=None):
-    def publish_nothing(policy_file, base_path, repository_dir, url, **options):
+    def publish_nothing(wanted, server, say):
         if seen is not None:
-            seen.update({k: v for k, v in options.items() if k not in ("promote", "say")})
-        options["say"]("exporting the text encoder")
-        return publish.PublishResult(
-            "family", 2, "text_encoder_family", 1e-6, options["promote"], 1.25, unmet
-        )
+            seen.append(wanted)
+        say("exporting")
+        return publish.PublishResult("family", 2, 1e-6, wanted.promote, 1.25, unmet)
 
     return publish_nothing
 
@@ -174,17 +171,14 @@ def test_publish_shows_stages_on_stderr_and_the_result_on_stdout(monkeypatch, ca
 def test_publish_passes_on_the_report_and_the_override_and_says_what_was_forced(
     monkeypatch, capsys
 ):
-    seen = {}
+    seen = []
     monkeypatch.setattr(publish, "publish", fake_publish(("there is no report at r",), seen))
     arguments = ["publish", "family.yaml", "--base", "b", "--report", "r", "--force"]
     assert run([*arguments, "--reason", "court order", "--json"]) == 0
-    assert seen == {
-        "report": Path("r"),
-        "force": True,
-        "reason": "court order",
-        "verify_with": None,
-        "require_signed": False,
-    }
+    (wanted,) = seen
+    assert (wanted.policy_file, wanted.base_path) == (Path("family.yaml"), Path("b"))
+    assert (wanted.report, wanted.force, wanted.reason) == (Path("r"), True, "court order")
+    assert (wanted.verify_with, wanted.require_signed, wanted.promote) == (None, False, False)
     printed = capsys.readouterr()
     assert "forced although there is no report at r" in printed.err
     assert json.loads(printed.out)["unmet"] == ["there is no report at r"]

@@ -2,12 +2,13 @@
 
 import pytest
 
+from publish_fakes import fill_revision
 from unsee.core.errors import InputError, RevisionUnfit, ServerError, ServerUnreachable
 from unsee.policies import promotion
 from unsee.repository import ledger, pointer
 from unsee.triton.server import Server
 
-MODEL = "text_encoder_family"
+MODEL = "policy_family"
 
 
 def active(repository):
@@ -50,27 +51,29 @@ def test_a_tampered_revision_is_refused_and_nothing_changes(repository, change):
 
 def test_with_a_server_the_revision_is_asked_first(repository, triton):
     promotion.promote(repository, "family", 1, server=Server(triton.url))
-    assert triton.calls == [("probe", MODEL, 1)]
+    assert triton.calls == [("probe", "family", 1)]
     assert active(repository) == 1
 
 
-def not_loaded(triton):
-    del triton.loaded[MODEL, 1]
+def dead(repository, triton):
+    triton.dead = True
 
 
-def dead(triton):
-    triton.dead.add((MODEL, 1))
+def broken(repository, triton):
+    (repository / MODEL / "1" / "model.onnx").unlink()
+    fill_revision(repository / MODEL / "1", "family", 1, "broken")
 
 
-def other(triton):
-    triton.loaded[MODEL, 1] = (b"wrong", 0)
+def other(repository, triton):
+    (repository / MODEL / "1" / "model.onnx").unlink()
+    fill_revision(repository / MODEL / "1", "family", 1, "wrong")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(not_loaded, "not loaded"), (dead, "not healthy"), (other, "differs")]
+    ("spoil", "words"), [(broken, "cannot be opened"), (dead, "not healthy"), (other, "differs")]
 )
 def test_a_revision_that_does_not_answer_is_refused(repository, triton, spoil, words):
-    spoil(triton)
+    spoil(repository, triton)
     for change in (
         lambda: promotion.promote(repository, "family", 1, server=Server(triton.url)),
         lambda: promotion.rollback(repository, "family", "why", server=Server(triton.url)),
@@ -93,7 +96,7 @@ def test_rollback_goes_to_the_one_before_without_loading_anything(repository, tr
         "family"
     )
     assert (state.active, state.rolled_back, state.history) == (1, (2,), (1, 2, 1, 2, 1))
-    assert triton.calls == [("probe", MODEL, 1)]
+    assert triton.calls == [("probe", "family", 1)]
     event = ledger.read_log(repository).events[-1]
     assert (event.action, event.revision, event.reason, event.outcome) == (
         "rollback",

@@ -2,16 +2,13 @@
 
 import os
 
-import pytest
-
 from publish_fakes import fill_revision, write_next_revision
-from unsee.core.errors import ServerError
 from unsee.policies.recovery import repair
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import REJECTED, RETIRED
 from unsee.triton.server import Server
 
-MODEL = "text_encoder_family"
+MODEL = "policy_family"
 
 
 def test_a_repository_in_order_is_left_as_it_is(repository, triton):
@@ -20,20 +17,16 @@ def test_a_repository_in_order_is_left_as_it_is(repository, triton):
     assert (result.done, result.remaining) == ((), ())
     made = {".locks", "base", "family", "studio", "audit.jsonl", ".policies.json.lock"}
     assert {path.name for path in set(repository.rglob("*")) - set(before)} <= made
-    assert ("load", MODEL) not in triton.calls
+    assert {name for name, *_ in triton.calls} == {"probe"}
 
 
 def test_a_revision_that_was_never_made_eligible_goes_to_the_rejected(repository, triton):
     write_next_revision(repository, "family")
-    server = Server(triton.url)
-    server.refresh(MODEL)
     result = repair(repository, Server(triton.url))
     assert result.done == (
         f'revision 3 of the policy "family" was moved to {REJECTED}: '
         "left by an interrupted command",
-        'the server let go of revision 3 of the policy "family"',
     )
-    assert triton.versions("family") == {1, 2}
     assert (repository / REJECTED / MODEL / "3" / "model.onnx").is_file()
     (event,) = ledger.read_log(repository).events
     assert (event.action, event.revision) == ("repair", 3)
@@ -41,30 +34,17 @@ def test_a_revision_that_was_never_made_eligible_goes_to_the_rejected(repository
 
 def test_the_first_revision_of_a_policy_that_never_came_to_be(repository, triton):
     write_next_revision(repository, "kids")
-    server = Server(triton.url)
-    server.refresh("text_encoder_kids")
     repair(repository, Server(triton.url))
-    assert triton.versions("kids") == set()
+    assert (repository / REJECTED / "policy_kids" / "1" / "model.onnx").is_file()
     assert "kids" not in pointer.read(repository).policies
 
 
-def test_a_failed_load_no_longer_makes_the_server_unready(repository, triton):
-    write_next_revision(repository, "family", "broken")
-    with pytest.raises(ServerError):
-        Server(triton.url).refresh(MODEL)
-    assert triton.failed == {(MODEL, 3)}
-    repair(repository, Server(triton.url))
-    assert triton.failed == set()
-    assert triton.versions("family") == {1, 2}
-
-
-def test_a_stand_in_left_under_a_failed_number_is_put_away_beside_it(repository, triton):
-    for archive in ("1", "2"):
-        folder = repository / REJECTED / MODEL / f"3{'' if archive == '1' else '.2'}"
-        folder.mkdir(parents=True)
+def test_a_number_that_the_archive_holds_already_gets_a_suffix(repository, triton):
+    for name in ("3", "3.2"):
+        (repository / REJECTED / MODEL / name).mkdir(parents=True)
     version_dir = repository / MODEL / "3"
     version_dir.mkdir()
-    fill_revision(version_dir, "base", 1)
+    fill_revision(version_dir, "family", 3)
     repair(repository, Server(triton.url))
     assert (repository / REJECTED / MODEL / "3.3" / "model.onnx").is_file()
 
@@ -77,7 +57,7 @@ def test_an_interrupted_retirement_is_completed(repository, triton):
     ledger.change(repository, withdraw)
     repair(repository, Server(triton.url))
     assert (repository / RETIRED / MODEL / "1" / "model.onnx").is_file()
-    assert triton.versions("family") == {2}
+    assert not (repository / MODEL / "1").exists()
 
 
 def test_unfinished_folders_are_removed(repository, triton):
@@ -87,11 +67,24 @@ def test_unfinished_folders_are_removed(repository, triton):
     assert not (repository / MODEL / ".unfinished-1").exists()
 
 
-def test_a_revision_whose_process_died_is_loaded_again(repository, triton):
-    triton.dead.add((MODEL, 1))
-    (said,) = repair(repository, Server(triton.url)).done
-    assert "version 1 of text_encoder_family was loaded again" in said
-    assert triton.dead == set()
+def test_a_dead_process_of_the_policies_is_replaced(repository, triton):
+    triton.dead = True
+    result = repair(repository, Server(triton.url))
+    assert result.done == (
+        "the process of prompt_encoder, version 1 did not answer and was replaced",
+    )
+    assert result.remaining == ()
+    assert triton.calls[0] == ("load", "prompt_encoder")
+
+
+def test_a_revision_that_answers_otherwise_is_named_and_nothing_is_replaced(repository, triton):
+    (repository / MODEL / "1" / "model.onnx").unlink()
+    fill_revision(repository / MODEL / "1", "family", 1, "wrong")
+    result = repair(repository, Server(triton.url))
+    (sentence,) = result.remaining
+    assert sentence.startswith('revision 1 of the policy "family": its answer differs')
+    assert result.done == ()
+    assert ("load", "prompt_encoder") not in triton.calls
 
 
 def test_a_damaged_revision_is_named_and_left(repository, triton):

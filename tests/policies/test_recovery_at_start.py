@@ -17,7 +17,7 @@ from unsee.repository.layout import HEARTBEAT_FILE, REJECTED, RETIRED
 
 pytestmark = pytest.mark.process
 
-MODEL = "text_encoder_family"
+MODEL = "policy_family"
 HOLDER = """
 import sys, pathlib
 from unsee.policies.lock import alone
@@ -57,7 +57,8 @@ def killed(repository, folder, command, step):
         "publish": (folder / "family.yaml", "--base", "b", "--report", folder),
         "retire": ("family", "1"),
     }[command]
-    places = ("--repository", repository, "--url", triton.url)
+    places = ("--repository", repository)
+    places += ("--url", triton.url) if command == "publish" else ()
     try:
         return unsee(command, *options, *places, kill_at=step)
     finally:

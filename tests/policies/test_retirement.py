@@ -1,32 +1,25 @@
-"""Retiring a revision: not offered, not used, unloaded, kept."""
+"""Retiring a revision: not offered, kept, and still there for who chose it before."""
 
 import pytest
 
-from unsee.core.errors import InputError, ServerError, ServerUnreachable
-from unsee.policies import promotion
-from unsee.policies.retirement import retire
+from publish_fakes import GOLDEN
+from unsee.core.errors import InputError
+from unsee.policies import promotion, retirement
+from unsee.policies.retirement import retire, retire_all_but_active
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import RETIRED
 from unsee.repository.revisions import next_revision
-from unsee.triton import barrier
 from unsee.triton.server import Server
 
-MODEL = "text_encoder_family"
+MODEL = "policy_family"
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    monkeypatch.setattr(barrier, "GRACE_S", 0.01)
-    monkeypatch.setattr(barrier, "RETRY_S", 0.01)
-
-
-def test_a_retired_revision_is_unloaded_and_kept(repository, triton):
+def test_a_retired_revision_is_put_away_and_kept(repository):
     content = (repository / MODEL / "1" / "model.onnx").read_bytes()
-    done = retire(repository, "family", 1, Server(triton.url), reason="replaced")
+    done = retire(repository, "family", 1, reason="replaced")
     assert done.archive == repository / RETIRED / MODEL / "1"
     assert (done.archive / "model.onnx").read_bytes() == content
     assert not (repository / MODEL / "1").exists()
-    assert triton.versions("family") == {2}
     state = pointer.read(repository).state("family")
     assert (state.active, state.eligible, state.retired) == (2, (2,), (1,))
     assert next_revision(repository / MODEL) == 3
@@ -36,55 +29,54 @@ def test_a_retired_revision_is_unloaded_and_kept(repository, triton):
         "replaced",
         "not offered any more",
     )
-    assert last.outcome == f"unloaded, kept in {RETIRED}/{MODEL}/1"
+    assert last.outcome == f"kept in {RETIRED}/{MODEL}/1"
 
 
-def test_requests_are_waited_for_between_the_pointer_and_the_unloading(
-    repository, triton, monkeypatch
-):
-    seen = []
-    original = triton.ModelStreamInfer
+def test_who_chose_it_before_is_served_at_every_moment(repository, triton, monkeypatch):
+    server, offered = Server(triton.url), []
+    original = retirement.put_away
 
-    def look(requests, context):
-        eligible = pointer.read(repository).state("family").eligible
-        seen.append((eligible, triton.versions("family")))
-        yield from original(requests, context)
+    def look(*arguments):
+        offered.append(pointer.read(repository).state("family").eligible)
+        assert server.probe("family", 1, GOLDEN) == 0
+        place = original(*arguments)
+        assert server.probe("family", 1, GOLDEN) == 0
+        return place
 
-    monkeypatch.setattr(triton, "ModelStreamInfer", look)
-    triton.busy = 2
-    retire(repository, "family", 1, Server(triton.url))
-    assert seen == [] or seen == [((2,), {1, 2})] * 3
-    assert triton.calls == [("generate",)] * 3 + [("load", MODEL)]
+    monkeypatch.setattr(retirement, "put_away", look)
+    retire(repository, "family", 1)
+    assert offered == [(2,)], "the pointer changes before the files move"
 
 
-def test_a_server_too_busy_keeps_the_revision_loaded_until_the_next_call(repository, triton):
-    triton.busy = 10**6
-    with pytest.raises(ServerError, match=r"took no request in 0\.2 s"):
-        retire(repository, "family", 1, Server(triton.url), timeout_s=0.2)
-    assert triton.versions("family") == {1, 2}
+def test_what_was_left_of_a_retirement_is_done_by_the_next_call(repository, monkeypatch):
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retirement, "put_away", die)
+    with pytest.raises(KeyboardInterrupt):
+        retire(repository, "family", 1)
+    monkeypatch.undo()
     with pytest.raises(InputError, match="was retired"):
         promotion.promote(repository, "family", 1)
-    triton.busy = 0
-    retire(repository, "family", 1, Server(triton.url))
-    assert triton.versions("family") == {2}
+    assert retire(repository, "family", 1).archive.is_dir()
     assert len(ledger.read_log(repository).events) == 2
 
 
-def test_retiring_again_changes_nothing(repository, triton):
-    retire(repository, "family", 1, Server(triton.url))
+def test_retiring_again_changes_nothing(repository):
+    retire(repository, "family", 1)
     before = pointer.read(repository)
-    retire(repository, "family", 1, Server(triton.url))
+    retire(repository, "family", 1)
     assert pointer.read(repository) == before
     assert len(ledger.read_log(repository).events) == 2
 
 
-def test_the_active_revision_is_refused(repository, triton):
+def test_the_active_revision_is_refused(repository):
     with pytest.raises(InputError, match=r"revision 2 .* is active"):
-        retire(repository, "family", 2, Server(triton.url))
+        retire(repository, "family", 2)
     assert ledger.read_log(repository).events == ()
 
 
-def test_without_a_server_nothing_is_begun(repository):
-    with pytest.raises(ServerUnreachable):
-        retire(repository, "family", 1, Server("127.0.0.1:9"))
-    assert pointer.read(repository).state("family").eligible == (1, 2)
+def test_all_but_the_active_one_are_retired(repository):
+    state = retire_all_but_active(repository, "family").state("family")
+    assert (state.active, state.eligible, state.retired) == (2, (2,), (1,))
+    assert ledger.read_log(repository).events[0].reason == "revision 2 replaces it"

@@ -148,7 +148,7 @@ def publish(
 @click.option(
     "--retire-older",
     is_flag=True,
-    help="Then retire every other eligible revision, so that nobody can pin one; needs --url.",
+    help="Then retire every other eligible revision, so that nobody can pin one.",
 )
 @click.option(
     "--verify-with",
@@ -178,20 +178,21 @@ def promote(
     Example:
       unsee promote family
       unsee promote family --revision 3 --url 127.0.0.1:8001
-      unsee promote family --retire-older --url 127.0.0.1:8001
+      unsee promote family --retire-older
     """
     from unsee.policies import promotion, retirement
 
-    server = _server(url)
-    if retire_older and server is None:
-        raise InputError("--retire-older needs --url: the server's requests are waited for")
     check_policy(repository_dir, policy)
     policies = promotion.promote(
-        repository_dir, policy, revision, default=default, server=server, verify_with=verify_with
+        repository_dir,
+        policy,
+        revision,
+        default=default,
+        server=_server(url),
+        verify_with=verify_with,
     )
-    if retire_older and server is not None:
-        with shown_stages() as say:
-            policies = retirement.retire_all_but_active(repository_dir, policy, server, say)
+    if retire_older:
+        policies = retirement.retire_all_but_active(repository_dir, policy)
     _show_active(policies, policy, as_json)
 
 

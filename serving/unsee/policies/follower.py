@@ -18,14 +18,20 @@ from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable, UnseeError
 from unsee.policies.eligibility import probe
-from unsee.policies.replica import copies, copy_service, drop_revision, fetch_revision
+from unsee.policies.replica import (
+    copies,
+    copy_service,
+    drop_revision,
+    fetch_revision,
+    retire_revision,
+)
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE, POINTER_FILE
 from unsee.repository.records import Policies, PolicyState
-from unsee.triton.barrier import wait_for_earlier_requests
 from unsee.triton.server import Server
 
-DRAIN_TIMEOUT_S = 30.0
+KEPT_S = 3600.0
+"""A request that has read the pointer asks for its revision within seconds, however busy it is."""
 
 Say = Callable[[str], None]
 Key = tuple[str, int]
@@ -235,10 +241,8 @@ def _bring(settings: FollowerSettings, policy: str, revision: int) -> None:
 
 
 def _take_away(settings: FollowerSettings, policy: str, revision: int) -> None:
-    """Remove a revision that is not offered any more, after the last request that may use it."""
-    settings.server.check_live()
-    wait_for_earlier_requests(settings.server, settings.repository_dir, DRAIN_TIMEOUT_S)
-    drop_revision(settings.repository_dir, policy, revision)
+    """Put a revision away that is not offered any more."""
+    retire_revision(settings.repository_dir, policy, revision, KEPT_S)
 
 
 def _offered(policies: Policies) -> list[Key]:

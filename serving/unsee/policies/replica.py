@@ -8,7 +8,9 @@ folders does not do.
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
@@ -24,12 +26,14 @@ from unsee.repository.layout import (
     CONFIG_FILE,
     GRAPH_MODELS,
     PROMPT_ENCODER,
+    RETIRED,
     SERVED_MODELS,
     TEXT_TO_VIDEO,
+    archive_dir,
     policy_dirs,
     revision_dir,
 )
-from unsee.repository.revisions import check_folder, versions_on_disk
+from unsee.repository.revisions import check_folder, put_away, versions_on_disk
 
 _WITHOUT_CACHE = shutil.ignore_patterns("__pycache__")
 
@@ -91,14 +95,29 @@ def fetch_revision(store_dir: Path, repository_dir: Path, policy: str, revision:
 
 
 def drop_revision(repository_dir: Path, policy: str, revision: int) -> None:
-    """Remove a copy from the repository, with the policy's folder if it was the last one there.
+    """Remove a copy from the repository; the store keeps what it has."""
+    remove_folder(revision_dir(repository_dir, policy, revision))
 
-    The store keeps what it has.
+
+def retire_revision(repository_dir: Path, policy: str, revision: int, kept_s: float) -> None:
+    """Put a copy that requests may still be about to use into the repository's own archive.
+
+    What has lain there for longer than `kept_s` seconds is removed.
     """
+    before = time.time() - kept_s
+    for retired in repository_dir.glob(f"{RETIRED}/*/*"):
+        if retired.stat().st_mtime < before:
+            remove_folder(retired)
     folder = revision_dir(repository_dir, policy, revision)
-    remove_folder(folder)
-    if not versions_on_disk(folder.parent):
-        remove_folder(folder.parent)
+    kept = archive_dir(folder.parent, RETIRED) / folder.name
+    try:
+        if kept.exists():  # it came and went before, and is the same
+            remove_folder(folder)
+        else:
+            put_away(folder, RETIRED)
+        os.utime(kept)
+    except OSError as error:
+        raise not_writable(folder, error) from error
 
 
 def copies(repository_dir: Path) -> set[tuple[str, int]]:

@@ -1,24 +1,20 @@
-"""The end of a revision: no new request, no old one, into the archive.
+"""The end of a revision: no new request uses it, and its files go into the archive.
 
-Each step can be the last one before the process dies; the next call goes on from there. The pointer
-changes first, so a revision whose folder is gone is never on offer.
+The pointer changes first, so a revision whose folder is gone is never on offer. A request that read
+the pointer before is served from the archive (`prompt_encoder` looks there), so nobody is waited
+for. Each step can be the last one before the process dies; the next call goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from unsee.policies.lock import alone
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import RETIRED, archive_dir, policy_model
+from unsee.repository.layout import RETIRED, archive_dir, revision_dir
 from unsee.repository.records import AuditEvent, Policies
 from unsee.repository.revisions import put_away
-from unsee.triton.barrier import wait_for_earlier_requests
-from unsee.triton.server import Server
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -31,16 +27,9 @@ class Retirement:
 
 
 def retire(
-    repository_dir: Path,
-    policy: str,
-    revision: int,
-    server: Server,
-    *,
-    reason: str | None = None,
-    timeout_s: float = 300.0,
-    say: Say = lambda line: None,
+    repository_dir: Path, policy: str, revision: int, *, reason: str | None = None
 ) -> Retirement:
-    """Take a revision that is not active out of the service, once nobody uses it.
+    """Take a revision that is not active out of the service.
 
     Retiring a retired revision does what an interrupted call has left to do.
 
@@ -48,35 +37,24 @@ def retire(
         repository_dir: the model repository.
         policy: its name.
         revision: a number that is not active.
-        server: the Triton that serves it.
         reason: why; written into the audit log.
-        timeout_s: how long requests that may still ask for the revision are waited for.
-        say: called with a line before each stage.
 
     Raises:
         InputError: the policy or the revision does not exist, the revision is active, or the
             repository cannot be written.
-        ServerError: the server is not there, or too busy for the wait to end; the revision is then
-            not offered any more, and calling again goes on.
     """
     pointer.retirable(pointer.read(repository_dir), policy, revision)
-    model_dir = repository_dir / policy_model(policy)
+    version_dir = revision_dir(repository_dir, policy, revision)
     with alone(repository_dir, policy, "retire"):
-        server.check_live()
         _stop_offering(repository_dir, policy, revision, reason)
-        version_dir = model_dir / str(revision)
         if version_dir.is_dir():
-            say(f"waiting for the requests that may still use revision {revision}")
-            wait_for_earlier_requests(server, repository_dir, timeout_s)
             put_away(version_dir, RETIRED)
-        place = archive_dir(model_dir, RETIRED) / str(revision)
+        place = archive_dir(version_dir.parent, RETIRED) / str(revision)
         _log_the_end(repository_dir, policy, revision, place)
     return Retirement(policy, revision, place)
 
 
-def retire_all_but_active(
-    repository_dir: Path, policy: str, server: Server, say: Say = lambda line: None
-) -> Policies:
+def retire_all_but_active(repository_dir: Path, policy: str) -> Policies:
     """Retire every eligible revision of `policy` but the active one; returns the pointer then.
 
     After a takedown nobody can ask for an older revision by its number. Raises as `retire`; calling
@@ -86,7 +64,7 @@ def retire_all_but_active(
     for revision in state.eligible:
         if revision != state.active:
             reason = f"revision {state.active} replaces it"
-            retire(repository_dir, policy, revision, server, reason=reason, say=say)
+            retire(repository_dir, policy, revision, reason=reason)
     return pointer.read(repository_dir)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from unsee.cli.parameters import POLICY, REVISION, Seconds, json_option
-from unsee.cli.progress import shown_stages
+from unsee.cli.parameters import POLICY, REVISION, json_option
 from unsee.core.errors import ServerError
 from unsee.policies.cli import check_policy, repository_option, url_option
 
@@ -21,49 +20,23 @@ from unsee.policies.cli import check_policy, repository_option, url_option
 @click.argument("revision", type=REVISION)
 @click.option("--reason", help="Why you retire it; written to the audit log.")
 @repository_option
-@url_option
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=Seconds(above_zero=True),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for requests that may still use the revision.",
-)
 @json_option
 def retire(
-    policy: str,
-    revision: int,
-    reason: str | None,
-    repository_dir: Path,
-    url: str,
-    timeout_s: float,
-    as_json: bool,
+    policy: str, revision: int, reason: str | None, repository_dir: Path, as_json: bool
 ) -> None:
     """Take REVISION of POLICY out of the service; its files are kept in the repository's archive.
 
     The active revision cannot be retired. No request fails: new requests cannot use the revision
-    any more, and its files move when the requests that may still use it have had their turn.
+    any more, and those under way end with it.
 
     \b
     Example:
       unsee retire family 1 --reason "replaced by 2"
     """
     from unsee.policies import retirement
-    from unsee.triton.server import Server
 
     check_policy(repository_dir, policy)
-    with shown_stages() as say:
-        done = retirement.retire(
-            repository_dir,
-            policy,
-            revision,
-            Server(url),
-            reason=reason,
-            timeout_s=timeout_s,
-            say=say,
-        )
+    done = retirement.retire(repository_dir, policy, revision, reason=reason)
     if as_json:
         shown = {"policy": done.policy, "revision": done.revision, "archive": str(done.archive)}
         click.echo(json.dumps(shown, indent=2))

@@ -18,16 +18,17 @@ def prompt_request(
 ) -> Any:
     """The ModelInferRequest for token ids and their mask, each INT64 [B, L].
 
-    Its answer has one output, `PROMPT_EMBEDS`, FP32 [B, L, D].
+    Every row names the policy and the revision. The answer has one output, `PROMPT_EMBEDS`, FP32
+    [B, L, D].
     """
     request = service_pb2.ModelInferRequest(model_name=PROMPT_ENCODER)
     request.outputs.add(name=PROMPT_EMBEDS)
-    text = policy.encode()
+    rows, text = len(input_ids), policy.encode()
     for name, datatype, shape, raw in (
         ("input_ids", "INT64", input_ids.shape, input_ids.tobytes()),
         ("attention_mask", "INT64", attention_mask.shape, attention_mask.tobytes()),
-        ("policy", "BYTES", (1,), struct.pack("<I", len(text)) + text),
-        ("revision", "INT64", (1,), struct.pack("<q", revision)),
+        ("policy", "BYTES", (rows, 1), rows * (struct.pack("<I", len(text)) + text)),
+        ("revision", "INT64", (rows, 1), rows * struct.pack("<q", revision)),
     ):
         request.inputs.add(name=name, datatype=datatype, shape=shape)
         request.raw_input_contents.append(raw)

@@ -1,4 +1,4 @@
-"""Loading and probing against a gRPC server in this process that speaks Triton's operator calls."""
+"""What an operator asks of a Triton, against a gRPC server in this process that speaks so."""
 
 from concurrent import futures
 
@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
-from unsee.repository.layout import encoder_model
+from unsee.core.errors import RequestRejected, ServerUnreachable
 from unsee.triton.admin_key import GRPC_HEADER
 from unsee.triton.server import ModelVersion, Server, VersionState
 
 GOLDEN = {
     "input_ids": np.arange(6, dtype=np.int64).reshape(2, 3),
-    "last_hidden_state": np.linspace(-4, 2, 24, dtype=np.float32).reshape(2, 3, 4),
+    "attention_mask": np.array([[1, 1, 1], [1, 1, 0]]),
+    "prompt_embeds": np.linspace(-4, 2, 24, dtype=np.float32).reshape(2, 3, 4),
 }
-MODEL = encoder_model("family")
+MODEL = "prompt_encoder"
 INDEX = [
     ("1", "UNAVAILABLE", "unloaded"),
     ("2", "READY", ""),
@@ -38,13 +38,12 @@ class _Headers(grpc.ServerInterceptor):
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers with `hidden`; refuses to load when `refusal` is set; knows `versions`."""
+    """Answers with `embeds`; refuses to load when `refusal` is set."""
 
     def __init__(self):
-        self.hidden = GOLDEN["last_hidden_state"]
+        self.embeds = GOLDEN["prompt_embeds"]
         self.refusal = None
         self.ready = True
-        self.versions = {"2"}
         self.loads, self.unloads, self.headers = [], [], []
         self._server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[_Headers(self)])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
@@ -74,16 +73,20 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             response.models.add(name=MODEL, version=version, state=state, reason=reason)
         return response
 
-    def ModelReady(self, request, context):
-        return service_pb2.ModelReadyResponse(ready=request.version in self.versions)
-
     def ModelInfer(self, request, context):
-        assert (request.model_name, request.model_version) == (MODEL, "2")
-        ids = np.frombuffer(request.raw_input_contents[0], np.int64)
-        assert ids.tolist() == GOLDEN["input_ids"].ravel().tolist()
+        assert request.model_name == MODEL
+        sent = [
+            (tensor.name, tensor.datatype, tuple(tensor.shape), raw)
+            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+        ]
+        assert sent == [
+            *((n, "INT64", (2, 3), GOLDEN[n].tobytes()) for n in ("input_ids", "attention_mask")),
+            ("policy", "BYTES", (2, 1), 2 * b"\6\0\0\0family"),
+            ("revision", "INT64", (2, 1), 2 * b"\2\0\0\0\0\0\0\0"),
+        ]
         response = service_pb2.ModelInferResponse(model_name=MODEL)
-        response.outputs.add(name="last_hidden_state", datatype="FP32", shape=self.hidden.shape)
-        response.raw_output_contents.append(self.hidden.tobytes())
+        response.outputs.add(name="prompt_embeds", datatype="FP32", shape=self.embeds.shape)
+        response.raw_output_contents.append(self.embeds.tobytes())
         return response
 
     def stop(self):
@@ -104,30 +107,28 @@ def server(triton, tmp_path, monkeypatch):
     return Server(triton.url)
 
 
-def test_a_loaded_version_is_probed_exactly(server, triton):
-    server.check_live()
-    server.load(MODEL, 2)
-    assert triton.loads == [MODEL]
-    assert server.probe(MODEL, 2, GOLDEN) == 0.0
+def test_a_revision_is_probed_exactly(server, triton):
+    assert server.probe("family", 2, GOLDEN) == 0.0
+    assert triton.loads == []
 
 
 def test_the_probe_measures_against_the_largest_value(server, triton):
-    triton.hidden = GOLDEN["last_hidden_state"] + np.float32(0.5)
-    assert server.probe(MODEL, 2, GOLDEN) == pytest.approx(0.125)
+    triton.embeds = GOLDEN["prompt_embeds"] + np.float32(0.5)
+    assert server.probe("family", 2, GOLDEN) == pytest.approx(0.125)
 
 
 def test_an_answer_of_another_shape_or_not_finite_is_infinitely_wrong(server, triton):
-    triton.hidden = GOLDEN["last_hidden_state"][:, :2].copy()
-    assert server.probe(MODEL, 2, GOLDEN) == np.inf
-    triton.hidden = np.full((2, 3, 4), np.nan, np.float32)
-    assert not server.probe(MODEL, 2, GOLDEN) <= 1.0
+    triton.embeds = GOLDEN["prompt_embeds"][:, :2].copy()
+    assert server.probe("family", 2, GOLDEN) == np.inf
+    triton.embeds = np.full((2, 3, 4), np.nan, np.float32)
+    assert not server.probe("family", 2, GOLDEN) <= 1.0
 
 
 def test_a_refused_load_carries_the_servers_reason_in_one_line(server, triton):
     reason = "version 2:\n  model.onnx is cut off\n\nAt:\n  /somewhere/model.py(56): initialize\n;"
     triton.refusal = (grpc.StatusCode.INVALID_ARGUMENT, reason)
     with pytest.raises(RequestRejected, match=r"version 2: model\.onnx is cut off$") as caught:
-        server.load(MODEL, 2)
+        server.load(MODEL)
     assert caught.value.status == "INVALID_ARGUMENT"
 
 
@@ -138,24 +139,19 @@ def test_versions_and_what_became_of_them(server, triton):
         3: VersionState.CHANGING,
         4: VersionState.FAILED,
     }
-    assert server.versions("text_encoder_nobody") == {}
+    assert server.versions("nobody") == {}
 
 
-def test_unloading_and_refreshing_ask_for_the_model(server, triton):
+def test_unloading_and_loading_ask_for_the_model(server, triton):
     server.unload(MODEL)
-    server.refresh(MODEL)
+    server.load(MODEL)
     assert (triton.unloads, triton.loads) == ([MODEL], [MODEL])
-
-
-def test_a_version_that_the_server_does_not_see(server):
-    with pytest.raises(ServerError, match="serves this very repository"):
-        server.load(MODEL, 3)
 
 
 def test_a_busy_servers_unavailable_is_a_rejection_not_an_absence(server, triton):
     triton.refusal = (grpc.StatusCode.UNAVAILABLE, "try again later")
     with pytest.raises(RequestRejected, match="try again later"):
-        server.load(MODEL, 2)
+        server.load(MODEL)
 
 
 def test_an_unready_server_is_there_all_the_same(server, triton):
@@ -167,7 +163,7 @@ def test_a_server_that_stopped_is_unreachable(server, triton):
     server.check_live()
     triton.stop()
     with pytest.raises(ServerUnreachable):
-        server.load(MODEL, 2)
+        server.load(MODEL)
 
 
 def test_nobody_at_the_url_is_unreachable():
@@ -177,14 +173,14 @@ def test_nobody_at_the_url_is_unreachable():
 
 def test_every_call_shows_the_admin_key(server, triton):
     server.check_live()
-    server.load(MODEL, 2)
+    server.load(MODEL)
     server.unload(MODEL)
     server.versions(MODEL)
-    server.probe(MODEL, 2, GOLDEN)
-    server.answers(ModelVersion(MODEL, 2), 5.0)
+    server.probe("family", 2, GOLDEN)
+    server.answers(ModelVersion("vae_decoder", 1), 5.0)
     server.answers(ModelVersion("text_to_video", 1), 5.0)
     assert {method for method, _ in triton.headers} == {
         *("ServerLive", "RepositoryModelLoad", "RepositoryModelUnload", "RepositoryIndex"),
-        *("ModelReady", "ModelInfer", "ModelMetadata", "ModelStreamInfer"),
+        *("ModelInfer", "ModelMetadata", "ModelStreamInfer"),
     }
     assert {key for _, key in triton.headers} == {"secret"}
