@@ -1,21 +1,21 @@
 """Publishing against the real tritonserver: a good revision, a cut-off one, a wrong one."""
 
+import os
 import shutil
-import time
+import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnx_ir
-import onnxruntime
 import pytest
-from safetensors.numpy import save_file
 
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
-from serving_fakes import PROMPT_TOKENS, write_fake_repository, write_fake_revision
+from serving_fakes import write_fake_repository, write_fake_revision
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError
-from unsee.export.onnx.shared_weights import save_beside
 from unsee.policies import publish
+from unsee.policies.composed_policy import ComposedPolicy
+from unsee.policies.recovery import repair
 from unsee.repository import pointer
 from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
@@ -23,13 +23,13 @@ from unsee.triton.server import Server
 
 pytestmark = pytest.mark.triton
 
+MODEL = "policy_family"
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("publish")
     repository_dir = write_fake_repository(folder / "repository")
-    base = repository_dir / "text_encoder_base" / "1" / "model.onnx"
-    save_beside(onnx_ir.load(base), base)  # as the exporter writes it
     settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
     with TritonServer(settings):
         yield settings
@@ -46,35 +46,23 @@ def publish_with(settings, tmp_path):
     report = tmp_path / "report.json"
     report.write_text(fake_report().model_dump_json())
 
-    def run(spoil):
+    def run(spoil, kind="edit"):
         def export(policy, composed, repository_dir, say):
-            revision = next_revision(repository_dir / "text_encoder_family")
-            version_dir = write_fake_revision(repository_dir, policy.name, revision)
-            write_golden(version_dir)
-            spoil(version_dir)
+            revision = next_revision(repository_dir / MODEL)
+            spoil(write_fake_revision(repository_dir, policy.name, revision, kind))
             return revision
 
         base = SimpleNamespace(digest=lambda: BASE_DIGEST)
-        composed = publish.ComposedPolicy(base, [], None, ENCODER_DIGEST)
-        return publish.publish(
-            policy_file,
-            tmp_path,
-            settings.repository_dir,
-            Server(settings.grpc_url),
-            report=report,
-            compose=lambda *arguments: composed,
-            export=export,
-        )
+        composed = ComposedPolicy(base, [], None, ENCODER_DIGEST)
+        wanted = publish.Publication(policy_file, tmp_path, settings.repository_dir, report)
+        server = Server(settings.grpc_url)
+        return publish.publish(wanted, server, compose=lambda *arguments: composed, export=export)
 
     return run
 
 
-def write_golden(version_dir):
-    ids = np.full((1, PROMPT_TOKENS), 65, np.int64)
-    session = onnxruntime.InferenceSession(str(version_dir / "model.onnx"))
-    (hidden,) = session.run(None, {"input_ids": ids})
-    golden = {"input_ids": ids, "last_hidden_state": hidden}
-    save_file(golden, version_dir / "golden.safetensors")
+def leave(version_dir):
+    """The revision is as it was exported."""
 
 
 def cut_off(version_dir):
@@ -86,16 +74,13 @@ def swap_for_another(version_dir):
     shutil.copy(version_dir.parent / "1" / "model.onnx", version_dir / "model.onnx")
 
 
-def wait_until_ready(settings):
-    for _ in range(100):
-        if TritonServer(settings).is_ready():
-            return True
-        time.sleep(0.1)
-    return False
+def remove_the_graph(version_dir):
+    (version_dir / "model.onnx").unlink()
 
 
-def test_a_published_revision_answers_after_it_is_eligible(settings, publish_with):
-    result = publish_with(lambda version_dir: None)
+@pytest.mark.parametrize("kind", ["edit", "encoder"])
+def test_a_published_revision_answers_after_it_is_eligible(settings, publish_with, kind):
+    result = publish_with(leave, kind)
     assert result.probe_error == pytest.approx(0, abs=1e-6)
     with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         clip = client.generate("Blim", policy="family", revision=result.revision, seed=1)
@@ -105,19 +90,42 @@ def test_a_published_revision_answers_after_it_is_eligible(settings, publish_wit
         np.testing.assert_array_equal(clip.frames, again.frames)
 
 
-@pytest.mark.parametrize("spoil", [cut_off, swap_for_another])
-def test_a_bad_revision_is_taken_back_and_the_server_is_as_before(settings, publish_with, spoil):
+@pytest.mark.parametrize("spoil", [cut_off, swap_for_another, remove_the_graph])
+def test_a_bad_revision_is_taken_back_and_the_service_is_as_before(settings, publish_with, spoil):
     before = pointer.read(settings.repository_dir)
-    model_dir = settings.repository_dir / "text_encoder_family"
-    versions = {str(number) for number in before.state("family").eligible}
+    model_dir = settings.repository_dir / MODEL
+    versions = {path.name for path in model_dir.iterdir() if path.is_dir()}
     with pytest.raises(ServerError, match="taken back") as caught:
         publish_with(spoil)
     assert "/" not in str(caught.value)
     assert pointer.read(settings.repository_dir) == before
     assert {path.name for path in model_dir.iterdir() if path.is_dir()} == versions
-    assert wait_until_ready(settings)
+    assert TritonServer(settings).is_ready()
     with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
         assert client.generate("Blim", policy="family", seed=1).record.revision == 1
+
+
+def process_of(model_dir):
+    """The process that serves a model: its command line names the folder."""
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if f"{model_dir}/".encode() in status.read_bytes():
+                return int(status.parent.name)
+        except OSError:
+            continue
+    raise AssertionError(f"no process serves {model_dir}")
+
+
+def test_while_the_process_of_the_policies_is_dead_nothing_becomes_eligible(settings, publish_with):
+    before = pointer.read(settings.repository_dir)
+    os.kill(process_of(settings.repository_dir / "prompt_encoder"), signal.SIGKILL)
+    with pytest.raises(ServerError, match=r"taken back: .*not healthy"):
+        publish_with(leave)
+    assert pointer.read(settings.repository_dir) == before
+    repaired = repair(settings.repository_dir, Server(settings.grpc_url))
+    assert repaired.remaining == ()
+    assert "did not answer and was replaced" in repaired.done[0]
+    assert publish_with(leave).revision == max(before.state("family").eligible) + 2
 
 
 def test_rejections_keep_triton_status(settings):
