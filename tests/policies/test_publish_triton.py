@@ -67,7 +67,7 @@ def leave(version_dir):
 
 def cut_off(version_dir):
     file = version_dir / "model.onnx"
-    file.write_bytes(file.read_bytes()[:500])
+    file.write_bytes(file.read_bytes()[:100])
 
 
 def swap_for_another(version_dir):
@@ -125,7 +125,8 @@ def test_while_the_process_of_the_policies_is_dead_nothing_becomes_eligible(sett
     repaired = repair(settings.repository_dir, Server(settings.grpc_url))
     assert repaired.remaining == ()
     assert "did not answer and was replaced" in repaired.done[0]
-    assert publish_with(leave).revision == max(before.state("family").eligible) + 2
+    made = publish_with(leave).revision
+    assert made in pointer.read(settings.repository_dir).state("family").eligible
 
 
 def test_rejections_keep_triton_status(settings):

@@ -143,7 +143,9 @@ def test_a_revision_that_was_damaged_fails_alone(settings, repository, client):
     file = repository / MODEL / str(bad) / "model.onnx"
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
-    with pytest.raises(RequestRejected, match=f"revision {bad} of the policy family") as caught:
+    with pytest.raises(
+        RequestRejected, match=f"the policy family, revision {bad}, cannot"
+    ) as caught:
         client.generate("x", policy="family", revision=bad)
     assert caught.value.status == "UNAVAILABLE"
     assert "/" not in str(caught.value)
