@@ -18,7 +18,7 @@ from unsee.repository.layout import RETIRED
 from unsee.repository.records import AuditEvent
 from unsee.repository.revisions import next_revision
 from unsee.serving.server.triton import ServerSettings, TritonServer
-from unsee.triton.server import Server, VersionState
+from unsee.triton.server import Server
 
 pytestmark = pytest.mark.triton
 
@@ -156,12 +156,3 @@ def test_a_revision_that_was_damaged_fails_alone(settings, repository, client):
     file.write_bytes(whole)
     assert repair(repository, Server(settings.grpc_url)).remaining == ()
     assert client.generate("x", policy="family", revision=bad).record.revision == bad
-
-
-def test_a_policys_revisions_are_loaded_by_a_plain_triton_too(settings, repository):
-    """Who operates Triton by hand finds a model with numbered versions, and the same answer."""
-    server = Server(settings.grpc_url)
-    server.load(MODEL)
-    loaded = server.versions(MODEL)
-    assert {n for n, state in loaded.items() if state is VersionState.LOADED} >= {1, 2}
-    server.unload(MODEL)
