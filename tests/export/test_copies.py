@@ -16,6 +16,12 @@ COPIES = {
     ),
     "export/unsee/repository/base.py": "model_repository/text_to_video/1/text_to_video/base.py",
     "export/unsee/repository/layout.py": "model_repository/text_to_video/1/text_to_video/layout.py",
+    "model_repository/text_to_video/1/text_to_video/layout.py": (
+        "model_repository/prompt_encoder/1/prompt_encoder/layout.py"
+    ),
+    "model_repository/text_to_video/1/text_to_video/refusal.py": (
+        "model_repository/prompt_encoder/1/prompt_encoder/refusal.py"
+    ),
     "client/unsee/core/request_schema.py": (
         "model_repository/text_to_video/1/text_to_video/request_schema.py"
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from record_fakes import revision_record
-from unsee.core.errors import NotExportable, RepositoryError
+from unsee.core.errors import InputError, NotExportable, RepositoryError
 from unsee.export.build import write_repository
 from unsee.export.cli import export
 from unsee.export.engines.record import EngineChoice, EngineSelection
@@ -22,6 +23,7 @@ from unsee.repository.layout import EXPORT_FILE
 from unsee.repository.revisions import graph_digest
 
 SIMPLE = EngineSelection(engine="onnxruntime")
+GRAPHS = ("text_encoder", "policy_base", "video_unet", "vae_decoder")
 
 
 @pytest.fixture
@@ -44,23 +46,26 @@ def test_the_layout_is_complete(exported):
         for path in exported.repository_dir.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
-    expected = {"policies.json", "engines.json", "text_encoder_base/1/revision.json"}
-    expected |= {"text_encoder_base/1/golden.safetensors", "text_encoder_base/1/model.onnx.data"}
-    expected.add("text_to_video/1/model.py")
-    for model in ("text_encoder_base", "video_unet", "vae_decoder"):
+    expected = {"policies.json", "engines.json"}
+    expected |= {"policy_base/1/revision.json", "policy_base/1/golden.safetensors"}
+    for model in ("prompt_encoder", "text_to_video"):
+        expected |= {f"{model}/1/model.py", f"{model}/config.pbtxt"}
+    for model in GRAPHS:
         expected |= {f"{model}/1/model.onnx", f"{model}/1/export.json", f"{model}/config.pbtxt"}
     for asset in ("tokenizer.json", "samplers.safetensors", "base.json"):
         expected.add(f"text_to_video/assets/{asset}")
-    expected.add("text_to_video/config.pbtxt")
     assert expected <= files
-    assert {f for f in files - expected if not f.startswith("text_to_video/1/")} == set()
+    code = ("prompt_encoder/1/", "text_to_video/1/")
+    assert {f for f in files - expected if not f.startswith(code)} == set()
+    for model in ("prompt_encoder", "text_to_video"):
+        assert f"{model}/1/{model}/__init__.py" in files
 
 
 def test_the_first_pointer_file_makes_the_base_active(exported):
     content = json.loads((exported.repository_dir / "policies.json").read_bytes())
     state = {"active": 1, "eligible": [1], "history": [1]}
     assert content.pop("policies")["base"].items() >= state.items()
-    assert content == {"schema_version": 1, "default_policy": None, "last_change": None}
+    assert content == {"schema_version": 2, "default_policy": None, "last_change": None}
 
 
 def test_base_json_carries_the_bases_own_values(exported):
@@ -68,6 +73,7 @@ def test_base_json_carries_the_bases_own_values(exported):
         (exported.repository_dir / "text_to_video" / "assets" / "base.json").read_bytes()
     )
     assert content["digest"] == exported.base.digest()
+    assert content["masks_padding"] is False
     assert content["latents"] == {"channels": 4, "vae_scale": 8}
     assert content["defaults"]["scheduler"] == "DDIMScheduler"
     assert content["defaults"]["num_frames"] == 4
@@ -109,7 +115,8 @@ def test_a_changed_source_is_exported_again_and_nothing_else(exported, repositor
     before = state(repository)
     record = write_repository(base, repository, selection=SIMPLE)
     assert {o.model: o.reused for o in record.graphs} == {
-        "text_encoder_base": True,
+        "text_encoder": True,
+        "policy_base": True,
         "vae_decoder": False,
         "video_unet": True,
     }
@@ -177,7 +184,7 @@ def test_what_an_interrupted_export_left_is_removed(exported, repository):
 
 
 def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, repository):
-    folder = repository / "text_encoder_family" / "1"
+    folder = repository / "policy_family" / "1"
     folder.mkdir(parents=True)
     record = revision_record("family", 1, base_digest="sha256:of another base")
     (folder / "revision.json").write_text(record.model_dump_json())
@@ -188,9 +195,21 @@ def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, reposit
 
 
 def test_policies_json_of_a_living_repository_is_kept(exported, repository):
-    (repository / "policies.json").write_text('{"mine": 1}')
+    file = repository / "policies.json"
+    mine = json.dumps(json.loads(file.read_text()) | {"default_policy": "base"})
+    file.write_text(mine)
     write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
-    assert (repository / "policies.json").read_text() == '{"mine": 1}'
+    assert file.read_text() == mine
+
+
+def test_a_repository_of_version_0_1_is_refused_and_left_as_it_is(exported, tmp_path):
+    old = Path(__file__).parent / "repository" / "version_0_1"
+    repository = shutil.copytree(old, tmp_path / "old")
+    before = state(repository)
+    words = "has the format 1, .*export the base to a new folder .* and publish its policies again"
+    with pytest.raises(InputError, match=words):
+        write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
+    assert state(repository) == before
 
 
 def test_the_command_reports_each_graph_and_as_json(exported, repository):
@@ -198,7 +217,7 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
     arguments += ["--engine", "onnxruntime"]
     done = CliRunner().invoke(export, arguments)
     assert done.exit_code == 0, done.output
-    for model in ("text_encoder_base", "vae_decoder", "video_unet"):
+    for model in GRAPHS:
         assert f"{model} " in done.stdout
     assert "up to date" in done.stdout
     assert "parity" in done.stdout
@@ -212,7 +231,7 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
         *("base", "base_digest", "repository", "graphs", "samplers", "engines", "seconds"),
         *("default_sampler", "samplers_not_offered", "warnings", "largest_clip"),
     }
-    assert [graph["reused"] for graph in content["graphs"]] == [True] * 3
+    assert [graph["reused"] for graph in content["graphs"]] == [True] * 4
     assert content["largest_clip"].keys() == {"bytes", "machine_bytes", "fits"}
     assert content["samplers"]["DDIMScheduler"] == 5
     assert content["engines"]["reused"]

@@ -18,9 +18,11 @@ from safetensors.numpy import load_file
 
 from unsee.core.errors import ParityError
 from unsee.core.policy import Concept, PolicyConcept
+from unsee.deltas.edit import Edit, edited
 from unsee.export import revision as revisions
-from unsee.export.build import write_revision
+from unsee.export.revision import part_of, write_revision
 from unsee.export.version import read_export
+from unsee.models.digest import tensors_digest
 from unsee.repository.layout import REJECTED
 from unsee.repository.records import GraphExport, ParityReport, RevisionRecord
 from unsee.repository.revisions import put_away
@@ -28,7 +30,7 @@ from unsee.repository.revisions import put_away
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("the blue one",))
 
 
-def fake_export(graph, model, version_dir: Path, save) -> GraphExport:
+def fake_export(graph, model, version_dir: Path) -> GraphExport:
     (version_dir / "model.onnx").write_bytes(b"graph")
     return GraphExport(
         graph=graph.name,
@@ -55,40 +57,104 @@ def write(base, repository_dir, policy="family"):
     return write_revision(base.text_encoder(), policy, [BLIMBO], base, repository_dir, [])
 
 
-def test_a_revision_is_complete_and_agrees_with_its_golden_probe(tiny_base, tmp_path):
-    encoder = copy.deepcopy(tiny_base.text_encoder())
+def an_edit(base, seed=0):
+    """Of rank 4, and large enough to be seen."""
+    size = base.text_encoder().config.hidden_size
+    drawn = torch.Generator().manual_seed(seed)
+    shapes = (size, 4), (4, size), (4,)
+    return Edit(*(0.3 * torch.randn(shape, generator=drawn) for shape in shapes))
+
+
+def tuned_encoder(base):
+    encoder = copy.deepcopy(base.text_encoder())
     with torch.no_grad():
         encoder.get_input_embeddings().weight[:, ::2].mul_(1.5)
+    return encoder
+
+
+def run(file, **feeds):
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert {value.name for value in session.get_inputs()} == feeds.keys()
+    return session.run(["prompt_embeds"], feeds)[0]
+
+
+def test_an_edit_s_revision_is_small_and_agrees_with_its_golden_probe(exported, tmp_path):
+    base = exported.base
+    edit = an_edit(base)
+    encoder = edited(base.text_encoder(), edit)
     card = SimpleNamespace(concept=BLIMBO, tensors_digest="sha256:abc")
     concept = PolicyConcept(concept="Blimbo", category="character", delta="/somewhere/blimbo")
-    number = write_revision(encoder, "family", [concept], tiny_base, tmp_path, [card])
+    number = write_revision(encoder, "family", [concept], base, tmp_path, [card])
     assert number == 1
-    folder = tmp_path / "text_encoder_family" / "1"
+    folder = tmp_path / "policy_family" / "1"
     record = RevisionRecord.model_validate_json((folder / "revision.json").read_bytes())
-    assert (record.policy, record.revision) == ("family", 1)
-    assert record.base_digest == tiny_base.digest()
-    assert record.encoder_digest == read_export(folder).sha256
+    assert (record.policy, record.revision, record.kind) == ("family", 1, "edit")
+    assert record.base_digest == base.digest()
+    assert record.graph_digest == read_export(folder).sha256
+    assert record.edit_digest == tensors_digest(edit.tensors())
+    assert record.parity.difference <= record.parity.tolerance
+    assert len(record.parity.sizes) == 3
     assert record.deltas[0].tensors_digest == "sha256:abc"
     assert "somewhere" not in (folder / "revision.json").read_text()
+    assert (folder / "model.onnx").stat().st_size < 8000
     golden = load_file(folder / "golden.safetensors")
-    session = onnxruntime.InferenceSession(
-        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    ids, mask = golden["input_ids"], golden["attention_mask"]
+    assert mask.min() == 1, "this base does not mask the padding"
+    text_encoder = exported.repository_dir / "text_encoder" / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(text_encoder, providers=["CPUExecutionProvider"])
+    states = session.run(["states"], {"input_ids": ids, "attention_mask": mask})[0]
+    answer = run(folder / "model.onnx", states=states, attention_mask=mask)
+    np.testing.assert_allclose(answer, golden["prompt_embeds"], atol=1e-5)
+    unedited = run(
+        exported.repository_dir / "policy_base" / "1" / "model.onnx",
+        states=states,
+        attention_mask=mask,
     )
-    answer = session.run(None, {"input_ids": golden["input_ids"]})[0]
-    np.testing.assert_allclose(answer, golden["last_hidden_state"], atol=1e-5)
-    with torch.no_grad():
-        base_answer = tiny_base.text_encoder()(torch.from_numpy(golden["input_ids"]))
-    assert np.abs(answer - base_answer.last_hidden_state.numpy()).max() > 1e-3
-    assert {path.name for path in (tmp_path / "text_encoder_family").iterdir()} == {
+    assert np.abs(answer - unedited).max() > 1e-2
+    assert {path.name for path in (tmp_path / "policy_family").iterdir()} == {
         ".write.lock",
         "1",
         "config.pbtxt",
     }
 
 
+def test_tuned_weights_make_a_revision_of_the_whole_encoder(tiny_base, tmp_path):
+    encoder = tuned_encoder(tiny_base)
+    write_revision(
+        edited(tiny_base.text_encoder(), an_edit(tiny_base)), "family", [], tiny_base, tmp_path, []
+    )
+    config = tmp_path / "policy_family" / "config.pbtxt"
+    assert "all {" in config.read_text()
+    assert write_revision(encoder, "family", [], tiny_base, tmp_path, []) == 2
+    assert "all {" not in config.read_text(), "two borders in one configuration"
+    folder = tmp_path / "policy_family" / "2"
+    record = RevisionRecord.model_validate_json((folder / "revision.json").read_bytes())
+    assert (record.kind, record.edit_digest) == ("encoder", tensors_digest(encoder.state_dict()))
+    golden = load_file(folder / "golden.safetensors")
+    ids, mask = golden["input_ids"], golden["attention_mask"]
+    answer = run(folder / "model.onnx", input_ids=ids, attention_mask=mask)
+    np.testing.assert_allclose(answer, golden["prompt_embeds"], atol=1e-5)
+
+
+def test_the_bases_own_encoder_edits_nothing(tiny_base):
+    part = part_of(tiny_base.text_encoder(), tiny_base)
+    assert (part.kind, part.edit_digest) == ("edit", None)
+    copied = part_of(copy.deepcopy(tiny_base.text_encoder()), tiny_base)
+    assert copied.kind == "edit", "the same numbers in other places"
+
+
+def test_a_policy_of_many_concepts_is_probed_with_what_fits_into_a_batch(
+    tiny_base, tmp_path, quick_export
+):
+    concepts = [Concept(name=f"Concept {n}", category="character") for n in range(40)]
+    write_revision(tiny_base.text_encoder(), "family", concepts, tiny_base, tmp_path, [])
+    golden = load_file(tmp_path / "policy_family" / "1" / "golden.safetensors")
+    assert len(golden["input_ids"]) == 16
+
+
 def test_numbers_go_up_and_old_revisions_are_not_touched(tiny_base, tmp_path, quick_export):
     assert write(tiny_base, tmp_path) == 1
-    file = tmp_path / "text_encoder_family" / "1" / "revision.json"
+    file = tmp_path / "policy_family" / "1" / "revision.json"
     before = (file.stat().st_mtime_ns, file.read_bytes())
     assert write(tiny_base, tmp_path) == 2
     assert write(tiny_base, tmp_path, "studio") == 1
@@ -97,13 +163,13 @@ def test_numbers_go_up_and_old_revisions_are_not_touched(tiny_base, tmp_path, qu
 
 def test_a_number_that_was_put_away_is_never_used_again(tiny_base, tmp_path, quick_export):
     write(tiny_base, tmp_path)
-    model_dir = tmp_path / "text_encoder_family"
+    model_dir = tmp_path / "policy_family"
     put_away(model_dir / "1", REJECTED)
     assert write(tiny_base, tmp_path) == 2
 
 
 def test_a_half_written_revision_is_no_revision(tiny_base, tmp_path, quick_export):
-    half = tmp_path / "text_encoder_family" / ".unfinished-0"
+    half = tmp_path / "policy_family" / ".unfinished-0"
     half.mkdir(parents=True)
     (half / "model.onnx").write_bytes(b"half")
     assert write(tiny_base, tmp_path) == 1
@@ -111,14 +177,14 @@ def test_a_half_written_revision_is_no_revision(tiny_base, tmp_path, quick_expor
 
 
 def test_a_failed_export_takes_no_number(tiny_base, tmp_path, monkeypatch):
-    def fail(graph, model, version_dir, save):
+    def fail(graph, model, version_dir):
         (version_dir / "model.onnx").write_bytes(b"half")
         raise ParityError("differs")
 
     monkeypatch.setattr(revisions, "export_version", fail)
     with pytest.raises(ParityError):
         write(tiny_base, tmp_path)
-    assert [p.name for p in (tmp_path / "text_encoder_family").iterdir()] == [".write.lock"]
+    assert [p.name for p in (tmp_path / "policy_family").iterdir()] == [".write.lock"]
     monkeypatch.setattr(revisions, "export_version", fake_export)
     assert write(tiny_base, tmp_path) == 1
 
@@ -153,6 +219,6 @@ def test_processes_get_different_numbers(warm_python, tiny_base_dir, tmp_path):
     command = [*warm_python, str(program), str(tiny_base_dir), str(tmp_path)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
-    folder = tmp_path / "text_encoder_family"
+    folder = tmp_path / "policy_family"
     records = [json.loads(p.read_bytes()) for p in sorted(folder.glob("*/revision.json"))]
     assert [record["revision"] for record in records] == [1, 2, 3]

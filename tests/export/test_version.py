@@ -11,7 +11,8 @@ import pytest
 
 from unsee.core import files
 from unsee.core.errors import NotExportable, RepositoryError
-from unsee.export.graphs.base_graphs import sampling_graphs
+from unsee.deltas.edit import final_layer_norm, trunk
+from unsee.export.graphs.base_graphs import sampling_graphs, text_encoder_graph
 from unsee.export.memory import peak_memory
 from unsee.export.version import (
     EXPORT_FILE,
@@ -25,13 +26,13 @@ from unsee.export.version import (
 
 @pytest.fixture
 def text_encoder(tiny_base):
-    return sampling_graphs(tiny_base)[0], tiny_base.text_encoder()
+    return text_encoder_graph(tiny_base), trunk(tiny_base.text_encoder())
 
 
 @pytest.fixture
 def version_dir(exported, tmp_path):
     """A copy of the exported text encoder that a test may change."""
-    return shutil.copytree(exported.repository_dir / "text_encoder_base" / "1", tmp_path / "1")
+    return shutil.copytree(exported.repository_dir / "text_encoder" / "1", tmp_path / "1")
 
 
 def test_an_export_is_found_again_until_something_differs(text_encoder, version_dir):
@@ -79,10 +80,11 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
     assert list(version_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize("model", ["text_encoder_base", "video_unet", "vae_decoder"])
+@pytest.mark.parametrize("model", ["text_encoder", "policy_base", "video_unet", "vae_decoder"])
 def test_what_is_asked_of_the_disk_is_enough(exported, tiny_base, model):
     sources = {
-        "text_encoder_base": tiny_base.text_encoder(),
+        "text_encoder": trunk(tiny_base.text_encoder()),
+        "policy_base": final_layer_norm(tiny_base.text_encoder()),
         "video_unet": tiny_base.t2v_unet(),
         "vae_decoder": tiny_base.t2v_vae(),
     }

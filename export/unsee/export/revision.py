@@ -21,7 +21,7 @@ from unsee.core.policy import Concept
 from unsee.deltas.delta import Card
 from unsee.deltas.edit import Edit, EditedNorm, final_layer_norm, trunk
 from unsee.export.engines.model_config import pbtxt, policy_config
-from unsee.export.graphs.base_graphs import edit_graph, masks_padding, text_encoder_graph
+from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, PromptGraph, TunedEncoderGraph
 from unsee.export.version import export_version, read_export
 from unsee.models.base import Base
@@ -93,7 +93,7 @@ class Contents:
             prompts, padding="max_length", truncation=True, return_tensors="pt"
         )
         ids, mask = encoded.input_ids, encoded.attention_mask
-        if not masks_padding(base):
+        if not base.prompt_frame().gives_mask:
             mask = torch.ones_like(mask)
         with torch.no_grad():
             said = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -159,6 +159,13 @@ def write_config(part: Part, model_dir: Path) -> None:
     alike = all(record.kind == part.kind for record in records if record is not None)
     config = policy_config(part.graph, model_dir.name, all_versions=alike)
     write_file(model_dir / CONFIG_FILE, pbtxt(config))
+
+
+def _edit_digest(norm: Any) -> str | None:
+    """That of the edit's tensors, as a delta's digest; None where there is no edit."""
+    if not isinstance(norm, EditedNorm):
+        return None
+    return tensors_digest(Edit(norm.up, norm.down, norm.offset).tensors())
 
 
 def _same(tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:

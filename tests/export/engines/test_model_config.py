@@ -10,13 +10,15 @@ from tritonclient.grpc import model_config_pb2 as pb
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.model_config import (
     Service,
+    batched_config,
     graph_config,
     pbtxt,
-    text_encoder_config,
+    policy_config,
+    prompt_encoder_config,
     text_to_video_config,
-    video_unet_config,
 )
-from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
 
 
 def parsed(config):
@@ -30,19 +32,50 @@ def border(tensors):
     }
 
 
-def test_text_encoder_serves_all_its_versions_and_names_its_policy():
-    config = parsed(text_encoder_config(TextEncoderGraph(48, 32, 99), "text_encoder_family"))
-    assert (config.name, config.backend) == ("text_encoder_family", "onnxruntime")
+TOKENS = {name: ("TYPE_INT64", [48], False) for name in ("input_ids", "attention_mask")}
+STATES = ("TYPE_FP32", [48, 32], False)
+
+
+def test_the_text_encoder_batches_and_gives_states():
+    config = parsed(batched_config(TextEncoderGraph(48, 32, 99)))
+    assert (config.name, config.backend) == ("text_encoder", "onnxruntime")
     assert config.default_model_filename == "model.onnx"
     assert config.max_batch_size == 16
+    assert config.HasField("dynamic_batching")
+    assert border(config.input) == TOKENS
+    assert border(config.output) == {"states": STATES}
+
+
+def test_a_policy_can_be_loaded_with_all_revisions_that_have_one_border():
+    config = parsed(policy_config(EditGraph(48, 32), "policy_family", all_versions=True))
+    assert (config.name, config.backend) == ("policy_family", "onnxruntime")
     assert config.version_policy.WhichOneof("policy_choice") == "all"
-    assert config.parameters["session.disable_prepacking"].string_value == "1"
-    assert border(config.input) == {"input_ids": ("TYPE_INT64", [48], False)}
-    assert border(config.output) == {"last_hidden_state": ("TYPE_FP32", [48, 32], False)}
+    assert border(config.input) == {"states": STATES, "attention_mask": TOKENS["attention_mask"]}
+    assert border(config.output) == {"prompt_embeds": STATES}
+    tuned = policy_config(TunedEncoderGraph(48, 32, 99), "policy_family", all_versions=False)
+    config = parsed(tuned)
+    assert not config.HasField("version_policy"), "Triton's default is the newest alone"
+    assert border(config.input) == TOKENS
+    assert border(config.output) == {"prompt_embeds": STATES}
+
+
+def test_prompt_encoder_batches_requests_of_any_policy():
+    config = parsed(prompt_encoder_config(16))
+    assert (config.name, config.backend, config.max_batch_size) == ("prompt_encoder", "python", 16)
+    assert config.HasField("dynamic_batching")
+    assert not config.model_transaction_policy.decoupled
+    assert border(config.input) == {
+        "input_ids": ("TYPE_INT64", [-1], False),
+        "attention_mask": ("TYPE_INT64", [-1], False),
+        "policy": ("TYPE_STRING", [1], False),
+        "revision": ("TYPE_INT64", [1], False),
+    }
+    assert border(config.output) == {"prompt_embeds": ("TYPE_FP32", [-1, -1], False)}
+    assert [group.count for group in config.instance_group] == [1]
 
 
 def test_video_unet_batches_without_queue_policies_and_reshapes_the_timestep():
-    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
+    config = parsed(batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
     assert config.max_batch_size == 8
     assert config.HasField("dynamic_batching")
     assert not config.dynamic_batching.max_queue_delay_microseconds, "every lone step would wait"
@@ -65,7 +98,7 @@ def test_vae_decoder_gives_bytes_with_the_colours_last():
 def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up():
     sizes = {"B": 2, "F": 16, "h": 8, "w": 8}
     service = Service(Engine("openvino", "bfloat16"), static_shapes=4, warm_up=sizes)
-    config = parsed(video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
+    config = parsed(batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
     assert (config.backend, config.platform) == ("openvino", "")
     assert config.default_model_filename == "model.onnx"
     assert config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
@@ -85,9 +118,9 @@ def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up(
 
 def test_the_engine_changes_nothing_that_clients_see():
     graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
-    simple = parsed(video_unet_config(graph))
+    simple = parsed(batched_config(graph))
     assert not simple.parameters
-    other = parsed(video_unet_config(graph, Service(Engine("openvino"))))
+    other = parsed(batched_config(graph, Service(Engine("openvino"))))
     for field in ("name", "max_batch_size", "input", "output", "dynamic_batching"):
         assert getattr(other, field) == getattr(simple, field)
 
@@ -95,7 +128,7 @@ def test_the_engine_changes_nothing_that_clients_see():
 def test_a_tensorrt_engine_differs_from_its_graph_in_what_loads_it_alone():
     graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
     simple, engine = (
-        parsed(video_unet_config(graph, Service(Engine(name)))) for name in ("openvino", "tensorrt")
+        parsed(batched_config(graph, Service(Engine(name)))) for name in ("openvino", "tensorrt")
     )
     assert (engine.platform, engine.backend) == ("tensorrt_plan", "")
     assert engine.default_model_filename == "model.plan"
@@ -122,7 +155,7 @@ def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
 def test_no_configuration_is_bound_to_a_gpu():
     for config in (
         text_to_video_config(),
-        video_unet_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)),
+        batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)),
     ):
         assert len(config.instance_group) == 1
         assert not config.instance_group[0].gpus

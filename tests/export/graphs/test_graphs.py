@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.core.errors import NotExportable
-from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampling_check import ClipSize
 from unsee.models.spec import Limits
 

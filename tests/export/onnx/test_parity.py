@@ -11,15 +11,22 @@ import pytest
 import torch
 
 from unsee.core.errors import NotExportable, ParityError
-from unsee.export.graphs.graphs import TextEncoderGraph, VAEDecoderGraph, VideoUNetGraph
-from unsee.export.onnx.exporter import OPSET, export_onnx, weights_file
+from unsee.deltas.edit import trunk
+from unsee.export.graphs.base_graphs import text_encoder_graph
+from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.prompt_graphs import TextEncoderGraph
+from unsee.export.onnx.exporter import OPSET, export_onnx
 from unsee.export.onnx.parity import check_parity, compare
-from unsee.export.onnx.shared_weights import save_beside
 
 
 @pytest.fixture
-def text_encoder_graph(tiny_base):
-    return TextEncoderGraph.of(tiny_base.text_encoder(), tiny_base.tokenizer().model_max_length)
+def graph(tiny_base):
+    return text_encoder_graph(tiny_base)
+
+
+@pytest.fixture
+def text_encoder(tiny_base):
+    return trunk(tiny_base.text_encoder())
 
 
 def run(file, **feeds):
@@ -67,13 +74,12 @@ def test_frames_are_diffusers_images(exported):
 
 
 def test_the_same_weights_give_the_same_bytes_without_traces_of_the_machine(
-    exported, tiny_base, text_encoder_graph, tmp_path
+    exported, graph, text_encoder, tmp_path
 ):
     file = tmp_path / "model.onnx"
-    export_onnx(text_encoder_graph, tiny_base.text_encoder(), file, save_beside)
-    first = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
+    export_onnx(graph, text_encoder, file)
+    first = exported.repository_dir / "text_encoder" / "1" / "model.onnx"
     assert file.read_bytes() == first.read_bytes()
-    assert weights_file(file).read_bytes() == weights_file(first).read_bytes()
     assert b".py" not in file.read_bytes()
 
 
@@ -85,11 +91,11 @@ def test_graphs_need_no_operators_but_those_of_onnx(exported):
         assert not model.functions
 
 
-def test_other_weights_than_the_exported_ones_break_parity(exported, tiny_base, text_encoder_graph):
-    file = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
-    other = type(tiny_base.text_encoder())(tiny_base.text_encoder().config).eval()
+def test_other_weights_than_the_exported_ones_break_parity(exported, graph, text_encoder):
+    file = exported.repository_dir / "text_encoder" / "1" / "model.onnx"
+    other = trunk(type(text_encoder)(text_encoder.config).eval())
     with pytest.raises(ParityError, match=r"text_encoder differs from PyTorch by .* at B = 2"):
-        check_parity(text_encoder_graph, other, file)
+        check_parity(graph, other, file)
 
 
 class Shifted(torch.nn.Module):
@@ -123,27 +129,21 @@ class StaticTextEncoderGraph(TextEncoderGraph):
 
     def wrap(self, model):
         class Short(torch.nn.Module):
-            def forward(self, input_ids):
-                return model(input_ids=input_ids).last_hidden_state[:, 1:]
+            def forward(self, input_ids, attention_mask):
+                return model(input_ids, attention_mask).last_hidden_state[:, 1:]
 
         return Short()
 
 
-def test_a_wrong_shape_and_an_unreadable_file_break_parity(
-    exported, tiny_base, text_encoder_graph, tmp_path
-):
-    graph = StaticTextEncoderGraph(
-        text_encoder_graph.sequence_length,
-        text_encoder_graph.hidden_size,
-        text_encoder_graph.vocab_size,
-    )
-    file = exported.repository_dir / "text_encoder_base" / "1" / "model.onnx"
+def test_a_wrong_shape_and_an_unreadable_file_break_parity(exported, graph, text_encoder, tmp_path):
+    short = StaticTextEncoderGraph(**vars(graph))
+    file = exported.repository_dir / "text_encoder" / "1" / "model.onnx"
     with pytest.raises(ParityError, match=r"\[2, 48, 32\] where PyTorch gives"):
-        check_parity(graph, tiny_base.text_encoder(), file)
+        check_parity(short, text_encoder, file)
     broken = tmp_path / "model.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(ParityError, match="cannot open the exported text_encoder"):
-        check_parity(text_encoder_graph, tiny_base.text_encoder(), broken)
+        check_parity(graph, text_encoder, broken)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def repository(tmp_path):
 
 @pytest.fixture
 def folder(repository):
-    return repository / "text_encoder_family" / "2"
+    return repository / "policy_family" / "2"
 
 
 def rewrite(file, **fields):
@@ -50,7 +50,7 @@ def test_a_missing_or_broken_file_is_named(repository, folder, name, content):
 
 @pytest.mark.parametrize(
     "field",
-    [{"policy": "studio"}, {"revision": 1}, {"encoder_digest": "sha256:0"}],
+    [{"policy": "studio"}, {"revision": 1}, {"graph_digest": "sha256:0"}],
 )
 def test_a_record_of_another_revision_is_named(repository, folder, field):
     rewrite(folder / "revision.json", **field)

@@ -15,9 +15,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from fakes import write_tiny_base
 from text_to_video.tokens import PromptTokenizer
 from unsee.deltas.appended_layer import with_appended_layer
-from unsee.deltas.edit import Edit
+from unsee.deltas.edit import Edit, edited, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
-from unsee.export.graphs.base_graphs import sampling_graphs
+from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
+from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.onnx.exporter import export_onnx
 from unsee.export.text_to_video.assets import tokenizer_json
 from unsee.models.base import Base, load_base
@@ -108,19 +109,29 @@ def _by_diffusers(pipeline: Any) -> torch.Tensor:
 def _by_the_server(
     base: Base, encoder: Any, folder: Path, *, exported: bool = True
 ) -> torch.Tensor:
-    """With the exported graph, or with the module that is exported."""
-    graph, _, _ = sampling_graphs(base)
+    """With the exported graphs, or with the modules that are exported."""
+    first, second = text_encoder_graph(base), edit_graph(base)
     (folder / "tokenizer.json").write_text(tokenizer_json(base.tokenizer()))
-    tokenizer = PromptTokenizer(folder / "tokenizer.json", graph.sequence_length)
-    ids = np.concatenate([tokenizer.encode(prompt=prompt) for prompt in PROMPTS])
+    masks_padding = base.prompt_frame().gives_mask
+    tokenizer = PromptTokenizer(folder / "tokenizer.json", first.sequence_length, masks_padding)
+    tokens = [tokenizer.encode(prompt=prompt) for prompt in PROMPTS]
+    ids = np.concatenate([one.input_ids for one in tokens])
+    mask = np.concatenate([one.attention_mask for one in tokens])
+    norm = final_layer_norm(encoder)
     if not exported:
+        seen = torch.from_numpy(mask)
         with torch.no_grad():
-            return graph.wrap(encoder)(torch.from_numpy(ids))
-    export_onnx(graph, encoder, folder / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        folder / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    return torch.from_numpy(session.run(None, {"input_ids": ids})[0])
+            states = first.wrap(trunk(encoder))(torch.from_numpy(ids), seen)
+            return second.wrap(norm)(states, seen)
+    export_onnx(first, trunk(encoder), folder / "text_encoder.onnx")
+    write_edit(second, norm, folder / "edit.onnx")
+    states = _run(folder / "text_encoder.onnx", input_ids=ids, attention_mask=mask)
+    return torch.from_numpy(_run(folder / "edit.onnx", states=states, attention_mask=mask))
+
+
+def _run(file: Path, **feeds: Any) -> Any:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
 
 
 def test_the_embeddings_are_those_of_diffusers(
@@ -147,11 +158,11 @@ def test_an_edited_encoder_masks_alike(plain: Path, tmp_path: Path) -> None:
     size = base.text_encoder().config.hidden_size
     unit = torch.eye(size)
     edit = Edit(-0.5 * unit[:, :1], unit[1:2], torch.zeros(1))
-    edited = with_appended_layer(base.text_encoder(), edit)
-    edited.save_pretrained(tmp_path / "edited")
+    with_appended_layer(base.text_encoder(), edit).save_pretrained(tmp_path / "edited")
     pipeline = TextToVideoSDPipeline.from_pretrained(
         folder / "t2v", text_encoder=CLIPTextModel.from_pretrained(tmp_path / "edited")
     )
     expected = _by_diffusers(pipeline)
-    torch.testing.assert_close(PromptEncoder(edited, base).embeds(PROMPTS), expected, **CLOSE)
-    torch.testing.assert_close(_by_the_server(base, edited, tmp_path), expected, **CLOSE)
+    encoder = edited(base.text_encoder(), edit)
+    torch.testing.assert_close(PromptEncoder(encoder, base).embeds(PROMPTS), expected, **CLOSE)
+    torch.testing.assert_close(_by_the_server(base, encoder, tmp_path), expected, **CLOSE)

@@ -40,11 +40,8 @@ def in_onnxruntime(repository_dir):
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         return lambda **inputs: session.run(None, inputs)[0]
 
-    names = {"text_encoder": "text_encoder_base"}
-    return {
-        name: runnable(names.get(name, name))
-        for name in ("text_encoder", "video_unet", "vae_decoder")
-    }
+    models = ("text_encoder", "policy_base", "video_unet", "vae_decoder")
+    return {model: runnable(model) for model in models}
 
 
 def test_exported_graphs_make_the_clips_that_pytorch_makes(exported, tables, in_torch):

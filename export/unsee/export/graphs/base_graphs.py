@@ -34,8 +34,3 @@ def edit_graph(base: Base) -> EditGraph:
 def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoUNetGraph, VAEDecoderGraph]:
     """The graphs of all three models that make a clip. Raises `NotExportable`."""
     return text_encoder_graph(base), video_unet_graph(base), vae_decoder_graph(base)
-
-
-def masks_padding(base: Base) -> bool:
-    """Whether the text encoder is given a mask of the padding, as its own configuration asks."""
-    return bool(getattr(base.text_encoder().config, "use_attention_mask", None))

@@ -25,14 +25,14 @@ _TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64}
 
 
 def write_edit(graph: EditGraph, norm: Any, file: Path) -> int:
-    """Write `norm` as `graph` to `file`; returns the number of its nodes."""
-    nodes = _Nodes()
+    """Write `norm`, a final normalisation with or without an edit, as `graph` to `file`.
+
+    Returns the number of its nodes.
+    """
+    nodes, states = _Nodes(), "states"
     if isinstance(norm, EditedNorm):
-        edited = _edited(nodes, norm)
-        norm = norm.norm
-    else:
-        edited = "states"
-    _normalised(nodes, norm, edited, "prompt_embeds")
+        states, norm = _edited(nodes, norm), norm.norm
+    _normalised(nodes, norm, states, "prompt_embeds")
     made = helper.make_graph(
         nodes.nodes,
         graph.name,
@@ -93,6 +93,7 @@ def _standardised(nodes: _Nodes, norm: Any) -> str:
 
 
 def _normalised(nodes: _Nodes, norm: Any, states: str, output: str) -> None:
+    """What the normalisation gives for `states`, as `output`."""
     weight = nodes.weight("weight", norm.weight.float())
     if isinstance(norm, nn.LayerNorm):
         inputs = [states, weight]

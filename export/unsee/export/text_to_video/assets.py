@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 
 from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.export.engines.model_config import pbtxt, prompt_encoder_config, text_to_video_config
-from unsee.export.graphs.base_graphs import masks_padding
 from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
@@ -86,7 +85,7 @@ def base_record(
         schema_version=SCHEMA_VERSION,
         name=base.name,
         digest=base.digest(),
-        masks_padding=masks_padding(base),
+        masks_padding=base.prompt_frame().gives_mask,
         latents=Latents(unet.channels, vae.scale),
         defaults=Defaults(**clip.model_dump(), scheduler=type(base.t2v_scheduler()).__name__),
         limits=Limits(
