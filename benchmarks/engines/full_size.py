@@ -22,8 +22,10 @@ import click
 from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.real_size import VIDEO_SIZES, write_video_base
 from benchmarks.measuring.record import MEASURED, as_json, write_option, write_record
+from unsee.core.policy import BASE_POLICY
+from unsee.repository.layout import TEXT_ENCODER, VAE_DECODER, VIDEO_UNET, policy_model
 
-TEXT_ENCODER, VIDEO_UNET, VAE_DECODER = "text_encoder", "video_unet", "vae_decoder"
+BASE_MODEL = policy_model(BASE_POLICY)
 PROMPTS = ("a dog runs over a meadow",)
 _BASE_SECONDS = "base_seconds.json"
 
@@ -56,6 +58,7 @@ def full_size_export(
     folder = output_dir.resolve() / size
     base_seconds = in_own_process(write_base_once, folder, size)
     rows = []
+    _own(export_graph, folder, BASE_MODEL, "float32")  # a normalisation: in no figure
     for graph in (TEXT_ENCODER, VAE_DECODER, VIDEO_UNET):
         of_graph = "float32" if graph == TEXT_ENCODER else precision
         click.echo(f"exporting the {graph} of {size} in {of_graph} …", err=True)
@@ -136,6 +139,7 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
         name: _version_dir(folder, name, of_graph) / "model.onnx"
         for name, of_graph in (
             (TEXT_ENCODER, "float32"),
+            (BASE_MODEL, "float32"),
             (VIDEO_UNET, precision),
             (VAE_DECODER, precision),
         )
@@ -170,12 +174,19 @@ def _sampled_in_torch(folder: Path, clip: Any, steps: int) -> tuple[Any, Any, fl
 
 def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
     """The graph and the model that it is of; other models are freed on return."""
-    from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
-    from unsee.export.revision import text_encoder_graph
+    from unsee.deltas.edit import final_layer_norm, trunk
+    from unsee.export.graphs.base_graphs import (
+        edit_graph,
+        text_encoder_graph,
+        vae_decoder_graph,
+        video_unet_graph,
+    )
 
     base = _base(folder)
     if name == TEXT_ENCODER:
-        return text_encoder_graph(base), base.text_encoder()
+        return text_encoder_graph(base), trunk(base.text_encoder())
+    if name == BASE_MODEL:
+        return edit_graph(base), final_layer_norm(base.text_encoder())
     if name == VAE_DECODER:
         return vae_decoder_graph(base), base.t2v_vae()
     return video_unet_graph(base), base.t2v_unet()

@@ -152,18 +152,19 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
     import torch
 
     from unsee.export.graphs.base_graphs import sampling_graphs
+    from unsee.export.text_to_video.sampling_check import PROMPT_MODELS, torch_runnables
     from unsee.models.base import load_base
     from unsee.models.quiet import quiet_libraries
 
     torch.set_num_threads(job.threads)
     base = load_base(job.base_dir)
-    text_encoder, unet, vae = sampling_graphs(base)
+    _, unet, vae = sampling_graphs(base)
+    prompts = {name: run for name, run in torch_runnables(base).items() if name in PROMPT_MODELS}
     dtype = getattr(torch, variant.precision)
     with quiet_libraries():
         chosen: dict[Graph, Any] = {unet: base.t2v_unet().to(dtype), vae: base.t2v_vae().to(dtype)}
     modules = {graph: _compiled(graph.wrap(m), variant) for graph, m in chosen.items()}
-    modules[text_encoder] = text_encoder.wrap(base.text_encoder())
-    return {graph.name: _function(graph, module) for graph, module in modules.items()}
+    return prompts | {graph.name: _function(graph, module) for graph, module in modules.items()}
 
 
 def _compiled(module: Any, variant: Variant) -> Any:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph, Sizes
 from unsee.models.base import Base, load_base
@@ -138,13 +139,13 @@ def _cpu_attention() -> dict[Any, Any]:
 
 
 class FlopTable:
-    """What the three graphs of a base take at any sizes."""
+    """What the three graphs of a base take at any sizes; a policy's edit is too small to count."""
 
     def __init__(self, base: Base) -> None:
         text_encoder, unet, vae = sampling_graphs(base)
         self.graphs: Mapping[str, Graph] = {g.name: g for g in (text_encoder, unet, vae)}
         self._modules = {
-            text_encoder.name: _on_meta(text_encoder, base.text_encoder()),
+            text_encoder.name: _on_meta(text_encoder, trunk(base.text_encoder())),
             unet.name: _on_meta(unet, base.t2v_unet()),
             vae.name: _on_meta(vae, base.t2v_vae()),
         }

@@ -13,15 +13,19 @@ import numpy as np
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.record import read_choice
 from unsee.export.engines.session import Array, Runnable, open_graph
+from unsee.export.text_to_video.sampling_check import BASE_MODEL
 from unsee.export.text_to_video.serving_code import make_importable
-from unsee.repository.layout import ENGINES_FILE
+from unsee.repository.layout import (
+    ENGINES_FILE,
+    MODEL_FILE,
+    TEXT_ENCODER,
+    VAE_DECODER,
+    VIDEO_UNET,
+    version_dir,
+)
 
-GRAPH_FILES = {
-    "text_encoder": Path("text_encoder_base/1/model.onnx"),
-    "video_unet": Path("video_unet/1/model.onnx"),
-    "vae_decoder": Path("vae_decoder/1/model.onnx"),
-}
-CHOSEN_GRAPHS = ("video_unet", "vae_decoder")
+CHOSEN_GRAPHS = (VIDEO_UNET, VAE_DECODER)
+PROMPT_GRAPHS = (TEXT_ENCODER, BASE_MODEL)
 
 
 class InProcess:
@@ -44,8 +48,8 @@ class InProcess:
         assets = repository_dir / "text_to_video" / "assets"
         self._base = read_base(assets / "base.json")
         self._tables = SamplerTables(assets / "samplers.safetensors")
-        length = self._base.limits.prompt_tokens
-        self._tokenizer = PromptTokenizer(assets / "tokenizer.json", length)
+        length, masks_padding = self._base.limits.prompt_tokens, self._base.masks_padding
+        self._tokenizer = PromptTokenizer(assets / "tokenizer.json", length, masks_padding)
         self._pointer = PolicyPointer(repository_dir)
         self._graphs = graphs
 
@@ -57,19 +61,21 @@ class InProcess:
 
         values = {"prompt": prompt, "seed": seed, "policy": "base", **options}
         request = parse_request({name: _input(value) for name, value in values.items()}, self._base)
-        encoder = self._pointer.resolve(request.policy, None)
-        input_ids = self._tokenizer.encode(negative_prompt="", prompt=request.prompt)
+        revision = self._pointer.resolve(request.policy, None)
+        tokens = self._tokenizer.encode(negative_prompt="", prompt=request.prompt)
         table = self._tables.table(request.scheduler, request.num_inference_steps)
         table = accelerated(table, PACES[request.acceleration])
         self.num_evaluations = table.num_evaluations
-        plan = Plan(request, encoder, input_ids, table)
+        plan = Plan(request, revision, tokens, table)
         clip: Array
         clip, record = asyncio.run(generate(plan, self, self._base, lambda step: None))
         self.stage_seconds = record["seconds"]
         return clip
 
-    async def text_encoder(self, encoder: Any, input_ids: Array) -> Array:
-        return self._graphs["text_encoder"](input_ids=input_ids)
+    async def prompt_encoder(self, revision: Any, tokens: Any) -> Array:
+        mask = tokens.attention_mask
+        states = self._graphs[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
+        return self._graphs[BASE_MODEL](states=states, attention_mask=mask)
 
     async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
@@ -92,11 +98,8 @@ class Opened:
         engine: Engine,
         threads: int,
         any_shapes: bool = False,
-        *,
-        prepacking: bool = True,
     ) -> None:
         self._file, self._engine, self._threads = file, engine, threads
-        self._prepacking = prepacking
         self._is_exact = engine.compiles_shapes and not any_shapes
         self._opened: dict[tuple[tuple[int, ...], ...], Runnable] = {}
 
@@ -111,9 +114,7 @@ class Opened:
             name: array.shape if self._is_exact else [-1] * array.ndim
             for name, array in feeds.items()
         }
-        return open_graph(
-            self._file, self._engine, self._threads, shapes, prepacking=self._prepacking
-        )
+        return open_graph(self._file, self._engine, self._threads, shapes)
 
 
 def opened_graphs(
@@ -122,13 +123,12 @@ def opened_graphs(
     threads: int,
     any_shapes: bool = False,
 ) -> dict[str, Runnable]:
-    """The repository's three graphs, the text encoder as it is served, the others in `engine`."""
-    files = {name: repository_dir / file for name, file in GRAPH_FILES.items()}
-    opened: dict[str, Runnable] = {
-        name: Opened(files[name], engine(name), threads, any_shapes) for name in CHOSEN_GRAPHS
+    """The repository's graphs, those of prompts in ONNX Runtime, the others in `engine`."""
+    engines = dict.fromkeys(PROMPT_GRAPHS, ONNXRUNTIME) | {n: engine(n) for n in CHOSEN_GRAPHS}
+    return {
+        name: Opened(version_dir(repository_dir, name) / MODEL_FILE, chosen, threads, any_shapes)
+        for name, chosen in engines.items()
     }
-    opened["text_encoder"] = Opened(files["text_encoder"], ONNXRUNTIME, threads, prepacking=False)
-    return opened
 
 
 def _input(value: float | str) -> Array:

@@ -33,7 +33,7 @@ from benchmarks.measuring.service import Callers, child_environment
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
 from unsee.repository import pointer
-from unsee.repository.layout import encoder_model
+from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.ports import free_ports
 from unsee.serving.supervisor.processes import live_stubs
 
@@ -152,8 +152,7 @@ class Service:
 def main(repository_dir: Path, clients: int, deadline_s: float, write: bool) -> None:
     """Kill what can be killed under load, and say how long the service was down."""
     policies = sorted(pointer.read(repository_dir).policies)
-    encoders = [encoder_model(policy) for policy in policies]
-    faults = [*encoders, "text_to_video", "video_unet", "vae_decoder", SERVER]
+    faults = [*SERVED_MODELS, SERVER]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         shutil.copytree(repository_dir, copy)  # incidents are written into it

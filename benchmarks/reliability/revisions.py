@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from unsee.core.files import locked, new_folder
-from unsee.repository.layout import encoder_model
+from unsee.repository.layout import policy_model
 from unsee.repository.revisions import next_revision
 
 
 def copy_revision(repository_dir: Path, policy: str, source: int) -> int:
     """Another revision with the same graph, records and golden answer; its number."""
-    model_dir = repository_dir / encoder_model(policy)
+    model_dir = repository_dir / policy_model(policy)
     with locked(model_dir):
         number = next_revision(model_dir)
         with new_folder(model_dir / str(number)) as folder:

@@ -24,7 +24,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": 2}, r"base\.json has schema_version 2, not 1"),
+        ({"schema_version": 1}, r"base\.json has schema_version 1, not 2"),
         ({"colour": "red"}, "not known, 'colour'"),
         ({"limits": {"height": [16]}}, r"base\.json: limits: height is \[16\]"),
         ({"limits": {"height": 16}}, r"height is 16"),

@@ -65,6 +65,8 @@ Runnables = Mapping[str, Callable[..., Array]]
 """The graphs by model, each a function of its inputs by name that gives its output."""
 
 BASE_MODEL = policy_model(BASE_POLICY)
+PROMPT_MODELS = (TEXT_ENCODER, BASE_MODEL)
+"""The graphs from tokens to prompt embeddings, in order."""
 _PEAK = 255.0
 
 

@@ -46,7 +46,8 @@ from unsee.playground.networks.judge import Judge
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import find_concept
 from unsee.policies.publish import PublishResult, publish
-from unsee.repository.layout import encoder_dirs
+from unsee.repository import pointer
+from unsee.repository.layout import POINTER_FILE, policy_dirs
 from unsee.repository.revisions import read_revision, versions_on_disk
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.server import Server
@@ -189,16 +190,24 @@ def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> No
 
 
 def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
-    """The demo's repository; one of weights that have been trained since makes way."""
-    made_from = {
-        read_revision(repository_dir, policy, number).base_digest
-        for policy, folder in encoder_dirs(repository_dir).items()
-        for number in versions_on_disk(folder)
-    }
-    if made_from - {base.digest()}:
-        say(f"made anew, since the base has been trained since: {repository_dir}")
+    """The demo's repository; one of another version, or of older weights, makes way."""
+    if (repository_dir / POINTER_FILE).exists() and not _is_current(base, repository_dir):
+        say(f"made anew, since it is of another version or of older weights: {repository_dir}")
         shutil.rmtree(repository_dir)
     return write_repository(base, repository_dir, say)
+
+
+def _is_current(base: Base, repository_dir: Path) -> bool:
+    try:
+        pointer.read(repository_dir)
+        made_from = {
+            read_revision(repository_dir, policy, number).base_digest
+            for policy, folder in policy_dirs(repository_dir).items()
+            for number in versions_on_disk(folder)
+        }
+    except InputError:
+        return False
+    return made_from <= {base.digest()}
 
 
 def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:
