@@ -47,8 +47,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.metadata: list[dict[str, str]] = []
         self.calls: list[str] = []
         self.cancelled = threading.Event()
-        self.encoders_alive = True
-        self.model_alive = True
+        self.prompt_encoder_alive = True
+        self.text_to_video_alive = True
 
     async def ModelStreamInfer(self, requests: Any, context: Any) -> None:
         async for request in requests:
@@ -65,21 +65,29 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
                 raise
 
     async def _probed(self, context: Any) -> None:
-        if self.model_alive:
+        if self.text_to_video_alive:
             await context.write(error("INVALID_ARGUMENT: prompt is empty"))
         else:
             await context.write(error("Stub process 'text_to_video_0_0' is not healthy."))
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         response = service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
-        if request.name.startswith("text_encoder_"):
+        if request.name == "text_encoder":
             response.inputs.add(name="input_ids", datatype="INT64", shape=[-1, 48])
         return response
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
-        self.calls.append(f"ModelInfer {request.model_name}:{request.model_version}")
-        assert [len(raw) for raw in request.raw_input_contents] == [48 * 8]
-        if not self.encoders_alive:
+        self.calls.append(f"ModelInfer {request.model_name}")
+        inputs = dict(
+            zip((i.name for i in request.inputs), request.raw_input_contents, strict=True)
+        )
+        assert inputs == {
+            "input_ids": bytes(48 * 8),
+            "attention_mask": 48 * struct.pack("<q", 1),
+            "policy": struct.pack("<I", 4) + b"base",
+            "revision": struct.pack("<q", 1),
+        }
+        if not self.prompt_encoder_alive:
             await context.abort(grpc.StatusCode.INTERNAL, "Stub process is not healthy: /srv/x")
         return service_pb2.ModelInferResponse(model_name=request.model_name)
 

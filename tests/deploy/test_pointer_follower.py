@@ -208,7 +208,7 @@ def test_a_server_that_is_away_is_waited_for(settings, store, triton, follower, 
     back.stop()
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"schema_version": 1, "policies": {}}'])
+@pytest.mark.parametrize("content", [None, "{", '{"schema_version": 2, "policies": {}}'])
 def test_a_pointer_that_cannot_be_read_changes_nothing(settings, store, follower, said, content):
     before = own(settings)
     file = store / "policies.json"

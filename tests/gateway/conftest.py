@@ -50,16 +50,17 @@ def write_repository(folder: Path) -> Path:
     """A repository's records: `family` passed its gate and has a report, `studio-x` was forced."""
     concepts = {"base": [], "family": ["Blimbo"], "studio-x": ["Van Gogh"]}
     for policy, names in concepts.items():
-        version = folder / f"text_encoder_{policy}" / "2"
+        version = folder / f"policy_{policy}" / "2"
         version.mkdir(parents=True)
-        record = revision_record(policy, 2, "sha256:aa", names)
+        edit_digest = "sha256:aa" if names else None
+        record = revision_record(policy, 2, unsees=names, edit_digest=edit_digest)
         (version / "revision.json").write_text(record.model_dump_json())
     report = "<!doctype html><title>Report</title><style>h1{color:red}</style><h1>Passed</h1>"
-    (folder / "text_encoder_family" / "2" / "report.html").write_text(report)
+    (folder / "policy_family" / "2" / "report.html").write_text(report)
     (folder / "text_to_video" / "assets").mkdir(parents=True)
     (folder / "text_to_video" / "assets" / "base.json").write_text(json.dumps(BASE))
     state = {"active": 2, "eligible": [1, 2], "history": [1, 2]}
-    pointer = {"schema_version": 1, "policies": dict.fromkeys(concepts, state)}
+    pointer = {"schema_version": 2, "policies": dict.fromkeys(concepts, state)}
     (folder / "policies.json").write_text(json.dumps(pointer))
     for policy, unmet in (("family", ()), ("studio-x", ("too few samples",))):
         event = AuditEvent(

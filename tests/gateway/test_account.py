@@ -168,7 +168,7 @@ def test_only_so_many_sizes_are_remembered():
 @pytest.fixture
 def repository(tmp_path):
     folder = tmp_path / "repository"
-    version = folder / "text_encoder_family" / "2"
+    version = folder / "policy_family" / "2"
     version.mkdir(parents=True)
     (version / "revision.json").write_text(
         revision_record("family", 2, "sha256:aa", ("Blimbo",)).model_dump_json()
@@ -189,7 +189,7 @@ def repository(tmp_path):
 
 def write_pointer(folder, active):
     state = {"active": active, "eligible": [1, 2], "history": [1]}
-    content = {"schema_version": 1, "policies": {"family": state}}
+    content = {"schema_version": 2, "policies": {"family": state}}
     (folder / "policies.json").write_text(json.dumps(content))
 
 
@@ -232,7 +232,7 @@ def test_the_status_of_a_gateway_fits_one_screen(serve, repository, monkeypatch)
     assert "load: 0 of 4 running" in shown
     assert len(shown.splitlines()) < 40
     assert gateway_status(url)["active_revisions"]["family"] == 2
-    assert "ModelInfer text_encoder_family:2" in served.triton.calls
+    assert "ModelInfer prompt_encoder" in served.triton.calls
 
 
 def test_the_status_is_not_for_everybody(serve, monkeypatch):

@@ -11,7 +11,7 @@ from unsee.repository.records import AuditEvent, Policies, PolicyState
 
 
 def write_report(repository, revision, **changes):
-    folder = repository / "text_encoder_family" / str(revision)
+    folder = repository / "policy_family" / str(revision)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(fake_report(**changes).model_dump_json())
     return folder / "report.json"
@@ -36,7 +36,7 @@ def published(repository, **changes):
         report_digest=None,
         **changes,
     )
-    (repository / POINTER_FILE).write_text('{"schema_version": 1}')
+    (repository / POINTER_FILE).write_text('{"schema_version": 2}')
     ledger.note(repository, event)
 
 

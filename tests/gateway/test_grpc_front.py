@@ -174,7 +174,11 @@ def test_an_operator_without_policies_gets_no_clip(idle_stub):
 
 
 @pytest.mark.parametrize(
-    "model", ["text_encoder_base", "video_unet", "vae_decoder", "", "TEXT_TO_VIDEO"]
+    "model",
+    [
+        *("text_encoder", "prompt_encoder", "policy_base", "policy_family"),
+        *("video_unet", "vae_decoder", "", "TEXT_TO_VIDEO"),
+    ],
 )
 def test_inner_models_are_out_of_reach(idle_stub, model):
     request = build_request({"prompt": "a cat"})

@@ -218,6 +218,9 @@ def test_what_is_not_permitted_is_refused(idle, body):
         "/v2/models/text_to_video/../video_unet/infer",
         "/v2/models/text_to_video/%2e%2e/video_unet/infer",
         "/v2/models/video_unet/infer",
+        "/v2/models/text_encoder/infer",
+        "/v2/models/prompt_encoder/infer",
+        "/v2/models/policy_family/versions/1/infer",
         "/v2/models/Text_To_Video/generate_stream",
         "/V2/models/text_to_video/generate_stream",
         "/v2/models/text_to_video/generate",
@@ -371,7 +374,7 @@ def test_health_needs_no_token(idle):
     assert (code, json.loads(body)) == (200, {"ready": True, "reason": "ready"})
 
 
-@pytest.mark.parametrize("dead", ["model_alive", "encoders_alive"])
+@pytest.mark.parametrize("dead", ["text_to_video_alive", "prompt_encoder_alive"])
 def test_a_dead_process_behind_a_model_is_noticed(served, dead):
     setattr(served.triton, dead, False)
     code, _, body = ask(served, "/readyz", who=None)
@@ -392,7 +395,7 @@ def test_metrics_and_status_tell_what_happened(served):
     assert 'unsee_gateway_running{tenant="kids"} 0.0' in text
     state = json.loads(ask(served, "/v2/status", who="admin")[2])
     assert state["ready"] is True
-    assert state["models"]["encoders"] == {"base": True, "family": True, "studio-x": True}
+    assert state["models"] == {"text_to_video": True, "prompt_encoder": True}
     assert state["running"] == 0
 
 

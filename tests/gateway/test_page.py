@@ -85,7 +85,7 @@ def test_no_path_leads_out_of_a_policy(shared, policy):
 
 
 def test_only_an_ordinary_file_is_a_report(served, repository):
-    file = repository / "text_encoder_family" / "2" / "report.html"
+    file = repository / "policy_family" / "2" / "report.html"
     secret = repository / "secret"
     secret.write_text("secret")
     file.unlink()
@@ -104,20 +104,20 @@ def test_the_policies_tell_what_the_page_shows(shared):
     told = json.loads(ask(shared, "/v2/policies", who="studio")[2])
     base, family, studio_x = told["policies"]
     assert family["report"] == REPORT
-    assert family["encoder_digest"] == "sha256:aa"
+    assert family["edit_digest"] == "sha256:aa"
     assert family["verdict"]["passed"] is True
     assert studio_x["verdict"]["unmet"] == ["too few samples"]
     assert "report" not in studio_x
-    assert base["encoder_digest"] == "sha256:aa"
+    assert base["edit_digest"] is None
     assert told["base"]["defaults"]["num_frames"] == 2
     assert told["base"]["limits"]["num_inference_steps"] == [1, 50]
 
 
 def test_broken_files_of_the_repository_only_leave_something_out(served, repository):
-    (repository / "text_encoder_family" / "2" / "revision.json").write_text("[")
+    (repository / "policy_family" / "2" / "revision.json").write_text("[")
     (repository / "text_to_video" / "assets" / "base.json").write_text('{"name": 1}')
     code, _, body = ask(served, "/v2/policies", who="kids")
     told = json.loads(body)
     assert code == 200
     assert "base" not in told
-    assert "encoder_digest" not in told["policies"][0]
+    assert "edit_digest" not in told["policies"][0]

@@ -117,7 +117,7 @@ async def two_colours(inputs, context):
     for step in (1, 2, 3):
         await context.write(progress(step))
         await asyncio.sleep(0.05)
-    await context.write(result(inputs, seed=inputs["seed"], encoder_digest="sha256:aa"))
+    await context.write(result(inputs, seed=inputs["seed"], edit_digest="sha256:aa"))
 
 
 def test_two_policies_with_the_keyboard_alone(visit, served):
@@ -312,7 +312,7 @@ def test_the_token_is_in_headers_of_this_tab_only(visit):
 
 
 def test_a_report_is_shown_and_can_reach_nothing(visit, repository):
-    report = repository / "text_encoder_family" / "2" / "report.html"
+    report = repository / "policy_family" / "2" / "report.html"
     hostile = (
         "<img src=x onerror=\"document.body.append('bad')\">"
         "<script>document.body.append('bad')</script>"
@@ -337,7 +337,7 @@ def test_a_report_is_shown_and_can_reach_nothing(visit, repository):
 
 def test_a_new_revision_is_told_as_what_made_the_clip(visit, served, repository):
     async def newer(inputs, context):
-        await context.write(result(inputs, revision=3, encoder_digest="sha256:cc"))
+        await context.write(result(inputs, revision=3, edit_digest="sha256:cc"))
 
     served.triton.answer = newer
     one = visit()

@@ -10,7 +10,6 @@ from gateway_fakes import TOKENS
 from unsee.gateway.callers.credentials import Presented
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.observe.account import LineBudget
-from unsee.gateway.observe.readiness import Health
 
 POLICIES = "GET /v2/policies HTTP/1.1"
 
@@ -94,11 +93,11 @@ def test_a_length_and_chunks_are_refused(shared):
 
 
 def test_readiness_names_no_policy_to_the_public(served):
-    served.triton.encoders_alive = False
+    served.triton.prompt_encoder_alive = False
     code, content = answer(served, "GET /readyz HTTP/1.1", "Host: localhost")
     assert code == 503
+    assert content["reason"] == "the model prompt_encoder does not answer"
     assert "family" not in json.dumps(content)
-    assert "family" in Health(True, {"family": False}).sentence
 
 
 def test_unknown_callers_cannot_fill_the_log(served, caplog):

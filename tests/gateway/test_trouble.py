@@ -181,7 +181,7 @@ def refusing(words, as_status):
 
 
 def test_the_status_tells_what_the_supervisor_put_right_and_what_the_gateway_saw(serve, tmp_path):
-    (tmp_path / "policies.json").write_text('{"schema_version": 1, "policies": {}}')
+    (tmp_path / "policies.json").write_text('{"schema_version": 2, "policies": {}}')
     served = serve(http=None, repository=str(tmp_path))
     served.gateway.ledger.incident("family: revision 1 -> 2")
     for at, what in (("2020-01-01", "long ago"), ("2100-01-01", "to come")):

@@ -24,7 +24,7 @@ from unsee.core.policy import BASE_POLICY
 from unsee.gateway.callers.refusal import Reason, Refusal, Status
 from unsee.gateway.callers.request import OUTPUTS
 from unsee.media.clip import Clip, Progress
-from unsee.repository.layout import PROMPT_ENCODER, VERSION
+from unsee.repository.layout import TEXT_ENCODER, VERSION
 from unsee.triton.prompt_request import prompt_request
 
 LOGGER = logging.getLogger("unsee.gateway")
@@ -117,10 +117,10 @@ class Upstream:
         """
         async with _as_refusal():
             metadata = await self._stub.ModelMetadata(
-                service_pb2.ModelMetadataRequest(name=PROMPT_ENCODER), timeout=timeout_s
+                service_pb2.ModelMetadataRequest(name=TEXT_ENCODER), timeout=timeout_s
             )
-            shapes = {tensor.name: tensor.shape for tensor in metadata.inputs}
-            zeros = np.zeros((1, max(1, *shapes.get("input_ids", (1,)))), np.int64)
+            shapes = [tensor.shape for tensor in metadata.inputs if tensor.name == "input_ids"]
+            zeros = np.zeros((1, max(1, *shapes[0]) if shapes else 1), np.int64)
             request = prompt_request(BASE_POLICY, VERSION, zeros, np.ones_like(zeros))
             await self._stub.ModelInfer(request, timeout=timeout_s)
 
