@@ -10,6 +10,7 @@ COPY evaluation evaluation
 COPY export export
 COPY serving serving
 COPY client client
+COPY model_repository/prompt_encoder model_repository/prompt_encoder
 COPY model_repository/text_to_video model_repository/text_to_video
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

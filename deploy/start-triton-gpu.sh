@@ -4,7 +4,8 @@ set -eu
 repository=$1
 shift
 for folder in "$repository"/*/; do # hidden folders are the follower's workplace
-  set -- "$@" "--load-model=$(basename "$folder")"
+  name=$(basename "$folder")
+  case $name in policy_*) ;; *) set -- "$@" "--load-model=$name" ;; esac # prompt_encoder opens those
 done
 umask 077 # shared memory holds prompts and frames
 key_file=${UNSEE_ADMIN_KEY_FILE:-${UNSEE_RUN_DIR:-$HOME/.local/state/unsee/run}/triton-8001.key}

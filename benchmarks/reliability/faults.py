@@ -103,13 +103,13 @@ class Service:
             raise ServerError(f"the server did not start: {output.strip()}")
 
     def kill(self, name: str) -> None:
-        """SIGKILL to the server, or to the process of a model's lowest version."""
+        """SIGKILL to the server, or to the process of a model."""
         guard, server = descendants(self.process.pid)[:2]
         if name == SERVER:
             os.kill(server, signal.SIGKILL)
             return
-        stubs = [(v.version, pid) for pid, v in live_stubs(guard).items() if v.model == name]
-        os.kill(min(stubs)[1], signal.SIGKILL)
+        (stub,) = [pid for pid, version in live_stubs(guard).items() if version.model == name]
+        os.kill(stub, signal.SIGKILL)
 
     def leftovers(self) -> list[str]:
         """Shared memory of its servers."""

@@ -4,8 +4,8 @@ Every replica is a real tritonserver with a repository of its own and a follower
 client per replica asks for the smallest clip without a pause. The figures:
 
 - from a promotion (or rollback) to the first request of each replica on the new revision, when the
-  replicas have it loaded already;
-- the same for a revision that none of them has yet (copy, load, probe);
+  replicas have it already;
+- the same for a revision that none of them has yet (copy, probe);
 - from the start of a replica that was killed to its first clip, which must be on the revision that
   was promoted while it was dead;
 - requests that failed, and those that began after the replica's first one on the new revision and
@@ -287,7 +287,7 @@ def replicas(
         "requests": found.requests,
         "failed_requests": len(found.failures),
         "wrong_revisions": found.wrong_revisions,
-        "seconds_to_follow_a_loaded_revision": asdict(Spread.of(found.swap_s)),
+        "seconds_to_follow_a_revision_that_is_there": asdict(Spread.of(found.swap_s)),
         "seconds_to_follow_a_new_revision": asdict(Spread.of(found.new_revision_s)),
         "seconds_from_start_to_first_clip_after_a_crash": found.back_s,
     }

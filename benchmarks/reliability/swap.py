@@ -30,7 +30,8 @@ from benchmarks.measuring.service import Callers
 from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
-from unsee.policies import promotion, publish
+from unsee.policies import promotion
+from unsee.policies.eligibility import make_eligible
 from unsee.policies.lock import alone
 from unsee.policies.retirement import retire
 from unsee.repository import pointer
@@ -72,7 +73,7 @@ class Service:
         )
         started = time.monotonic()
         with alone(self.repository_dir, self.policy, "publish"):
-            publish.admit(Server(self.url), self.repository_dir, published)
+            make_eligible(Server(self.url), self.repository_dir, published)
         return time.monotonic() - started
 
     def swap(self) -> float:
@@ -92,7 +93,7 @@ class Service:
         """Promote the newest revision and retire the one that was active."""
         old = self.state.active or 1
         promotion.promote(self.repository_dir, self.policy, max(self.state.eligible))
-        retire(self.repository_dir, self.policy, old, Server(self.url))
+        retire(self.repository_dir, self.policy, old)
 
     def was_active(self, revision: int, began: float, ended: float) -> bool:
         """Whether `revision` was active at some moment between two times."""

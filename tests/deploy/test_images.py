@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from serving_fakes import write_fake_repository
+from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.ports import free_ports
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -90,8 +91,7 @@ def test_the_gpu_script_loads_every_model_and_no_hidden_folder(tmp_path):
     done = run(script, repository, "--log-verbose=1", env=environment)
     options = done.stdout.split()
     loaded = {o.removeprefix("--load-model=") for o in options if o.startswith("--load-model=")}
-    models = {"video_unet", "vae_decoder", "text_to_video", "linked_unet"}
-    assert loaded == models | {"text_encoder_base", "text_encoder_family"}
+    assert loaded == {*SERVED_MODELS, "linked_unet"}, "policies are opened by prompt_encoder"
     assert "--log-verbose=1" in options
     key = (tmp_path / "run" / "triton-8001.key").read_text()
     assert len(key) >= 40

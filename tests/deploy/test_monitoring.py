@@ -81,7 +81,7 @@ def repository(tmp_path_factory):
     state = PolicyState(active=2, eligible=(2,))
     content = Policies(policies={"family": state}).model_dump_json()
     (folder / POINTER_FILE).write_text(content)
-    revision = folder / "text_encoder_family" / "2"
+    revision = folder / "policy_family" / "2"
     revision.mkdir(parents=True)
     (revision / "report.json").write_text(fake_report().model_dump_json())
     digests = {"encoder_digest": None, "report_digest": None}

@@ -13,15 +13,15 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publish_fakes import FakeTriton, fill_revision, write_next_revision, write_repository
+from publish_fakes import GOLDEN, FakeTriton, write_next_revision, write_repository
 from text_to_video.policies import PolicyPointer
 from text_to_video.refusal import Refusal
 from unsee.core.errors import InputError, RevisionUnfit
 from unsee.policies.follower import Follower, FollowerSettings, followed, prepare
 from unsee.policies.follower_cli import follow
-from unsee.policies.replica import copies, drop_revision, fetch_revision
+from unsee.policies.replica import copies, fetch_revision, retire_revision
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import HEARTBEAT_FILE
+from unsee.repository.layout import HEARTBEAT_FILE, RETIRED, SERVED_MODELS
 from unsee.repository.records import Policies, PolicyState
 from unsee.triton.server import Server
 
@@ -32,11 +32,9 @@ PATIENCE_S = 20
 def store(tmp_path):
     """Policies `base` (revision 1), `family` (1 and 2, 2 active); no graph is a real one."""
     store = write_repository(tmp_path / "store", family=2)
-    for model in ("video_unet", "vae_decoder", "text_to_video"):
+    for model in (*SERVED_MODELS, "policy_base", "policy_family"):
         (store / model).mkdir(exist_ok=True)
-    for model in ("video_unet", "vae_decoder", "text_to_video", "text_encoder_base"):
         (store / model / "config.pbtxt").write_text(f'name: "{model}"')
-    (store / "text_encoder_family" / "config.pbtxt").write_text('name: "text_encoder_family"')
     return store
 
 
@@ -99,14 +97,13 @@ def test_a_prepared_replica_offers_what_the_store_offers(settings, store):
 
 
 def test_what_is_not_offered_is_not_copied(settings, store):
-    fill_revision(store / "text_encoder_family" / "2", "family", 2)
     change(store, "family", PolicyState(active=1, eligible=(1,)))
     prepare(settings)
     assert copies(settings.repository_dir) == {("base", 1), ("family", 1)}
 
 
 def test_a_damaged_active_revision_stops_a_replica_from_starting(settings, store):
-    (store / "text_encoder_family" / "2" / "model.onnx").write_bytes(b"good but another")
+    (store / "policy_family" / "2" / "model.onnx").write_bytes(b"good but another")
     change(store, "family", PolicyState(active=2, eligible=(1, 2)))
     with pytest.raises(RevisionUnfit, match=r"model\.onnx has the digest"):
         prepare(settings)
@@ -125,8 +122,7 @@ def test_a_new_revision_is_offered_only_when_the_server_has_answered_with_it(
     follower.look()
     assert own(settings) == PolicyState(active=2, eligible=(1, 2))
     look_until(follower, lambda: own(settings).active == 3)
-    assert ("probe", "text_encoder_family", 3) in triton.calls
-    assert 3 in triton.versions("family")
+    assert ("probe", "family", 3) in triton.calls
 
 
 def test_going_back_takes_one_look(settings, store, follower):
@@ -148,8 +144,6 @@ def test_a_revision_that_does_not_answer_here_leaves_the_replica_as_it_was(
     look_until(follower, lambda: any("revision 3:" in line for line in said))
     follower.look()
     assert own(settings).active == 1
-    assert triton.versions("family") == {1, 2}
-    assert not triton.failed, "a failed version would leave the whole server unready"
     assert ("family", 3) not in copies(settings.repository_dir)
 
 
@@ -171,29 +165,41 @@ def test_an_older_revision_is_refused_when_the_new_one_does_not_come_in_time(
     assert own(settings).active == 1
 
 
-def test_a_withdrawn_revision_is_refused_at_once_and_unloaded_after_its_requests(
+def test_a_withdrawn_revision_is_refused_at_once_and_still_there_for_who_chose_it(
     settings, store, triton, follower
 ):
     change(store, "family", PolicyState(active=2, eligible=(2,), retired=(1,)))
     follower.look()
     with pytest.raises(Refusal, match="no revision 1"):
         PolicyPointer(settings.repository_dir).resolve("family", 1)
-    look_until(follower, lambda: triton.versions("family") == {2})
-    assert triton.calls.index(("generate",)) < triton.calls.index(("load", "text_encoder_family"))
-    assert (store / "text_encoder_family" / "1").is_dir(), "the store is only read"
+    look_until(follower, lambda: ("family", 1) not in copies(settings.repository_dir))
+    assert Server(triton.url).probe("family", 1, GOLDEN) == 0
+    assert (store / "policy_family" / "1").is_dir(), "the store is only read"
+
+
+def test_what_was_withdrawn_long_ago_is_removed(settings):
+    prepare(settings)
+    repository_dir = settings.repository_dir
+    retire_revision(repository_dir, "family", 1, kept_s=60.0)
+    kept = repository_dir / RETIRED / "policy_family"
+    fetch_revision(settings.store_dir, repository_dir, "family", 1)
+    retire_revision(repository_dir, "family", 1, kept_s=60.0)
+    assert [path.name for path in kept.iterdir()] == ["1"]
+    os.utime(kept / "1", (0, 0))
+    retire_revision(repository_dir, "family", 2, kept_s=60.0)
+    assert [path.name for path in kept.iterdir()] == ["2"]
 
 
 def test_a_new_policy_appears_and_a_removed_one_goes(settings, store, triton, follower):
-    (store / "text_encoder_studio").mkdir()
-    (store / "text_encoder_studio" / "config.pbtxt").write_text('name: "text_encoder_studio"')
+    (store / "policy_studio").mkdir()
+    (store / "policy_studio" / "config.pbtxt").write_text('name: "policy_studio"')
     write_next_revision(store, "studio")
     change(store, "studio", PolicyState(active=1, eligible=(1,)))
     look_until(follower, lambda: own(settings, "studio").active == 1)
     left = pointer.read(store).policies
     del left["studio"]
     ledger.replace_pointer(store, Policies(policies=left))
-    look_until(follower, lambda: not triton.versions("studio"))
-    look_until(follower, lambda: not (settings.repository_dir / "text_encoder_studio").exists())
+    look_until(follower, lambda: ("studio", 1) not in copies(settings.repository_dir))
 
 
 def test_a_server_that_is_away_is_waited_for(settings, store, triton, follower, said):
@@ -254,48 +260,18 @@ def test_the_command_follows_until_it_is_told_to_stop(settings):
     assert process.wait(PATIENCE_S) == 0
 
 
-def test_weights_that_revisions_have_in_common_are_copied_once(settings, store):
-    weights = {("base", 1): b"one" * 99, ("family", 1): b"one" * 99, ("family", 2): b"two" * 99}
-    for (policy, revision), data in weights.items():
-        version_dir = store / f"text_encoder_{policy}" / str(revision)
-        fill_revision(version_dir, policy, revision, weights=data)
-    prepare(settings)
-
-    def copy(policy, revision):
-        model_dir = settings.repository_dir / f"text_encoder_{policy}"
-        return model_dir / str(revision) / "model.onnx.data"
-
-    assert {key: copy(*key).read_bytes() for key in weights} == weights
-    assert copy("base", 1).samefile(copy("family", 1))
-    assert not copy("base", 1).samefile(copy("family", 2))
-    drop_revision(settings.repository_dir, "base", 1)
-    assert copy("family", 1).read_bytes() == weights["family", 1]
-
-
-def test_without_links_every_copy_has_its_weights(settings, store, monkeypatch):
-    for policy in ("base", "family"):
-        fill_revision(store / f"text_encoder_{policy}" / "1", policy, 1, weights=b"the same")
-
-    def refuse(*arguments):
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    prepare(settings)
-    assert copies(settings.repository_dir) == {("base", 1), ("family", 1), ("family", 2)}
-
-
 def test_a_cut_off_copy_is_made_anew(settings, store):
     prepare(settings)
-    copy = settings.repository_dir / "text_encoder_family" / "1" / "model.onnx"
+    copy = settings.repository_dir / "policy_family" / "1" / "model.onnx"
     copy.write_bytes(b"good enc")
     fetch_revision(store, settings.repository_dir, "family", 1)
-    assert copy.read_bytes() == (store / "text_encoder_family" / "1" / "model.onnx").read_bytes()
+    assert copy.read_bytes() == (store / "policy_family" / "1" / "model.onnx").read_bytes()
 
 
 def test_a_store_that_went_away_is_a_sentence(settings, store):
     prepare(settings)
-    shutil.rmtree(store / "text_encoder_family" / "2")
-    shutil.rmtree(settings.repository_dir / "text_encoder_family" / "2")
+    shutil.rmtree(store / "policy_family" / "2")
+    shutil.rmtree(settings.repository_dir / "policy_family" / "2")
     with pytest.raises(InputError, match="cannot copy"):
         fetch_revision(store, settings.repository_dir, "family", 2)
     assert ("family", 2) not in copies(settings.repository_dir)

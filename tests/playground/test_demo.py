@@ -63,7 +63,7 @@ def test_what_cannot_be_unlearned_is_refused_in_one_sentence(name: str) -> None:
 
 def test_a_repository_of_an_older_base_makes_way(tmp_path, monkeypatch) -> None:
     base = SimpleNamespace(digest=lambda: "sha256:now")
-    record = tmp_path / "text_encoder_family" / "1" / "revision.json"
+    record = tmp_path / "policy_family" / "1" / "revision.json"
     monkeypatch.setattr(run, "write_repository", lambda *arguments: arguments)
     for digest, stays in (("sha256:now", True), ("sha256:before", False)):
         record.parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -45,7 +44,7 @@ from unsee.playground.experiments.own_base import own_report
 from unsee.playground.networks.judge import Judge
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import find_concept
-from unsee.policies.publish import PublishResult, publish
+from unsee.policies.publish import Publication, PublishResult, publish
 from unsee.repository import pointer
 from unsee.repository.layout import POINTER_FILE, policy_dirs
 from unsee.repository.revisions import read_revision, versions_on_disk
@@ -225,22 +224,20 @@ def published(
 
     Without that there would be nothing to look at.
     """
-    publishing = partial(
-        publish,
+    wanted = Publication(
         policy_file,
         BASE_DIR,
         settings.repository_dir,
-        Server(url),
         report=settings.report_dir,
         promote=True,
-        say=say,
     )
     try:
-        return publishing()
+        return publish(wanted, Server(url), say)
     except PublicationRefused as refused:
         say(f"refused: {refused}")
         say("forced, for this is a demonstration")
-        return publishing(force=True, reason="a demonstration")
+        forced = replace(wanted, force=True, reason="a demonstration")
+        return publish(forced, Server(url), say)
 
 
 def generate_clips(
