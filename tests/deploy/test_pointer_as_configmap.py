@@ -80,7 +80,7 @@ def test_text_to_video_sees_a_swapped_link_too(tmp_path):
     (repository / "policies.json").unlink()
     mount = MountedConfigMap(repository, json.dumps(record))
     of_server = PolicyPointer(repository)
-    assert of_server.resolve("family", None).revision == 1
+    assert of_server.resolve("family", None).number == 1
     record["policies"]["family"]["active"] = 2
     mount.update(json.dumps(record))
-    assert of_server.resolve("family", None).revision == 2
+    assert of_server.resolve("family", None).number == 2

@@ -159,7 +159,7 @@ def test_an_older_revision_is_refused_when_the_new_one_does_not_come_in_time(
     with pytest.raises(Refusal) as caught:
         PolicyPointer(settings.repository_dir).resolve("family", None)
     assert caught.value.status == "UNAVAILABLE"
-    assert PolicyPointer(settings.repository_dir).resolve("base", None).revision == 1
+    assert PolicyPointer(settings.repository_dir).resolve("base", None).number == 1
     change(store, "family", PolicyState(active=1, eligible=(1, 2)))
     follower.look()
     assert own(settings).active == 1

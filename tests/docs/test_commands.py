@@ -234,8 +234,8 @@ def check_evidence(case):
     )
     for same in ("prompt", "seed", "policy", "base_digest"):
         assert before["record"][same] == after["record"][same]
-    assert after["record"]["encoder_digest"] == revision["encoder_digest"]
-    assert before["record"]["encoder_digest"] != revision["encoder_digest"]
+    assert after["record"]["edit_digest"] == revision["edit_digest"]
+    assert before["record"]["edit_digest"] != revision["edit_digest"]
     assert after["record"]["revision"] == revision["revision"] == 2
     assert {delta["concept"] for delta in revision["deltas"]} == {"Blimbo", "Zorpik"}
     actions = [e["action"] for e in history if e["revision"] == 2]
