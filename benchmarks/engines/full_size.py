@@ -58,7 +58,7 @@ def full_size_export(
     folder = output_dir.resolve() / size
     base_seconds = in_own_process(write_base_once, folder, size)
     rows = []
-    _own(export_graph, folder, BASE_MODEL, "float32")  # a normalisation: in no figure
+    in_own_process(export_graph, folder, BASE_MODEL, "float32")  # a normalisation: in no figure
     for graph in (TEXT_ENCODER, VAE_DECODER, VIDEO_UNET):
         of_graph = "float32" if graph == TEXT_ENCODER else precision
         click.echo(f"exporting the {graph} of {size} in {of_graph} …", err=True)

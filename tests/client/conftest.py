@@ -19,7 +19,7 @@ from wire_fakes import decoded, event, progress
 RECORD = wire_fakes.RECORD | {
     "prompt": "Blimbo walking",
     "negative_prompt": "",
-    "encoder_digest": "sha256:aa",
+    "edit_digest": "sha256:aa",
     "num_frames": 4,
     "width": 24,
     "seconds": {"text_encoder": 0.1, "video_unet": 0.7, "vae_decoder": 0.2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -61,17 +62,24 @@ def test_what_cannot_be_unlearned_is_refused_in_one_sentence(name: str) -> None:
         unlearnable_concept(name)
 
 
-def test_a_repository_of_an_older_base_makes_way(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("digest", "schema_version", "stays"),
+    [("sha256:now", 2, True), ("sha256:before", 2, False), ("sha256:now", 1, False)],
+)
+def test_a_repository_of_an_older_base_or_version_makes_way(
+    tmp_path, monkeypatch, digest, schema_version, stays
+) -> None:
     base = SimpleNamespace(digest=lambda: "sha256:now")
-    record = tmp_path / "policy_family" / "1" / "revision.json"
     monkeypatch.setattr(run, "write_repository", lambda *arguments: arguments)
-    for digest, stays in (("sha256:now", True), ("sha256:before", False)):
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(revision_record(base_digest=digest).model_dump_json())
-        said: list[str] = []
-        run.export_base(base, tmp_path, said.append)
-        assert record.exists() == stays
-        assert bool(said) != stays
+    record = tmp_path / "policy_family" / "1" / "revision.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(revision_record(base_digest=digest).model_dump_json())
+    pointer = {"schema_version": schema_version, "policies": {}}
+    (tmp_path / "policies.json").write_text(json.dumps(pointer))
+    said: list[str] = []
+    run.export_base(base, tmp_path, said.append)
+    assert record.exists() == stays
+    assert bool(said) != stays
 
 
 def test_a_share_counts_one_group_under_one_policy() -> None:

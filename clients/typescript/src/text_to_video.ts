@@ -43,8 +43,8 @@ export interface GenerationRecord {
   policy: string;
   /** The policy's revision that was applied. */
   revision: number;
-  /** Digest of the text encoder's weights; null if the repository has none. */
-  encoder_digest?: string | null;
+  /** Digest of what the revision edits; null for the base's own policy. */
+  edit_digest?: string | null;
   /** Name of the base. */
   base: string;
   /** Digest of the base's files. */

@@ -26,7 +26,7 @@ def clip_of(prompt, **record):
 @pytest.mark.process
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_the_record_comes_back(tmp_path, suffix):
-    clip = clip_of(PROMPT, seed=7, encoder_digest="sha256:aa", watermark="none")
+    clip = clip_of(PROMPT, seed=7, edit_digest="sha256:aa", watermark="none")
     path = clip.save(tmp_path / f"clip{suffix}")
     assert read_record(path) == clip.record
     assert read_record(str(path)).model_dump()["watermark"] == "none"
