@@ -1,8 +1,9 @@
-"""What one more policy costs a server in memory, if its encoder is served in one way or another.
+"""What one more policy costs a server, and what an edit costs a prompt.
 
-The policies are the base's encoder with an appended layer of their own each, as the anchored mode
-makes them. Each way serves 1, 2, 4, … of them, in processes as Triton's stubs are; all have encoded
-before the kernel is asked what they hold. The ways give the same embeddings, or the command fails.
+A real server's `prompt_encoder` encodes with ever more policies, each an edit of its own; the
+kernel says what its process holds then. Beside that: what a revision takes on the disk, how long
+its first and its later prompts take, and a prompt by a graph of the whole edited encoder, as a
+Triton model of its own, which is what a policy was before it was an edit.
 
     python -m benchmarks.policies.memory --write
 """
@@ -12,214 +13,142 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
+import psutil
+from tritonclient.grpc import service_pb2
 
-from benchmarks.measuring.processes import KeptProcess, in_own_process, memory_of_children
+from benchmarks.measuring.bases import CACHE_DIR
+from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.record import finish, write_option
-from benchmarks.policies.sessions import Encoders
+from benchmarks.measuring.timing import Spread, in_turn, seconds_of
+from unsee.export.engines.machine import this_machine
+from unsee.repository.layout import (
+    MODEL_FILE,
+    PROMPT_ENCODER,
+    TEXT_ENCODER,
+    VERSION,
+    policy_model,
+    version_dir,
+)
+from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.serving.supervisor.processes import live_stubs
+from unsee.triton.prompt_request import prompt_request
+from unsee.triton.server import ModelVersion, Server
 
-if TYPE_CHECKING:  # every process that is measured imports this file
-    from benchmarks.policies.graphs import Graphs
-
-CACHE_DIR = Path(__file__).parents[2] / "build" / "benchmarks"
-COUNTS = (1, 2, 4, 8)
-TOLERANCE = 1e-4
-"""Largest difference between two ways, relative to the largest value."""
+COUNTS = (1, 2, 11, 101, 1001)
+"""How many policies have been asked for: the base's own, and so many more."""
+RANK, CONCEPTS = 16, 9
 ENCODERS = ("playground", "clip-l")
-SEED = 3
+TURNS = 15
+TIMEOUT_S = 60.0
+TUNED = "tuned"
+"""The policy that is served as a whole encoder."""
 
 Figures = dict[str, Any]
-
-
-class Fleet:
-    """The processes of one way while it serves; `open` adds a policy and returns its seconds."""
-
-    def __init__(self, stack: ExitStack, graphs: Graphs) -> None:
-        self.stack, self.graphs = stack, graphs
-        self.processes: list[KeptProcess] = []
-
-    def started(self, prepack: bool, frozen: Mapping[str, Path] | None = None) -> KeptProcess:
-        """One process more, without a graph."""
-        kept = self.stack.enter_context(KeptProcess(Encoders, prepack, frozen or {}))
-        self.processes.append(kept)
-        return kept
-
-    def open(self, number: int) -> float:
-        """Serve the policy with that index."""
-        raise NotImplementedError
-
-    def encode(self, number: int, ids: Any) -> Any:
-        """The embeddings of that policy for token ids [B, L]."""
-        return _embeddings(self.processes[number].call("outputs", 0, {"input_ids": ids}))
-
-    def seconds(self) -> float:
-        """The median over the policies of what one encoding takes."""
-        return _median(kept.call("seconds")[0] for kept in self.processes)
-
-
-class Whole(Fleet):
-    """A process and a whole graph for each policy."""
-
-    def open(self, number: int) -> float:
-        seconds: float = self.started(True).call("open", self.graphs.whole[number])
-        return seconds
-
-
-class Linked(Fleet):
-    """As policies are published and served: the base's weights are a file that all map."""
-
-    def open(self, number: int) -> float:
-        seconds: float = self.started(False).call("open", self.graphs.linked[number])
-        return seconds
-
-
-class Shared(Fleet):
-    """One process for all policies, the sessions of which share the base's tensors."""
-
-    def open(self, number: int) -> float:
-        if not self.processes:
-            self.started(False, self.graphs.frozen)
-        seconds: float = self.processes[0].call("open", self.graphs.linked[number])
-        return seconds
-
-    def encode(self, number: int, ids: Any) -> Any:
-        return _embeddings(self.processes[0].call("outputs", number, {"input_ids": ids}))
-
-    def seconds(self) -> float:
-        return _median(self.processes[0].call("seconds"))
-
-
-class Trunk(Fleet):
-    """A process for the part of the graph that all share, and a small one for each policy's own."""
-
-    def open(self, number: int) -> float:
-        seconds: float = 0.0
-        if not self.processes:
-            seconds += self.started(True).call("open", self.graphs.trunk)
-        seconds += self.started(True).call("open", self.graphs.heads[number])
-        return seconds
-
-    def encode(self, number: int, ids: Any) -> Any:
-        between = self.processes[0].call("outputs", 0, {"input_ids": ids})
-        return _embeddings(self.processes[1 + number].call("outputs", 0, between))
-
-    def seconds(self) -> float:
-        trunk, *heads = (kept.call("seconds")[0] for kept in self.processes)
-        return float(trunk) + _median(heads)
-
-
-WAYS: dict[str, type[Fleet]] = {
-    "whole": Whole,
-    "linked": Linked,
-    "shared": Shared,
-    "trunk": Trunk,
-}
 
 
 @click.command()
 @click.option("--encoder", "encoders", multiple=True, type=click.Choice(ENCODERS), default=ENCODERS)
 @write_option
 def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
-    """Measure the memory of 1 to 8 policies' encoders, served in four ways."""
-    from unsee.export.engines.machine import this_machine
-
-    record: Figures = {"machine": this_machine().model_dump(), "counts": COUNTS, "encoders": {}}
+    """Measure the memory, the disk and the time that policies take."""
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    record: Figures = {
+        "machine": this_machine().model_dump(),
+        "rank": RANK,
+        "concepts": CONCEPTS,
+        "encoders": {},
+    }
     for name in encoders:
         folder = Path(tempfile.mkdtemp(prefix="policy-memory-", dir=CACHE_DIR))
         try:
-            click.echo(f"{name}: exporting", err=True)
-            graphs, tokens = in_own_process(export_encoder, name, max(COUNTS), folder)
-            record["encoders"][name] = _encoder(name, graphs, tokens)
+            repository_dir = folder / "repository"
+            click.echo(f"{name}: writing {max(COUNTS)} policies", err=True)
+            written = in_own_process(written_edits, name, repository_dir)
+            record["encoders"][name] = written | measure(repository_dir, folder / "log")
         finally:
             shutil.rmtree(folder)
     finish("performance/memory", record, write=write)
 
 
-def export_encoder(name: str, count: int, folder: Path) -> tuple[Graphs, int]:
-    """The graphs of `count` policies, and how many tokens they take."""
-    import torch
-    from transformers import CLIPTextConfig, CLIPTextModel
+def written_edits(name: str, repository_dir: Path) -> Figures:
+    """See `write_edits`; of a process of its own, since it imports PyTorch."""
+    from benchmarks.policies.edits import write_edits
 
-    from benchmarks.measuring.bases import PLAYGROUND_DIR
-    from benchmarks.measuring.real_size import SIZES
-    from benchmarks.policies.graphs import write_graphs
-    from unsee.models.base import load_base
-    from unsee.models.quiet import quiet_libraries
-
-    with quiet_libraries():
-        if name == "playground":
-            base = load_base(PLAYGROUND_DIR)
-            encoder, tokens = base.text_encoder(), base.tokenizer().model_max_length
-        else:
-            torch.manual_seed(0)
-            config = CLIPTextConfig(vocab_size=SIZES["sd1"].vocabulary, **SIZES["sd1"].text_encoder)
-            encoder, tokens = CLIPTextModel(config).eval(), SIZES["sd1"].tokens
-        return write_graphs(encoder, tokens, count, folder), tokens
+    return write_edits(name, max(COUNTS) - 1, RANK, CONCEPTS, repository_dir)
 
 
-def _encoder(name: str, graphs: Graphs, tokens: int) -> Figures:
-    ids = np.random.default_rng(SEED).integers(0, 200, (2, tokens))
-    expected: list[Any] = []
-    ways = {}
-    for way, fleet in WAYS.items():
-        click.echo(f"{name}: {way}", err=True)
-        ways[way] = _way(fleet, graphs, lambda f: _compare(f, ids, expected))
+def measure(repository_dir: Path, log_path: Path) -> Figures:
+    """The figures of a server on a repository of `write_edits`."""
+    ids, mask = _tokens(repository_dir)
+    settings = ServerSettings.on_free_ports(repository_dir, log_path, threads=1)
+    with TritonServer(settings) as running:
+        server = Server(settings.grpc_url)
+
+        def ask(policy: str) -> None:
+            server.call("ModelInfer", prompt_request(policy, VERSION, ids, mask), TIMEOUT_S)
+
+        memory, opened = _growing(running, ask)
+        server.load(policy_model(TUNED))
+        ways = {
+            "edit": lambda: ask("policy-1"),
+            "whole": lambda: _ask_whole(server, ids, mask),
+        }
+        in_turn(ways, 2)
+        seconds = in_turn(ways, TURNS)
     return {
-        "tokens": tokens,
-        "empty_process": _empty_process(graphs),
-        "all_bytes": graphs.all_bytes,
-        "own_bytes": graphs.own_bytes,
-        "linked_bytes": graphs.linked[0].stat().st_size,
-        "ways": ways,
+        "counts": COUNTS,
+        "memory_bytes": memory,
+        "first_prompt_s": statistics.median(opened),
+        "prompt_s": {name: asdict(Spread.of(taken)) for name, taken in seconds.items()},
     }
 
 
-def _way(fleet_of: type[Fleet], graphs: Graphs, check: Callable[[Fleet], None]) -> Figures:
-    figures: Figures = {"pss": [], "load_s": []}
-    before = memory_of_children()
-    with ExitStack() as stack:
-        fleet = fleet_of(stack, graphs)
-        for number in range(max(COUNTS)):
-            figures["load_s"].append(fleet.open(number))
-            if number + 1 in COUNTS:
-                check(fleet)
-                figures["pss"].append(memory_of_children() - before)
-        figures["encode_s"] = fleet.seconds()
-    return figures
+def _growing(running: TritonServer, ask: Callable[[str], None]) -> tuple[list[int], list[float]]:
+    """Bytes of the process after each count, and seconds of each policy's first prompt."""
+    memory, opened = [], []
+    names = ["base", *(f"policy-{number}" for number in range(1, max(COUNTS)))]
+    for count, name in enumerate(names, start=1):
+        opened.append(seconds_of(lambda name=name: ask(name)))  # type: ignore[misc]
+        if count in COUNTS:
+            for again in names[:count][-20:]:
+                ask(again)
+            memory.append(_bytes(running))
+            click.echo(f"{count} policies: {memory[-1] / 2**20:.0f} MiB", err=True)
+    return memory, opened[1:]
 
 
-def _empty_process(graphs: Graphs) -> int:
-    """Bytes of one process more without a graph."""
-    with ExitStack() as stack:
-        fleet = Fleet(stack, graphs)
-        fleet.started(True)
-        before = memory_of_children()
-        fleet.started(True)
-        return memory_of_children() - before
+def _bytes(running: TritonServer) -> int:
+    """What the process of `prompt_encoder` holds, shared pages split (proportional set size)."""
+    wanted = ModelVersion(PROMPT_ENCODER, VERSION)
+    (pid,) = (pid for pid, one in live_stubs(running.pid).items() if one == wanted)
+    return int(psutil.Process(pid).memory_full_info().pss)
 
 
-def _compare(fleet: Fleet, ids: Any, expected: list[Any]) -> None:
-    """The first policy's embeddings are those of the first way."""
-    found = fleet.encode(0, ids)
-    if not expected:
-        expected.append(found)
-    if np.abs(found - expected[0]).max() > TOLERANCE * np.abs(expected[0]).max():
-        raise click.ClickException(f"{type(fleet).__name__} gives other embeddings")
+def _ask_whole(server: Server, ids: Any, mask: Any) -> None:
+    request = service_pb2.ModelInferRequest(model_name=policy_model(TUNED))
+    request.outputs.add(name="prompt_embeds")
+    for name, array in (("input_ids", ids), ("attention_mask", mask)):
+        request.inputs.add(name=name, datatype="INT64", shape=array.shape)
+        request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
+    server.call("ModelInfer", request, TIMEOUT_S)
 
 
-def _median(seconds: Iterable[float]) -> float:
-    return statistics.median(seconds)
+def _tokens(repository_dir: Path) -> tuple[Any, Any]:
+    """Two prompts of random words, of the length that the repository's encoder takes."""
+    import onnx
 
-
-def _embeddings(outputs: Mapping[str, Any]) -> Any:
-    return outputs["last_hidden_state"]
+    file = version_dir(repository_dir, TEXT_ENCODER) / MODEL_FILE
+    graph = onnx.load(file, load_external_data=False).graph
+    length = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    ids = np.random.default_rng(0).integers(0, 200, (2, length))
+    return ids, np.ones_like(ids)
 
 
 if __name__ == "__main__":
