@@ -75,7 +75,8 @@ def _embeds(
     if isinstance(states, Refusal):
         return states
     first = request.input_ids if states is None else states
-    return _tried(graph.run, first, request.attention_mask)
+    embeds: Array | Refusal = _tried(graph.run, first, request.attention_mask)
+    return embeds
 
 
 def _tried(function: Callable[..., Any], *arguments: Any) -> Any:

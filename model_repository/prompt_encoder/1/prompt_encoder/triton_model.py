@@ -48,9 +48,9 @@ class TritonPythonModel:
         results = encode_batch(good, self._graphs, _states)
         seconds = time.perf_counter() - started
         for one, result in zip(good, results, strict=True):
-            failed = isinstance(result, Refusal)
-            if not (failed and result.status == "NOT_FOUND"):
-                self._metrics.note(one, seconds, failed, self._graphs.count)
+            refused = result.status if isinstance(result, Refusal) else None
+            if refused != "NOT_FOUND":
+                self._metrics.note(one, seconds, refused is not None, self._graphs.count)
         answers = iter(results)
         return [_response(one if isinstance(one, Refusal) else next(answers)) for one in parsed]
 
