@@ -35,7 +35,8 @@ NUMPY = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.f
 BASE = Base(
     name="tiny",
     digest="sha256:0",
-    schema_version=1,
+    schema_version=2,
+    masks_padding=False,
     latents=Latents(channels=4, vae_scale=8),
     defaults=Defaults(4, 32, 24, 8, 5, 6.5, "DDIMScheduler"),
     limits=Limits((1, 6), (16, 64), (16, 48), 8, (1, 12), (0.0, 20.0), 48),
