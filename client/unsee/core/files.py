@@ -116,14 +116,6 @@ def remove_unfinished(folder: Path) -> None:
         _remove(leftover)
 
 
-def link_or_copy(file: Path | str, target: Path | str) -> None:
-    """Make `target` a hard link to `file`, or a copy on a file system that has no such links."""
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copy2(file, target)
-
-
 def sync(path: Path) -> None:
     """Return when the file, or the folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
