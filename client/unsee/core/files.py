@@ -146,7 +146,8 @@ def appending(file: Path) -> Iterator[Callable[[bytes], None]]:
                 raise not_writable(file, error, len(line) + 1) from error
 
         try:
-            sync(file.parent)
+            if not os.fstat(descriptor).st_size:  # who wrote the first line has synced the folder
+                sync(file.parent)
         except OSError as error:
             raise not_writable(file, error) from error
         yield append
