@@ -93,11 +93,13 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         return b"gone"
 
 
-def fill_revision(version_dir, policy, revision, graph="good"):
-    """Write what the exporter writes, with a graph of a few words."""
+def fill_revision(version_dir, policy, revision, graph="good", weights=b""):
+    """Write what the exporter writes, with a graph of a few words and, if given, weights."""
     data = f"{graph} graph of revision {revision} of {policy}".encode()
     (version_dir / "model.onnx").write_bytes(data)
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if weights:
+        (version_dir / "model.onnx.data").write_bytes(weights)
+    digest = f"sha256:{hashlib.sha256(data + weights).hexdigest()}"
     record = revision_record(policy, revision, digest)
     (version_dir / "revision.json").write_text(record.model_dump_json())
     (version_dir / "export.json").write_text(graph_export(digest).model_dump_json())

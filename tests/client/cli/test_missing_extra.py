@@ -115,7 +115,7 @@ def without_extras(tmp_path_factory):
     state = {"active": 1, "eligible": [1], "history": [1]}
     (folder / "model_repository").mkdir()
     (folder / "model_repository" / "policies.json").write_text(
-        json.dumps({"schema_version": 1, "policies": {"base": state}})
+        json.dumps({"schema_version": 2, "policies": {"base": state}})
     )
     lines = [*NEEDS, *NEEDS_NONE, *ASKS_A_SERVER]
     done = subprocess.run(

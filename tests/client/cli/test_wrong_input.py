@@ -13,7 +13,7 @@ from unsee.cli.page import every_command
 from unsee.cli.parameters import Number, Whole
 
 POLICIES = {
-    "schema_version": 1,
+    "schema_version": 2,
     "default_policy": "base",
     "policies": {
         "base": {"active": 1, "eligible": [1], "history": [1]},

@@ -16,7 +16,7 @@ FULL = OSError(28, "No space left on device")
 
 @pytest.fixture
 def repository(tmp_path):
-    content = {"schema_version": 1, "default_policy": None, "policies": {}}
+    content = {"schema_version": 2, "default_policy": None, "policies": {}}
     (tmp_path / POINTER_FILE).write_text(json.dumps(content))
     return tmp_path
 
@@ -129,7 +129,7 @@ def event(**changes):
 def append(folder, *events):
     """Log events in a repository, made if there is none."""
     if not (folder / POINTER_FILE).exists():
-        (folder / POINTER_FILE).write_text('{"schema_version": 1}')
+        (folder / POINTER_FILE).write_text('{"schema_version": 2}')
     for one in events:
         ledger.note(folder, one)
 

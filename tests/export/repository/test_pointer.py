@@ -18,7 +18,7 @@ from unsee.repository.records import AuditEvent, Policies, PolicyState
 
 @pytest.fixture
 def repository(tmp_path):
-    content = {"schema_version": 1, "default_policy": None, "policies": {}}
+    content = {"schema_version": 2, "default_policy": None, "policies": {}}
     (tmp_path / POINTER_FILE).write_text(json.dumps(content))
     return tmp_path
 
@@ -97,14 +97,14 @@ def test_unknown_policies_and_revisions_name_the_known_ones():
 
 def test_a_file_of_before_the_last_fields_is_read(repository):
     state = {"active": 1, "eligible": [1], "history": [1]}
-    content = {"schema_version": 1, "default_policy": None, "policies": {"base": state}}
+    content = {"schema_version": 2, "default_policy": None, "policies": {"base": state}}
     (repository / POINTER_FILE).write_text(json.dumps(content))
     assert pointer.read(repository).state("base").active == 1
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"schema_version": 1, "colour": "red"}'],
+    [b"", b"{", b"[]", b'{"schema_version": 2, "colour": "red"}'],
 )
 def test_a_broken_file_is_named_and_left_as_it_is(repository, content):
     file = repository / POINTER_FILE
@@ -115,8 +115,8 @@ def test_a_broken_file_is_named_and_left_as_it_is(repository, content):
 
 
 def test_a_file_of_another_format_says_which_is_read(repository):
-    (repository / POINTER_FILE).write_bytes(b'{"schema_version": 2}')
-    with pytest.raises(InputError, match=r"json has the format 2, and .* reads 1; .* unsee export"):
+    (repository / POINTER_FILE).write_bytes(b'{"schema_version": 1}')
+    with pytest.raises(InputError, match=r"json has the format 1, and .* reads 2; .* unsee export"):
         pointer.read(repository)
 
 
