@@ -91,10 +91,11 @@ def measure(repository_dir: Path, log_path: Path) -> Figures:
     with TritonServer(settings) as running:
         server = Server(settings.grpc_url)
 
-        def ask(policy: str) -> None:
-            server.call("ModelInfer", prompt_request(policy, VERSION, ids, mask), TIMEOUT_S)
+        def ask(policy: str, rows: int = 2) -> None:
+            request = prompt_request(policy, VERSION, ids[:rows], mask[:rows])
+            server.call("ModelInfer", request, TIMEOUT_S)
 
-        memory, opened = _growing(running, ask)
+        memory, opened = _growing(running, lambda policy: ask(policy, rows=1))
         server.load(policy_model(TUNED))
         ways = {
             "edit": lambda: ask("policy-1"),
@@ -117,8 +118,6 @@ def _growing(running: TritonServer, ask: Callable[[str], None]) -> tuple[list[in
     for count, name in enumerate(names, start=1):
         opened.append(seconds_of(lambda name=name: ask(name)))  # type: ignore[misc]
         if count in COUNTS:
-            for again in names[:count][-20:]:
-                ask(again)
             memory.append(_bytes(running))
             click.echo(f"{count} policies: {memory[-1] / 2**20:.0f} MiB", err=True)
     return memory, opened[1:]
