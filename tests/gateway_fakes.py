@@ -6,6 +6,7 @@ that tests use the ordinary synchronous clients.
 """
 
 import asyncio
+import struct
 import threading
 import time
 from collections.abc import Callable
