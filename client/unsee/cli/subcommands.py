@@ -51,7 +51,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
         ),
         "serve": Subcommand("unsee.serving.cli", "Start Triton on a model repository.", "serve"),
         "publish": Subcommand(
-            "unsee.policies.cli", "Build a policy's next revision and load it.", "export"
+            "unsee.policies.cli", "Build a policy's next revision and try it.", "export"
         ),
         "promote": Subcommand(
             "unsee.policies.cli", "Make a revision the one that new requests use."
@@ -63,7 +63,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
         "history": Subcommand("unsee.policies.revision_cli", "Show who changed what, and why."),
         "rollback": Subcommand("unsee.policies.cli", "Go back to the revision before."),
         "retire": Subcommand(
-            "unsee.policies.revision_cli", "Take an old revision out of the server."
+            "unsee.policies.revision_cli", "Take an old revision out of the service."
         ),
         "repair": Subcommand("unsee.policies.revision_cli", "Put right what a crash has left."),
         "gateway": Subcommand(
