@@ -91,11 +91,10 @@ def measure(repository_dir: Path, log_path: Path) -> Figures:
     with TritonServer(settings) as running:
         server = Server(settings.grpc_url)
 
-        def ask(policy: str, rows: int = 2) -> None:
-            request = prompt_request(policy, VERSION, ids[:rows], mask[:rows])
-            server.call("ModelInfer", request, TIMEOUT_S)
+        def ask(policy: str) -> None:
+            server.call("ModelInfer", prompt_request(policy, VERSION, ids, mask), TIMEOUT_S)
 
-        memory, opened = _growing(running, lambda policy: ask(policy, rows=1))
+        memory, opened = _growing(running, ask)
         server.load(policy_model(TUNED))
         ways = {
             "edit": lambda: ask("policy-1"),
