@@ -145,7 +145,7 @@ class FlopTable:
         text_encoder, unet, vae = sampling_graphs(base)
         self.graphs: Mapping[str, Graph] = {g.name: g for g in (text_encoder, unet, vae)}
         self._modules = {
-            text_encoder.name: _on_meta(text_encoder, trunk(base.text_encoder())),
+            text_encoder.name: _without_mask(trunk(base.text_encoder())),
             unet.name: _on_meta(unet, base.t2v_unet()),
             vae.name: _on_meta(vae, base.t2v_vae()),
         }
@@ -173,6 +173,12 @@ class FlopTable:
 def base_flops(base_dir: Path) -> FlopTable:
     """The table of the base in this folder."""
     return FlopTable(load_base(base_dir))
+
+
+def _without_mask(text_encoder: Any) -> Any:
+    """The text encoder on ids and a mask; it looks into a mask, of which there is no value here."""
+    on_meta = copy.deepcopy(text_encoder).to("meta")
+    return lambda input_ids, attention_mask: on_meta(input_ids)
 
 
 def _on_meta(graph: Graph, model: Any) -> Any:

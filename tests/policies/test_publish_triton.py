@@ -30,6 +30,7 @@ MODEL = "policy_family"
 def settings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("publish")
     repository_dir = write_fake_repository(folder / "repository")
+    shutil.rmtree(repository_dir / MODEL / "3")  # which is not offered: publishing clears it away
     settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
     with TritonServer(settings):
         yield settings

@@ -129,6 +129,9 @@ def test_revisions_come_and_go_under_load_without_a_failed_request(settings, rep
                 promotion.rollback(repository, "family", "a try", server=Server(settings.grpc_url))
                 promotion.promote(repository, "family", new, server=Server(settings.grpc_url))
                 retire(repository, "family", old)
+            deadline = time.monotonic() + 60
+            while new not in seen and time.monotonic() < deadline:
+                time.sleep(0.05)
         finally:
             stop.set()
     assert failures == []
