@@ -182,7 +182,7 @@ def default_calls(batch_size: int) -> dict[str, tuple[int, ...]]:
     paper, anchored = PaperMode(), AnchoredMode()
     steps = paper.epochs * math.ceil(paper.shots / batch_size)
     attacked = anchored.attackers * anchored.attack_steps * anchored.batch_size
-    scored = 2 * NUM_TRIALS + NUM_HELD_OUT * anchored.attackers
+    scored = 2 * NUM_TRIALS * anchored.uses_images + NUM_HELD_OUT * anchored.attackers
     counterexamples = 2 * anchored.attackers * NUM_COUNTEREXAMPLES
     read = anchored.prompts_to_keep + 2 * anchored.prompts_to_forget + counterexamples
     in_calls = (
@@ -190,7 +190,7 @@ def default_calls(batch_size: int) -> dict[str, tuple[int, ...]]:
         math.ceil(scored / batch_size),
         math.ceil(read / PROMPTS_PER_CALL),
     )
-    drawn = anchored.shots * _STEPS_PER_IMAGE
+    drawn = paper.shots * _STEPS_PER_IMAGE
     return {"as-written": (steps,), "paper": (steps,), "anchored": in_calls, "images": (drawn,)}
 
 

@@ -40,13 +40,18 @@ class PaperMode:
         """The method's name in a delta's card."""
         return "paper"
 
+    @property
+    def uses_images(self) -> bool:
+        """Whether the delta depends on images of the concept."""
+        return True
+
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class AnchoredMode:
     """The default mode: a low-rank edit of the encoder's last state, in closed form.
 
     Args:
-        shots: images of the concept.
+        shots: images of the concept, for attackers; without these none are made.
         rank: the most directions that the edit may remove.
         kept_at_least: the share of the variance of kept states that must not be moved.
         attackers: the most soft prompts that are learned against the edit, one after the other.
@@ -82,6 +87,11 @@ class AnchoredMode:
     def method(self) -> str:
         """The method's name in a delta's card."""
         return "anchored"
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether the delta depends on images of the concept: attackers alone look at them."""
+        return self.attackers > 0
 
 
 Settings = PaperMode | AnchoredMode

@@ -19,6 +19,7 @@ class Card(BaseModel):
         base, base_digest: the base's name, and the digest of its text encoder.
         rounded_digests: that digest of the weights rounded to float16 and to bfloat16.
         method: "anchored" or "paper".
+        image_source: "none" where the mode learns from the name alone.
         images_digest: covers the images' sizes and RGB bytes.
         prompts: those of the generated images; empty for images that were given.
         losses: one value per step.
@@ -40,7 +41,7 @@ class Card(BaseModel):
     method: str
     settings: Settings
     seed: int
-    image_source: Literal["generated", "given"]
+    image_source: Literal["generated", "given", "none"]
     images_digest: str
     prompts: tuple[str, ...]
     losses: tuple[float, ...]

@@ -134,7 +134,8 @@ def _foreign_paths(folder: Path) -> set[str]:
 
 def _write(delta: Delta, images: Sequence[Image.Image], folder: Path) -> None:
     write_file(folder / TENSORS_FILE, save(delta.tensors))
-    (folder / IMAGES_FOLDER).mkdir()
+    if images:
+        (folder / IMAGES_FOLDER).mkdir()
     for index, image in enumerate(images):
         image.save(folder / IMAGES_FOLDER / f"{index:02d}.png")
     write_card(folder, delta.card.model_dump(mode="json"))

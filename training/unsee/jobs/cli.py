@@ -64,13 +64,13 @@ _DELTAS = Path("deltas")
     "--shots",
     metavar="N",
     type=Whole(1),
-    help="How many images to learn from.  [default: 4]",
+    help="How many images attackers, or paper mode, learn from.  [default: 4]",
 )
 @click.option(
     "--images",
     "images_dir",
     type=FOLDER,
-    help="Learn from the images in this folder instead of generating some.",
+    help="Images for attackers, or paper mode, instead of generated ones.",
 )
 @click.option(
     "--rank",
@@ -156,9 +156,10 @@ def unlearn(
 ) -> None:
     """Learn to unsee each CONCEPT, and write a delta of the base's text encoder for it.
 
-    A few images of the concept are generated (or read from --images), and an edit of the text
-    encoder is learned until the image model no longer makes them from its name. The base is not
-    changed. Ctrl-C is safe: run the command again, and it goes on where it stopped.
+    The default mode computes an edit of what the text encoder says where the concept is named.
+    With --attackers, or in paper mode, a few images of the concept are generated first (or read
+    from --images). The base is not changed. Ctrl-C is safe: run the command again, and it goes on
+    where it stopped.
 
     \b
     Examples:

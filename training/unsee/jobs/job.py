@@ -35,7 +35,7 @@ class UnlearnJob:
     """What is to be unlearned from what; `settings.shots` is the number of images.
 
     With `images_dir` the first `settings.shots` images of that folder are used, else they are
-    generated.
+    generated. Settings that use no images get none.
     """
 
     base: Base
@@ -106,8 +106,15 @@ def _say_near_names(job: UnlearnJob, say: Callable[[str], None]) -> None:
 def given_images(job: UnlearnJob) -> list[Image.Image] | None:
     """The images that the job is to use, RGB, or None if they are to be generated.
 
-    Raises `InputError` if the folder cannot be read or holds too few.
+    Raises `InputError` if the folder cannot be read or holds too few, or if no image is used.
     """
+    if not job.settings.uses_images:
+        if job.images_dir is not None:
+            raise InputError(
+                f"--images {job.images_dir} would be ignored: without attackers this mode learns "
+                "from the name alone; leave it out, or add --attackers N or --mode paper"
+            )
+        return []
     if job.images_dir is None:
         return None
     images = load_images(job.images_dir)
@@ -249,11 +256,17 @@ def _asked_for(job: UnlearnJob, images: list[Image.Image] | None) -> dict[str, A
         "method": job.settings.method,
         "settings": job.settings,
         "seed": job.seed,
-        "image_source": "generated" if images is None else "given",
+        "image_source": _source(images),
     }
-    if images is not None:
+    if images:
         expected["images_digest"] = images_digest(images)
     return expected
+
+
+def _source(images: list[Image.Image] | None) -> str:
+    if images is None:
+        return "generated"
+    return "given" if images else "none"
 
 
 def _identity(job: UnlearnJob, images: list[Image.Image] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -105,7 +106,7 @@ class UnlearningPlan:
         if self.anchors:
             lines.append(f"  show     {' or '.join(map(_anchor_in_words, self.anchors))} instead")
         lines += [
-            f"  images   {self.num_images} {self.image_source}: {_listed(self.images)}",
+            f"  images   {_images_in_words(self)}",
             f"  train    {self.trained_values:,} values in {self.trained_tensors} tensors, "
             f"at most {self.steps} steps, seed {self.seed}",
             *(f"  {stage.name:<8} {_stage_in_words(stage)}" for stage in self.stages),
@@ -122,7 +123,6 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     """
     require(job.base)
     given = given_images(job)
-    generated = few_shot_prompts(job.base, job.concept, job.settings.shots)
     forget, keep, near = _prompts(job)
     tensors, values = _trained(job)
     return UnlearningPlan(
@@ -134,9 +134,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
         keep=keep,
         near=near,
         anchors=_anchors(job),
-        num_images=job.settings.shots,
-        image_source="to be generated" if given is None else f"from {job.images_dir}",
-        images=generated if job.images_dir is None else _names(job.images_dir, job.settings.shots),
+        **_images(job),
         trained_tensors=tensors,
         trained_values=values,
         steps=_work(job).steps,
@@ -144,6 +142,17 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
         output=folder,
         outlook=_outlook(job, folder, force=force),
     )
+
+
+def _images(job: UnlearnJob) -> dict[str, Any]:
+    count = job.settings.shots
+    if not job.settings.uses_images:
+        return {"num_images": 0, "image_source": "none", "images": ()}
+    if job.images_dir is None:
+        prompts = few_shot_prompts(job.base, job.concept, count)
+        return {"num_images": count, "image_source": "to be generated", "images": prompts}
+    names = _names(job.images_dir, count)
+    return {"num_images": count, "image_source": f"from {job.images_dir}", "images": names}
 
 
 def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts, Prompts]:
@@ -246,6 +255,12 @@ def _outlook(job: UnlearnJob, folder: Path, *, force: bool) -> str:
     if differing:
         return f"another delta is there ({', '.join(differing)} differ), --force would be needed"
     return "this delta is there already, nothing would be done"
+
+
+def _images_in_words(plan: UnlearningPlan) -> str:
+    if not plan.num_images:
+        return "none: without attackers this mode learns from the name alone"
+    return f"{plan.num_images} {plan.image_source}: {_listed(plan.images)}"
 
 
 def _prompts_in_words(prompts: Prompts) -> str:

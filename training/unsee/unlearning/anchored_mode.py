@@ -24,6 +24,7 @@ from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
 from unsee.models.work import Work
 from unsee.prompts.naming import Names
+from unsee.unlearning.anchors import ANCHORS
 from unsee.unlearning.attackers import Attacker, Attackers, free_prompts
 from unsee.unlearning.checkpoint import Checkpoint
 from unsee.unlearning.contexts import Contexts, contexts_of, word_ids
@@ -88,12 +89,14 @@ def most_work(settings: AnchoredMode) -> Work:
     its trial and its counterexamples."""
     attacks = settings.attackers * settings.attack_steps
     attacked = attacks * settings.batch_size
+    read = settings.prompts_to_keep + 2 * settings.prompts_to_forget
+    if not settings.uses_images:
+        return Work(steps=1, denoised=0, encoded=read)
     return Work(
-        steps=max(settings.attackers, 1),
+        steps=settings.attackers,
         denoised=2 * NUM_TRIALS + attacked + settings.attackers * NUM_HELD_OUT,
         encoded=2 * settings.shots
-        + settings.prompts_to_keep
-        + 2 * settings.prompts_to_forget
+        + read
         + (attacks + settings.attackers) * settings.shots
         + 2 * settings.attackers * NUM_COUNTEREXAMPLES,
         denoised_with_gradient=attacked,
@@ -109,21 +112,25 @@ def _check_anchor(anchor: str | None, names: Names) -> None:
 
 
 @dataclass(frozen=True)
+class _Attack:
+    """What attackers learn from, and who starts them."""
+
+    pictures: Pictures
+    attackers: Attackers
+
+
+@dataclass(frozen=True)
 class _Task:
-    """What does not change from round to round; `attackers` is None where nothing attacks."""
+    """What does not change from round to round; `attack` is None where nothing attacks."""
 
     contexts: Contexts
     reader: StateReader
     norm: torch.nn.Module
-    pictures: Pictures
+    anchor: str
     anchor_ids: tuple[int, ...]
     keep: KeepMoments
     forget: ForgetMoments
-    attackers: Attackers | None
-
-    def share(self, states: torch.Tensor) -> float:
-        """Where edited states [P, L, D] lie on the pictures' scale."""
-        return self.pictures.share(self.norm(states), NUM_HELD_OUT)
+    attack: _Attack | None
 
 
 def _task(
@@ -136,34 +143,39 @@ def _task(
     contexts = contexts_of(base, concept)
     frame = contexts.frame
     reader = StateReader(base.text_encoder(), frame)
-    pictures = pictures_of(base, concept, images, contexts, settings.anchor, generator)
-    anchor = word_ids(base, pictures.anchor)
+    anchor = ANCHORS[concept.category] if settings.anchor is None else settings.anchor
+    anchor_ids = word_ids(base, anchor)
     keep = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator))
     namings = contexts.draw_named(settings.prompts_to_forget, generator)
     return _Task(
         contexts=contexts,
         reader=reader,
         norm=final_layer_norm(base.text_encoder()),
-        pictures=pictures,
-        anchor_ids=anchor,
+        anchor=anchor,
+        anchor_ids=anchor_ids,
         keep=keep,
-        forget=forget_moments(reader, namings, anchor, keep.mean, frame),
-        attackers=_attackers(base, concept, contexts, pictures, settings, generator),
+        forget=forget_moments(reader, namings, anchor_ids, keep.mean, frame),
+        attack=_attack(base, concept, images, contexts, settings, generator),
     )
 
 
-def _attackers(
+def _attack(
     base: Base,
     concept: Concept,
+    images: Sequence[Image.Image],
     contexts: Contexts,
-    pictures: Pictures,
     settings: AnchoredMode,
     generator: torch.Generator,
-) -> Attackers | None:
-    if settings.attackers == 0 or not pictures.scale.is_clear:
+) -> _Attack | None:
+    """None without attackers, or where the pictures do not tell the concept from its anchor."""
+    if not settings.uses_images:
+        return None
+    pictures = pictures_of(base, concept, images, contexts, settings.anchor, generator)
+    if not pictures.scale.is_clear:
         return None
     slots = free_prompts(pictures.prompts, settings.attack_vectors, contexts.frame)
-    return Attackers(base, concept, slots, rate=settings.attack_rate, generator=generator)
+    attackers = Attackers(base, concept, slots, rate=settings.attack_rate, generator=generator)
+    return _Attack(pictures, attackers)
 
 
 class _Learner:
@@ -181,26 +193,26 @@ class _Learner:
     @property
     def anchor(self) -> str:
         """What is shown in the concept's place."""
-        return self._task.pictures.anchor
+        return self._task.anchor
 
     def round(self) -> Estimate:
         """A fresh attacker tries the edit as it is; then the edit is found anew with it."""
-        attackers = self._task.attackers
-        if attackers is not None:
-            attacker = attackers.start(len(self._held), self._settings.attack_steps)
-            self._held.append(self._try(attacker))
+        attack = self._task.attack
+        if attack is not None:
+            attacker = attack.attackers.start(len(self._held), self._settings.attack_steps)
+            self._held.append(self._try(attacker, attack.pictures))
             weight = self._settings.attack_weight
             self._attacked = self._attacked + self._counterexamples(attacker).times(weight)
         self.fit = self._solve()
         self.losses.append(self.fit.erase)
-        total = self._settings.attackers if attackers is not None else 1
+        total = self._settings.attackers if attack is not None else 1
         loss = self.losses[-1]
         return Estimate(len(self.losses), total, loss, self.fit.erased, 1 - self.fit.keep)
 
     def why_stop(self) -> str | None:
         """One sentence if there is no reason to go on, else None."""
         settings, rounds = self._settings, len(self.losses)
-        if self._task.attackers is None:
+        if self._task.attack is None:
             return f"{self._why_rank()}; {self._why_unattacked()}" if rounds else None
         latest = self._held[-_IN_A_ROW:]
         if len(latest) == _IN_A_ROW and min(latest) >= settings.erased_at_least:
@@ -256,17 +268,17 @@ class _Learner:
             settings.rank,
         )
 
-    def _try(self, attacker: Attacker) -> float:
+    def _try(self, attacker: Attacker, pictures: Pictures) -> float:
         """Let an attacker learn against the edit as it is; where it then lies on the scale."""
-        pictures, edit = self._task.pictures, self.fit.edit
+        edit, norm = self.fit.edit, self._task.norm
         for _ in range(self._settings.attack_steps):
             trials = torch.randperm(len(pictures.bank), generator=self._generator)
             trials = trials[: self._settings.batch_size]
             states = attacker.states()[pictures.rows(trials)]
-            error = pictures.errors(trials, self._task.norm(edit(states))).mean()
+            error = pictures.errors(trials, norm(edit(states))).mean()
             attacker.step(torch.autograd.grad(error, attacker.vectors)[0])
         with torch.no_grad():
-            return self._task.share(edit(attacker.states()))
+            return pictures.share(norm(edit(attacker.states())), NUM_HELD_OUT)
 
     def _counterexamples(self, attacker: Attacker) -> ForgetMoments:
         """What the attacker's vectors do in the place of the name, in any context."""

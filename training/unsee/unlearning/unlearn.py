@@ -57,8 +57,9 @@ def unlearn(
         InputError: there are no images, or no prompt fits the tokenizer.
         UnlearnDiverged: paper mode's loss or weights stopped being finite.
     """
-    if not images:
+    if not images and settings.uses_images:
         raise InputError(f"no images of {concept.name!r} to unlearn from; at least 1 is needed")
+    images = images if settings.uses_images else ()
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     learned: Learned
@@ -73,9 +74,9 @@ def unlearn(
         rounded_digests=base.rounded_digests(),
         concept=concept,
         method=settings.method,
-        settings=replace(settings, shots=len(images)),
+        settings=replace(settings, shots=len(images)) if images else settings,
         seed=seed,
-        image_source="given",
+        image_source="given" if images else "none",
         images_digest=images_digest(images),
         prompts=(),
         losses=learned.losses,
