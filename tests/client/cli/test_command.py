@@ -156,6 +156,7 @@ def test_every_option_says_what_it_is_for():
     assert silent == []
 
 
+@pytest.mark.process
 def test_the_page_in_the_documents_is_the_help(tmp_path):
     """In a process of its own: a command that has run by itself keeps the help of then."""
     page = (Path(__file__).parents[3] / "docs" / "reference" / "command_line.md").read_text()

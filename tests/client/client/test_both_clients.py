@@ -231,6 +231,7 @@ def server_process():
         process.kill()
 
 
+@pytest.mark.process
 @pytest.mark.anyio
 async def test_a_server_that_has_gone_since_the_last_clip(server_process):
     url, process = server_process
