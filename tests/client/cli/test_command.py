@@ -100,6 +100,7 @@ def test_a_missing_module_of_our_own_is_a_bug_and_shows(fails_with):
         run(["generate"])
 
 
+@pytest.mark.process  # platform asks uname, once a process
 def test_the_version_is_told(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("unsee, version ")
