@@ -16,7 +16,7 @@ from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
 from unsee.evaluation.report.schema import Report
 from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.evaluation.target import EvaluationTarget, open_target
-from unsee.jobs.job import Outcome, UnlearnJob, differences, run_job
+from unsee.jobs.job import Outcome, UnlearnJob, differences, given_images, run_job
 from unsee.models.base import Base, load_base
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
@@ -89,7 +89,7 @@ def _is_outdated(job: UnlearnJob, folder: Path) -> bool:
     if not folder.exists():
         return False
     try:
-        return bool(differences(job, folder, None))
+        return bool(differences(job, folder, given_images(job)))
     except DeltaDamaged:
         return True
 
