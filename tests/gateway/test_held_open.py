@@ -105,8 +105,8 @@ def test_idle_calls_of_one_tenant_leave_room_for_another(served):
         calls = held_open(channel, "ModelStreamInfer", who)
         wait_until(lambda: turned_away(served))
         assert makes_a_clip(served)
-        codes = {call.code() for call in calls}
-        assert codes == {
+        dropped = {grpc.StatusCode.UNAVAILABLE}  # of so many, gRPC drops some itself
+        assert {call.code() for call in calls} - dropped == {
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             grpc.StatusCode.INVALID_ARGUMENT,  # those that were let in brought no request in time
         }
