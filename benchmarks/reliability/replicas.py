@@ -38,7 +38,7 @@ from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
 from unsee.policies import promotion
-from unsee.policies.follower import Follower, FollowerSettings, prepare
+from unsee.policies.following.follower import Follower, FollowerSettings, prepare
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent, Policies
 from unsee.serving.server.triton import ServerSettings, TritonServer

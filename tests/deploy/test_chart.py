@@ -14,7 +14,7 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 import helm_process
-from unsee.policies.follower_cli import follow
+from unsee.policies.following.cli import follow
 from unsee.repository.layout import HEARTBEAT_FILE
 
 pytestmark = pytest.mark.process

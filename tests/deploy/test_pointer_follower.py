@@ -17,9 +17,9 @@ from publish_fakes import GOLDEN, FakeTriton, write_next_revision, write_reposit
 from text_to_video.policies import PolicyPointer
 from text_to_video.refusal import Refusal
 from unsee.core.errors import InputError, RevisionUnfit
-from unsee.policies.follower import Follower, FollowerSettings, followed, prepare
-from unsee.policies.follower_cli import follow
-from unsee.policies.replica import copies, fetch_revision, retire_revision
+from unsee.policies.following.cli import follow
+from unsee.policies.following.follower import Follower, FollowerSettings, followed, prepare
+from unsee.policies.following.replica import copies, fetch_revision, retire_revision
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import HEARTBEAT_FILE, RETIRED, SERVED_MODELS
 from unsee.repository.records import Policies, PolicyState
@@ -248,7 +248,7 @@ def test_it_stops_when_told(follower):
 @pytest.mark.process
 def test_the_command_follows_until_it_is_told_to_stop(settings):
     prepare(settings)
-    program = "from unsee.policies.follower_cli import follow; follow()"
+    program = "from unsee.policies.following.cli import follow; follow()"
     options = ["--store", settings.store_dir, "--repository", settings.repository_dir]
     process = subprocess.Popen([sys.executable, "-c", program, *options])
     heartbeat = settings.repository_dir / HEARTBEAT_FILE

@@ -72,7 +72,7 @@ GROUPS: Mapping[str, Mapping[str, Subcommand]] = {
             "gateway",
         ),
         "follow": Subcommand(
-            "unsee.policies.follower_cli",
+            "unsee.policies.following.cli",
             "Keep one of several servers in step with a shared store.",
             "serve",
         ),

@@ -2,7 +2,7 @@
 
 The server reads this file at the start of every request, so each change replaces it whole. What a
 change makes of a policy's state is in `unsee.repository.records`; `unsee.repository.ledger` is the
-only writer of a repository's pointer, but for a replica's own (`unsee.policies.follower`).
+only writer of a repository's pointer, but for a replica's own (`unsee.policies.following`).
 """
 
 from __future__ import annotations

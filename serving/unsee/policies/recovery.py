@@ -69,7 +69,7 @@ def put_in_order(repository_dir: Path, say: Say) -> None:
     """Complete or undo what interrupted commands have left, before what is there is served.
 
     Only files are looked at. A repository in order is not written to, so that a read-only one can
-    be served; one that a follower keeps (`unsee.policies.follower`) is left to it.
+    be served; one that a follower keeps (`unsee.policies.following.follower`) is left to it.
 
     Args:
         say: gets a sentence for everything that was put right, or that was left as it is.

@@ -123,7 +123,7 @@ WORK = {
     "retire": ["unsee.policies.retirement"],
     "repair": ["unsee.policies.recovery"],
     "gateway": ["unsee.gateway.server"],
-    "follow": ["unsee.policies.follower"],
+    "follow": ["unsee.policies.following.follower"],
     "generate": ["numpy._core._multiarray_umath", "grpc"],
     "completion": ["click.shell_completion"],
     "version": ["importlib.metadata"],

@@ -73,7 +73,7 @@ def follow(
       unsee serve  --repository /repository &
       unsee follow --store /store --repository /repository
     """
-    from unsee.policies import follower
+    from unsee.policies.following import follower
     from unsee.triton.server import Server
 
     settings = follower.FollowerSettings(

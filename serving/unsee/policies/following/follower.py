@@ -1,10 +1,10 @@
 """Keeps one replica in step with a pointer that many replicas share.
 
-The replica serves a repository of its own (`unsee.policies.replica`). A revision that the shared
-pointer offers is copied and probed here first, and only then offered in the replica's own pointer,
-so that no request finds a revision that this server has not got. Until then the replica
-goes on with the revision that was active, but not for longer than `max_lag_s`; a revision that the
-shared pointer has withdrawn is refused at once.
+The replica serves a repository of its own (`replica`). A revision that the shared pointer offers is
+copied and probed here first, and only then offered in the replica's own pointer, so that no request
+finds a revision that this server has not got. Until then the replica goes on with the revision that
+was active, but not for longer than `max_lag_s`; a revision that the shared pointer has withdrawn is
+refused at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from unsee.core.errors import InputError, ServerError, ServerUnreachable, UnseeError
 from unsee.policies.eligibility import probe
-from unsee.policies.replica import (
+from unsee.policies.following.replica import (
     copies,
     copy_service,
     drop_revision,
