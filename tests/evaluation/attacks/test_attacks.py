@@ -317,6 +317,15 @@ def test_a_search_looks_at_as_many_clips_as_it_may_and_trusts_no_single_one() ->
     assert len(search.scores["lucky",]) > 1
 
 
+@pytest.mark.parametrize("clips", [1, 2, 3, 4])
+def test_a_search_may_be_as_small_as_a_single_clip(world: World, clips: int) -> None:
+    service = Service(world, world.encoder())
+    victim = replace(world.victim(world.encoder()), look=service)
+    found = BlackBoxSearch(clips=clips).run(victim, 1, 0)
+    assert len(service.prompts) == clips
+    assert found.prompts[0].endswith(victim.concept_prompts[0])
+
+
 def test_a_running_service_is_looked_at_through_its_client() -> None:
     asked: list[tuple[str, int]] = []
 

@@ -63,7 +63,7 @@ class Search:
         spent = 0
         while spent < num_clips:
             left = min(_PER_ROUND, num_clips - spent)
-            explores = spent < num_clips // 2
+            explores = not self.scores or spent < num_clips // 2
             batch = [self._random() for _ in range(left)] if explores else self._round(left)
             self._try(batch)
             spent += left
