@@ -101,9 +101,7 @@ def test_from_generated_images(blimbo_in: Command, out: Path) -> None:
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_without_attackers_the_name_is_enough(
-    blimbo_in: Command, out: Path, images_dir: Path
-) -> None:
+def test_without_attackers_the_name_is_enough(blimbo_in: Command, out: Path) -> None:
     result = blimbo_in("--attackers", 0, "-o", out)
     assert result.exit_code == 0, result.output
     assert "few-shot images" not in result.stderr
@@ -111,13 +109,20 @@ def test_without_attackers_the_name_is_enough(
     assert (card.image_source, card.prompts, list(card.seconds)) == ("none", (), ["unlearn"])
     assert sorted(path.name for path in out.iterdir()) == ["card.json", "delta.safetensors"]
     assert blimbo_in("--attackers", 0, "-o", out).exit_code == 0  # it is there already
-    refused = blimbo_in("--attackers", 0, "--images", images_dir, "-o", out)
-    assert "would be ignored: without attackers this mode learns from the name" in _sentence(
-        refused
-    )
     plan = blimbo_in("--attackers", 0, "--dry-run", "-o", out)
     assert "images   none: without attackers this mode learns from the name alone" in plan.stdout
     assert "at most 0 latents denoised" in plan.stdout
+
+
+@pytest.mark.parametrize("option", ["--images", "--shots", "--batch-size"])
+def test_without_attackers_what_is_said_about_images_is_refused(
+    blimbo_in: Command, out: Path, images_dir: Path, option: str
+) -> None:
+    value = images_dir if option == "--images" else 2
+    sentence = _sentence(blimbo_in("--attackers", 0, option, value, "-o", out))
+    assert sentence.startswith(option)
+    assert "would be ignored: without attackers this mode learns from the name alone" in sentence
+    assert not out.exists()
 
 
 def test_paper_mode_takes_what_the_base_recommends(

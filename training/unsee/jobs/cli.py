@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MODES = ("anchored", "paper")
 INTERRUPTED = 130
+_ABOUT_IMAGES = {"shots", "batch_size"}
+"""The settings that nothing reads where no image is used."""
 _DELTAS = Path("deltas")
 
 
@@ -106,7 +108,7 @@ _DELTAS = Path("deltas")
     "--batch-size",
     metavar="N",
     type=Whole(1),
-    help="Number of noised images in a step.",
+    help="Number of noised images in a step of attackers, or paper mode.",
 )
 @click.option(
     "--seed",
@@ -302,7 +304,6 @@ def _jobs(
     images_dir: Path | None,
     seed: int,
 ) -> list[UnlearnJob]:
-    from unsee.images.image_folder import image_files
     from unsee.jobs.job import UnlearnJob
 
     if images_dir is not None and len(wanted) > 1:
@@ -310,13 +311,11 @@ def _jobs(
             f"--images {images_dir} shows one concept and {len(wanted)} are given; "
             "unlearn them one by one"
         )
-    if images_dir is not None and overrides["shots"] is None:
-        overrides = overrides | {"shots": len(image_files(images_dir))}
     return [
         UnlearnJob(
             base,
             entry.concept,
-            _settings(base, mode, overrides | {"anchor": entry.anchor}),
+            _settings(base, mode, overrides | {"anchor": entry.anchor}, images_dir),
             seed,
             images_dir,
         )
@@ -324,13 +323,17 @@ def _jobs(
     ]
 
 
-def _settings(base: Base, mode: str, overrides: dict[str, Any]) -> Settings:
+def _settings(
+    base: Base, mode: str, overrides: dict[str, Any], images_dir: Path | None
+) -> Settings:
     """What the base recommends for the mode, and over it what the command line says."""
     from dataclasses import fields, replace
 
     from pydantic import ValidationError
 
     from unsee.core.validation import describe
+    from unsee.images.image_folder import image_files
+    from unsee.jobs.job import ignored
 
     unlearn = base.spec.unlearn
     recommended = unlearn.paper if mode == "paper" else unlearn.anchored
@@ -342,9 +345,15 @@ def _settings(base: Base, mode: str, overrides: dict[str, Any]) -> Settings:
             "leave it out or choose the other mode"
         )
     try:
-        return replace(recommended, **given)
+        settings = replace(recommended, **given)
     except ValidationError as error:
         raise InputError(f"the settings are not valid: {describe(error)}") from error
+    about_images = given.keys() & _ABOUT_IMAGES
+    if about_images and not settings.uses_images:
+        raise ignored(_option(min(about_images)))
+    if images_dir is not None and settings.uses_images and "shots" not in given:
+        return replace(settings, shots=len(image_files(images_dir)))
+    return settings
 
 
 def _option(name: str) -> str:

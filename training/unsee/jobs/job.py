@@ -110,10 +110,7 @@ def given_images(job: UnlearnJob) -> list[Image.Image] | None:
     """
     if not job.settings.uses_images:
         if job.images_dir is not None:
-            raise InputError(
-                f"--images {job.images_dir} would be ignored: without attackers this mode learns "
-                "from the name alone; leave it out, or add --attackers N or --mode paper"
-            )
+            raise ignored(f"--images {job.images_dir}")
         return []
     if job.images_dir is None:
         return None
@@ -123,6 +120,14 @@ def given_images(job: UnlearnJob) -> list[Image.Image] | None:
             f"{job.images_dir} holds {len(images)} images, {job.settings.shots} were asked for"
         )
     return images[: job.settings.shots]
+
+
+def ignored(option: str) -> InputError:
+    """The error of an option about images where none are used."""
+    return InputError(
+        f"{option} would be ignored: without attackers this mode learns from the name alone; "
+        "leave it out, or add --attackers N or --mode paper"
+    )
 
 
 def differences(job: UnlearnJob, folder: Path, images: list[Image.Image] | None) -> list[str]:
