@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -88,10 +89,16 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
 
 
 def test_deltas_alone_leave_no_record(asked: Run, plans: list[EvaluationPlan]) -> None:
-    run(replace(asked, only_unlearn=True, seeds=(0,)), Console(quiet=True))
+    shown = io.StringIO()
+    run(replace(asked, only_unlearn=True, seeds=(0,)), Console(file=shown, width=200))
     assert not plans
     assert not asked.output_dir.exists()
-    assert (concept_folder(asked.build_dir, "anchored", 0, "car") / "delta" / "card.json").exists()
+    folders = [concept_folder(asked.build_dir, "anchored", 0, name) for name in ("Blimbo", "car")]
+    cards = [load_delta(folder / "delta").card for folder in folders]
+    seconds = sum(sum(card.seconds.values()) for card in cards) / 2
+    (last,) = shown.getvalue().splitlines()[-1:]
+    assert last.startswith(f"2 deltas: {seconds:.1f} s and 0.0")
+    assert last.endswith(" MB each, on average")
 
 
 def test_what_belongs_to_other_settings_is_not_gathered(

@@ -17,7 +17,7 @@ from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
 from unsee.evaluation.report.schema import Report
 from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
-from unsee.playground.experiments import retrained
+from unsee.playground.experiments import own_base, retrained
 from unsee.playground.experiments.retrained import knowledge, run, table, withheld
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
@@ -60,8 +60,8 @@ def test_three_encoders_stand_beside_one_floor(
     monkeypatch.setattr(retrained, "own_base", lambda: base)
     monkeypatch.setattr(retrained, "fast_base", lambda place=None: other if place else base)
     monkeypatch.setattr(retrained, "own_report", edited)
-    monkeypatch.setattr(retrained, "evaluate", never)
-    monkeypatch.setattr(retrained, "open_recogniser", lambda *_: None)
+    monkeypatch.setattr(own_base, "evaluate", never)
+    monkeypatch.setattr(own_base, "open_recogniser", lambda *_: None)
     run(folder, ("Fwomp",), PLAN, tmp_path / "build", Console(quiet=True))
     (job,) = jobs
     assert job.base is other

@@ -64,7 +64,6 @@ def variants(usual: AnchoredMode) -> dict[str, AnchoredMode]:
         "a tenth as much may be moved": replace(usual, kept_at_least=1 - moved / 10),
         "ten times as much may be moved": replace(usual, kept_at_least=1 - moved * 10),
         **{f"rank {rank}": replace(usual, rank=rank) for rank in RANKS},
-        "one image": replace(usual, shots=1),
     }
     if usual.attackers:
         changed |= {

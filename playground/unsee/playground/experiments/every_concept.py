@@ -8,6 +8,7 @@ was. Runs with different concepts may share that folder; the record holds all of
 from __future__ import annotations
 
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from unsee.core.files import write_json
 from unsee.core.unlearning_settings import Settings
+from unsee.deltas.folder import TENSORS_FILE
 from unsee.evaluation.attacks import (
     Attack,
     BenignRelearning,
@@ -33,11 +35,13 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.findings import Gatherer, record
 from unsee.playground.experiments.own_base import (
-    CATEGORIES,
     UNLEARNABLE,
     Mode,
+    attack_budget_option,
+    category_option,
     chosen,
     concept_folder,
+    concept_option,
     experiment_options,
     fast_base,
     own_base,
@@ -58,6 +62,11 @@ ATTACKS: tuple[Attack, ...] = (
 """About half of the usual budgets: every concept is attacked ten times, base included."""
 
 RECORD = "results.json"
+
+
+def attacks_of(budgets: Sequence[int]) -> tuple[Attack, ...]:
+    """Every attack with each multiple of its budget."""
+    return tuple(attack.at(times) for attack in ATTACKS for times in sorted(set(budgets)))
 
 
 @dataclass(frozen=True)
@@ -83,14 +92,8 @@ class Run:
 
 @click.command()
 @click.option("--mode", type=click.Choice(get_args(Mode)), default="anchored", show_default=True)
-@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
-@click.option(
-    "--category",
-    "categories",
-    multiple=True,
-    type=click.Choice(CATEGORIES),
-    help="Only this one; may be repeated.",
-)
+@concept_option
+@category_option
 @click.option(
     "--seed",
     "seeds",
@@ -115,15 +118,7 @@ class Run:
 @click.option("--others", type=click.IntRange(min=0), default=8, show_default=True)
 @click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--attack-prompts", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option(
-    "--attack-budget",
-    "attack_budgets",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=(1,),
-    show_default=True,
-    help="Run each attack with this multiple of its budget; may be repeated.",
-)
+@attack_budget_option
 @click.option(
     "--attack-every",
     type=click.IntRange(min=1),
@@ -159,9 +154,7 @@ def every_concept(
         num_others=others,
         attack_prompts=attack_prompts,
         media=("image", "video"),
-        attacks=tuple(
-            attack.at(times) for attack in ATTACKS for times in sorted(set(attack_budgets))
-        ),
+        attacks=attacks_of(attack_budgets),
         prompts_per_shape=prompts_per_shape,
     )
     asked = Run(
@@ -188,6 +181,7 @@ def run(asked: Run, console: Console) -> None:
     }
     judged = None if asked.only_unlearn else fast_base()
     gatherer = Gatherer(base, asked.build_dir, settings)
+    seconds, sizes = [], []
     pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
     for number, (seed, concept) in enumerate(pairs, start=1):
         started = time.monotonic()
@@ -196,7 +190,9 @@ def run(asked: Run, console: Console) -> None:
         )
         folder = concept_folder(asked.build_dir, asked.mode, seed, concept.name)
         job = UnlearnJob(base, policy_concept(concept), settings[asked.mode], seed)
-        unlearned(job, folder / "delta")
+        made = unlearned(job, folder / "delta")
+        seconds.append(sum(made.delta.card.seconds.values()))
+        sizes.append((made.folder / TENSORS_FILE).stat().st_size)
         if judged is not None:
             plan = asked.plan_of(concept.name, seed)
             frames_dir = asked.build_dir / "frames"
@@ -204,7 +200,12 @@ def run(asked: Run, console: Console) -> None:
             found = record(gatherer.gathered(), settings, machine())
             write_json(asked.output_dir / RECORD, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    if judged is not None:
+    if judged is None:
+        console.print(
+            f"{len(sizes)} deltas: {statistics.fmean(seconds):.1f} s and "
+            f"{statistics.fmean(sizes) / 1e6:.2f} MB each, on average"
+        )
+    else:
         console.print(f"{asked.output_dir / RECORD} is written; `make pages` renders its page")
 
 

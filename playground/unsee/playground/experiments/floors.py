@@ -27,9 +27,10 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import ErasedRow, Report
 from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.own_base import (
-    CATEGORIES,
+    category_option,
     chosen,
     concept_folder,
+    concept_option,
     experiment_options,
     fast_base,
     own_base,
@@ -45,14 +46,8 @@ RECORD = "floors.json"
 
 
 @click.command()
-@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
-@click.option(
-    "--category",
-    "categories",
-    multiple=True,
-    type=click.Choice(CATEGORIES),
-    help="Only this one; may be repeated.",
-)
+@concept_option
+@category_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=8, show_default=True)
 @experiment_options

@@ -102,12 +102,22 @@ def own_report(
 
 
 def report_of(
-    base: Base, target: EvaluationTarget, plan: EvaluationPlan, folder: Path, frames_dir: Path
+    base: Base,
+    target: EvaluationTarget,
+    plan: EvaluationPlan,
+    folder: Path,
+    frames_dir: Path,
+    *,
+    painter: Base | None = None,
 ) -> Report:
-    """The report of ``target``, made in ``folder`` or found there."""
+    """The report of ``target``, made in ``folder`` or found there.
+
+    ``painter`` is another base, whose judge recognises and whose pictures an attacker holds.
+    """
     known = load_evaluation_set(EVALUATION_FILE)
-    recogniser = open_recogniser(None, base, known.with_erased(target.concepts).concepts)
-    job = EvaluationJob(base, target, known, recogniser, plan)
+    concepts = known.with_erased(target.concepts).concepts
+    recogniser = open_recogniser(None, painter or base, concepts)
+    job = EvaluationJob(base, target, known, recogniser, plan, painter=painter)
     return evaluate(
         job, folder, frames_dir=frames_dir, force=True, stage_progress=stage_progress
     ).report
@@ -119,6 +129,27 @@ def fast_base(folder: Path = BASE_DIR) -> Base:
     use_mixed_precision(base.denoiser())
     use_mixed_precision(base.t2v_unet())
     return base
+
+
+concept_option = click.option(
+    "--concept", "names", multiple=True, help="Only this one; may be repeated."
+)
+category_option = click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    type=click.Choice(CATEGORIES),
+    help="Only this one; may be repeated.",
+)
+attack_budget_option = click.option(
+    "--attack-budget",
+    "attack_budgets",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Run each attack with this multiple of its budget; may be repeated.",
+)
 
 
 def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,29 +22,28 @@ import click
 import torch
 from rich.console import Console
 
-from unsee.cli.progress import stage_progress
 from unsee.core.errors import InputError
 from unsee.core.files import write_json
 from unsee.core.policy import Concept, Thresholds
-from unsee.evaluation.asking.evaluation_set import load_evaluation_set
-from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
+from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Report
-from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.evaluation.target import EvaluationTarget
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
-from unsee.playground.experiments.every_concept import ATTACKS
+from unsee.playground.experiments.every_concept import attacks_of
 from unsee.playground.experiments.own_base import (
-    EVALUATION_FILE,
+    attack_budget_option,
     chosen,
     concept_folder,
+    concept_option,
     fast_base,
     own_base,
     own_report,
     policy_concept,
+    report_of,
     slug,
     unlearned,
 )
@@ -57,20 +56,12 @@ SAMPLED = ("t2i", "t2v")
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--concept", "names", multiple=True, help="Only this one; may be repeated.")
+@concept_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--attack-prompts", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option(
-    "--attack-budget",
-    "attack_budgets",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=(1,),
-    show_default=True,
-    help="Run each attack with this multiple of its budget; may be repeated.",
-)
+@attack_budget_option
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option(
     "--build-dir",
@@ -98,9 +89,7 @@ def retrained(
         num_others=4,
         attack_prompts=attack_prompts,
         media=("video",),
-        attacks=tuple(
-            attack.at(times) for attack in ATTACKS for times in sorted(set(attack_budgets))
-        ),
+        attacks=attacks_of(attack_budgets),
         prompts_per_shape=prompts_per_shape,
     )
     run(folder, names, plan, build_dir, Console(stderr=True))
@@ -233,12 +222,7 @@ def _report(
         encoder_digest=tensors_digest(encoder.state_dict()),
         thresholds=Thresholds(),
     )
-    known = load_evaluation_set(EVALUATION_FILE)
-    recogniser = open_recogniser(None, shipped, known.with_erased((concept,)).concepts)
-    job = EvaluationJob(other, target, known, recogniser, plan, painter=shipped)
-    return evaluate(
-        job, folder, frames_dir=frames, force=True, stage_progress=stage_progress
-    ).report
+    return report_of(other, target, plan, folder, frames, painter=shipped)
 
 
 if __name__ == "__main__":
