@@ -19,7 +19,7 @@ from torch import Tensor
 from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.core.policy import Concept
 from unsee.deltas.delta import Card
-from unsee.deltas.edit import Edit, EditedNorm, final_layer_norm, trunk
+from unsee.deltas.edit import EditedNorm, final_layer_norm, trunk
 from unsee.export.engines.model_config import pbtxt, policy_config
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, PromptGraph, TunedEncoderGraph
@@ -45,11 +45,8 @@ def part_of(text_encoder: Any, base: Base) -> Part:
     """The final normalisation of `text_encoder` if the rest is the base's, else the whole."""
     norm = final_layer_norm(text_encoder)
     if _same(trunk(text_encoder).state_dict(), trunk(base.text_encoder()).state_dict()):
-        digest = (
-            tensors_digest(Edit(*norm.buffers()).tensors())
-            if isinstance(norm, EditedNorm)
-            else None
-        )
+        edited = isinstance(norm, EditedNorm)
+        digest = tensors_digest(norm.edit.tensors()) if edited else None
         return Part("edit", edit_graph(base), norm, digest)
     graph = TunedEncoderGraph(**vars(text_encoder_graph(base)))
     return Part("encoder", graph, text_encoder, tensors_digest(text_encoder.state_dict()))
@@ -159,13 +156,6 @@ def write_config(part: Part, model_dir: Path) -> None:
     alike = all(record.kind == part.kind for record in records if record is not None)
     config = policy_config(part.graph, model_dir.name, all_versions=alike)
     write_file(model_dir / CONFIG_FILE, pbtxt(config))
-
-
-def _edit_digest(norm: Any) -> str | None:
-    """That of the edit's tensors, as a delta's digest; None where there is no edit."""
-    if not isinstance(norm, EditedNorm):
-        return None
-    return tensors_digest(Edit(norm.up, norm.down, norm.offset).tensors())
 
 
 def _same(tensors: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from diffusers import MotionAdapter, UNetMotionModel
+from diffusers import UNetMotionModel
 
 from motion_fakes import tiny_adapter, write_motion_base
 from unsee.core.errors import BaseFolderError
@@ -56,10 +56,6 @@ def _drop_a_tensor(folder: Path) -> None:
 def _pickle(folder: Path) -> None:
     weights = folder / "adapter" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-
-
-def _put(adapter: MotionAdapter) -> Callable[[Path], None]:
-    return lambda folder: adapter.save_pretrained(folder / "adapter")
 
 
 @pytest.mark.parametrize(

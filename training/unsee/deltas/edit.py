@@ -49,11 +49,15 @@ class Edit:
         """How many directions it changes."""
         return self.up.shape[1]
 
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "Edit":
+        """The same on another device or of another dtype."""
+        return Edit(*(each.to(device, dtype) for each in (self.up, self.down, self.offset)))
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The edit as a delta's tensors."""
-        values = (self.up, self.down, self.offset)
+        values = vars(self.to("cpu", torch.float32)).values()
         return {
-            name: value.detach().to("cpu", torch.float32).contiguous()
+            name: value.detach().contiguous()
             for name, value in zip(EDIT_NAMES, values, strict=True)
         }
 
@@ -85,6 +89,11 @@ class EditedNorm(nn.Module):
         for name, value in vars(edit).items():
             self.register_buffer(name, value.detach().clone())
 
+    @property
+    def edit(self) -> Edit:
+        """The edit that it makes, of the dtype and on the device that the encoder was moved to."""
+        return Edit(self.up, self.down, self.offset)
+
     def forward(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """States [B, L, D] -> prompt embeddings [B, L, D], of the dtype that `norm` gives.
 
@@ -92,7 +101,7 @@ class EditedNorm(nn.Module):
         """
         mask = self.mask if mask is None else mask
         mask = None if self.reads_padding else mask
-        edit = Edit(*(each.to(states.device, torch.float32) for each in self.buffers(False)))
+        edit = self.edit.to(states.device, torch.float32)
         edited = edit(standardised(self.norm, states.float()), mask).to(states.dtype)
         if mask is not None:
             edited = torch.where(mask[..., None] > 0, edited, states)

@@ -61,11 +61,6 @@ def policy_model(policy: str) -> str:
     return f"{_POLICY_PREFIX}{policy}"
 
 
-def policy_of(model: str) -> str | None:
-    """The policy whose revisions the Triton model has; None if it is no policy's."""
-    return model.removeprefix(_POLICY_PREFIX) if model.startswith(_POLICY_PREFIX) else None
-
-
 def policy_dirs(repository_dir: Path) -> dict[str, Path]:
     """The folder of every policy that there is, by policy in alphabetical order."""
     folders = sorted(repository_dir.glob(f"{_POLICY_PREFIX}*"))
