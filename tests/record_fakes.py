@@ -50,7 +50,7 @@ def revision_record(policy="family", revision=1, graph_digest=DIGEST, unsees=(),
 def base_record(**changes):
     """A whole `base.json`, as JSON values; `changes` replace sections or fields of them."""
     record = {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": "fake",
         "digest": DIGEST,
         "masks_padding": False,

@@ -50,12 +50,12 @@ def write_fake_repository(
     """Write the repository into `folder` (made if absent) and return it.
 
     `unet_work` adds that many dependent 512 x 512 matrix products (about 5 ms each on one core) to
-    every video_unet evaluation, for tests that need a step to take time.
+    every video_denoiser evaluation, for tests that need a step to take time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     graphs = {
         "text_encoder": _write_model(folder, "text_encoder", 1, _text_encoder(), 16),
-        "video_unet": _write_model(folder, "video_unet", 1, _video_unet(unet_work), 8),
+        "video_denoiser": _write_model(folder, "video_denoiser", 1, _video_denoiser(unet_work), 8),
         "vae_decoder": _write_model(folder, "vae_decoder", 1, _vae_decoder(), 4),
     }
     for policy in policies:
@@ -130,7 +130,7 @@ def _tuned_encoder(matrix: Array) -> onnx.ModelProto:
     return _model(nodes, TOKENS, [("prompt_embeds", *HIDDEN)], constants)
 
 
-def _video_unet(work: int) -> onnx.ModelProto:
+def _video_denoiser(work: int) -> onnx.ModelProto:
     generator = np.random.default_rng(7)
     weights: dict[str, Array] = {
         "kernel": 0.1 * generator.standard_normal((CHANNELS, CHANNELS, 3, 3, 3)),

@@ -22,7 +22,7 @@ RECORD = {
     "width": 16,
     "fps": 8,
     "started_at": "2026-01-01T00:00:00Z",
-    "seconds": {"text_encoder": 0.1, "video_unet": 0.7},
+    "seconds": {"text_encoder": 0.1, "video_denoiser": 0.7},
 }
 
 

@@ -1,7 +1,7 @@
 """What leaving evaluations of the video model out saves, and what it does to the clips.
 
 Runs the very code of `text_to_video` in this process on the exported graphs of the playground, on
-OpenVINO: video UNet and VAE decoder in bfloat16, shapes fixed. Every prompt goes through every
+OpenVINO: video denoiser and VAE decoder in bfloat16, shapes fixed. Every prompt goes through every
 candidate in turn, from the same noise, and the playground's judge says which of the concepts that
 the prompt names it recognises. Among the candidates are those that need no code: fewer steps.
 

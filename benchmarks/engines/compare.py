@@ -85,7 +85,7 @@ def engines(
     """Time the engines in turn, and print as JSON what each takes and costs in accuracy."""
     names = [name for name in VARIANTS if name == YARDSTICK or name in engines]
     exports = {size: _export(size, cache_dir) for size in dict.fromkeys((*sizes, "playground"))}
-    served = str(chosen_engine(exports["playground"].repository_dir)("video_unet"))
+    served = str(chosen_engine(exports["playground"].repository_dir)("video_denoiser"))
     records: dict[str, Any] = {}
     for size in dict.fromkeys(sizes):
         plan = Plan(
@@ -130,7 +130,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     prompts = base.prompts()[:NUM_PROMPTS] or (PROMPT,)
     has_meaning = bool(base.prompts())
     table = base_flops(plan.exported.base_dir)
-    step_flops = table.of_clip_call("video_unet")
+    step_flops = table.of_clip_call("video_denoiser")
     with ExitStack() as stack:
         say(f"{plan.size}: opening {len(plan.engines)} engines")
         jobs = {n: job_of(n, plan.exported, plan.threads, plan.cache_dir) for n in plan.engines}

@@ -23,7 +23,7 @@ from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.real_size import VIDEO_SIZES, write_video_base
 from benchmarks.measuring.record import MEASURED, as_json, write_option, write_record
 from unsee.core.policy import BASE_POLICY
-from unsee.repository.layout import TEXT_ENCODER, VAE_DECODER, VIDEO_UNET, policy_model
+from unsee.repository.layout import TEXT_ENCODER, VAE_DECODER, VIDEO_DENOISER, policy_model
 
 BASE_MODEL = policy_model(BASE_POLICY)
 PROMPTS = ("a dog runs over a meadow",)
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="Of the video UNet and the VAE decoder; the text encoder is always float32.",
+    help="Of the video denoiser and the VAE decoder; the text encoder is always float32.",
 )
 @click.option(
     "--output-dir",
@@ -59,7 +59,7 @@ def full_size_export(
     base_seconds = in_own_process(write_base_once, folder, size)
     rows = []
     in_own_process(export_graph, folder, BASE_MODEL, "float32")  # a normalisation: in no figure
-    for graph in (TEXT_ENCODER, VAE_DECODER, VIDEO_UNET):
+    for graph in (TEXT_ENCODER, VAE_DECODER, VIDEO_DENOISER):
         of_graph = "float32" if graph == TEXT_ENCODER else precision
         click.echo(f"exporting the {graph} of {size} in {of_graph} …", err=True)
         rows.append(in_own_process(export_graph, folder, graph, of_graph))
@@ -140,7 +140,7 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
         for name, of_graph in (
             (TEXT_ENCODER, "float32"),
             (BASE_MODEL, "float32"),
-            (VIDEO_UNET, precision),
+            (VIDEO_DENOISER, precision),
             (VAE_DECODER, precision),
         )
     }
@@ -179,7 +179,7 @@ def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
         edit_graph,
         text_encoder_graph,
         vae_decoder_graph,
-        video_unet_graph,
+        video_denoiser_graph,
     )
 
     base = _base(folder)
@@ -189,7 +189,7 @@ def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
         return edit_graph(base), final_layer_norm(base.text_encoder())
     if name == VAE_DECODER:
         return vae_decoder_graph(base), base.t2v_vae()
-    return video_unet_graph(base), base.t2v_unet()
+    return video_denoiser_graph(base), base.t2v_unet()
 
 
 def _base(folder: Path) -> Any:

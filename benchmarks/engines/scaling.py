@@ -46,7 +46,7 @@ AXES = {
     "batch": Axis("playground", (1, 2, 4, 8), lambda value: {"B": value}),
     "resolution": Axis("middle", (8, 16, 24, 32), lambda value: {"h": value, "w": value}),
 }
-"""Steps are of a whole clip; frames, rows and latents' edge are of one call of the video UNet."""
+"""Steps are of a whole clip; frames, rows and latents' edge are of one call of the denoiser."""
 
 
 @click.command()
@@ -69,7 +69,7 @@ def scaling(axes: Sequence[str], turns: int, threads: int | None, seed: int, wri
         name: in_own_process(export_base, name, CACHE_DIR)
         for name in dict.fromkeys(("playground", *(AXES[axis].base for axis in axes)))
     }
-    served = str(chosen_engine(exported["playground"].repository_dir)("video_unet"))
+    served = str(chosen_engine(exported["playground"].repository_dir)("video_denoiser"))
     measured = {}
     for name in [axis for axis in AXES if axis in axes]:
         base = exported[AXES[name].base]
@@ -126,8 +126,8 @@ def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Call
     """Measures once how long the engine takes at a value, in seconds."""
     if axis.sizes is None:
         return lambda: engine.call("clip", PROMPT, SEED, value)[0]
-    graph = table.graphs["video_unet"]
-    sizes = table.clip_sizes("video_unet", **axis.sizes(value))
+    graph = table.graphs["video_denoiser"]
+    sizes = table.clip_sizes("video_denoiser", **axis.sizes(value))
     tensors = graph.example_inputs(sizes, SEED)
     feeds = {spec.name: np.array(x) for spec, x in zip(graph.inputs, tensors, strict=True)}
     return lambda: engine.call("step_seconds", feeds, 1)
@@ -136,7 +136,7 @@ def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Call
 def _flops(axis: Axis, table: FlopTable, value: int) -> int:
     if axis.sizes is None:
         return table.of_clip(value)
-    return table.of_clip_call("video_unet", **axis.sizes(value))
+    return table.of_clip_call("video_denoiser", **axis.sizes(value))
 
 
 if __name__ == "__main__":

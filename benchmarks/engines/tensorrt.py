@@ -1,10 +1,10 @@
 """Builds, checks and times the TensorRT engines of a base on a GPU host.
 
-Engines are made of the video UNet and the VAE decoder. The text encoders stay out: they take half a
-percent of a clip's time, they are what changes from policy to policy, and a swap must not wait for
-a build. Each engine is compared with PyTorch in float32 on the same GPU. Then a step, a decode and
-a whole clip are timed against diffusers' modules in half precision, as they are and compiled. Every
-variant runs in a process of its own; nothing else should use the GPU meanwhile.
+Engines are made of the video denoiser and the VAE decoder. The text encoders stay out: they take
+half a percent of a clip's time, they are what changes from policy to policy, and a swap must not
+wait for a build. Each engine is compared with PyTorch in float32 on the same GPU. Then a step, a
+decode and a whole clip are timed against diffusers' modules in half precision, as they are and
+compiled. Every variant runs in a process of its own; nothing else should use the GPU meanwhile.
 
     python -m benchmarks.engines.tensorrt --base bases/playground --json tensorrt.json
 
@@ -32,7 +32,7 @@ from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
+from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
 from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.build import Device, EngineRunner, current_device
@@ -44,8 +44,8 @@ from unsee.repository.records import GraphExport
 
 Variant = Literal["eager", "compiled", "tensorrt"]
 Operation = Literal["step", "decode", "clip"]
-"""A step is one guided evaluation of the video UNet, a decode turns one clip's latents into frames,
-a clip is all steps and the decode."""
+"""A step is one guided evaluation of the video denoiser, a decode turns one clip's latents into
+frames, a clip is all steps and the decode."""
 YARDSTICK: Variant = "eager"
 PRECISION: GraphPrecision = "float16"
 _MATMUL_EDGE = 8192
@@ -123,8 +123,8 @@ def build_engines(job: Job) -> list[dict[str, Any]]:
 
 
 def graphs_of(base: Base) -> tuple[tuple[Graph, Any], ...]:
-    """The video UNet's graph and the VAE decoder's, each with its model, float32 on the CPU."""
-    unet, vae = video_unet_graph(base), vae_decoder_graph(base)
+    """The video denoiser's graph and the VAE decoder's, each with its model, float32 on the CPU."""
+    unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
     return (unet, base.t2v_unet()), (vae, base.t2v_vae())
 
 
@@ -149,20 +149,20 @@ def record_of(
 ) -> dict[str, Any]:
     """One run on a GPU host, as JSON has it.
 
-    `clip` is the size of every axis of the video UNet and `steps` the number of its evaluations;
+    `clip` is the size of every axis of the denoiser and `steps` the number of its evaluations;
     `memory_bytes` is what each variant's process held on the GPU after its runs; `failures` says
     in a sentence why a variant has no timings.
     """
     base, table = load_base(job.base_dir), base_flops(job.base_dir)
     peak = peak_flops(torch.device(job.device), getattr(torch, PRECISION), _MATMUL_EDGE)
-    step, decode = (table.of_clip_call(name) for name in ("video_unet", "vae_decoder"))
+    step, decode = (table.of_clip_call(name) for name in ("video_denoiser", "vae_decoder"))
     steps = job.num_steps(base)
     flops: dict[Operation, int] = {"step": step, "decode": decode, "clip": steps * step + decode}
     return {
         "schema_version": 1,
         "base": base.name,
         "base_digest": base.digest(),
-        "clip": dict(table.clip_sizes("video_unet")),
+        "clip": dict(table.clip_sizes("video_denoiser")),
         "steps": steps,
         "versions": {library: metadata.version(library) for library in _LIBRARIES},
         "peak_flops": peak,
@@ -227,8 +227,8 @@ VARIANTS: dict[Variant, Callable[[Base, Job], tuple[Function, ...]]] = {
     "compiled": _compiled,
     "tensorrt": _tensorrt,
 }
-"""Video UNet and VAE decoder with the signatures of the exported graphs. PyTorch's are diffusers'
-own modules with its default attention, the fused one of PyTorch."""
+"""Video denoiser and VAE decoder with the signatures of the exported graphs. PyTorch's are
+diffusers' own modules with its default attention, the fused one of PyTorch."""
 
 
 def _operations(

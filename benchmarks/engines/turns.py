@@ -86,9 +86,9 @@ def take_turns(
 ) -> tuple[dict[str, Seconds], dict[str, float]]:
     """Each engine's seconds, and the best that the machine showed in any turn.
 
-    A step is a call of the video UNet with `feeds`; `clip` is the prompt, the seed and the steps of
-    a whole one. `turns` are those of steps and of clips. Every engine must have made a clip before:
-    what its first call takes does not count.
+    A step is a call of the video denoiser with `feeds`; `clip` is the prompt, the seed and the
+    steps of a whole one. `turns` are those of steps and of clips. Every engine must have made a
+    clip before: what its first call takes does not count.
     """
     best = Best(peak)
     ways: dict[str, Callable[[], float]] = {

@@ -1,4 +1,4 @@
-"""What `compare.py` compares: ways to compute one base's video UNet and VAE decoder.
+"""What `compare.py` compares: ways to compute one base's video denoiser and VAE decoder.
 
 Each is opened in a process of its own and driven by the very loop that serves requests.
 The engines of the server are opened by the code that the export uses.
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the video UNet while a clip was made: its inputs by name, and its output."""
+    """One call of the video denoiser while a clip was made: its inputs by name, and its output."""
 
     feeds: Feeds
     output: Array
@@ -86,8 +86,8 @@ class Runner:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(job.inductor_dir)
         variant = VARIANTS[job.variant]
         graphs = _in_torch(job, variant) if variant.engine is None else _exported(job, variant)
-        self._kept = _Kept(graphs["video_unet"])
-        self._clips = InProcess(job.repository_dir, {**graphs, "video_unet": self._kept})
+        self._kept = _Kept(graphs["video_denoiser"])
+        self._clips = InProcess(job.repository_dir, {**graphs, "video_denoiser": self._kept})
 
     def open(self, prompt: str, steps: int) -> float:
         """The seconds until a first short clip is made: reading, compiling, running."""
@@ -96,18 +96,18 @@ class Runner:
         return time.perf_counter() - started
 
     def calls(self, prompt: str, seed: int, steps: int) -> list[Call]:
-        """All calls of the video UNet that a clip takes."""
+        """All calls of the video denoiser that a clip takes."""
         self._kept.calls = []
         self._clips.generate(prompt, seed, num_inference_steps=steps)
         calls, self._kept.calls = self._kept.calls, None
         return calls
 
     def outputs(self, feeds: Sequence[Feeds]) -> list[Array]:
-        """The video UNet's outputs."""
+        """The video denoiser's outputs."""
         return [self._kept(**each) for each in feeds]
 
     def step_seconds(self, feeds: Feeds, repeats: int) -> float:
-        """The mean of `repeats` calls of the video UNet, after one that is not timed.
+        """The mean of `repeats` calls of the video denoiser, after one that is not timed.
 
         A call that is long enough to be measured alone needs no such one.
         """

@@ -39,7 +39,7 @@ def playground(cache_dir: Path, progress: Callable[[str], None]) -> Exported:
 
 
 def middle(cache_dir: Path, progress: Callable[[str], None]) -> Exported:
-    """A base with a video UNet of 59 M parameters and random weights.
+    """A base with a video denoiser of 59 M parameters and random weights.
 
     Nothing is measured at its export: frames of random weights say nothing of what the eye sees.
     """

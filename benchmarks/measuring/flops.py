@@ -166,7 +166,7 @@ class FlopTable:
 
     def of_clip(self, steps: int) -> int:
         """Of a whole guided clip of the default size."""
-        calls = {"text_encoder": 1, "video_unet": steps, "vae_decoder": 1}
+        calls = {"text_encoder": 1, "video_denoiser": steps, "vae_decoder": 1}
         return sum(count * self.of_clip_call(name) for name, count in calls.items())
 
 

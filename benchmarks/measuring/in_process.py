@@ -20,11 +20,11 @@ from unsee.repository.layout import (
     MODEL_FILE,
     TEXT_ENCODER,
     VAE_DECODER,
-    VIDEO_UNET,
+    VIDEO_DENOISER,
     version_dir,
 )
 
-CHOSEN_GRAPHS = (VIDEO_UNET, VAE_DECODER)
+CHOSEN_GRAPHS = (VIDEO_DENOISER, VAE_DECODER)
 PROMPT_GRAPHS = (TEXT_ENCODER, BASE_MODEL)
 
 
@@ -32,7 +32,7 @@ class InProcess:
     """Makes clips of an exported base with `graphs`, functions of their inputs by name.
 
     Of the latest clip, `stage_seconds` is what each stage took, as records of clips have it, and
-    `num_evaluations` how often the video UNet was called.
+    `num_evaluations` how often the video denoiser was called.
     """
 
     stage_seconds: Mapping[str, float]
@@ -77,9 +77,9 @@ class InProcess:
         states = self._graphs[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
         return self._graphs[BASE_MODEL](states=states, attention_mask=mask)
 
-    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+    async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
-        return self._graphs["video_unet"](**feeds)
+        return self._graphs["video_denoiser"](**feeds)
 
     async def vae_decoder(self, latents: Array) -> Array:
         return self._graphs["vae_decoder"](latents=latents)

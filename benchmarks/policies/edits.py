@@ -18,7 +18,7 @@ from unsee.core.files import write_file, write_json
 from unsee.core.policy import BASE_POLICY
 from unsee.deltas.edit import Edit, EditedNorm, edited, final_layer_norm, trunk
 from unsee.export.engines.model_config import batched_config, pbtxt, policy_config
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
+from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.text_to_video.assets import write_prompt_encoder, write_text_to_video
@@ -167,7 +167,7 @@ def _write_the_rest(base: Base, repository_dir: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    unet, vae = video_unet_graph(base), vae_decoder_graph(base)
+    unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
     given, taken = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", 1]) for n in "yx")
     identity = helper.make_node("Identity", ["x"], ["y"])
     made = helper.make_graph([identity], "identity", [taken], [given])

@@ -46,7 +46,7 @@ def footprint(clips: int, write: bool) -> None:
     served = measure(exported.repository_dir, sorted({1, all_cores()}), clips)
     record = {
         "machine": this_machine().model_dump(),
-        "engine": str(chosen_engine(exported.repository_dir)("video_unet")),
+        "engine": str(chosen_engine(exported.repository_dir)("video_denoiser")),
         "packages": dict(sorted(packages.items(), key=lambda item: -item[1])),
         "not_needed": {name: installed_bytes(name) for name in FOR_COMPARISON},
         "repository_bytes": sum(

@@ -318,7 +318,7 @@ def _one_cancelling(new_client: NewClient, task: Task) -> tuple[float, float]:
             list(holder)
         waiter.join()
     record = behind[0].record
-    step_s = record.seconds["video_unet"] / record.num_inference_steps
+    step_s = record.seconds["video_denoiser"] / record.num_inference_steps
     return began_at(behind[0]) - cancelled_at, step_s
 
 

@@ -19,7 +19,7 @@ from unsee.client.client import Client
 from unsee.core.errors import ServerError
 from unsee.media.clip import Clip
 
-STAGES = ("text_encoder", "video_unet", "vae_decoder")
+STAGES = ("text_encoder", "video_denoiser", "vae_decoder")
 PROMPT = "a cat"
 
 NewClient = Callable[[], Client]
@@ -54,10 +54,10 @@ class Made:
 
 
 def unet_statistics(triton: str) -> tuple[Counter[int], float]:
-    """What Triton says of the video UNet since it started: calls by rows per call, and seconds
+    """What Triton says of the video denoiser since it started: calls by rows per call, and seconds
     that they were queued."""
     with InferenceServerClient(triton) as client:
-        (stats,) = client.get_inference_statistics("video_unet").model_stats
+        (stats,) = client.get_inference_statistics("video_denoiser").model_stats
     calls = {int(entry.batch_size): int(entry.compute_infer.count) for entry in stats.batch_stats}
     return Counter(calls), stats.inference_stats.queue.ns / 1e9
 

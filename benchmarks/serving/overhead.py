@@ -43,7 +43,7 @@ from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PROMPT = "Zorpik jumping in the forest"
 SEED = 7
-UNET = "video_unet"
+UNET = "video_denoiser"
 NANOSECONDS = 1e-9
 
 
@@ -63,7 +63,7 @@ class Timed:
 
 
 def triton_clock(operator: InferenceServerClient) -> tuple[float, float, int]:
-    """What Triton has noted of the video UNet: seconds computed, seconds in all, and calls."""
+    """What Triton has noted of the video denoiser: seconds computed, seconds in all, and calls."""
     (stats,) = operator.get_inference_statistics(UNET).model_stats
     noted = stats.inference_stats
     in_all = noted.success

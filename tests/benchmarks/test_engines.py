@@ -166,9 +166,9 @@ def test_an_object_in_a_process_of_its_own() -> None:
 
 def test_flops_are_counted_without_computing(exported: tuple[Path, Path]) -> None:
     table = flops.base_flops(exported[0])
-    guided, one_row = (table.of_clip_call("video_unet", B=rows) for rows in (2, 1))
+    guided, one_row = (table.of_clip_call("video_denoiser", B=rows) for rows in (2, 1))
     assert guided == pytest.approx(2 * one_row, rel=0.01)
-    assert table.of_clip_call("video_unet", F=8) > 1.9 * guided
+    assert table.of_clip_call("video_denoiser", F=8) > 1.9 * guided
     assert table.of_clip(5) - table.of_clip(4) == guided
 
 
@@ -179,7 +179,7 @@ def test_engines_take_any_shape_or_each_for_itself(exported: tuple[Path, Path]) 
         for frames in (2, 4):
             clip = clips.generate("a cat", 1, num_frames=frames, num_inference_steps=2)
             assert clip.shape == (frames, 64, 64, 3)
-        assert len(graphs["video_unet"]._opened) == opened
+        assert len(graphs["video_denoiser"]._opened) == opened
         assert len(graphs["text_encoder"]._opened) == 1
 
 

@@ -67,7 +67,7 @@ def test_a_run_is_recorded_and_found_again(
     assert precisions == {
         "text_encoder": "float32",
         "vae_decoder": "float16",
-        "video_unet": "float16",
+        "video_denoiser": "float16",
     }
     assert record["sampling"]["psnr_db"] > 35
     assert [record["sampling"][axis] for axis in ("num_frames", "height", "width")] == [2, 16, 16]

@@ -22,8 +22,8 @@ RECORD = wire_fakes.RECORD | {
     "edit_digest": "sha256:aa",
     "num_frames": 4,
     "width": 24,
-    "seconds": {"text_encoder": 0.1, "video_unet": 0.7, "vae_decoder": 0.2},
-    "graphs": {"video_unet": "sha256:cc"},
+    "seconds": {"text_encoder": 0.1, "video_denoiser": 0.7, "vae_decoder": 0.2},
+    "graphs": {"video_denoiser": "sha256:cc"},
 }
 
 Answer = Callable[[dict[str, Any], grpc.ServicerContext], Iterator[Any]]

@@ -113,7 +113,7 @@ def program(request: pytest.FixtureRequest) -> Program:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A real tritonserver; an evaluation of its video UNet takes about 0.3 s."""
+    """A real tritonserver; an evaluation of its video denoiser takes about 0.3 s."""
     folder = tmp_path_factory.mktemp("served")
     repository = write_fake_repository(folder / "repository", unet_work=60)
     log = folder / "tritonserver.log"

@@ -19,7 +19,7 @@ STEPS = 12
 
 
 def unet_rows(operator: Any) -> int:
-    (stats,) = operator.get_inference_statistics("video_unet").model_stats
+    (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
     return int(stats.inference_count)
 
 

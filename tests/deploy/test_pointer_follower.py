@@ -91,7 +91,7 @@ def test_a_prepared_replica_offers_what_the_store_offers(settings, store):
     prepare(settings)
     assert pointer.read(settings.repository_dir) == pointer.read(store)
     assert copies(settings.repository_dir) == {("base", 1), ("family", 1), ("family", 2)}
-    assert (settings.repository_dir / "video_unet").resolve() == store / "video_unet"
+    assert (settings.repository_dir / "video_denoiser").resolve() == store / "video_denoiser"
     prepare(settings)  # a container that starts again finds its own copies
     assert pointer.read(settings.repository_dir) == pointer.read(store)
 

@@ -77,10 +77,10 @@ def test_scores_grow_with_the_square_of_the_pixels(attention):
 
 @pytest.mark.torch
 def test_what_is_reckoned_for_small_sizes_is_what_a_run_of_those_sizes_has(exported):
-    from unsee.export.graphs.base_graphs import video_unet_graph
+    from unsee.export.graphs.base_graphs import video_denoiser_graph
 
-    graph = video_unet_graph(exported.base)
-    file = exported.repository_dir / "video_unet" / "1" / "model.onnx"
+    graph = video_denoiser_graph(exported.base)
+    file = exported.repository_dir / "video_denoiser" / "1" / "model.onnx"
     side = graph.multiples["h"]
     small = {"B": 2, "F": 2, "h": 2 * side, "w": 2 * side}
     large = {"B": 2, "F": 4, "h": 4 * side, "w": 4 * side}

@@ -23,7 +23,7 @@ from unsee.repository.layout import EXPORT_FILE
 from unsee.repository.revisions import graph_digest
 
 SIMPLE = EngineSelection(engine="onnxruntime")
-GRAPHS = ("text_encoder", "policy_base", "video_unet", "vae_decoder")
+GRAPHS = ("text_encoder", "policy_base", "video_denoiser", "vae_decoder")
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_base_json_carries_the_bases_own_values(exported):
     assert content["limits"]["num_inference_steps"] == [1, 5]
     assert content["limits"]["size_multiple"] == 16
     assert content["limits"]["prompt_tokens"] == 48
-    for model in ("video_unet", "vae_decoder"):
+    for model in ("video_denoiser", "vae_decoder"):
         assert content["graphs"][model] == graph_digest(exported.repository_dir / model / "1")
         assert content["graphs"][f"{model}_engine"] == "onnxruntime-float32"
 
@@ -118,7 +118,7 @@ def test_a_changed_source_is_exported_again_and_nothing_else(exported, repositor
         "text_encoder": True,
         "policy_base": True,
         "vae_decoder": False,
-        "video_unet": True,
+        "video_denoiser": True,
     }
     after = state(repository)
     changed = {name for name in before if before[name] != after[name]}
@@ -148,11 +148,11 @@ def test_engines_are_measured_once_and_written_where_they_are_read(exported, rep
     record = write_repository(base, repository, lines.append, selection)
     assert not record.engines_reused
     assert all(outcome.reused for outcome in record.graphs)
-    assert "measuring openvino-float32 on video_unet" in lines
+    assert "measuring openvino-float32 on video_denoiser" in lines
     choice = EngineChoice.model_validate_json((repository / "engines.json").read_bytes())
     assert choice == record.engines
     content = json.loads((repository / "text_to_video" / "assets" / "base.json").read_bytes())
-    for model in ("video_unet", "vae_decoder"):
+    for model in ("video_denoiser", "vae_decoder"):
         engine = choice.graphs[model].engine
         assert engine.startswith("openvino-")
         assert content["graphs"][f"{model}_engine"] == engine
@@ -177,7 +177,7 @@ def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_written(exporte
 
 
 def test_what_an_interrupted_export_left_is_removed(exported, repository):
-    leftover = repository / "video_unet" / ".unfinished-0"
+    leftover = repository / "video_denoiser" / ".unfinished-0"
     leftover.mkdir()
     write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert not leftover.exists()
@@ -235,4 +235,4 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
     assert content["largest_clip"].keys() == {"bytes", "machine_bytes", "fits"}
     assert content["samplers"]["DDIMScheduler"] == 5
     assert content["engines"]["reused"]
-    assert content["engines"]["graphs"]["video_unet"]["reason"] == "asked for"
+    assert content["engines"]["graphs"]["video_denoiser"]["reason"] == "asked for"

@@ -80,12 +80,12 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
     assert list(version_dir.iterdir()) == []
 
 
-@pytest.mark.parametrize("model", ["text_encoder", "policy_base", "video_unet", "vae_decoder"])
+@pytest.mark.parametrize("model", ["text_encoder", "policy_base", "video_denoiser", "vae_decoder"])
 def test_what_is_asked_of_the_disk_is_enough(exported, tiny_base, model):
     sources = {
         "text_encoder": trunk(tiny_base.text_encoder()),
         "policy_base": final_layer_norm(tiny_base.text_encoder()),
-        "video_unet": tiny_base.t2v_unet(),
+        "video_denoiser": tiny_base.t2v_unet(),
         "vae_decoder": tiny_base.t2v_vae(),
     }
     folder = exported.repository_dir / model / "1"

@@ -177,7 +177,7 @@ def test_an_operator_without_policies_gets_no_clip(idle_stub):
     "model",
     [
         *("text_encoder", "prompt_encoder", "policy_base", "policy_family"),
-        *("video_unet", "vae_decoder", "", "TEXT_TO_VIDEO"),
+        *("video_denoiser", "vae_decoder", "", "TEXT_TO_VIDEO"),
     ],
 )
 def test_inner_models_are_out_of_reach(idle_stub, model):

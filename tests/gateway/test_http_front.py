@@ -163,7 +163,7 @@ def test_json_has_the_inputs_of_the_model():
         b'{"prompt": "a", "guidance_scale": "7"}',
         b'{"prompt": "a", "policy": ["family"]}',
         b'{"prompt": "a", "policy": {"$ne": ""}}',
-        b'{"prompt": "a", "model_name": "video_unet"}',
+        b'{"prompt": "a", "model_name": "video_denoiser"}',
         b'{"prompt": "a", "parameters": {}}',
         b'{"prompt": "\\ud800"}',
         b'{"prompt": "\xff"}',
@@ -215,9 +215,9 @@ def test_what_is_not_permitted_is_refused(idle, body):
         "//v2/models/text_to_video/generate_stream",
         "/v2//models/text_to_video/generate_stream",
         "/v2/models/text_to_video/generate_stream/",
-        "/v2/models/text_to_video/../video_unet/infer",
-        "/v2/models/text_to_video/%2e%2e/video_unet/infer",
-        "/v2/models/video_unet/infer",
+        "/v2/models/text_to_video/../video_denoiser/infer",
+        "/v2/models/text_to_video/%2e%2e/video_denoiser/infer",
+        "/v2/models/video_denoiser/infer",
         "/v2/models/text_encoder/infer",
         "/v2/models/prompt_encoder/infer",
         "/v2/models/policy_family/versions/1/infer",
@@ -391,7 +391,7 @@ def test_metrics_and_status_tell_what_happened(served):
     assert ok in text
     assert 'unsee_gateway_refusals_total{reason="permission",tenant="kids"} 1.0' in text
     assert 'unsee_gateway_clips_total{policy="family",revision="2",tenant="kids"} 1.0' in text
-    assert 'unsee_gateway_stage_seconds_sum{stage="video_unet"} 0.7' in text
+    assert 'unsee_gateway_stage_seconds_sum{stage="video_denoiser"} 0.7' in text
     assert 'unsee_gateway_running{tenant="kids"} 0.0' in text
     state = json.loads(ask(served, "/v2/status", who="admin")[2])
     assert state["ready"] is True

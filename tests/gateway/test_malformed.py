@@ -103,7 +103,9 @@ def test_a_good_request_with_a_byte_changed_or_its_end_cut(call, position, byte,
 
 
 @MANY
-@given(tensors=TENSORS, name=st.sampled_from(["text_to_video", "", "video_unet"]), text=st.text())
+@given(
+    tensors=TENSORS, name=st.sampled_from(["text_to_video", "", "video_denoiser"]), text=st.text()
+)
 def test_requests_of_the_right_shape_with_any_content(call, tensors, name, text):
     request = service_pb2.ModelInferRequest(model_name=name, id=text.replace("\ud800", ""))
     for tensor, datatype, shape, raw in tensors:

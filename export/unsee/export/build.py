@@ -2,8 +2,8 @@
 
 What has not changed since the last export stays as it is.
 
-    text_encoder/1   video_unet/1   vae_decoder/1   policy_base/1   prompt_encoder/   text_to_video/
-    policies.json   engines.json
+    text_encoder/1   video_denoiser/1   vae_decoder/1   policy_base/1
+    prompt_encoder/   text_to_video/   policies.json   engines.json
 """
 
 import time

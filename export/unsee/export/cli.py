@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "onnxruntime", "openvino", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="Engine that computes the video UNet and the VAE decoder; auto takes the fastest one "
+    help="Engine that computes the video denoiser and the VAE decoder; auto takes the fastest one "
     "that is exact enough on this machine.",
 )
 @click.option(
@@ -47,10 +47,11 @@ def export(
 ) -> None:
     """Export a base once, into a Triton model repository.
 
-    Text encoder, video UNet and VAE decoder become ONNX graphs that are checked against PyTorch at
-    several sizes; the scheduler becomes tables of coefficients. What is up to date is left alone.
-    Unless --engine names one, the engines of this machine are timed, and the fastest is taken whose
-    frames look like float32's (35 dB at least); engines.json in the repository has the figures.
+    Text encoder, video denoiser and VAE decoder become ONNX graphs that are checked against PyTorch
+    at several sizes; the scheduler becomes tables of coefficients. What is up to date is left
+    alone. Unless --engine names one, the engines of this machine are timed, and the fastest is
+    taken whose frames look like float32's (35 dB at least); engines.json in the repository has the
+    figures.
 
     \b
     Example:

@@ -29,7 +29,7 @@ from text_to_video.layout import (
     SAMPLERS_FILE,
     TOKENIZER_FILE,
     VAE_DECODER,
-    VIDEO_UNET,
+    VIDEO_DENOISER,
     assets_dir,
 )
 from text_to_video.policies import PolicyPointer, Revision
@@ -187,15 +187,15 @@ class TritonGraphs:
         _check_shape(hidden, (*tokens.input_ids.shape, *hidden.shape[2:]), what)
         return hidden
 
-    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+    async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         """FP32 [B, C, F, h, w], [B], [B, L, D] -> FP32 [B, C, F, h, w]."""
         inputs = {
             "sample": sample,
             "timestep": timestep[:, None],  # the configuration reshapes [1] to a scalar per row
             "encoder_hidden_states": hidden,
         }
-        noise_pred = await _call(VIDEO_UNET, inputs, "noise_pred", "the video UNet")
-        _check_shape(noise_pred, sample.shape, "the video UNet")
+        noise_pred = await _call(VIDEO_DENOISER, inputs, "noise_pred", "the video denoiser")
+        _check_shape(noise_pred, sample.shape, "the video denoiser")
         return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:

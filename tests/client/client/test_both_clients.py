@@ -92,7 +92,7 @@ def test_over_a_real_connection(kind, server, expected_frames):
     assert steps == [Progress(1, 3), Progress(2, 3), Progress(3, 3)]
     assert isinstance(clip, Clip)
     assert (clip.record.prompt, clip.record.policy) == ("Blimbo walking", "family")
-    assert clip.record.seconds["video_unet"] == 0.7
+    assert clip.record.seconds["video_denoiser"] == 0.7
     np.testing.assert_array_equal(clip.frames, expected_frames)
     assert server.requests == [{"prompt": "Blimbo walking", "seed": 7}]
     assert server.metadata["authorization"] == "Bearer secret"

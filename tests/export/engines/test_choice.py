@@ -120,7 +120,7 @@ class Bench:
         return self._psnr_db
 
     def choose(self, selection, here):
-        subjects = [self.subject("video_unet"), self.subject("vae_decoder")]
+        subjects = [self.subject("video_denoiser"), self.subject("vae_decoder")]
         return choose_engines(subjects, selection, here, self.judge, self.lines.append)
 
 
@@ -128,8 +128,8 @@ def test_where_there_is_nothing_to_compare_nothing_is_opened():
     bench = Bench()
     choice = bench.choose(EngineSelection(), machine(openvino=False))
     assert bench.opened == []
-    assert choice.engine("video_unet") == Engine("onnxruntime")
-    reason = choice.graphs["video_unet"].reason
+    assert choice.engine("video_denoiser") == Engine("onnxruntime")
+    reason = choice.graphs["video_denoiser"].reason
     assert reason.startswith("the only one here: the engine openvino needs its package")
     assert bench.choose(EngineSelection(engine="onnxruntime"), machine()).graphs[
         "vae_decoder"
@@ -141,18 +141,20 @@ def test_each_graph_is_judged_with_what_was_chosen_before_it():
     choice = bench.choose(EngineSelection(precision="bfloat16"), machine())
     assert [graph.engine for graph in choice.graphs.values()] == [FAST, FAST]
     assert bench.judged == [
-        {"video_unet": FAST, "vae_decoder": SIMPLE, "text_encoder": SIMPLE},
-        {"video_unet": FAST, "vae_decoder": FAST, "text_encoder": SIMPLE},
+        {"video_denoiser": FAST, "vae_decoder": SIMPLE, "text_encoder": SIMPLE},
+        {"video_denoiser": FAST, "vae_decoder": FAST, "text_encoder": SIMPLE},
     ]
     assert choice.graphs["vae_decoder"].candidates[0].psnr_db == 50.0
-    assert bench.lines == [f"measuring {FAST} on {name}" for name in ("video_unet", "vae_decoder")]
+    assert bench.lines == [
+        f"measuring {FAST} on {name}" for name in ("video_denoiser", "vae_decoder")
+    ]
 
 
 def test_what_was_asked_for_is_taken_and_its_difference_is_said():
     choice = Bench(psnr_db=20.0).choose(
         EngineSelection(engine="openvino", precision="bfloat16"), machine()
     )
-    reason = choice.graphs["video_unet"].reason
+    reason = choice.graphs["video_denoiser"].reason
     assert reason.startswith("asked for; ")
     assert "frames 20.0 dB from float32's" in reason
 
@@ -160,8 +162,8 @@ def test_what_was_asked_for_is_taken_and_its_difference_is_said():
 def test_an_engine_that_cannot_open_a_graph_is_passed_over_and_said():
     bench = Bench(broken=(EXACT, FAST))
     choice = bench.choose(EngineSelection(), machine())
-    assert choice.engine("video_unet") == Engine("onnxruntime")
-    assert "cannot open video_unet: no such operator" in choice.graphs["video_unet"].reason
+    assert choice.engine("video_denoiser") == Engine("onnxruntime")
+    assert "cannot open video_denoiser: no such operator" in choice.graphs["video_denoiser"].reason
     assert bench.judged == []
 
 
@@ -175,15 +177,15 @@ def test_the_frames_of_an_engine_that_is_not_faster_are_not_compared(monkeypatch
     monkeypatch.setitem(SPEEDUPS, EXACT, 0.9)
     bench = Bench()
     choice = bench.choose(EngineSelection(), machine())
-    assert [judged["video_unet"] for judged in bench.judged] == [FAST, FAST]
-    assert choice.graphs["video_unet"].candidates[1].failure == f"{EXACT} is 0.90 times as fast"
-    assert choice.engine("video_unet") == Engine.of(FAST)
+    assert [judged["video_denoiser"] for judged in bench.judged] == [FAST, FAST]
+    assert choice.graphs["video_denoiser"].candidates[1].failure == f"{EXACT} is 0.90 times as fast"
+    assert choice.engine("video_denoiser") == Engine.of(FAST)
 
 
 def test_engines_whose_frames_differ_are_out():
     choice = Bench(psnr_db=LEAST_PSNR_DB - 1).choose(EngineSelection(), machine())
-    assert choice.engine("video_unet") == Engine("onnxruntime")
-    assert "at least 35 dB are wanted" in choice.graphs["video_unet"].reason
+    assert choice.engine("video_denoiser") == Engine("onnxruntime")
+    assert "at least 35 dB are wanted" in choice.graphs["video_denoiser"].reason
 
 
 def test_a_choice_is_found_again_until_something_changes(tmp_path):
@@ -192,7 +194,7 @@ def test_a_choice_is_found_again_until_something_changes(tmp_path):
 
     def run(digest="sha256:1", selection=asked[0], here=asked[1]):
         bench = Bench()
-        subjects = [bench.subject("video_unet", digest)]
+        subjects = [bench.subject("video_denoiser", digest)]
         return found_or_chosen(file, subjects, selection, here, bench.judge, bench.lines.append)
 
     choice, reused = run()
@@ -217,5 +219,5 @@ def test_tensorrt_is_not_measured_here(precision, monkeypatch):
     choice = bench.choose(
         EngineSelection(engine="tensorrt", precision=precision), machine(nvidia=True)
     )
-    assert choice.engine("video_unet") == Engine("tensorrt", precision)
+    assert choice.engine("video_denoiser") == Engine("tensorrt", precision)
     assert bench.opened == []

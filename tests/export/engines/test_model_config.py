@@ -74,7 +74,7 @@ def test_prompt_encoder_batches_requests_of_any_policy():
     assert [group.count for group in config.instance_group] == [1]
 
 
-def test_video_unet_batches_without_queue_policies_and_reshapes_the_timestep():
+def test_video_denoiser_batches_without_queue_policies_and_reshapes_the_timestep():
     config = parsed(batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
     assert config.max_batch_size == 8
     assert config.HasField("dynamic_batching")

@@ -38,10 +38,12 @@ def test_openvino_computes_what_onnx_runtime_computes(file, precision):
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path, name):
-    file = tmp_path / "video_unet" / "1" / "model.onnx"
+    file = tmp_path / "video_denoiser" / "1" / "model.onnx"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"no graph")
-    with pytest.raises(NotExportable, match=f"^{name}-float32 cannot open video_unet: ") as caught:
+    with pytest.raises(
+        NotExportable, match=f"^{name}-float32 cannot open video_denoiser: "
+    ) as caught:
         open_graph(file, Engine(name), 1, SHAPES)
     assert "\n" not in str(caught.value)
 

@@ -10,7 +10,7 @@ import torch
 
 from motion_fakes import MAX_FRAMES, write_motion_base
 from unsee.core.errors import NotExportable
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_unet_graph
+from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
 from unsee.export.graphs.graphs import VideoUNetGraph
 from unsee.export.onnx.exporter import export_onnx
 from unsee.export.onnx.half import half_copy
@@ -39,8 +39,10 @@ def run(file, **feeds):
 
 
 @pytest.mark.slow
-def test_a_motion_unet_has_the_video_unets_signature_and_an_end_of_its_own(motion_base, tmp_path):
-    graph = video_unet_graph(motion_base)
+def test_a_motion_unet_has_the_video_denoisers_signature_and_an_end_of_its_own(
+    motion_base, tmp_path
+):
+    graph = video_denoiser_graph(motion_base)
     assert graph.largest_sizes == {"F": MAX_FRAMES}
     unet = motion_base.t2v_unet()
     file = tmp_path / "model.onnx"
@@ -59,7 +61,7 @@ def test_a_motion_unet_has_the_video_unets_signature_and_an_end_of_its_own(motio
 
 
 def test_a_half_unet_is_near_float32_at_any_timestep(tiny_base):
-    graph = video_unet_graph(tiny_base)
+    graph = video_denoiser_graph(tiny_base)
     unet = tiny_base.t2v_unet()
     sizes = {"B": 8, "F": 3, "h": 4, "w": 4}
     sample, _, hidden = graph.example_inputs(sizes, seed=1)

@@ -41,7 +41,7 @@ def test_every_graph_is_within_its_tolerance_at_three_sizes(exported):
         assert report.difference <= report.tolerance
 
 
-def test_video_unet_runs_at_sizes_it_was_never_traced_or_checked_at(exported):
+def test_video_denoiser_runs_at_sizes_it_was_never_traced_or_checked_at(exported):
     unet = exported.base.t2v_unet()
     generator = torch.Generator().manual_seed(1)
     for batch, frames, height, width in ((3, 2, 8, 10), (1, 7, 2, 6), (2, 8, 8, 8)):
@@ -51,7 +51,7 @@ def test_video_unet_runs_at_sizes_it_was_never_traced_or_checked_at(exported):
         with torch.no_grad():
             expected = unet(sample, timestep, hidden).sample.numpy()
         actual = run(
-            exported.repository_dir / "video_unet" / "1" / "model.onnx",
+            exported.repository_dir / "video_denoiser" / "1" / "model.onnx",
             sample=sample.numpy(),
             timestep=timestep.numpy(),
             encoder_hidden_states=hidden.numpy(),
@@ -178,6 +178,6 @@ def test_an_engine_that_is_wrong_at_one_size_is_refused(tiny_base, change, words
         check(change)
 
 
-def test_an_unknown_video_unet_is_refused_by_name(tiny_base):
+def test_an_unknown_video_denoiser_is_refused_by_name(tiny_base):
     with pytest.raises(NotExportable, match="UNet2DConditionModel"):
         VideoUNetGraph.of(tiny_base.denoiser(), 48, 1000, 8)

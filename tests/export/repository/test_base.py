@@ -15,7 +15,9 @@ def write(tmp_path, record):
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
-    record = base_record(graphs={"video_unet": "sha256:0", "video_unet_engine": "onnxruntime"})
+    record = base_record(
+        graphs={"video_denoiser": "sha256:0", "video_denoiser_engine": "onnxruntime"}
+    )
     found = base.read_base(write(tmp_path, record))
     assert json.loads(json.dumps(asdict(found))) == record
     assert found.limits.height == (16, 32)
@@ -24,13 +26,13 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": 1}, r"base\.json has schema_version 1, not 2"),
+        ({"schema_version": 1}, r"base\.json has schema_version 1, not 3"),
         ({"colour": "red"}, "not known, 'colour'"),
         ({"limits": {"height": [16]}}, r"base\.json: limits: height is \[16\]"),
         ({"limits": {"height": 16}}, r"height is 16"),
         ({"defaults": {"num_frames": True}}, "num_frames is True"),
         ({"defaults": {"fps": "8"}}, "fps is '8'"),
-        ({"graphs": {"video_unet": None}}, "video_unet is None"),
+        ({"graphs": {"video_denoiser": None}}, "video_denoiser is None"),
         ({"latents": {"depth": 1}}, "latents has a field that is not known, 'depth'"),
     ],
 )

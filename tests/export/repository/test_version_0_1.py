@@ -34,7 +34,7 @@ def test_the_served_model_does_not_take_it_either():
     with pytest.raises(Refusal, match="cannot read its list of policies") as caught:
         PolicyPointer(OLD).resolve("family", 2)
     assert caught.value.status == "UNAVAILABLE"
-    with pytest.raises(ValueError, match="has schema_version 1, not 2"):
+    with pytest.raises(ValueError, match="has schema_version 1, not 3"):
         read_base(base_file(OLD))
 
 

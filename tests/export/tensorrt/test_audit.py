@@ -47,17 +47,17 @@ def reasons(model):
 @pytest.fixture
 def exported_files(exported):
     """The UNet and the VAE decoder of a tiny base as ONNX files."""
-    names = ("video_unet", "vae_decoder")
+    names = ("video_denoiser", "vae_decoder")
     return {name: exported.repository_dir / name / "1" / "model.onnx" for name in names}
 
 
 @pytest.mark.torch
 def test_the_exported_unet_is_taken_as_it_is(exported_files):
-    report = audit(exported_files["video_unet"])
+    report = audit(exported_files["video_denoiser"])
     assert report.supported, report.problems
     assert report.num_nodes == sum(report.operators.values())
     assert report.types == ("FP32", "INT64")
-    assert prepare(load_graph(exported_files["video_unet"])) == ()
+    assert prepare(load_graph(exported_files["video_denoiser"])) == ()
 
 
 @pytest.mark.torch

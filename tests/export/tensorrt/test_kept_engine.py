@@ -26,7 +26,7 @@ DEVICE = Device(gpu="a GPU", compute_capability="9.0", driver="570.1", tensorrt=
 PROFILE = Profile({"B": 1, "F": 1}, {"B": 2, "F": 8}, {"B": 8, "F": 16})
 KEY = EngineKey(
     device=DEVICE,
-    graph="video_unet",
+    graph="video_denoiser",
     graph_digest="sha256:00",
     precision="float16",
     profile=PROFILE,

@@ -57,11 +57,11 @@ GOOD = Profile(
     ("changed", "message"),
     [
         ({"minimum": {"h": 7}}, "h = 7 is no multiple of 2"),
-        ({"optimum": {"F": 25}}, r"the sizes of F in video_unet are 1, 25 and 24"),
+        ({"optimum": {"F": 25}}, r"the sizes of F in video_denoiser are 1, 25 and 24"),
         ({"minimum": {"F": 0}}, r"from 1 up"),
         ({"maximum": {"B": 4}}, r"batches of 1 to 8; its profile has 1 to 4"),
         ({"minimum": {"B": 2}}, r"its profile has 2 to 8"),
-        ({"optimum": {"L": 77}}, r"the usual sizes of video_unet .* the difference is L"),
+        ({"optimum": {"L": 77}}, r"the usual sizes of video_denoiser .* the difference is L"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_by_axis(changed, message):

@@ -40,7 +40,7 @@ def in_onnxruntime(repository_dir):
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         return lambda **inputs: session.run(None, inputs)[0]
 
-    models = ("text_encoder", "policy_base", "video_unet", "vae_decoder")
+    models = ("text_encoder", "policy_base", "video_denoiser", "vae_decoder")
     return {model: runnable(model) for model in models}
 
 
@@ -57,10 +57,10 @@ def test_a_worse_graph_is_measurably_worse(tiny_base, tables, in_torch):
         noise = np.random.default_rng(0)
 
         def worse(error=error, noise=noise, **inputs):
-            prediction = in_torch["video_unet"](**inputs)
+            prediction = in_torch["video_denoiser"](**inputs)
             return prediction + error * noise.standard_normal(prediction.shape, np.float32)
 
-        run = {**in_torch, "video_unet": worse}
+        run = {**in_torch, "video_denoiser": worse}
         found.append(sampling_psnr(tiny_base, tables, run, in_torch, clip, PROMPTS[:1], STEPS))
     assert found[0] > found[1] + 20
 
@@ -70,9 +70,9 @@ def test_clips_are_guided_by_their_prompts_and_the_same_each_time(tiny_base, tab
 
     def counted(**inputs):
         batches.append(len(inputs["sample"]))
-        return in_torch["video_unet"](**inputs)
+        return in_torch["video_denoiser"](**inputs)
 
-    run = {**in_torch, "video_unet": counted}
+    run = {**in_torch, "video_denoiser": counted}
     clip = ClipSize(num_frames=3, height=64, width=64)
     frames = sample_clips(tiny_base, tables, run, clip, PROMPTS, STEPS)
     assert frames.shape == (2, 3, 64, 64, 3)
@@ -98,7 +98,7 @@ def test_a_clip_that_cannot_be_made_is_a_clear_sentence(tiny_base, tables, in_to
     def infinite(**inputs):
         return np.full_like(inputs["sample"], np.inf)
 
-    run = in_torch if change.pop("finite", True) else {**in_torch, "video_unet": infinite}
+    run = in_torch if change.pop("finite", True) else {**in_torch, "video_denoiser": infinite}
     given = {"clip": ClipSize(2, 64, 64), "prompts": PROMPTS[:1], "steps": STEPS} | change
     with pytest.raises(ParityError, match=words), np.errstate(all="ignore"):
         sample_clips(tiny_base, tables, run, **given)

@@ -90,7 +90,7 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
 
 
 def test_a_whole_repository_is_loaded_whole(fake_repository):
-    graphs = ["text_encoder", "video_unet", "vae_decoder"]
+    graphs = ["text_encoder", "video_denoiser", "vae_decoder"]
     assert loadable_models(fake_repository) == [*graphs, "prompt_encoder", "text_to_video"]
 
 
@@ -120,7 +120,7 @@ def test_a_repository_of_version_0_1_is_refused_with_what_to_do():
 @pytest.mark.parametrize(
     "part",
     [
-        "video_unet/1/model.onnx",
+        "video_denoiser/1/model.onnx",
         "vae_decoder/config.pbtxt",
         "text_encoder/1/model.onnx",
         "policy_base/1/model.onnx",
@@ -140,7 +140,7 @@ def test_a_half_written_repository_is_refused_naming_the_part(tmp_path, part, ho
         loadable_models(repository)
 
 
-@pytest.mark.parametrize("model", ["video_unet", "policy_family", "prompt_encoder"])
+@pytest.mark.parametrize("model", ["video_denoiser", "policy_family", "prompt_encoder"])
 def test_a_repository_without_a_model_is_refused(tmp_path, model):
     repository = write_fake_repository(tmp_path / "repository")
     shutil.rmtree(repository / model)

@@ -57,14 +57,14 @@ def output(model, request):
 
 @pytest.mark.parametrize("static_shapes", ["0", "2"])
 def test_it_computes_what_onnx_runtime_computes(load, monkeypatch, fake_repository, static_shapes):
-    other = load_model(load_backend(monkeypatch, "onnxruntime"), fake_repository, "video_unet")
-    model = load("video_unet", STATIC_SHAPES=static_shapes)
+    other = load_model(load_backend(monkeypatch, "onnxruntime"), fake_repository, "video_denoiser")
+    model = load("video_denoiser", STATIC_SHAPES=static_shapes)
     for request in (unet_call(2), unet_call(1, seed=1)):
         np.testing.assert_allclose(output(model, request), output(other, request), atol=1e-5)
 
 
 def test_requests_that_come_together_give_the_bytes_that_each_gives_alone(load):
-    model = load("video_unet", STATIC_SHAPES="2", HINT_BF16="YES")
+    model = load("video_denoiser", STATIC_SHAPES="2", HINT_BF16="YES")
     requests = [unet_call(2), unet_call(1, seed=1), unet_call(2, seed=2)]
     alone = [output(model, request) for request in requests]
     together = [response.tensors["noise_pred"] for response in model.execute(requests)]
@@ -150,8 +150,8 @@ def test_properties_follow_the_parameters_before_the_environment(backend):
 
 
 def with_openvino(repository, **values):
-    """The video UNet and the VAE decoder of `repository` are OpenVINO's from now on."""
-    for name in ("video_unet", "vae_decoder"):
+    """The video denoiser and the VAE decoder of `repository` are OpenVINO's from now on."""
+    for name in ("video_denoiser", "vae_decoder"):
         file = repository / name / "config.pbtxt"
         config = text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
         config.backend = "openvino"

@@ -39,7 +39,7 @@ def operator(server):
 
 def unet_rows(operator):
     """How many rows the UNet has evaluated since the server started."""
-    (stats,) = operator.get_inference_statistics("video_unet").model_stats
+    (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
     return stats.inference_count
 
 
@@ -90,7 +90,9 @@ def test_the_frames_are_those_of_the_same_loop_in_one_process(client, fake_repos
         latents = sum(w * term for w, term in zip(weights, terms, strict=True)).astype(np.float32)
         if k < 4:
             sample, timestep = np.stack([latents] * 2), np.full(2, table.timesteps[k])
-            rows = run("video_unet", sample=sample, timestep=timestep, encoder_hidden_states=hidden)
+            rows = run(
+                "video_denoiser", sample=sample, timestep=timestep, encoder_hidden_states=hidden
+            )
             terms.append(rows[0] + np.float32(3.5) * (rows[1] - rows[0]))
     frames = run("vae_decoder", latents=latents[None])[0]
     served = client.generate("a cat", policy="family", seed=5).frames
@@ -283,7 +285,7 @@ def test_the_metrics_are_served(server):
     settings = server.settings
     url = f"http://{settings.host}:{settings.metrics_port}/metrics"
     with urllib.request.urlopen(url) as response:
-        assert b'nv_inference_request_success{model="video_unet"' in response.read()
+        assert b'nv_inference_request_success{model="video_denoiser"' in response.read()
 
 
 def wait_until(condition, timeout_s=30.0):

@@ -16,7 +16,7 @@ from unsee.serving.supervisor.hang import HangWatch
 from unsee.serving.supervisor.processes import Effort, effort
 from unsee.triton.server import ModelVersion
 
-UNET, VAE = ModelVersion("video_unet", 1), ModelVersion("vae_decoder", 1)
+UNET, VAE = ModelVersion("video_denoiser", 1), ModelVersion("vae_decoder", 1)
 ALIVE = {1: UNET, 2: VAE}
 PATIENCE_S = 30.0
 

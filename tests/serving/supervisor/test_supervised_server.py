@@ -22,7 +22,7 @@ pytestmark = pytest.mark.triton
 PATIENCE_S = 60.0
 DEADLINE_S = 8.0
 STEPS = 12
-MODELS = ["prompt_encoder", "text_encoder", "text_to_video", "vae_decoder", "video_unet"]
+MODELS = ["prompt_encoder", "text_encoder", "text_to_video", "vae_decoder", "video_denoiser"]
 SHORT = ("prompt_encoder", "text_encoder")
 """What a clip is in for so short a time that none may have been there."""
 
@@ -175,10 +175,10 @@ def test_a_stopped_model_process_is_killed_and_replaced(serving, model):
 def test_a_process_that_hangs_while_nobody_asks_for_clips_is_noticed_by_the_next(serving):
     running = serving("--hang-timeout=3")
     wait_for_a_clip(running.settings.grpc_url)
-    os.kill(running.stub("video_unet"), signal.SIGSTOP)
+    os.kill(running.stub("video_denoiser"), signal.SIGSTOP)
     wait_for_a_clip(running.settings.grpc_url)
     (incident,) = last(running.repository, 9)
-    assert incident.model == "video_unet"
+    assert incident.model == "video_denoiser"
 
 
 def test_a_process_that_waits_for_something_that_never_comes_is_replaced(serving):

@@ -17,7 +17,7 @@ from unsee.serving.supervisor.processes import STUB, Quiet, live_stubs
 from unsee.serving.supervisor.supervisor import RepairLimits, Supervisor, Tries, keep_log
 from unsee.triton.server import ModelVersion, VersionState
 
-UNET, ENCODER = ModelVersion("video_unet", 1), ModelVersion("text_encoder", 1)
+UNET, ENCODER = ModelVersion("video_denoiser", 1), ModelVersion("text_encoder", 1)
 
 
 class FakeWorld:
@@ -242,7 +242,7 @@ def test_one_that_hangs_is_killed_and_replaced(world):
     assert [version for _, version in world.reloads] == [UNET]
     (incident,) = world.notes
     assert incident.what == (
-        "the process of video_unet, version 1 gave no answer and did nothing for 30 s "
+        "the process of video_denoiser, version 1 gave no answer and did nothing for 30 s "
         "and was killed; it has been replaced"
     )
     world.kill(UNET)
@@ -260,7 +260,7 @@ def test_if_the_next_one_hangs_too_the_server_is_started_again(world):
     world.hung = {successor: UNET}
     world.supervisor.look()
     assert len(world.starts) == 1
-    assert "got no answer from video_unet, version 1 in a new process" in world.notes[-1].what
+    assert "got no answer from video_denoiser, version 1 in a new process" in world.notes[-1].what
 
 
 @given(st.lists(st.floats(0.0, 400.0), max_size=30))
@@ -282,14 +282,14 @@ def test_only_living_stubs_of_the_session_are_found(tmp_path):
     program = tmp_path / STUB
     program.symlink_to(sys.executable)
     code = "import time; print(flush=True); time.sleep(600)"
-    folder = tmp_path / "video_unet" / "3"
+    folder = tmp_path / "video_denoiser" / "3"
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(code)
     options = {"stdout": subprocess.PIPE, "start_new_session": True}
     with subprocess.Popen([program, folder / "model.py", "shm"], **options) as process:
         try:
             process.stdout.readline()
-            expected = {process.pid: ModelVersion("video_unet", 3)}
+            expected = {process.pid: ModelVersion("video_denoiser", 3)}
             assert live_stubs(process.pid) == expected
             assert process.pid not in live_stubs(os.getsid(0))
         finally:
@@ -303,7 +303,7 @@ def test_only_living_stubs_of_the_session_are_found(tmp_path):
 def test_stubs_are_quiet_until_one_computes(tmp_path):
     program = tmp_path / STUB
     program.symlink_to(sys.executable)
-    folder = tmp_path / "video_unet" / "1"
+    folder = tmp_path / "video_denoiser" / "1"
     folder.mkdir(parents=True)
     code = "print(flush=True); input()\nwhile True: pass\n"
     (folder / "model.py").write_text(code)

@@ -33,8 +33,8 @@ class FakeGraphs:
         self.calls.append(("prompt_encoder", revision, tokens))
         return np.zeros((*tokens.input_ids.shape, 8), np.float32)
 
-    async def video_unet(self, sample, timestep, hidden):
-        self.calls.append(("video_unet", sample.shape, timestep, hidden.shape))
+    async def video_denoiser(self, sample, timestep, hidden):
+        self.calls.append(("video_denoiser", sample.shape, timestep, hidden.shape))
         noise_pred = np.full(sample.shape, self.prediction, np.float32)
         noise_pred[:-1] = 0
         return noise_pred
@@ -67,7 +67,7 @@ def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
     graphs, steps = FakeGraphs(), []
     frames, record = asyncio.run(generate(make_plan(), graphs, base, steps.append))
     names = [call[0] for call in graphs.calls]
-    assert names == ["prompt_encoder", *["video_unet"] * 4, "vae_decoder"]
+    assert names == ["prompt_encoder", *["video_denoiser"] * 4, "vae_decoder"]
     assert graphs.calls[0][1:] == (Revision("family", 1, "sha256:edit 1 of family"), TOKENS)
     assert graphs.calls[1][1] == (2, 4, 2, 2, 2)
     assert graphs.calls[1][2].tolist() == [999.0, 999.0]
@@ -77,7 +77,7 @@ def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
     assert (record["policy"], record["revision"]) == ("family", 1)
     assert record["edit_digest"] == "sha256:edit 1 of family"
     assert record["seed"] == 7
-    assert set(record["seconds"]) == {"text_encoder", "video_unet", "vae_decoder"}
+    assert set(record["seconds"]) == {"text_encoder", "video_denoiser", "vae_decoder"}
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0])
@@ -94,7 +94,7 @@ def test_an_accelerated_clip_reports_the_evaluations_that_it_makes(make_plan, ba
     plan = make_plan(num_inference_steps=12, acceleration=b"fast")
     _, record = asyncio.run(generate(plan, graphs, base, steps.append))
     assert steps == list(range(1, plan.table.num_evaluations + 1)) == [1, 2, 3, 4, 5, 6]
-    assert [call[0] for call in graphs.calls].count("video_unet") == 6
+    assert [call[0] for call in graphs.calls].count("video_denoiser") == 6
     assert (record["acceleration"], record["num_inference_steps"]) == ("fast", 12)
 
 
@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_refused_before_the_decoder(make_plan, ba
     with pytest.raises(Refusal, match="not finite") as caught:
         asyncio.run(generate(make_plan(), graphs, base, lambda step: None))
     assert caught.value.status == "INTERNAL"
-    assert graphs.calls[-1][0] == "video_unet"
+    assert graphs.calls[-1][0] == "video_denoiser"
 
 
 def wanted():

@@ -126,7 +126,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_counts(assets, text, sentenc
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda text: text.replace('"schema_version": 2', '"schema_version": 9'), "not 2"),
+        (lambda text: text.replace('"schema_version": 3', '"schema_version": 9'), "not 3"),
         (lambda text: text.replace('"digest"', '"digests"'), "lacks the field 'digest'"),
         (lambda text: text.replace('"fps"', '"hz"'), "defaults (lacks|has a field)"),
     ],

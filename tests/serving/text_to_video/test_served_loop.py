@@ -46,7 +46,7 @@ class ToyGraphs:
     async def prompt_encoder(self, revision, tokens):
         return tokens.input_ids[:, :1, None].astype(np.float32)
 
-    async def video_unet(self, sample, timestep, hidden):
+    async def video_denoiser(self, sample, timestep, hidden):
         self.rows.append(len(sample))
         outputs = [
             self.model(s, t, h[0, 0]) for s, t, h in zip(sample, timestep, hidden, strict=True)

@@ -10,7 +10,7 @@ def vae_decoder_graph(base: Base) -> VAEDecoderGraph:
     return VAEDecoderGraph.of(base.t2v_vae())
 
 
-def video_unet_graph(base: Base) -> VideoUNetGraph:
+def video_denoiser_graph(base: Base) -> VideoUNetGraph:
     """The graph of the video model's denoiser. Raises `NotExportable`."""
     return VideoUNetGraph.of(
         base.t2v_unet(),
@@ -33,4 +33,4 @@ def edit_graph(base: Base) -> EditGraph:
 
 def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoUNetGraph, VAEDecoderGraph]:
     """The graphs of all three models that make a clip. Raises `NotExportable`."""
-    return text_encoder_graph(base), video_unet_graph(base), vae_decoder_graph(base)
+    return text_encoder_graph(base), video_denoiser_graph(base), vae_decoder_graph(base)

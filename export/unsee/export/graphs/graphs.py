@@ -27,7 +27,7 @@ from unsee.export.graphs.sizes import (
     latent_sizes,
     with_batch,
 )
-from unsee.repository.layout import VAE_DECODER, VIDEO_UNET
+from unsee.repository.layout import VAE_DECODER, VIDEO_DENOISER
 from unsee.repository.records import GraphPrecision
 
 __all__ = [
@@ -123,7 +123,7 @@ class VideoUNetGraph:
     vae_scale: int
     max_frames: int | None = None
 
-    name: ClassVar[str] = VIDEO_UNET
+    name: ClassVar[str] = VIDEO_DENOISER
     max_batch_size: ClassVar[int] = 8
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {
         "float32": Tolerance(1e-4, "std"),
@@ -146,13 +146,13 @@ class VideoUNetGraph:
         config = unet.config
         if type(unet).__name__ not in _VIDEO_UNETS:
             raise NotExportable(
-                f"the video UNet is a {type(unet).__name__}; only {' and '.join(_VIDEO_UNETS)} "
+                f"the video denoiser is a {type(unet).__name__}; only {' and '.join(_VIDEO_UNETS)} "
                 "can be exported (a motion_adapter in base.yaml makes the latter of a "
                 "UNet2DConditionModel)"
             )
         if config.in_channels != config.out_channels:
             raise NotExportable(
-                f"the video UNet takes {config.in_channels} channels and gives "
+                f"the video denoiser takes {config.in_channels} channels and gives "
                 f"{config.out_channels}; only models that take the latents alone can be exported"
             )
         halvings = len(config.block_out_channels) - 1
@@ -218,8 +218,8 @@ class VideoUNetGraph:
         """
         if self.max_frames is not None and limits.num_frames > self.max_frames:
             raise NotExportable(
-                f"the base allows {limits.num_frames} frames, but its video UNet has positions for "
-                f"{self.max_frames}; lower limits.num_frames in base.yaml"
+                f"the base allows {limits.num_frames} frames, but its video denoiser has "
+                f"positions for {self.max_frames}; lower limits.num_frames in base.yaml"
             )
         latents = latent_profile(clip, limits, self.vae_scale, self.size_multiple)
         return with_batch(latents, GUIDED_ROWS, self.max_batch_size)

@@ -25,7 +25,7 @@ from unsee.export.graphs.base_graphs import (
     edit_graph,
     sampling_graphs,
     vae_decoder_graph,
-    video_unet_graph,
+    video_denoiser_graph,
 )
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
@@ -40,7 +40,7 @@ from unsee.repository.layout import (
     TOKENIZER_FILE,
     VAE_DECODER,
     VERSION,
-    VIDEO_UNET,
+    VIDEO_DENOISER,
     policy_model,
 )
 
@@ -94,7 +94,7 @@ class Sampling:
         at_steps = {name: {steps: by[steps]} for name, by in tables.items() if steps in by}
         if not at_steps:
             raise ParityError(f"the sampling check has no sampler table of {steps} steps")
-        unet, vae = video_unet_graph(base), vae_decoder_graph(base)
+        unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
         record = base_record(base, unet, vae, list(at_steps), {})
         self._steps = steps
         with tempfile.TemporaryDirectory(prefix="unsee-sampling-") as name:
@@ -201,7 +201,7 @@ def torch_runnables(base: Base) -> Runnables:
     return {
         TEXT_ENCODER: _in_torch(text_encoder, trunk(encoder)),
         BASE_MODEL: _in_torch(edit_graph(base), final_layer_norm(encoder)),
-        VIDEO_UNET: _in_torch(unet, base.t2v_unet()),
+        VIDEO_DENOISER: _in_torch(unet, base.t2v_unet()),
         VAE_DECODER: _in_torch(vae, base.t2v_vae()),
     }
 
@@ -229,8 +229,10 @@ class _Graphs:
         states = self._run[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
         return self._run[BASE_MODEL](states=states, attention_mask=mask)
 
-    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
-        return self._run[VIDEO_UNET](sample=sample, timestep=timestep, encoder_hidden_states=hidden)
+    async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+        return self._run[VIDEO_DENOISER](
+            sample=sample, timestep=timestep, encoder_hidden_states=hidden
+        )
 
     async def vae_decoder(self, latents: Array) -> Array:
         return self._run[VAE_DECODER](latents=latents)

@@ -2,7 +2,7 @@
 
 `Graphs` is all it sees of the models. The order is: encode the negative and the positive prompt
 with the policy's revision, sample with classifier-free guidance (both rows in one batched call of
-the video UNet; Ho and Salimans, arXiv 2207.12598, in diffusers' form), decode.
+the video denoiser; Ho and Salimans, arXiv 2207.12598, in diffusers' form), decode.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Graphs(Protocol):
     async def prompt_encoder(self, revision: Revision, tokens: Tokens) -> Array:
         """INT64 [B, L] -> `prompt_embeds` FP32 [B, L, D]."""
 
-    async def video_unet(self, sample: Array, timestep: Array, hidden: Array) -> Array:
+    async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         """FP32 [B, C, F, h, w], FP32 [B], FP32 [B, L, D] -> `noise_pred` FP32 [B, C, F, h, w]."""
 
     async def vae_decoder(self, latents: Array) -> Array:
@@ -82,14 +82,14 @@ async def generate(
     async def predict_noise(model_input: Array, timestep: float) -> Array:
         rows = np.broadcast_to(model_input, (len(hidden), *model_input.shape))
         timesteps = np.full(len(hidden), timestep, np.float32)
-        noise_pred = await graphs.video_unet(np.ascontiguousarray(rows), timesteps, hidden)
+        noise_pred = await graphs.video_denoiser(np.ascontiguousarray(rows), timesteps, hidden)
         return guide(noise_pred, request.guidance_scale)
 
     shape = _latent_shape(request, base)
     latents = await sample(predict_noise, plan.table, shape, request.seed, after_step)
     if not np.isfinite(latents).all():
-        raise Refusal("INTERNAL", "the video UNet gave values that are not finite")
-    watch.lap("video_unet")
+        raise Refusal("INTERNAL", "the video denoiser gave values that are not finite")
+    watch.lap("video_denoiser")
     frames = await graphs.vae_decoder(latents[None])
     watch.lap("vae_decoder")
     return frames[0], _record(plan, base, watch)

@@ -3,7 +3,7 @@
     policies.json                   which revision of each policy is active (`POINTER_FILE`)
     audit.jsonl, incidents.jsonl    who changed what; what died and was replaced
     engines.json                    what computes the graphs on this machine, and why
-    text_encoder/, video_unet/, vae_decoder/    the base's graphs, each with its version 1
+    text_encoder/, video_denoiser/, vae_decoder/    the base's graphs, each with its version 1
     policy_<name>/                  what a policy makes of the text encoder's states
         config.pbtxt
         <N>/                        its revision N, see `unsee.repository.revisions`
@@ -33,9 +33,9 @@ RETIRED, REJECTED = ".retired", ".rejected"
 HEARTBEAT_FILE = ".following"
 """Touched by a replica's follower at every look: found old, nobody follows any more."""
 
-TEXT_ENCODER, VIDEO_UNET, VAE_DECODER = "text_encoder", "video_unet", "vae_decoder"
+TEXT_ENCODER, VIDEO_DENOISER, VAE_DECODER = "text_encoder", "video_denoiser", "vae_decoder"
 PROMPT_ENCODER, TEXT_TO_VIDEO = "prompt_encoder", "text_to_video"
-GRAPH_MODELS = (TEXT_ENCODER, VIDEO_UNET, VAE_DECODER)
+GRAPH_MODELS = (TEXT_ENCODER, VIDEO_DENOISER, VAE_DECODER)
 SERVED_MODELS = (*GRAPH_MODELS, PROMPT_ENCODER, TEXT_TO_VIDEO)
 """What a server loads; a policy's revisions are opened by `prompt_encoder`."""
 VERSION = 1
