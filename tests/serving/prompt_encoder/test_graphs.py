@@ -88,6 +88,18 @@ def test_a_retired_revision_is_still_there_for_who_chose_it_before(repository, o
     assert opened == [("policy_family", "1"), ("policy_family", "2")]
 
 
+def test_what_is_retired_is_closed_when_the_next_one_is_opened(repository, opened):
+    graphs = PolicyGraphs(repository, MUCH, counting(opened))
+    graphs.graph("family", 1)
+    for revision in range(10, 30):
+        write_fake_revision(repository, "family", revision)
+        graphs.graph("family", revision)
+        put_away(revision_dir(repository, "family", revision), RETIRED)
+    assert graphs.count == 2, "the one in service and the last one opened"
+    graphs.graph("family", 10)
+    assert opened.count(("policy_family", "10")) == 2, "who chose it before still gets it"
+
+
 def test_one_that_is_retired_while_it_is_being_opened_is_opened_where_it_is(repository, opened):
     def moved_away(folder):
         opened.append(folder)

@@ -1,7 +1,7 @@
 """The graphs of the policies' revisions, opened when they are first asked for.
 
-A revision is immutable, so its graph stays open until others need the room. One that cannot be
-opened fails those who ask for it and nobody else.
+A revision is immutable, so its graph stays open until it is retired or others need the room. One
+that cannot be opened fails those who ask for it and nobody else.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ class PolicyGraphs:
             if not found:
                 raise Refusal("NOT_FOUND", f"the policy {policy} has no revision {revision} here")
             graph = self._opened(places, policy, revision)
+            self._close_retired()
             self._open[key] = found[0], graph
             self._close_others()
         self._open.move_to_end(key)
@@ -157,6 +158,12 @@ class PolicyGraphs:
                 f"revision {revision} of the policy {policy} cannot be opened; "
                 "publish the policy again",
             ) from error
+
+    def _close_retired(self) -> None:
+        """Close what is no longer in service, so that publishing for years takes no memory."""
+        for key in [*self._open]:
+            if _identity(revision_dir(self._repository_dir, *key)) is None:
+                del self._open[key]
 
     def _close_others(self) -> None:
         """Close what was used least recently until the rest has room, or one is left."""
