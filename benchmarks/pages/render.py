@@ -83,7 +83,10 @@ PAGES = (
         ),
         plots.reliability,
     ),
-    Page("memory", {"memory": "performance/memory.json"}),
+    Page(
+        "memory",
+        {"memory": "performance/memory.json", "mixed": "performance/mixed.json"},
+    ),
     Page("real_models", {"runs": "real_models.json"}),
     Page("client", {"client": "client.json"}),
 )
