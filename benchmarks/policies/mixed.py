@@ -1,7 +1,8 @@
 """Whether requests of many policies cost more than as many of one: clips a second, in turns.
 
 Works on a copy of a repository with a published policy, of which it makes many, each with an edit
-of its own file. The same clients ask for clip after clip, all of the one policy or each of the next.
+in a file of its own. The same clients ask for clip after clip: all of the one policy, or each of
+the next.
 
     python -m benchmarks.policies.mixed --write
 """
