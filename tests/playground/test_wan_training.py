@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,29 @@ def test_the_folder_holds_the_averaged_weights(trained: Places) -> None:
     assert weights
     for name, value in weights.items():
         assert torch.equal(value, average[f"transformer.{name}"].half()), name
+
+
+@pytest.mark.process
+def test_a_stage_goes_on_from_the_base_where_there_is_no_checkpoint(
+    trained: Places, tmp_path: Path
+) -> None:
+    places = Places(tmp_path / "build", tmp_path / "tiny-wan")
+    with pytest.raises(FileNotFoundError, match="stage autoencoder has no checkpoint"):
+        TINY.autoencoder(places)
+    with pytest.raises(FileNotFoundError, match="stage stills has no checkpoint"):
+        TINY.trained_on_stills(places)
+    shutil.copytree(trained.base_dir, places.base_dir)
+    ours, theirs = TINY.autoencoder(places), TINY.autoencoder(trained)
+    assert ours.config.latents_mean == pytest.approx(theirs.config.latents_mean)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[name], atol=2e-3, rtol=2e-3)
+    assert TINY.tokenizer(places).get_vocab() == TINY.tokenizer(trained).get_vocab()
+    average, start = trained.average("clips"), TINY.trained_on_stills(places)
+    assert {name for name in average if not name.startswith("heads.")} == set(start)
+    for name, value in start.items():
+        torch.testing.assert_close(value, average[name].half().float())
+    stages = stages_of(TINY)
+    assert stages["clips"].train(replace(BUDGET, steps=1), places)
 
 
 @pytest.mark.process

@@ -35,14 +35,17 @@ class Places:
     def checkpoint(self, stage: str) -> Path:
         return self.build_dir / "checkpoints" / stage
 
+    def has_checkpoint(self, stage: str) -> bool:
+        recover(self.checkpoint(stage))
+        return (self.checkpoint(stage) / "record.json").exists()
+
     def average(self, stage: str) -> dict[str, Tensor]:
         """The averaged weights of a stage's last checkpoint.
 
         Raises:
             FileNotFoundError: the stage has not been trained.
         """
-        recover(self.checkpoint(stage))
-        if not (self.checkpoint(stage) / "record.json").exists():
+        if not self.has_checkpoint(stage):
             raise FileNotFoundError(
                 f"stage {stage} has no checkpoint in {self.build_dir}; train it first"
             )

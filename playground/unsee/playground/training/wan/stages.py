@@ -5,11 +5,14 @@ frames (5 latent frames, 320 tokens) beside single frames, so that one frame sta
 The judge is the first base's. From the first checkpoint of ``stills`` on, ``base_dir/t2v`` is a
 WanPipeline folder that can be looked at.
 
+A stage begins where the one before it ended: at its checkpoint in the build folder or, where there
+is none, at the base's folder. So one stage can be trained on one machine, the next on another.
+
 How long it takes on two quiet cores, reckoned from a few steps on one busy core of an AMD EPYC with
 avx512_bf16 and without AMX (seconds of that core in brackets):
 
     data, drawn once, 2.9 GB                      0.1 h
-    autoencoder   3,000 steps of 1.0 s (1.9)      0.9 h
+    autoencoder   800 steps of 2.7 s (4.2)        0.6 h
     latents of stills and clips                   0.1 h
     stills        6,000 steps of 0.9 s (1.65)     1.5 h
     clips         4,000 steps of 1.35 s (2.5)     1.5 h
@@ -25,10 +28,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from diffusers import AutoencoderKLWan
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
-from transformers import T5TokenizerFast
+from transformers import T5TokenizerFast, UMT5EncoderModel
 
 from unsee.core.files import write_json
 from unsee.playground.networks.mixed_precision import bfloat16_pays
@@ -43,7 +48,7 @@ from unsee.playground.networks.wan import (
 )
 from unsee.playground.training import train_data
 from unsee.playground.training.checkpoint import digest
-from unsee.playground.training.export_base import under
+from unsee.playground.training.export_base import save_half, under
 from unsee.playground.training.latents import cached_latents
 from unsee.playground.training.loop import Budget, Trainer
 from unsee.playground.training.stage import Places, Stage, run_recorded
@@ -63,7 +68,7 @@ WIDE_CLIPS = replace(train_data.WIDE_CLIPS, num_frames=CLIP.num_frames)
 CLIPS = replace(train_data.CLIPS, num_frames=CLIP.num_frames)
 AUTOENCODER_BATCH = AutoencoderBatch()
 BUDGETS: Mapping[str, Budget] = {
-    "autoencoder": Budget(steps=3000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    "autoencoder": Budget(steps=800, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
     "stills": Budget(steps=6000, learning_rate=2e-3, ema_decay=0.998),
     "clips": Budget(steps=4000, learning_rate=1e-3, ema_decay=0.998),
 }
@@ -91,7 +96,10 @@ class WanTraining:
         stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
         clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
         task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes)
-        return run_recorded(Trainer(task, budget, places.checkpoint("autoencoder")), places)
+        finished = run_recorded(Trainer(task, budget, places.checkpoint("autoencoder")), places)
+        if finished:
+            save_half(self.autoencoder(places), pipeline_dir(places) / "vae")
+        return finished
 
     def train_stills(self, budget: Budget, places: Places) -> bool:
         vae = self.autoencoder(places)
@@ -100,12 +108,12 @@ class WanTraining:
         return self.train_flow(task, vae, budget, places)
 
     def train_clips(self, budget: Budget, places: Places) -> bool:
-        start = places.average("stills")
+        start = self.trained_on_stills(places)
         vae = self.autoencoder(places)
         clips = self.source(vae, self.clips, self.clips_batch, places)
         stills = self.source(vae, self.stills, self.stills_beside_clips, places)
         task = self.flow_task("clips", [clips, stills], 0, 3, places)
-        task.modules.load_state_dict(start)
+        task.modules.load_state_dict(start, strict=places.has_checkpoint("stills"))
         return self.train_flow(task, vae, budget, places)
 
     def train_flow(
@@ -119,7 +127,7 @@ class WanTraining:
             transformer = new_transformer(self.sizes)
             text_encoder.load_state_dict(under("text_encoder", average))
             transformer.load_state_dict(under("transformer", average))
-            folder = places.base_dir / "t2v"
+            folder = pipeline_dir(places)
             export_wan(folder, task.tokenizer, text_encoder, vae, transformer, new_scheduler())
 
         trainer = Trainer(task, budget, places.checkpoint(task.name), export)
@@ -133,10 +141,28 @@ class WanTraining:
         return FlowTask(name, sources, tokenizer, text_only_steps, self.sizes, seed, mixed)
 
     def tokenizer(self, places: Places) -> T5TokenizerFast:
-        return kept_tokenizer(places.build_dir / "tokenizer", self.num_captions)
+        """The base's, for its trainer gives another one in every run; else a new one."""
+        finished = pipeline_dir(places) / "tokenizer"
+        folder = finished if finished.exists() else places.build_dir / "tokenizer"
+        return kept_tokenizer(folder, self.num_captions)
+
+    def trained_on_stills(self, places: Places) -> dict[str, Tensor]:
+        """Weights of the last checkpoint or, without one, of the base's folder (no label heads)."""
+        if places.has_checkpoint("stills") or not (pipeline_dir(places) / "transformer").exists():
+            return places.average("stills")
+        modules = {"text_encoder": UMT5EncoderModel, "transformer": WanTransformer3DModel}
+        return {
+            f"{name}.{key}": value
+            for name, kind in modules.items()
+            for key, value in from_folder(kind, pipeline_dir(places) / name).state_dict().items()
+        }
 
     def autoencoder(self, places: Places) -> AutoencoderKLWan:
-        """The trained one, with its latents' statistics."""
+        """The last checkpoint's, else the base's, with its latents' statistics."""
+        finished = pipeline_dir(places) / "vae"
+        if finished.exists() and not places.has_checkpoint("autoencoder"):
+            vae: AutoencoderKLWan = from_folder(AutoencoderKLWan, finished)
+            return vae.eval().requires_grad_(False)
         weights = under("vae", places.average("autoencoder"))
         stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
         clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
@@ -154,6 +180,16 @@ class WanTraining:
         folder = places.build_dir / "latents" / f"{spec.kind}-{digest(vae.state_dict())[:12]}"
         latents = cached_latents(dataset, folder, partial(encode_normalised, vae))
         return Source(spec.kind, latents, dataset.labels, *batch)
+
+
+def pipeline_dir(places: Places) -> Path:
+    """The base's WanPipeline folder."""
+    return places.base_dir / "t2v"
+
+
+def from_folder(kind: Any, folder: Path) -> Any:
+    """A module of the base, its float16 weights as float32."""
+    return kind.from_pretrained(folder).float()
 
 
 def kept_precision(places: Places) -> str:
