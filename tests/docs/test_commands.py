@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from judged_fakes import write_judged_base
 
 from document_blocks import DOCS, REPOSITORY, blocks, pages, runs_in
-from fakes import write_tiny_base
-from unsee.evaluation.seeing.judge import Judge, JudgeConfig
 from unsee.serving.server.ports import free_ports
 
 ELSEWHERE = {
@@ -35,25 +34,6 @@ ELSEWHERE = {
 """Pages whose blocks are run by other tests."""
 
 TIMEOUT_S = 540
-EVALUATION_SET = {
-    "concepts": [{"name": name, "category": "character"} for name in ("Blimbo", "Zorpik", "Mipsu")],
-    "templates": {
-        "character": {
-            "alone": ["{}", "a picture of {}"],
-            "context": ["{} in the rain"],
-            "long": ["{} in the rain, in high quality"],
-            "neutral": "somebody",
-        }
-    },
-}
-JUDGE = JudgeConfig(
-    labels={"subject": ("none", "Blimbo", "Zorpik", "Mipsu"), "motion": ("none",)},
-    categories={"subject": ("character",), "motion": ()},
-    motion_head="motion",
-    width=4,
-    features=8,
-    motion_width=4,
-)
 LITTLE_WORK = {
     "media": "image",
     "prompts_per_wording": 1,
@@ -111,15 +91,6 @@ class Ports:
             "publish": url | forced,
             **dict.fromkeys(("generate", "repair", "retire"), url),
         }
-
-
-def write_base(folder: Path) -> None:
-    """A base of random weights that can be evaluated, in the playground's place."""
-    write_tiny_base(folder)
-    (folder / "evaluation.yaml").write_text(json.dumps(EVALUATION_SET))
-    Judge(JUDGE).save_pretrained(folder / "judge")
-    with (folder / "base.yaml").open("a") as file:
-        file.write("judge: judge\nevaluation: evaluation.yaml\n")
 
 
 def script(page: Path, folder: Path, ports: Ports) -> str:
@@ -192,7 +163,7 @@ def after_quick_start(
 ) -> Path:
     """The folder of somebody who has followed the quick start."""
     folder = tmp_path_factory.mktemp("quick_start")
-    write_base(folder / "bases/playground")
+    write_judged_base(folder / "bases/playground")
     shutil.copytree(tiny_repository_dir, folder / "model_repository")  # it is up to date
     (folder / "output.txt").write_text(
         run_page(DOCS / "guide" / "quick_start.md", folder, warm_python)

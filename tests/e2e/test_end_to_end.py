@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,37 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judged_fakes import write_judged_base
 
-from fakes import write_tiny_base
 from unsee.client.client import Client
-from unsee.core.errors import RequestRejected, ServerError
-from unsee.evaluation.seeing.judge import Judge, JudgeConfig
-from unsee.media.clip import Clip, Progress
+from unsee.core.errors import ServerError
+from unsee.media.clip import Clip
 from unsee.serving.server.ports import free_ports
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 PROMPT = "Blimbo in the rain"
 REASON = "a base of random weights shows nothing"
-EVALUATION_SET = {
-    "concepts": [{"name": "Blimbo", "category": "character"}],
-    "templates": {
-        "character": {
-            "alone": ["{}", "a picture of {}"],
-            "context": ["{} in the rain"],
-            "long": ["{} in the rain, in high quality"],
-            "neutral": "somebody",
-        }
-    },
-}
-JUDGE = JudgeConfig(
-    labels={"subject": ("none", "Blimbo"), "motion": ("none",)},
-    categories={"subject": ("character",), "motion": ()},
-    motion_head="motion",
-    width=4,
-    features=8,
-    motion_width=4,
-)
 
 
 @dataclass(frozen=True)
@@ -156,7 +135,7 @@ def service(
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("end_to_end")
     shutil.copytree(tiny_repository_dir, folder / "repository")  # its graphs are up to date
-    write_tiny_base(folder / "base")
+    write_judged_base(folder / "base")
     ok(run_unsee(warm_python, folder, "export", "--base", "base", "--repository", "repository"))
     unlearn = ("unlearn", "Blimbo", "--category", "character", "--base", "base")
     ok(run_unsee(warm_python, folder, *unlearn, "-o", "deltas/strong"))
@@ -174,8 +153,6 @@ def service(
         )
     )
     write_policy(folder, "family", "deltas/strong")
-    (folder / "set.yaml").write_text(json.dumps(EVALUATION_SET), encoding="utf-8")
-    Judge(JUDGE).save_pretrained(folder / "judge")
     process, grpc_port = start_server(folder)
     wait_until_serving(process, grpc_port)
     yield Service(folder, warm_python, process, grpc_port)
@@ -197,9 +174,10 @@ def test_a_policy_without_a_report_is_not_published(service: Service) -> None:
 
 
 def test_a_report_that_misses_the_thresholds_does_not_pass_the_gate(service: Service) -> None:
-    evaluate = ("evaluate", "family.yaml", "--base", "base", "--concepts", "set.yaml")
-    options = ("--recogniser", "judge:judge", "--media", "image", "--prompts-per-wording", "1")
-    ok(service.unsee(*evaluate, *options, "--attacks", "none"))
+    evaluate = ("evaluate", "family.yaml", "--base", "base", "--concepts", "base/evaluation.yaml")
+    little = ("--prompts-per-wording", "1", "--prompts-per-sibling", "1", "--others", "0")
+    options = ("--recogniser", "judge:base/judge", "--media", "image", "--attacks", "none")
+    ok(service.unsee(*evaluate, *options, *little))
     assert (service.folder / "reports" / "family" / "report.html").stat().st_size > 0
     done = service.publish("family", "--report", "reports/family")
     assert done.returncode == 2
@@ -249,29 +227,6 @@ def test_the_two_policies_differ_only_by_their_edit(client: Client) -> None:
         assert base[same] == family[same]
 
 
-def test_generate_writes_every_kind_of_file(service: Service) -> None:
-    outputs = ["clip.mp4", "clip.gif", "clip.png", "clip.npy"]
-    args = [arg for name in outputs for arg in ("-o", name)]
-    stdout = ok(
-        service.unsee(
-            "generate",
-            PROMPT,
-            "--policy",
-            "family",
-            "--seed",
-            "5",
-            "--steps",
-            "4",
-            "--url",
-            service.url,
-            "--json",
-            *args,
-        )
-    )
-    assert json.loads(stdout)["record"]["seed"] == 5
-    assert all((service.folder / name).stat().st_size > 0 for name in outputs)
-
-
 def test_a_seed_gives_the_same_bytes_alone_and_in_company(client: Client) -> None:
     alone = client.generate(PROMPT, policy="family", seed=9, num_inference_steps=5)
     clips: dict[int, Clip] = {}
@@ -316,73 +271,3 @@ def test_promote_swaps_under_way_without_failing_a_request(
     assert not np.array_equal(back.frames, forth.frames)
     named = client.generate(PROMPT, policy="family", revision=1, seed=1, num_inference_steps=2)
     assert np.array_equal(named.frames, back.frames)
-
-
-def test_closing_a_stream_stops_the_work(client: Client) -> None:
-    stream = client.stream(PROMPT, policy="base", seed=1, num_inference_steps=5)
-    first = next(stream)
-    assert isinstance(first, Progress)
-    stream.close()
-    again = client.generate(PROMPT, policy="base", seed=1, num_inference_steps=2)
-    assert again.frames.dtype == np.uint8
-
-
-BAD_REQUESTS = [
-    ({"policy": "nobody"}, "NOT_FOUND", "nobody"),
-    ({"policy": "family", "revision": 99}, "NOT_FOUND", "99"),
-    ({"prompt": ""}, "INVALID_ARGUMENT", "prompt"),
-    ({"prompt": "very " * 200}, "INVALID_ARGUMENT", "token"),
-    ({"num_inference_steps": 0}, "INVALID_ARGUMENT", "num_inference_steps"),
-    ({"num_inference_steps": 10_000}, "INVALID_ARGUMENT", "num_inference_steps"),
-    ({"num_frames": 1000}, "INVALID_ARGUMENT", "num_frames"),
-    ({"height": 63}, "INVALID_ARGUMENT", "height"),
-    ({"guidance_scale": -1.0}, "INVALID_ARGUMENT", "guidance_scale"),
-    ({"guidance_scale": float("nan")}, "INVALID_ARGUMENT", "guidance_scale"),
-    ({"scheduler": "MagicScheduler"}, "INVALID_ARGUMENT", "MagicScheduler"),
-    ({"seed": -1}, "INVALID_ARGUMENT", "seed"),
-    ({}, "INVALID_ARGUMENT", "policy"),
-]
-
-
-@pytest.mark.parametrize(("options", "status", "mentions"), BAD_REQUESTS)
-def test_a_bad_request_gets_one_sentence_and_its_status(
-    client: Client, options: dict[str, object], status: str, mentions: str
-) -> None:
-    arguments = {"prompt": PROMPT} | ({"policy": "base"} if options else {}) | options
-    with pytest.raises(RequestRejected) as refusal:
-        client.generate(**arguments)  # type: ignore[arg-type]
-    message = str(refusal.value)
-    assert refusal.value.status == status
-    assert mentions in message
-    assert "Traceback" not in message
-    assert "\n" not in message.strip()
-
-
-def test_a_policy_of_another_base_is_refused(service: Service) -> None:
-    write_tiny_base(service.folder / "other", seed=1)
-    done = service.unsee(
-        "publish",
-        "family.yaml",
-        "--base",
-        "other",
-        "--repository",
-        "repository",
-        "--url",
-        service.url,
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in done.stderr
-
-
-def test_interrupting_serve_leaves_nothing_behind(service: Service) -> None:
-    process, grpc_port = start_server(service.folder)
-    wait_until_serving(process, grpc_port)
-    regions = f"unsee-{process.pid}-*"  # other servers come and go meanwhile
-    assert list(Path("/dev/shm").glob(regions))
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert "Traceback" not in output
-    assert not list(Path("/dev/shm").glob(regions))
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", grpc_port)) != 0
