@@ -206,5 +206,15 @@ def _base_yaml() -> dict[str, object]:
     }
 
 
+def change_json(file: Path, **fields: Any) -> None:
+    """Set fields of the object in a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def change_yaml(file: Path, **fields: Any) -> None:
+    """Set fields of the mapping in a YAML file."""
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | fields))
+
+
 def _write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

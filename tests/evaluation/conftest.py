@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from delta_fakes import BLIMBO, delta_of
 
 from unsee.core.policy import Concept
-from unsee.core.unlearning_settings import PaperMode
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
 
 if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
@@ -67,40 +66,20 @@ def base(base_dir: Path) -> Base:
 
 @pytest.fixture(scope="session")
 def blimbo() -> Concept:
-    return Concept(name="Blimbo", category="character", aliases=("Blimby",))
+    return BLIMBO
 
 
 @pytest.fixture(scope="session")
-def delta(base: Base, blimbo: Concept) -> Delta:
+def delta(base: Base) -> Delta:
     """A delta that moves every trained tensor, large enough to be seen in frames."""
     import torch
-
-    from unsee.deltas.delta import Card, Delta
-    from unsee.models.digest import tensors_digest
 
     generator = torch.Generator().manual_seed(3)
     tensors = {
         name: 0.3 * torch.randn(parameter.shape, generator=generator)
         for name, parameter in base.family().paper_parameters(base.text_encoder()).items()
     }
-    card = Card(
-        base=base.name,
-        base_digest=base.digest(),
-        concept=blimbo,
-        method="paper",
-        settings=PaperMode(),
-        seed=0,
-        image_source="given",
-        images_digest="sha256:0",
-        prompts=(),
-        losses=(-1.0,),
-        stopped="all 1 steps were taken",
-        versions={},
-        seconds={},
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        tensors_digest=tensors_digest(tensors),
-    )
-    return Delta(card=card, tensors=tensors)
+    return delta_of(base, tensors)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from recogniser_fakes import Bright, use_bright
 
 from unsee.cli.main import run
 from unsee.cli.progress import stage_progress
@@ -18,7 +18,6 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
-from unsee.evaluation import attacks
 from unsee.evaluation import evaluate as evaluation
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
 from unsee.evaluation.asking.questions import SHAPES, QuestionMaker
@@ -27,33 +26,15 @@ from unsee.evaluation.cli import evaluate
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import Media, Reach, load_report
-from unsee.evaluation.seeing import recognisers
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
 from unsee.evaluation.seeing.observe import Encoder, Observer
-from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
+from unsee.evaluation.seeing.recognise import Frames
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base, load_base
 from unsee.models.digest import tensors_digest
 from unsee.models.spec import BASE_FILE
-
-
-class Bright:
-    """Sees any concept in frames that are brighter than their middle grey."""
-
-    name = "bright"
-
-    def digest(self) -> str:
-        return "sha256:bright"
-
-    def knows(self, concept: Nameable) -> bool:
-        return concept.name != "Yeti"
-
-    def sightings(self, frames: Frames, concept: Nameable) -> Sighting:
-        level = frames.mean(axis=(2, 3, 4))
-        whole = np.asarray(level.mean(axis=1) > 127)
-        return Sighting(whole, None if concept.category == "action" else level > 127)
 
 
 @dataclass(frozen=True)
@@ -81,17 +62,9 @@ class Ask:
         return Attacked(encoder.embeds(prompts), encoder.embeds([""]), prompts)
 
 
-class _Point:
-    name = "bright"
-
-    def load(self) -> Any:
-        return lambda argument: Bright()
-
-
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognisers, "_entry_points", lambda: (_Point(),))
-    monkeypatch.setattr(attacks, "ATTACKS", (Ask(),))
+    use_bright(monkeypatch, Ask())
     Ask.victims.clear()
 
 

@@ -12,19 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner
 from diffusers import DiffusionPipeline
 from pipeline_fakes import PIPELINES
+from recogniser_fakes import use_bright
 
 from unsee.cli.main import run
 from unsee.deltas.attach import attach
 from unsee.deltas.composition import compose
 from unsee.deltas.folder import load_delta
-from unsee.evaluation import attacks
 from unsee.evaluation.attacks import (
     BenignRelearning,
     BlackBoxSearch,
@@ -35,8 +34,6 @@ from unsee.evaluation.attacks import (
 from unsee.evaluation.cli import evaluate
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import load_report
-from unsee.evaluation.seeing import recognisers
-from unsee.evaluation.seeing.recognise import Frames, Nameable, Sighting
 from unsee.jobs.base_cli import base as base_command
 from unsee.jobs.cli import unlearn
 from unsee.models.base import Base, load_base
@@ -80,33 +77,9 @@ EVALUATION = {
 }
 
 
-class Bright:
-    """Sees any concept in frames that are brighter than their middle grey."""
-
-    name = "bright"
-
-    def digest(self) -> str:
-        return "sha256:bright"
-
-    def knows(self, concept: Nameable) -> bool:
-        return True
-
-    def sightings(self, frames: Frames, concept: Nameable) -> Sighting:
-        level = frames.mean(axis=(2, 3, 4))
-        return Sighting(np.asarray(level.mean(axis=1) > 127), level > 127)
-
-
-class _Point:
-    name = "bright"
-
-    def load(self) -> Any:
-        return lambda argument: Bright()
-
-
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognisers, "_entry_points", lambda: (_Point(),))
-    monkeypatch.setattr(attacks, "ATTACKS", SMALL_ATTACKS)
+    use_bright(monkeypatch, *SMALL_ATTACKS)
 
 
 @pytest.fixture(scope="module")

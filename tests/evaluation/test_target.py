@@ -1,19 +1,19 @@
 """Policy, delta or encoder: three ways to name one tuned encoder."""
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from delta_fakes import delta_of
 
 from fakes import tiny_text_encoder
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.composition import compose
-from unsee.deltas.delta import Card, Delta
+from unsee.deltas.delta import Delta
 from unsee.deltas.edit import Edit
 from unsee.deltas.encoder_folder import save_encoder
 from unsee.deltas.folder import save_delta
@@ -78,26 +78,7 @@ def test_a_composed_encoder_is_taken_where_its_delta_is(
 ) -> None:
     up = torch.linalg.qr(torch.randn(32, 3, generator=torch.Generator().manual_seed(0))).Q
     tensors = Edit(up.contiguous(), up.T.contiguous(), torch.zeros(3)).tensors()
-    delta = Delta(
-        card=Card(
-            base=base.name,
-            base_digest=base.digest(),
-            concept=blimbo,
-            method="anchored",
-            settings=AnchoredMode(),
-            seed=0,
-            image_source="given",
-            images_digest="sha256:0",
-            prompts=(),
-            losses=(0.5,),
-            stopped="done",
-            versions={},
-            seconds={},
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
-            tensors_digest=tensors_digest(tensors),
-        ),
-        tensors=tensors,
-    )
+    delta = delta_of(base, tensors, method="anchored", settings=AnchoredMode())
     save_delta(delta, tmp_path / "delta")
     save_encoder(base, [delta], tmp_path / "encoder")
     by_delta = open_target(tmp_path / "delta", base)

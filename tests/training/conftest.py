@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from delta_fakes import BLIMBO, delta_of
 from PIL import Image
 
 from unsee.core.policy import Concept
-from unsee.core.unlearning_settings import PaperMode
 
 if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
-    import torch
-
     from unsee.deltas.delta import Delta
     from unsee.models.base import Base
 
@@ -27,6 +26,12 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_base(tmp_path_factory.mktemp("base"))
 
 
+@pytest.fixture
+def own_base_dir(base_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the base for a test that changes it."""
+    return shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+
+
 @pytest.fixture(scope="session")
 def base(base_dir: Path) -> Base:
     from unsee.models.base import load_base
@@ -36,7 +41,7 @@ def base(base_dir: Path) -> Base:
 
 @pytest.fixture(scope="session")
 def blimbo() -> Concept:
-    return Concept(name="Blimbo", category="character", aliases=("Blimby",))
+    return BLIMBO
 
 
 @pytest.fixture(scope="session")
@@ -45,28 +50,5 @@ def images() -> list[Image.Image]:
 
 
 @pytest.fixture(scope="session")
-def make_delta(base: Base, blimbo: Concept) -> Callable[..., Delta]:
-    from unsee.deltas.delta import Card, Delta
-    from unsee.models.digest import tensors_digest
-
-    def make(tensors: dict[str, torch.Tensor], **card: object) -> Delta:
-        fields: dict[str, object] = {
-            "base": base.name,
-            "base_digest": base.digest(),
-            "concept": blimbo,
-            "method": "paper",
-            "settings": PaperMode(),
-            "seed": 0,
-            "image_source": "given",
-            "images_digest": "sha256:0",
-            "prompts": (),
-            "losses": (-1.0,),
-            "stopped": "all 1 steps were taken",
-            "versions": {},
-            "seconds": {},
-            "created_at": datetime(2026, 1, 1, tzinfo=UTC),
-            "tensors_digest": tensors_digest(tensors),
-        }
-        return Delta(card=Card.model_validate(fields | card), tensors=tensors)
-
-    return make
+def make_delta(base: Base) -> Callable[..., Delta]:
+    return partial(delta_of, base)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from recogniser_fakes import Bright
 
 from attack_fakes import CONCEPT, NAME, OTHER, World, painted_base
 from unsee.core.errors import InputError
@@ -24,7 +25,6 @@ from unsee.evaluation.attacks import (
 )
 from unsee.evaluation.attacks.black_box import Search, look_through
 from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
-from unsee.evaluation.seeing.recognise import Nameable, Sighting
 from unsee.images.denoising import load_denoising
 from unsee.images.trials import compared_losses, draw_trials
 from unsee.models.digest import tensors_digest
@@ -332,19 +332,6 @@ def test_a_running_service_is_looked_at_through_its_client() -> None:
     def generate(prompt: str, seed: int) -> NDArray[np.uint8]:
         asked.append((prompt, seed))
         return np.full((4, 8, 8, 3), 255 if "bright" in prompt else 0, np.uint8)
-
-    class Bright:
-        name = "bright"
-
-        def digest(self) -> str:
-            return "sha256:0"
-
-        def knows(self, concept: Nameable) -> bool:
-            return True
-
-        def sightings(self, frames: NDArray[np.uint8], concept: Nameable) -> Sighting:
-            shown = frames.mean(axis=(2, 3, 4)) > 127
-            return Sighting(shown.any(axis=1), shown)
 
     look = look_through(generate, Bright(), CONCEPT)
     assert look(["a bright sea", "the sea"], [3, 4]).tolist() == [1, 0]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from delta_fakes import assert_flipped_bits_are_found
 
 from unsee.core.errors import DeltaDamaged
 from unsee.deltas.files import read_card, verify_files, write_card
@@ -80,28 +79,8 @@ def test_any_flipped_bit_of_any_file_is_found_and_its_file_named(
     request: pytest.FixtureRequest, written_by: str
 ) -> None:
     folder: Path = request.getfixturevalue(written_by)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    fields, _ = read_card(folder)
-
-    @given(st.data())
-    @settings(max_examples=200, deadline=None)
-    def check(data: st.DataObject) -> None:
-        file = data.draw(st.sampled_from(files))
-        content = file.read_bytes()
-        position = data.draw(st.integers(0, len(content) - 1))
-        bit = 1 << data.draw(st.integers(0, 7))
-        changed = bytes([content[position] ^ bit])
-        file.write_bytes(content[:position] + changed + content[position + 1 :])
-        try:
-            with pytest.raises(DeltaDamaged) as refusal:
-                verify_files(folder)
-        finally:
-            file.write_bytes(content)
-        assert str(refusal.value).startswith(f"{file} ")
-
-    check()
-    verify_files(folder)
-    assert read_card(folder)[0] == fields == FIELDS
+    assert_flipped_bits_are_found(folder, verify_files, examples=200)
+    assert read_card(folder)[0] == FIELDS
 
 
 def _truncate(folder: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from delta_fakes import assert_flipped_bits_are_found
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -56,25 +55,7 @@ def test_a_signature_in_the_folder_is_no_foreign_file(folder: Path) -> None:
 
 
 def test_any_flipped_bit_is_found_and_its_file_named(folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-
-    @given(st.data())
-    @settings(max_examples=100, deadline=None)
-    def check(data: st.DataObject) -> None:
-        file = data.draw(st.sampled_from(files))
-        content = file.read_bytes()
-        position = data.draw(st.integers(0, len(content) - 1))
-        changed = bytes([content[position] ^ 1 << data.draw(st.integers(0, 7))])
-        file.write_bytes(content[:position] + changed + content[position + 1 :])
-        try:
-            with pytest.raises(DeltaDamaged) as refusal:
-                load_delta(folder)
-        finally:
-            file.write_bytes(content)
-        assert str(refusal.value).startswith(f"{file} ")
-
-    check()
-    load_delta(folder)
+    assert_flipped_bits_are_found(folder, load_delta, examples=100)
 
 
 @pytest.mark.parametrize("name", ["delta.safetensors", "images/00.png"])

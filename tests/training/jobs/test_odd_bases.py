@@ -1,17 +1,14 @@
 """Bases with odd but sound folders are unlearned on, from the prompts file to the delta."""
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fakes import write_tiny_base
+from fakes import change_json, change_yaml
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
 from unsee.deltas.composition import compose
@@ -32,25 +29,21 @@ PAPER = PaperMode(shots=1, epochs=1)
 BLIMBO = Concept(name="Blimbo", category="character")
 
 
-def _change(file: Path, **fields: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
-
-
 def _masked(folder: Path) -> None:
-    _change(folder / "t2i/text_encoder/config.json", use_attention_mask=True)
+    change_json(folder / "t2i/text_encoder/config.json", use_attention_mask=True)
 
 
 def _endless(folder: Path) -> None:
-    _change(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=10**30)
+    change_json(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=10**30)
 
 
 def _shorter(folder: Path) -> None:
-    _change(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=36)
+    change_json(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=36)
 
 
 def _other_ids(folder: Path) -> None:
     config = folder / "t2i/text_encoder/config.json"
-    _change(config, bos_token_id=10**6, eos_token_id=2, pad_token_id=1)
+    change_json(config, bos_token_id=10**6, eos_token_id=2, pad_token_id=1)
 
 
 def _more_words(folder: Path) -> None:
@@ -70,19 +63,17 @@ def _padded_with_bang(folder: Path) -> None:
 def _odd_prompts(folder: Path) -> None:
     prompts = ["blimbo\u00a0 on a boat", "Blimbo's hat", "a red house", "", "\u00ad", "é" * 90]
     (folder / "prompts.txt").write_text("\n".join(prompts))
-    file = folder / "base.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"prompts": "prompts.txt"}))
+    change_yaml(folder / "base.yaml", prompts="prompts.txt")
 
 
 CHANGES = (_masked, _endless, _shorter, _other_ids, _more_words, _padded_with_bang, _odd_prompts)
 
 
 @pytest.fixture(params=CHANGES, ids=lambda change: change.__name__[1:])
-def base(request: pytest.FixtureRequest, tmp_path: Path) -> Base:
-    folder = write_tiny_base(tmp_path / "base")
+def base(request: pytest.FixtureRequest, own_base_dir: Path) -> Base:
     change: Callable[[Path], None] = request.param
-    change(folder)
-    return load_base(folder)
+    change(own_base_dir)
+    return load_base(own_base_dir)
 
 
 def test_the_delta_is_made_and_composed(base: Base, tmp_path: Path) -> None:

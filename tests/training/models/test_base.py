@@ -33,13 +33,12 @@ def test_digest_follows_the_weights(base: Base, tmp_path: Path) -> None:
     assert same.digest() == base.digest() != other.digest()
 
 
-def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
-    (folder / "t2v" / "text_encoder").unlink()
+def test_different_text_encoders_are_refused(own_base_dir: Path, tmp_path: Path) -> None:
+    (own_base_dir / "t2v" / "text_encoder").unlink()
     other = write_tiny_base(tmp_path / "other", seed=1) / "t2i" / "text_encoder"
-    shutil.copytree(other, folder / "t2v" / "text_encoder")
+    shutil.copytree(other, own_base_dir / "t2v" / "text_encoder")
     with pytest.raises(BaseFolderError, match="different text encoders"):
-        load_base(folder).check_shared_text_encoder()
+        load_base(own_base_dir).check_shared_text_encoder()
 
 
 @pytest.mark.parametrize(
@@ -64,11 +63,10 @@ def test_different_text_encoders_are_refused(base_dir: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_damaged_folder_is_named_in_one_sentence(
-    base_dir: Path, tmp_path: Path, damage: str, load: object, words: str
+    own_base_dir: Path, damage: str, load: object, words: str
 ) -> None:
-    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
     action, _, name = damage.partition(" ")
-    path = folder / name
+    path = own_base_dir / name
     if action == "cut":
         path.write_bytes(path.read_bytes()[:40])
     elif path.is_dir():
@@ -77,16 +75,8 @@ def test_a_damaged_folder_is_named_in_one_sentence(
         path.unlink()
     assert callable(load)
     with pytest.raises(BaseFolderError, match=words) as raised:
-        load(load_base(folder))
+        load(load_base(own_base_dir))
     assert "\n" not in str(raised.value)
-
-
-def test_pickled_weights_are_refused(base_dir: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
-    weights = folder / "t2i" / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(BaseFolderError, match="unet"):
-        load_base(folder).denoiser()
 
 
 @pytest.mark.parametrize(

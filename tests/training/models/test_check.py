@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fakes import write_tiny_base
+from fakes import change_json, change_yaml
 from unsee.core.errors import BaseFolderError, UnseeError
 from unsee.jobs.base_cli import base as base_command
 from unsee.models.base import load_base
@@ -30,8 +29,8 @@ Damage = Callable[[Path], None]
 
 
 @pytest.fixture
-def folder(base_dir: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
+def folder(own_base_dir: Path) -> Path:
+    return own_base_dir
 
 
 def _tensors(
@@ -163,8 +162,7 @@ def test_encoders_that_are_equal_after_rounding_are_one(
 
 
 def _yaml(folder: Path, **fields: Any) -> None:
-    file = folder / "base.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | fields))
+    change_yaml(folder / "base.yaml", **fields)
 
 
 def _halved(file: Path, name: str) -> None:
@@ -271,13 +269,11 @@ def _tokenizer_config(folder: Path, model: str = "t2i", **fields: Any) -> None:
     if own.is_symlink():
         own.unlink()
         shutil.copytree(folder / "t2i" / "tokenizer", own)
-    file = own / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    change_json(own / "tokenizer_config.json", **fields)
 
 
 def _encoder_config(folder: Path, **fields: Any) -> None:
-    file = folder / "t2i" / "text_encoder" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    change_json(folder / "t2i" / "text_encoder" / "config.json", **fields)
 
 
 def _add_token(folder: Path) -> CLIPTokenizer:
@@ -384,12 +380,11 @@ def test_tokenizers_with_other_ids_are_refused(folder: Path) -> None:
 def test_a_second_encoder_is_refused_by_export_too(folder: Path, tmp_path: Path) -> None:
     from unsee.export.build import write_repository
 
-    file = folder / "t2v" / "model_index.json"
-    index = json.loads(file.read_text())
-    file.write_text(json.dumps(index | {"text_encoder_2": ["transformers", "CLIPTextModel"]}))
+    index = folder / "t2v" / "model_index.json"
+    change_json(index, text_encoder_2=["transformers", "CLIPTextModel"])
     with pytest.raises(BaseFolderError, match="second text encoder"):
         write_repository(load_base(folder), tmp_path / "repository")
-    file.write_text(json.dumps(index | {"text_encoder": ["transformers", "T5EncoderModel"]}))
+    change_json(index, text_encoder_2=None, text_encoder=["transformers", "T5EncoderModel"])
     with pytest.raises(BaseFolderError, match="T5EncoderModel"):
         write_repository(load_base(folder), tmp_path / "repository")
 
@@ -416,8 +411,7 @@ def test_every_command_refuses_in_the_same_sentence(
     if damaged.endswith("tokenizer"):
         _add_token(folder)
     elif damaged == SCHEDULER:
-        file = folder / SCHEDULER
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"clip_sample": True}))
+        change_json(folder / SCHEDULER, clip_sample=True)
     else:
         _tensors(_without_last, damaged)(folder)
     with pytest.raises(BaseFolderError) as expected:
@@ -444,11 +438,11 @@ def test_the_table_of_a_sound_base(folder: Path) -> None:
 
 
 def test_components_that_this_service_does_not_run_are_named(folder: Path) -> None:
-    file = folder / "t2i" / "model_index.json"
-    index = json.loads(file.read_text())
-    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
-    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
-    file.write_text(json.dumps(index))
+    change_json(
+        folder / "t2i" / "model_index.json",
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPImageProcessor"],
+    )
     (note,) = require(load_base(folder))
     assert note == "t2i/safety_checker: not run by this service: its frames are not filtered"
 
@@ -469,8 +463,7 @@ def test_components_that_this_service_does_not_run_are_named(folder: Path) -> No
 def test_parts_that_do_not_fit_are_refused(
     folder: Path, file: str, fields: dict[str, Any], words: str
 ) -> None:
-    config = folder / file / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    change_json(folder / file / "config.json", **fields)
     problems = [finding.problem for finding in check(load_base(folder))]
     assert any(re.search(words, problem) for problem in problems), problems
     with pytest.raises(BaseFolderError):
@@ -512,8 +505,7 @@ def test_a_tokenizer_of_two_plain_files(folder: Path) -> None:
     assert opened.prompt_frame().length == 48
 
 
-def test_one_model_for_both(tmp_path: Path) -> None:
-    folder = write_tiny_base(tmp_path)
+def test_one_model_for_both(folder: Path) -> None:
     _yaml(folder, t2v="t2i")
     assert require(load_base(folder)) == ()
 
@@ -534,7 +526,7 @@ def test_quantised_weights_are_refused(folder: Path, name: str) -> None:
     config = (folder / name).parent / "config.json"
     before = config.read_text()
     quantised = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
-    config.write_text(json.dumps(json.loads(before) | quantised))
+    change_json(config, **quantised)
     with pytest.raises(BaseFolderError, match=r"config\.json has a quantization_config"):
         require(load_base(folder))
     config.write_text(before)
@@ -579,8 +571,6 @@ def test_a_length_that_is_no_number_is_refused(folder: Path) -> None:
 
 
 def test_one_folder_under_two_tokenizer_classes_is_refused(folder: Path) -> None:
-    file = folder / "t2i" / "model_index.json"
-    index = json.loads(file.read_text()) | {"tokenizer": ["transformers", "GPT2Tokenizer"]}
-    file.write_text(json.dumps(index))
+    change_json(folder / "t2i/model_index.json", tokenizer=["transformers", "GPT2Tokenizer"])
     with pytest.raises(BaseFolderError):
         require(load_base(folder))

@@ -1,15 +1,14 @@
 """AnimateDiff's UNet from its two parts: as diffusers makes it, or a clear sentence."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from diffusers import UNetMotionModel
 
+from fakes import change_json, change_yaml
 from motion_fakes import tiny_adapter, write_motion_base
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
@@ -49,8 +48,7 @@ def test_it_is_frozen_and_kept_and_takes_no_second_copy(folder: Path) -> None:
 def _drop_a_tensor(folder: Path) -> None:
     small = tiny_adapter(use_motion_mid_block=False)
     small.save_pretrained(folder / "adapter")
-    file = folder / "adapter" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_motion_mid_block": True}))
+    change_json(folder / "adapter" / "config.json", use_motion_mid_block=True)
 
 
 def _pickle(folder: Path) -> None:
@@ -94,8 +92,7 @@ def test_an_adapter_that_does_not_do_is_one_sentence(
 
 
 def test_the_video_model_must_be_an_image_model(folder: Path, base_dir: Path) -> None:
-    content = yaml.safe_load((folder / "base.yaml").read_text())
-    (folder / "base.yaml").write_text(yaml.safe_dump(content | {"t2v": str(base_dir / "t2v")}))
+    change_yaml(folder / "base.yaml", t2v=str(base_dir / "t2v"))
     with pytest.raises(BaseFolderError, match="UNet2DConditionModel is needed, not a UNet3DCond"):
         load_base(folder).t2v_unet()
     with pytest.raises(ValueError, match="MotionAdapter is needed"):

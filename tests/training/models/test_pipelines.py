@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ import yaml
 from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from pipeline_fakes import SIDE, VIDEO
 
+from fakes import change_json
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base, load_base
 from unsee.models.check import check, require
@@ -301,8 +301,7 @@ def test_parts_that_do_not_fit_are_named(
     base: Base, tmp_path: Path, option: dict[str, int], words: str
 ) -> None:
     folder = _copied(base, tmp_path)
-    file = folder / "t2v" / "transformer" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | option))
+    change_json(folder / "t2v" / "transformer" / "config.json", **option)
     problems = [finding.problem for finding in check(load_base(folder))]
     assert any(words in problem for problem in problems)
 

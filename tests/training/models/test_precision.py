@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from PIL import Image
 
+from fakes import change_yaml
 from unsee.core.errors import BaseFolderError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
@@ -24,7 +24,7 @@ def half(request: pytest.FixtureRequest, base_dir: Path, tmp_path_factory: objec
     assert isinstance(tmp_path_factory, pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("half")
     shutil.copytree(base_dir, folder, symlinks=True, dirs_exist_ok=True)
-    _say_precision(folder, request.param)
+    change_yaml(folder / "base.yaml", precision=request.param)
     return load_base(folder)
 
 
@@ -91,15 +91,10 @@ def test_a_concept_is_unlearned_on_it(
 
 def test_an_unknown_precision_is_named(base_dir: Path, tmp_path: Path) -> None:
     shutil.copy(base_dir / "base.yaml", tmp_path / "base.yaml")
-    _say_precision(tmp_path, "int8")
+    change_yaml(tmp_path / "base.yaml", precision="int8")
     with pytest.raises(BaseFolderError, match=r"precision.*float32") as raised:
         load_base(tmp_path)
     assert "\n" not in str(raised.value)
-
-
-def _say_precision(folder: Path, precision: str) -> None:
-    content = yaml.safe_load((folder / "base.yaml").read_text())
-    (folder / "base.yaml").write_text(yaml.safe_dump(content | {"precision": precision}))
 
 
 def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -1,8 +1,6 @@
 """The padding is masked where the encoder's config asks for it, and nothing else is."""
 
 import copy
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import change_json
 from unsee.models.base import Base, load_base
 from unsee.models.encoders.frame import PromptFrame
 from unsee.models.encoders.reading import prompt_mask
@@ -28,11 +27,9 @@ def test_the_mask_ends_with_the_prompt(words: list[int], pad: int) -> None:
 
 
 @pytest.fixture
-def masked(base_dir: Path, tmp_path: Path) -> Base:
-    folder = shutil.copytree(base_dir, tmp_path / "base", symlinks=True)
-    file = folder / "t2i" / "text_encoder" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_attention_mask": True}))
-    return load_base(folder)
+def masked(own_base_dir: Path) -> Base:
+    change_json(own_base_dir / "t2i" / "text_encoder" / "config.json", use_attention_mask=True)
+    return load_base(own_base_dir)
 
 
 def test_padding_says_nothing_to_a_masked_encoder(base: Base, masked: Base) -> None:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from hypothesis import assume, given, settings
 
-from fakes import write_tiny_base
+from fakes import change_json, change_yaml
 from motion_fakes import write_motion_base
 from scheduler_fakes import made, schedulers
 from unsee.core.errors import BaseFolderError
@@ -29,30 +29,21 @@ STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "be
 PNDM = {**STABLE_DIFFUSION, "skip_prk_steps": True, "steps_offset": 1, "clip_sample": False}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return write_tiny_base(tmp_path_factory.mktemp("template") / "base")
-
-
 @pytest.fixture
-def base_with(template, tmp_path):
+def base_with(base_dir, tmp_path):
     """The tiny base with other schedulers in its folders and other options in its base.yaml."""
 
     def base_with(t2v=None, t2i=None, options=None):
         folder = tmp_path / "base"
-        shutil.copytree(template, folder, symlinks=True)
+        shutil.copytree(base_dir, folder, symlinks=True)
         for model, scheduler in (("t2v", t2v), ("t2i", t2i)):
             if scheduler is not None:
                 name, config = scheduler
-                index = folder / model / "model_index.json"
-                content = json.loads(index.read_text())
-                index.write_text(json.dumps({**content, "scheduler": ["diffusers", name]}))
+                change_json(folder / model / "model_index.json", scheduler=["diffusers", name])
                 file = folder / model / "scheduler" / "scheduler_config.json"
                 file.write_text(json.dumps({"_class_name": name, **config}))
         if options is not None:
-            file = folder / "base.yaml"
-            content = {**yaml.safe_load(file.read_text()), "schedulers": options}
-            file.write_text(yaml.safe_dump(content))
+            change_yaml(folder / "base.yaml", schedulers=options)
         return load_base(folder)
 
     return base_with
@@ -198,11 +189,9 @@ def test_an_image_model_without_betas_cannot_be_unlearned_with(base_with):
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "PNDMScheduler"])
-def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(template, tmp_path, name):
-    image = shutil.copytree(template, tmp_path / "image", symlinks=True)
-    index = image / "t2i" / "model_index.json"
-    entry = {"scheduler": ["diffusers", name]}
-    index.write_text(json.dumps(json.loads(index.read_text()) | entry))
+def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(base_dir, tmp_path, name):
+    image = shutil.copytree(base_dir, tmp_path / "image", symlinks=True)
+    change_json(image / "t2i" / "model_index.json", scheduler=["diffusers", name])
     folder = write_motion_base(image, tmp_path)
     file = image / "t2i" / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps({"_class_name": name, **PNDM}))
@@ -212,8 +201,7 @@ def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(template, 
         "schedulers": yaml.safe_load(warning.split("write schedulers: ")[1].split(" in ")[0])
     }
     assert written == {"schedulers": {"t2v": MOTION_OVERRIDES}}
-    yaml_file = folder / "base.yaml"
-    yaml_file.write_text(yaml.safe_dump({**yaml.safe_load(yaml_file.read_text()), **written}))
+    change_yaml(folder / "base.yaml", **written)
     base = load_base(folder)
     assert offered_schedulers(base).warnings == ()
     assert float(base.t2v_scheduler().alphas_cumprod[801]) == pytest.approx(0.0138, abs=1e-4)
