@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from unsee.core.policy import Concept
-from unsee.repository.records import GraphExport, ParityReport, RevisionRecord
+from unsee.repository.records import AuditEvent, GraphExport, ParityReport, RevisionRecord
 
 PARITY = ParityReport(tolerance=1e-4, unit="std", sizes=())
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,6 +45,13 @@ def revision_record(policy="family", revision=1, graph_digest=DIGEST, unsees=(),
         "created_at": MADE_AT,
     }
     return RevisionRecord(**(fields | changes))
+
+
+def audit_event(**changes):
+    """A line of `audit.jsonl`: revision 2 of `family` was published."""
+    fields = {"action": "publish", "policy": "family", "revision": 2}
+    digests = {"encoder_digest": None, "report_digest": None}
+    return AuditEvent(**(fields | digests | changes))
 
 
 def base_record(**changes):

@@ -15,6 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +32,7 @@ from tritonclient._plugin import InferenceServerClientPlugin
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 
 from record_fakes import base_record, graph_export, revision_record
+from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.admin_key import admin_headers
 
 PROMPT_TOKENS = 48  # two of them are the start and the end of the text
@@ -42,6 +46,15 @@ TEMPLATE_DIR = TEMPLATES / "text_to_video" / "1"
 OPSET, IR_VERSION = 18, 8
 
 Array = npt.NDArray[Any]
+
+
+@contextmanager
+def triton_of(repository: Path) -> Iterator[TritonServer]:
+    """A real tritonserver on free ports, patient with a busy machine; its log lies beside."""
+    log = repository.with_name(f"{repository.name}.log")
+    settings = ServerSettings.on_free_ports(repository, log, ready_timeout_s=300.0, threads=1)
+    with TritonServer(settings) as server:
+        yield server
 
 
 def write_fake_repository(
@@ -398,6 +411,38 @@ class SendsKey(InferenceServerClientPlugin):
 
     def __call__(self, request: Any) -> None:
         request.headers.update(admin_headers(self._url))
+
+
+def unet_rows(operator: InferenceServerClient) -> int:
+    """How many rows the denoiser has evaluated since the server started."""
+    (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
+    return int(stats.inference_count)
+
+
+def settled_unet_rows(operator: InferenceServerClient) -> int:
+    """The rows once no more are being added."""
+    before, after = -1, unet_rows(operator)
+    while before != after:
+        time.sleep(0.5)
+        before, after = after, unet_rows(operator)
+    return after
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def stub_of(model_dir: Path) -> int:
+    """The process that serves the model: its command line names the folder."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes()
+            if b"triton_python_backend_stub" in words and f"{model_dir}/".encode() in words:
+                return int(file.parent.name)
+    raise AssertionError(f"no process serves {model_dir}")
 
 
 def admin_client(url: str) -> InferenceServerClient:

@@ -16,8 +16,8 @@ import trustme
 from gateway_calls import gateways
 
 from gateway_fakes import Served
-from serving_fakes import write_fake_repository
-from unsee.serving.server.triton import ServerSettings, TritonServer
+from serving_fakes import triton_of, write_fake_repository
+from unsee.serving.server.triton import TritonServer
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 EXAMPLES = Path(__file__).parent
@@ -114,11 +114,8 @@ def program(request: pytest.FixtureRequest) -> Program:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A real tritonserver; an evaluation of its video denoiser takes about 0.3 s."""
-    folder = tmp_path_factory.mktemp("served")
-    repository = write_fake_repository(folder / "repository", unet_work=60)
-    log = folder / "tritonserver.log"
-    settings = ServerSettings.on_free_ports(repository, log, ready_timeout_s=300.0, threads=1)
-    with TritonServer(settings) as running:
+    repository = tmp_path_factory.mktemp("served") / "repository"
+    with triton_of(write_fake_repository(repository, unet_work=60)) as running:
         yield running
 
 

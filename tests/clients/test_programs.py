@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -10,26 +9,25 @@ import pytest
 from wire_fakes import RECORD, decoded, error, event, progress
 
 from gateway_fakes import FRAMES, TOKENS, result
-from serving_fakes import admin_client
+from serving_fakes import admin_client, settled_unet_rows
 from unsee.client.client import Client
 
 pytestmark = pytest.mark.process
 
 STEPS = 12
-
-
-def unet_rows(operator: Any) -> int:
-    (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
-    return int(stats.inference_count)
-
-
-def settled_unet_rows(operator: Any) -> int:
-    """The rows once no more are being added."""
-    before, after = -1, unet_rows(operator)
-    while before != after:
-        time.sleep(0.5)
-        before, after = after, unet_rows(operator)
-    return after
+EVERY_INPUT = {
+    "negative_prompt": "",
+    "policy": "family",
+    "revision": 2,
+    "num_inference_steps": 3,
+    "guidance_scale": 7.5,
+    "num_frames": 2,
+    "height": 16,
+    "width": 24,
+    "scheduler": "DDIMScheduler",
+    "acceleration": "fast",
+}
+"""What the examples ask for beside a prompt and a seed."""
 
 
 @pytest.mark.triton
@@ -81,20 +79,7 @@ def test_every_input_reaches_the_server_with_its_type(program, served, tmp_path)
     done = program.run(served.settings.triton, cwd=tmp_path, every_input=True)
     assert (done.stdout, done.stderr) == ("2 16 16 3 ein Kätzchen 🐈\n", "")
     (request,) = served.triton.streams
-    assert decoded(request) == {
-        "prompt": "ein Kätzchen 🐈",
-        "negative_prompt": "",
-        "policy": "family",
-        "revision": 2,
-        "seed": 2**53 - 1,
-        "num_inference_steps": 3,
-        "guidance_scale": 7.5,
-        "num_frames": 2,
-        "height": 16,
-        "width": 24,
-        "scheduler": "DDIMScheduler",
-        "acceleration": "fast",
-    }
+    assert decoded(request) == EVERY_INPUT | {"prompt": "ein Kätzchen 🐈", "seed": 2**53 - 1}
 
 
 def test_a_busy_gateway_says_when_to_ask_again(program, served, tmp_path):
@@ -158,20 +143,7 @@ def test_javas_example_takes_every_input_as_an_option(java, served, tmp_path):
     done = java.run("a cat", *words, "--url", served.settings.triton, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (request,) = served.triton.streams
-    assert decoded(request) == {
-        "prompt": "a cat",
-        "negative_prompt": "",
-        "policy": "family",
-        "revision": 2,
-        "seed": 7,
-        "num_inference_steps": 3,
-        "guidance_scale": 7.5,
-        "num_frames": 2,
-        "height": 16,
-        "width": 24,
-        "scheduler": "DDIMScheduler",
-        "acceleration": "fast",
-    }
+    assert decoded(request) == EVERY_INPUT | {"prompt": "a cat", "seed": 7}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving_fakes import write_fake_repository
+from serving_fakes import stub_of, write_fake_repository
 from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.ports import free_ports
 
@@ -103,17 +103,6 @@ def test_the_gpu_script_loads_every_model_and_no_hidden_folder(tmp_path):
     ]
     again = run(script, repository, env=environment).stdout
     assert key in again, "a container that starts anew keeps the key"
-
-
-def stub_of(model_dir):
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes()
-        except OSError:
-            continue
-        if b"triton_python_backend_stub" in words and f"{model_dir}/".encode() in words:
-            return int(file.parent.name)
-    raise AssertionError(f"no process serves {model_dir}")
 
 
 @pytest.mark.triton

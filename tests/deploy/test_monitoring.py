@@ -8,26 +8,26 @@ import json
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import get_args
 
 import promql_parser
 import pytest
 import yaml
+from gateway_calls import ask
 from prometheus_client.parser import text_string_to_metric_families
 from wire_fakes import error
 
 from document_blocks import DOCS, anchors
-from gateway_fakes import TOKENS, Served
+from gateway_fakes import Served
+from record_fakes import audit_event
 from report_fakes import fake_report
 from unsee.gateway.callers.refusal import Reason
 from unsee.gateway.observe.account import Front
 from unsee.gateway.observe.evidence import FIGURES
 from unsee.repository import ledger
 from unsee.repository.layout import POINTER_FILE
-from unsee.repository.records import AuditEvent, Policies, PolicyState
+from unsee.repository.records import Policies, PolicyState
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -61,19 +61,6 @@ def expressions():
         yield pytest.param(text, id=place)
 
 
-def ask(served, path, who, body=None):
-    request = urllib.request.Request(
-        f"http://{served.addresses.http}{path}",
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"authorization": f"Bearer {TOKENS[who]}", "content-type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request) as response:
-            return response.read().decode()
-    except urllib.error.HTTPError as refused:
-        return refused.read().decode()
-
-
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """What a gateway reads of a repository: a pointer, a report, a publication."""
@@ -84,8 +71,7 @@ def repository(tmp_path_factory):
     revision = folder / "policy_family" / "2"
     revision.mkdir(parents=True)
     (revision / "report.json").write_text(fake_report().model_dump_json())
-    digests = {"encoder_digest": None, "report_digest": None}
-    ledger.note(folder, AuditEvent(action="publish", policy="family", revision=2, **digests))
+    ledger.note(folder, audit_event())
     return folder
 
 
@@ -93,17 +79,16 @@ def repository(tmp_path_factory):
 def metrics(repository):
     """The labels of every sample that a gateway shows, by its name."""
     served = Served(repository=repository)
-    generate = "/v2/models/text_to_video/generate_stream"
 
     async def fail(inputs, context):
         await context.write(error("INTERNAL: the server failed; its log says why"))
 
     try:
-        ask(served, generate, "kids", {"prompt": "a cat"})
-        ask(served, generate, "kids", {"prompt": "a cat", "policy": "base"})
+        ask(served, body={"prompt": "a cat"})
+        ask(served, body={"prompt": "a cat", "policy": "base"})
         served.triton.answer = fail
-        ask(served, generate, "kids", {"prompt": "a cat"})
-        text = ask(served, "/metrics", "admin")
+        ask(served, body={"prompt": "a cat"})
+        text = ask(served, "/metrics", who="admin")[2].decode()
     finally:
         served.stop()
     found = {name: set(labels) for name, labels in SCRAPED.items()}

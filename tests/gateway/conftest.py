@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from gateway_calls import gateways
 
-from record_fakes import base_record, revision_record
+from record_fakes import audit_event, base_record, revision_record
 from unsee.repository import ledger
-from unsee.repository.records import AuditEvent
 
 BASE = base_record(
     name="tiny",
@@ -63,14 +62,5 @@ def write_repository(folder: Path) -> Path:
     pointer = {"schema_version": 2, "policies": dict.fromkeys(concepts, state)}
     (folder / "policies.json").write_text(json.dumps(pointer))
     for policy, unmet in (("family", ()), ("studio-x", ("too few samples",))):
-        event = AuditEvent(
-            action="publish",
-            policy=policy,
-            revision=2,
-            encoder_digest="sha256:aa",
-            report_digest="sha256:bb",
-            forced=bool(unmet),
-            unmet=unmet,
-        )
-        ledger.note(folder, event)
+        ledger.note(folder, audit_event(policy=policy, forced=bool(unmet), unmet=unmet))
     return folder

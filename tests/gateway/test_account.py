@@ -4,14 +4,13 @@ import asyncio
 import json
 import logging
 import sys
-from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 from wire_fakes import RECORD
 
 from gateway_fakes import TOKENS, tenants
-from record_fakes import revision_record
+from record_fakes import audit_event, revision_record
 from unsee.cli.main import run, unsee
 from unsee.client.client import Client
 from unsee.core.errors import InputError, RequestRejected, ServerUnreachable
@@ -32,7 +31,6 @@ from unsee.gateway.observe.metrics import Metrics
 from unsee.gateway.observe.status import gateway_status, repository_status
 from unsee.gateway.observe.tracing import NoTracer, tracer
 from unsee.repository import ledger
-from unsee.repository.records import AuditEvent
 
 PROMPT = "a very secret prompt"
 
@@ -174,16 +172,7 @@ def repository(tmp_path):
         revision_record("family", 2, "sha256:aa", ("Blimbo",)).model_dump_json()
     )
     write_pointer(folder, 2)
-    event = AuditEvent(
-        action="publish",
-        policy="family",
-        revision=2,
-        encoder_digest="sha256:aa",
-        report_digest="sha256:bb",
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        who="me@here",
-    )
-    ledger.note(folder, event)
+    ledger.note(folder, audit_event(encoder_digest="sha256:aa", who="me@here"))
     return folder
 
 

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import grpc
 import pytest
@@ -17,11 +16,10 @@ from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_gr
 from tritonclient.utils import InferenceServerException
 
 from gateway_fakes import TOKENS, tenants, wait_until
-from serving_fakes import write_fake_repository
+from serving_fakes import stub_of, triton_of, write_fake_repository
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
-from unsee.serving.server.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
 WHO = (("authorization", f"Bearer {TOKENS['kids']}"), ("triton_grpc_error", "true"))
@@ -29,12 +27,8 @@ WHO = (("authorization", f"Bearer {TOKENS['kids']}"), ("triton_grpc_error", "tru
 
 @pytest.fixture(scope="module")
 def triton(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gateway")
-    repository = write_fake_repository(folder / "repository", unet_work=4)
-    settings = ServerSettings.on_free_ports(
-        repository, folder / "triton.log", ready_timeout_s=300.0, threads=1
-    )
-    with TritonServer(settings) as server:
+    repository = tmp_path_factory.mktemp("gateway") / "repository"
+    with triton_of(write_fake_repository(repository, unet_work=4)) as server:
         yield server
 
 
@@ -146,7 +140,8 @@ def test_the_page_shows_a_clip(before):
 def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, client, triton):
     assert ask(before, "/readyz", who=None)[0] == 200
     client.generate("a cat", num_inference_steps=2)  # measured: silence is noticed after 10 s
-    victim = stub_of("text_to_video", triton)  # looked for before: the clip is soon over
+    # looked for before: the clip is soon over
+    victim = stub_of(triton.settings.repository_dir / "text_to_video")
     events = client.stream("a cat", num_inference_steps=12)
     next(events)
     os.kill(victim, signal.SIGKILL)
@@ -157,15 +152,3 @@ def test_a_model_whose_process_dies_ends_its_clips_and_the_readiness(before, cli
     assert time.monotonic() - started < 30
     wait_until(lambda: ask(before, "/readyz", who=None)[0] == 503, timeout_s=60)
     assert before.gateway.admission.running == 0
-
-
-def stub_of(model, triton):
-    """The process that runs a Python model of this very server."""
-    repository = str(triton.settings.repository_dir)
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                arguments = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if "python_backend_stub" in arguments and f"{repository}/{model}/" in arguments:
-                    return int(folder.name)
-    raise AssertionError(f"no process of {model}")

@@ -3,11 +3,12 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from record_fakes import audit_event
 from report_fakes import attack_rows, erased_rows, fake_report
 from unsee.gateway.observe.evidence import ActiveEvidence
 from unsee.repository import ledger
 from unsee.repository.layout import POINTER_FILE
-from unsee.repository.records import AuditEvent, Policies, PolicyState
+from unsee.repository.records import Policies, PolicyState
 
 
 def write_report(repository, revision, **changes):
@@ -28,16 +29,8 @@ def shown(repository, revision):
 
 
 def published(repository, **changes):
-    event = AuditEvent(
-        action="publish",
-        policy="family",
-        revision=2,
-        encoder_digest=None,
-        report_digest=None,
-        **changes,
-    )
     (repository / POINTER_FILE).write_text('{"schema_version": 2}')
-    ledger.note(repository, event)
+    ledger.note(repository, audit_event(**changes))
 
 
 def test_the_figures_are_those_that_the_gate_judges(tmp_path):

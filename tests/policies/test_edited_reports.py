@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from record_fakes import audit_event
 from report_fakes import fake_report
 from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
 from unsee.deltas import signature
@@ -16,7 +17,7 @@ from unsee.policies import promotion
 from unsee.policies.composed_policy import ComposedPolicy
 from unsee.policies.tables import history_table
 from unsee.repository import ledger, pointer
-from unsee.repository.records import AuditEvent, Policies
+from unsee.repository.records import Policies
 
 
 def edit(files, change):
@@ -120,15 +121,7 @@ def test_policies_with_odd_names_are_refused(repository):
 
 
 def test_history_spells_control_characters_out():
-    event = AuditEvent(
-        action="rollback",
-        policy="family",
-        revision=1,
-        encoder_digest=None,
-        report_digest=None,
-        reason="\x1b[2Jall \x07 is well \u202e",
-    )
-    shown = history_table([event])
+    shown = history_table([audit_event(reason="\x1b[2Jall \x07 is well \u202e")])
     assert "\x1b" not in shown
     assert r"\x1b[2Jall \x07 is well \u202e" in shown
 

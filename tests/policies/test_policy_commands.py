@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from publish_fakes import write_next_revision
-from record_fakes import revision_record
+from record_fakes import audit_event, revision_record
 from unsee.cli.main import run
 from unsee.policies import publish
 from unsee.repository import ledger
 from unsee.repository.layout import AUDIT_FILE
-from unsee.repository.records import AuditEvent
 
 
 def concepts(repository, policy, revision, *names):
@@ -68,16 +67,7 @@ def test_policies_is_a_table_of_revisions_verdicts_and_concepts(repository, caps
     ("unmet", "verdict"), [((), "met"), (("too few", "too many"), "forced, 2 unmet")]
 )
 def test_the_verdict_is_the_gates_by_the_log(repository, capsys, unmet, verdict):
-    event = AuditEvent(
-        action="publish",
-        policy="family",
-        revision=2,
-        encoder_digest="sha256:e",
-        report_digest=None,
-        forced=bool(unmet),
-        unmet=unmet,
-    )
-    ledger.note(repository, event)
+    ledger.note(repository, audit_event(forced=bool(unmet), unmet=unmet))
     assert unsee(repository, "policies") == 0
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("family")]
     assert verdict in line

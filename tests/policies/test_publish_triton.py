@@ -3,14 +3,13 @@
 import os
 import shutil
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
-from serving_fakes import write_fake_repository, write_fake_revision
+from serving_fakes import stub_of, triton_of, write_fake_repository, write_fake_revision
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError
 from unsee.policies import publish
@@ -18,7 +17,7 @@ from unsee.policies.composed_policy import ComposedPolicy
 from unsee.policies.recovery import repair
 from unsee.repository import pointer
 from unsee.repository.revisions import next_revision
-from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.serving.server.triton import TritonServer
 from unsee.triton.server import Server
 
 pytestmark = pytest.mark.triton
@@ -28,12 +27,10 @@ MODEL = "policy_family"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("publish")
-    repository_dir = write_fake_repository(folder / "repository")
-    shutil.rmtree(repository_dir / MODEL / "3")  # which is not offered: publishing clears it away
-    settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
-    with TritonServer(settings):
-        yield settings
+    repository = write_fake_repository(tmp_path_factory.mktemp("publish") / "repository")
+    shutil.rmtree(repository / MODEL / "3")  # which is not offered: publishing clears it away
+    with triton_of(repository) as server:
+        yield server.settings
 
 
 @pytest.fixture
@@ -106,20 +103,9 @@ def test_a_bad_revision_is_taken_back_and_the_service_is_as_before(settings, pub
         assert client.generate("Blim", policy="family", seed=1).record.revision == 1
 
 
-def process_of(model_dir):
-    """The process that serves a model: its command line names the folder."""
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if f"{model_dir}/".encode() in status.read_bytes():
-                return int(status.parent.name)
-        except OSError:
-            continue
-    raise AssertionError(f"no process serves {model_dir}")
-
-
 def test_while_the_process_of_the_policies_is_dead_nothing_becomes_eligible(settings, publish_with):
     before = pointer.read(settings.repository_dir)
-    os.kill(process_of(settings.repository_dir / "prompt_encoder"), signal.SIGKILL)
+    os.kill(stub_of(settings.repository_dir / "prompt_encoder"), signal.SIGKILL)
     with pytest.raises(ServerError, match=r"taken back: .*not healthy"):
         publish_with(leave)
     assert pointer.read(settings.repository_dir) == before

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from serving_fakes import write_fake_repository, write_fake_revision
+from record_fakes import audit_event
+from serving_fakes import triton_of, write_fake_repository, write_fake_revision
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError
 from unsee.media.clip import Progress
@@ -15,9 +16,8 @@ from unsee.policies.recovery import repair
 from unsee.policies.retirement import retire
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import RETIRED
-from unsee.repository.records import AuditEvent
 from unsee.repository.revisions import next_revision
-from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.serving.server.triton import TritonServer
 from unsee.triton.server import Server
 
 pytestmark = pytest.mark.triton
@@ -27,11 +27,9 @@ MODEL = "policy_family"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("revisions")
-    repository_dir = write_fake_repository(folder / "repository", unet_work=16)
-    settings = ServerSettings.on_free_ports(repository_dir, folder / "triton.log", threads=1)
-    with TritonServer(settings):
-        yield settings
+    repository = tmp_path_factory.mktemp("revisions") / "repository"
+    with triton_of(write_fake_repository(repository, unet_work=16)) as server:
+        yield server.settings
 
 
 @pytest.fixture
@@ -52,14 +50,8 @@ def add_revision(settings):
     write_fake_revision(repository, "family", revision)
 
     def mark(before):
-        event = AuditEvent(
-            action="publish",
-            policy="family",
-            revision=revision,
-            encoder_digest=None,
-            report_digest=None,
-        )
-        return before.with_state("family", before.state("family").with_eligible(revision)), event
+        state = before.state("family").with_eligible(revision)
+        return before.with_state("family", state), audit_event(revision=revision)
 
     ledger.change(repository, mark)
     return revision

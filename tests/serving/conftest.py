@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving_fakes import write_fake_repository
+from serving_fakes import triton_of, write_fake_repository
 from unsee.serving.server.triton import ServerSettings, TritonServer
-
-
-def free_settings(repository_dir: Path, log_path: Path) -> ServerSettings:
-    """Settings with three free ports, patient with a busy machine."""
-    return ServerSettings.on_free_ports(repository_dir, log_path, ready_timeout_s=300.0, threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +17,13 @@ def fake_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(
-    fake_repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TritonServer]:
-    log_path = tmp_path_factory.mktemp("log") / "tritonserver.log"
-    with TritonServer(free_settings(fake_repository, log_path)) as running:
+def server(fake_repository: Path) -> Iterator[TritonServer]:
+    with triton_of(fake_repository) as running:
         yield running
 
 
 @pytest.fixture
 def settings(fake_repository: Path, tmp_path: Path) -> ServerSettings:
-    return free_settings(fake_repository, tmp_path / "log" / "tritonserver.log")
+    """Settings with three free ports, patient with a busy machine."""
+    log = tmp_path / "log" / "tritonserver.log"
+    return ServerSettings.on_free_ports(fake_repository, log, ready_timeout_s=300.0, threads=1)

@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from serving_fakes import write_fake_repository
+from serving_fakes import wait_until, write_fake_repository
 from unsee.client.client import Client
 from unsee.repository.layout import SERVED_MODELS
 from unsee.triton.server import ModelVersion, Server, VersionState
@@ -68,13 +67,6 @@ def remains(launcher_pid, tmp_path):
                 marks = (str(tmp_path / "temporary"), f"unsee-{launcher_pid}-")
                 found += [arguments] if any(mark in arguments for mark in marks) else []
     return found
-
-
-def wait_until(condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

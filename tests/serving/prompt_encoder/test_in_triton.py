@@ -10,10 +10,9 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from serving_fakes import admin_client, write_fake_repository, write_fake_revision
+from serving_fakes import admin_client, triton_of, write_fake_repository, write_fake_revision
 from unsee.repository.layout import SERVED_MODELS, revision_dir
 from unsee.repository.revisions import golden
-from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.serving.supervisor.processes import live_stubs
 
 pytestmark = pytest.mark.triton
@@ -24,15 +23,11 @@ POLICIES = [f"policy-{number}" for number in range(16)]
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A server of sixteen policies, the last of which is a tuned encoder, and its repository."""
-    folder = tmp_path_factory.mktemp("prompts")
-    repository = write_fake_repository(folder / "repository")
+    repository = write_fake_repository(tmp_path_factory.mktemp("prompts") / "repository")
     for policy in POLICIES:
         kind = "encoder" if policy == POLICIES[-1] else "edit"
         write_fake_revision(repository, policy, 1, kind=kind)
-    settings = ServerSettings.on_free_ports(
-        repository, folder / "log", ready_timeout_s=300.0, threads=1
-    )
-    with TritonServer(settings) as server:
+    with triton_of(repository) as server:
         yield server
 
 

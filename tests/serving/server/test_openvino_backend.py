@@ -9,11 +9,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from serving_fakes import CHANNELS, HIDDEN_SIZE, PROMPT_TOKENS
+from serving_fakes import CHANNELS, HIDDEN_SIZE, PROMPT_TOKENS, triton_of
 from stand_in_fakes import Request, load_backend, load_model, parameters
 from unsee.client.client import Client
 from unsee.core.errors import ServerNotReady
-from unsee.serving.server.triton import ServerSettings, TritonServer
 
 
 @pytest.fixture
@@ -167,13 +166,10 @@ def test_in_triton_clips_are_those_of_onnx_runtime_alone_or_at_once(
 ):
     repository = shutil.copytree(fake_repository, tmp_path / "repository")
     with_openvino(repository, STATIC_SHAPES="4")
-    settings = ServerSettings.on_free_ports(
-        repository, tmp_path / "log", threads=1, ready_timeout_s=300.0
-    )
     cases = [(policy, seed) for policy in ("base", "family") for seed in (1, 2)]
     with Client(server.settings.grpc_url) as other:
         wanted = [frames(other, case) for case in cases]
-    with TritonServer(settings), Client(settings.grpc_url) as client:
+    with triton_of(repository) as openvino, Client(openvino.settings.grpc_url) as client:
         alone = [frames(client, case) for case in cases]
         with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
             at_once = list(pool.map(lambda case: frames(client, case), cases))
@@ -186,11 +182,8 @@ def test_in_triton_clips_are_those_of_onnx_runtime_alone_or_at_once(
 def test_triton_says_which_parameter_does_not_fit(fake_repository, tmp_path):
     repository = shutil.copytree(fake_repository, tmp_path / "repository")
     with_openvino(repository, STATIC_SHAPES="some")
-    settings = ServerSettings.on_free_ports(
-        repository, tmp_path / "log", threads=1, ready_timeout_s=60.0
-    )
     sentence = "STATIC_SHAPES must be a whole number from 0 on, not 'some'"
-    with pytest.raises(ServerNotReady, match=sentence), TritonServer(settings):
+    with pytest.raises(ServerNotReady, match=sentence), triton_of(repository):
         pass
 
 

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import time
 import urllib.request
 
 import grpc
@@ -11,7 +10,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2_grpc
 
-from serving_fakes import admin_client, write_fake_repository
+from serving_fakes import (
+    admin_client,
+    settled_unet_rows,
+    triton_of,
+    unet_rows,
+    wait_until,
+    write_fake_repository,
+)
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError
@@ -35,21 +41,6 @@ def client(server):
 def operator(server):
     with admin_client(server.settings.grpc_url) as operator:
         yield operator
-
-
-def unet_rows(operator):
-    """How many rows the UNet has evaluated since the server started."""
-    (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
-    return stats.inference_count
-
-
-def settled_unet_rows(operator):
-    """The rows once no more are being added."""
-    before, after = -1, unet_rows(operator)
-    while before != after:
-        time.sleep(0.5)
-        before, after = after, unet_rows(operator)
-    return after
 
 
 def test_a_clip_comes_with_its_progress_and_its_record(client):
@@ -158,12 +149,8 @@ def test_bad_requests_disturb_no_others(client):
 @pytest.fixture(scope="module")
 def slow_server(tmp_path_factory):
     """Steps of a quarter of a second, so that who leaves after the first is far from the end."""
-    folder = tmp_path_factory.mktemp("slow")
-    repository = write_fake_repository(folder / "repository", unet_work=60)
-    settings = ServerSettings.on_free_ports(
-        repository, folder / "log", ready_timeout_s=300.0, threads=1
-    )
-    with TritonServer(settings) as running:
+    repository = tmp_path_factory.mktemp("slow") / "repository"
+    with triton_of(write_fake_repository(repository, unet_work=60)) as running:
         yield running
 
 
@@ -285,11 +272,4 @@ def test_the_metrics_are_served(server):
     settings = server.settings
     url = f"http://{settings.host}:{settings.metrics_port}/metrics"
     with urllib.request.urlopen(url) as response:
-        assert b'nv_inference_request_success{model="video_denoiser"' in response.read()
-
-
-def wait_until(condition, timeout_s=30.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        assert b'nv_inference_request_success{model="video_unet"' in response.read()
