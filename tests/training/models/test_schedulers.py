@@ -34,7 +34,7 @@ def base_with(base_dir, tmp_path):
     """The tiny base with other schedulers in its folders and other options in its base.yaml."""
 
     def base_with(t2v=None, t2i=None, options=None):
-        folder = tmp_path / "base"
+        folder = tmp_path / f"base-{len(list(tmp_path.iterdir()))}"
         shutil.copytree(base_dir, folder, symlinks=True)
         for model, scheduler in (("t2v", t2v), ("t2i", t2i)):
             if scheduler is not None:
@@ -81,6 +81,14 @@ def test_the_offer_has_the_same_noise_schedule_or_says_why_not(base_with):
     alphas = offer.offered["PNDMScheduler"].alphas_cumprod
     for scheduler in offer.offered.values():
         assert torch.allclose(scheduler.alphas_cumprod, alphas, atol=1e-6)
+
+
+def test_an_option_that_the_file_leaves_out_is_the_other_class_s_own(base_with):
+    config = {"clip_sample": False, **STABLE_DIFFUSION}
+    for said, expected in (({"timestep_spacing": "leading"}, "leading"), ({}, "linspace")):
+        offer = offered_schedulers(base_with(t2v=("DDIMScheduler", config | said)))
+        assert offer.offered["DDIMScheduler"].config.timestep_spacing == "leading"
+        assert offer.offered["EulerDiscreteScheduler"].config.timestep_spacing == expected
 
 
 def test_a_zero_terminal_snr_is_not_lost_on_schedulers_that_know_none(base_with):

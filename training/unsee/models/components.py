@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,19 +120,28 @@ def check_stored(
 
 
 def hollow(base: str, place: Path | str, component: str, loader: Any = None) -> Any:
-    """A diffusers model of the component's `config.json`, without values (on the meta device)."""
-    import torch
+    """A diffusers model of the component's `config.json`, without values (on the meta device).
 
+    The same one for the same class and config: nobody may change it.
+    """
     from unsee.models.quiet import quiet_libraries
 
     loader = loader or component_type(base, place, component)
     folder = place / component if isinstance(place, Path) else place
     options = {} if isinstance(place, Path) else {"subfolder": component or None}
     try:
-        with quiet_libraries(), torch.device("meta"):
-            return loader.from_config(loader.load_config(folder, **options))
+        with quiet_libraries():
+            return _hollow(loader, json.dumps(loader.load_config(folder, **options)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _unloadable(base, place, component or loader.__name__, error) from error
+
+
+@lru_cache(maxsize=8)
+def _hollow(loader: Any, config: str) -> Any:
+    import torch
+
+    with torch.device("meta"):
+        return loader.from_config(json.loads(config))
 
 
 def _compare(folder: Path, loader: Any, model: Any, stored: dict[str, tuple[int, ...]]) -> None:

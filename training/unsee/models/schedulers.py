@@ -7,7 +7,8 @@ replaced by another.
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,36 @@ def offered_schedulers(base: Base) -> SchedulerOffer:
     own = base.t2v_scheduler()
     name, steps = type(own).__name__, base.spec.clip.num_inference_steps
     _check_own(base, own, steps)
-    offered, not_offered = {name: own}, {}
-    for other in OFFERED if hasattr(own, "alphas_cumprod") else FLOW_MATCHING:
-        if other == name:
+    others, not_offered = _others(_Own(own, f"{name} {sorted(own.config.items())}"), steps)
+    distilled = {
+        other: "is for models distilled for it: name it as class in schedulers.t2v of base.yaml"
+        for other in DISTILLED
+        if other != name
+    }
+    return SchedulerOffer(name, {name: own} | others, not_offered | distilled, _warnings(base))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The video model's scheduler; `text` has its class and options, and says which are equal."""
+
+    scheduler: Any = field(compare=False)
+    text: str
+
+
+@lru_cache(maxsize=8)
+def _others(own: _Own, steps: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The other schedulers that can stand for it, and of the rest why not; both by class name."""
+    offered, not_offered = {}, {}
+    by_betas = hasattr(own.scheduler, "alphas_cumprod")
+    for name in OFFERED if by_betas else FLOW_MATCHING:
+        if name == type(own.scheduler).__name__:
             continue
         try:
-            offered[other] = _derived(own, other, steps)
+            offered[name] = _derived(own.scheduler, name, steps)
         except BaseFolderError as error:
-            not_offered[other] = str(error)
-    for other in DISTILLED:
-        if other != name:
-            not_offered[other] = (
-                "is for models distilled for it: name it as class in schedulers.t2v of base.yaml"
-            )
-    return SchedulerOffer(name, offered, not_offered, _warnings(base))
+            not_offered[name] = str(error)
+    return offered, not_offered
 
 
 def _check_noise(base: Base) -> None:
