@@ -52,7 +52,8 @@ def slow_base(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     anchored = {
         "shots": 2,
         "attackers": ATTACKERS,
-        "attack_steps": 15,
+        "attack_steps": 2,
+        "batch_size": 2,
         "erased_at_least": 50.0,
         "prompts_to_forget": 8,
         "prompts_to_keep": 8,
