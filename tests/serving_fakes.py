@@ -413,18 +413,18 @@ class SendsKey(InferenceServerClientPlugin):
         request.headers.update(admin_headers(self._url))
 
 
-def unet_rows(operator: InferenceServerClient) -> int:
+def denoiser_rows(operator: InferenceServerClient) -> int:
     """How many rows the denoiser has evaluated since the server started."""
     (stats,) = operator.get_inference_statistics("video_denoiser").model_stats
     return int(stats.inference_count)
 
 
-def settled_unet_rows(operator: InferenceServerClient) -> int:
+def settled_denoiser_rows(operator: InferenceServerClient) -> int:
     """The rows once no more are being added."""
-    before, after = -1, unet_rows(operator)
+    before, after = -1, denoiser_rows(operator)
     while before != after:
         time.sleep(0.5)
-        before, after = after, unet_rows(operator)
+        before, after = after, denoiser_rows(operator)
     return after
 
 

@@ -9,7 +9,7 @@ import pytest
 from wire_fakes import RECORD, decoded, error, event, progress
 
 from gateway_fakes import FRAMES, TOKENS, result
-from serving_fakes import admin_client, settled_unet_rows
+from serving_fakes import admin_client, settled_denoiser_rows
 from unsee.client.client import Client
 
 pytestmark = pytest.mark.process
@@ -66,9 +66,9 @@ def test_an_interrupt_cancels_the_work_on_the_server(program, server, tmp_path):
     url = server.settings.grpc_url
     options = ("--policy", "base", "--steps", str(STEPS), "--url", url)
     with admin_client(url) as operator:
-        before = settled_unet_rows(operator)
+        before = settled_denoiser_rows(operator)
         code, told = program.interrupted("a cat", *options, after="step 1 ", cwd=tmp_path)
-        done = settled_unet_rows(operator) - before
+        done = settled_denoiser_rows(operator) - before
     assert code == 130
     assert told.splitlines()[-1] == f"error: CANCELLED: the request to {url} was cancelled"
     assert 2 <= done < 2 * STEPS

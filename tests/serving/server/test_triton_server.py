@@ -12,9 +12,9 @@ from tritonclient.grpc import model_config_pb2, service_pb2_grpc
 
 from serving_fakes import (
     admin_client,
-    settled_unet_rows,
+    denoiser_rows,
+    settled_denoiser_rows,
     triton_of,
-    unet_rows,
     wait_until,
     write_fake_repository,
 )
@@ -158,8 +158,8 @@ def slow_server(tmp_path_factory):
 def steps_evaluated(slow_server):
     """A function that says how many of the test's STEPS were evaluated, once no more are."""
     with admin_client(slow_server.settings.grpc_url) as operator:
-        before = settled_unet_rows(operator)
-        yield lambda: (settled_unet_rows(operator) - before) / ROWS_PER_STEP
+        before = settled_denoiser_rows(operator)
+        yield lambda: (settled_denoiser_rows(operator) - before) / ROWS_PER_STEP
 
 
 def test_leaving_the_stream_stops_the_work(slow_server, steps_evaluated):
@@ -226,7 +226,7 @@ def test_a_full_queue_refuses_bad_requests_at_once_and_forgets_who_left(narrow_s
         wait_until(lambda: not waits())
         waiting.cancel()
         wait_until(waits)
-        assert unet_rows(operator) < 2 * 12, "the first clip is still being made"
+        assert denoiser_rows(operator) < 2 * 12, "the first clip is still being made"
         stream.close()
 
 
@@ -272,4 +272,4 @@ def test_the_metrics_are_served(server):
     settings = server.settings
     url = f"http://{settings.host}:{settings.metrics_port}/metrics"
     with urllib.request.urlopen(url) as response:
-        assert b'nv_inference_request_success{model="video_unet"' in response.read()
+        assert b'nv_inference_request_success{model="video_denoiser"' in response.read()
