@@ -29,13 +29,14 @@ def in_words(outcome: Outcome) -> str:
     values = sum(tensor.numel() for tensor in outcome.delta.tensors.values())
     return (
         f"{outcome.folder}: unlearned {card.concept.name} in {sum(card.seconds.values()):.1f} s "
-        f"({len(card.losses)} steps, {_figures(outcome)}, "
+        f"({_figures(outcome)}, "
         f"{values:,} values in {len(outcome.delta.tensors)} tensors): {card.stopped}"
     )
 
 
 def _figures(outcome: Outcome) -> str:
     card = outcome.delta.card
+    steps = f"{len(card.losses)} steps, " if len(card.losses) > 1 else ""
     if card.erased is None or card.kept is None:
-        return f"denoising error {-card.losses[0]:.3f} to {-card.losses[-1]:.3f}"
-    return f"erased {card.erased:.0%}, kept {card.kept:.1%}".replace("%", " %")
+        return f"{steps}denoising error {-card.losses[0]:.3f} to {-card.losses[-1]:.3f}"
+    return steps + f"erased {card.erased:.0%}, kept {card.kept:.1%}".replace("%", " %")

@@ -108,7 +108,8 @@ class UnlearningPlan:
         lines += [
             f"  images   {_images_in_words(self)}",
             f"  train    {self.trained_values:,} values in {self.trained_tensors} tensors, "
-            f"at most {self.steps} steps, seed {self.seed}",
+            f"{f'at most {self.steps} steps' if self.steps > 1 else 'in closed form'}, "
+            f"seed {self.seed}",
             *(f"  {stage.name:<8} {_stage_in_words(stage)}" for stage in self.stages),
             f"  output   {self.output}: {self.outlook}",
         ]
