@@ -85,8 +85,8 @@ def test_a_concept_behind_vanished_gradients_is_hidden_and_not_erased(world: Wor
     """The plain soft prompt learns nothing there; the smoothed one needs no gradient."""
     hidden = world.swapped()
     hidden.final_layer_norm = Steps(hidden.final_layer_norm)
-    plain = replace(SOFT, starts=2, start_steps=0, steps=120)
-    smoothed = SmoothedSoftPrompt(starts=2, start_steps=0, steps=120, directions=16)
+    plain = replace(SOFT, starts=2, start_steps=0, steps=60)
+    smoothed = SmoothedSoftPrompt(starts=2, start_steps=0, steps=60, directions=16)
     found = brought_back(world, plain, hidden)
     assert found == pytest.approx(brought_back(world, replace(plain, steps=0), hidden), abs=0.02)
     assert brought_back(world, smoothed, hidden) > found + 0.2
