@@ -60,7 +60,7 @@ def base_record(**changes):
         "schema_version": 3,
         "name": "fake",
         "digest": DIGEST,
-        "masks_padding": False,
+        "prompt": {"masks_padding": False, "padding": "read", "cleans": False},
         "latents": {"channels": 4, "vae_scale": 8},
         "defaults": {
             "num_frames": 2,

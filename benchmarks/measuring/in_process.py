@@ -48,8 +48,7 @@ class InProcess:
         assets = repository_dir / "text_to_video" / "assets"
         self._base = read_base(assets / "base.json")
         self._tables = SamplerTables(assets / "samplers.safetensors")
-        length, masks_padding = self._base.limits.prompt_tokens, self._base.masks_padding
-        self._tokenizer = PromptTokenizer(assets / "tokenizer.json", length, masks_padding)
+        self._tokenizer = PromptTokenizer(assets / "tokenizer.json", self._base)
         self._pointer = PolicyPointer(repository_dir)
         self._graphs = graphs
 

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 import text_to_video.refusal
 import unsee.gateway.callers.refusal
 from text_to_video.acceleration import PACES
-from text_to_video.base import Base, Defaults, Latents, Limits
+from text_to_video.base import Base, Defaults, Latents, Limits, Prompt
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
 from unsee.client.address import address
@@ -35,8 +35,8 @@ NUMPY = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.f
 BASE = Base(
     name="tiny",
     digest="sha256:0",
-    schema_version=2,
-    masks_padding=False,
+    schema_version=3,
+    prompt=Prompt(masks_padding=False, padding="read", cleans=False),
     latents=Latents(channels=4, vae_scale=8),
     defaults=Defaults(4, 32, 24, 8, 5, 6.5, "DDIMScheduler"),
     limits=Limits((1, 6), (16, 64), (16, 48), 8, (1, 12), (0.0, 20.0), 48),

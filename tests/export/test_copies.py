@@ -22,6 +22,9 @@ COPIES = {
     "model_repository/text_to_video/1/text_to_video/refusal.py": (
         "model_repository/prompt_encoder/1/prompt_encoder/refusal.py"
     ),
+    "client/unsee/core/prompt_text.py": (
+        "model_repository/text_to_video/1/text_to_video/prompt_text.py"
+    ),
     "client/unsee/core/request_schema.py": (
         "model_repository/text_to_video/1/text_to_video/request_schema.py"
     ),

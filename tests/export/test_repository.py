@@ -73,7 +73,7 @@ def test_base_json_carries_the_bases_own_values(exported):
         (exported.repository_dir / "text_to_video" / "assets" / "base.json").read_bytes()
     )
     assert content["digest"] == exported.base.digest()
-    assert content["masks_padding"] is False
+    assert content["prompt"] == {"masks_padding": False, "padding": "read", "cleans": False}
     assert content["latents"] == {"channels": 4, "vae_scale": 8}
     assert content["defaults"]["scheduler"] == "DDIMScheduler"
     assert content["defaults"]["num_frames"] == 4

@@ -56,8 +56,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"]).get("parameters", {})
         try:
             self._base = read_base(assets / BASE_FILE)
-            length, masks_padding = self._base.limits.prompt_tokens, self._base.masks_padding
-            self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, length, masks_padding)
+            self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, self._base)
             self._tables = SamplerTables(assets / SAMPLERS_FILE)
         except Exception as error:
             LOGGER.exception("text_to_video cannot read its assets")

@@ -26,13 +26,14 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": 1}, r"base\.json has schema_version 1, not 3"),
+        ({"schema_version": 2}, r"base\.json has schema_version 2, not 3"),
         ({"colour": "red"}, "not known, 'colour'"),
         ({"limits": {"height": [16]}}, r"base\.json: limits: height is \[16\]"),
         ({"limits": {"height": 16}}, r"height is 16"),
         ({"defaults": {"num_frames": True}}, "num_frames is True"),
         ({"defaults": {"fps": "8"}}, "fps is '8'"),
         ({"graphs": {"video_denoiser": None}}, "video_denoiser is None"),
+        ({"prompt": {"padding": "ones"}}, r"base\.json: prompt: padding is 'ones'"),
         ({"latents": {"depth": 1}}, "latents has a field that is not known, 'depth'"),
     ],
 )

@@ -60,6 +60,7 @@ def test_a_clip_comes_with_its_progress_and_its_record(client):
 def test_the_frames_are_those_of_the_same_loop_in_one_process(client, fake_repository):
     import onnxruntime
 
+    from text_to_video.base import read_base
     from text_to_video.sampler import SamplerTables
     from text_to_video.tokens import PromptTokenizer
 
@@ -68,7 +69,7 @@ def test_the_frames_are_those_of_the_same_loop_in_one_process(client, fake_repos
         return onnxruntime.InferenceSession(path).run(None, feeds)[0]
 
     assets = fake_repository / "text_to_video" / "assets"
-    tokenizer = PromptTokenizer(assets / "tokenizer.json", 48, masks_padding=False)
+    tokenizer = PromptTokenizer(assets / "tokenizer.json", read_base(assets / "base.json"))
     tokens = tokenizer.encode(negative_prompt="", prompt="a cat")
     mask = tokens.attention_mask
     states = run("text_encoder", input_ids=tokens.input_ids, attention_mask=mask)

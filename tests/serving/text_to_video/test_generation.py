@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
-from text_to_video.base import read_base
-from text_to_video.generation import Plan, generate, guide
+from text_to_video.base import Prompt, read_base
+from text_to_video.generation import Plan, generate, guide, zero_padded
 from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
 from text_to_video.request import parse_request
@@ -102,6 +103,25 @@ def test_guidance_extrapolates_from_the_unconditional_row():
     rows = np.array([[1.0], [3.0]], np.float32)
     assert guide(rows, 2.0).tolist() == [5.0]
     assert guide(rows[1:], 0.0).tolist() == [3.0]
+
+
+def test_where_the_padding_is_zeros_the_denoiser_gets_them_up_to_its_length(make_plan, base):
+    base = dataclasses.replace(base, prompt=Prompt(True, "zeros", cleans=False))
+    graphs, plan = FakeGraphs(), make_plan()
+    few = Tokens(IDS[:, :5], np.array([[1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]))
+    asyncio.run(generate(dataclasses.replace(plan, tokens=few), graphs, base, lambda step: None))
+    assert graphs.calls[0][2] is few
+    assert graphs.calls[1][3] == (2, base.limits.prompt_tokens, 8)
+
+
+def test_rows_behind_the_prompt_are_zeros_whatever_was_said_there():
+    said = np.arange(1, 13, dtype=np.float32).reshape(2, 3, 2)
+    padded = zero_padded(said, np.array([[1, 0, 0], [1, 1, 1]]), 4)
+    assert padded.dtype == np.float32
+    assert padded.tolist() == [
+        [[1, 2], [0, 0], [0, 0], [0, 0]],
+        [[7, 8], [9, 10], [11, 12], [0, 0]],
+    ]
 
 
 def test_values_that_are_not_finite_are_refused_before_the_decoder(make_plan, base):

@@ -1,9 +1,13 @@
 """Requests and prompts: defaults filled in, every bad value refused in one sentence."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from record_fakes import base_record
 from text_to_video.acceleration import PACES
 from text_to_video.base import read_base
 from text_to_video.refusal import Refusal
@@ -80,9 +84,21 @@ def test_a_bad_value_is_refused_in_one_sentence(base, values, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_prompts_are_padded_to_the_encoders_length(assets):
-    tokenizer = PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=True)
-    tokens = tokenizer.encode(negative_prompt="", prompt="ab")
+def tokenizer_of(folder, **prompt):
+    """The tokenizer of a base whose section `prompt` has these fields."""
+    content = base_record(prompt=prompt, limits={"prompt_tokens": LENGTH})
+    (folder / "base.json").write_text(json.dumps(content))
+    return PromptTokenizer(folder / "tokenizer.json", read_base(folder / "base.json"))
+
+
+@pytest.fixture
+def folder(assets, tmp_path):
+    shutil.copy(assets / "tokenizer.json", tmp_path)
+    return tmp_path
+
+
+def test_prompts_are_padded_to_the_encoders_length(folder):
+    tokens = tokenizer_of(folder, masks_padding=True).encode(negative_prompt="", prompt="ab")
     ids, mask = tokens.input_ids, tokens.attention_mask
     assert ids.shape == mask.shape == (2, LENGTH)
     assert ids.dtype == mask.dtype == np.int64
@@ -95,22 +111,38 @@ def test_prompts_are_padded_to_the_encoders_length(assets):
     assert last.attention_mask.tolist() == mask[1:].tolist()
 
 
-def test_without_a_mask_of_the_padding_every_position_is_seen(assets):
-    tokenizer = PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=False)
-    assert tokenizer.encode(prompt="ab").attention_mask.tolist() == [[1] * LENGTH]
+def test_without_a_mask_of_the_padding_every_position_is_seen(folder):
+    tokens = tokenizer_of(folder, masks_padding=False).encode(prompt="ab")
+    assert tokens.attention_mask.tolist() == [[1] * LENGTH]
+
+
+def test_where_nobody_reads_the_padding_the_longest_prompt_has_none(folder):
+    tokenizer = tokenizer_of(folder, masks_padding=True, padding="zeros")
+    tokens = tokenizer.encode(negative_prompt="abcde", prompt="ab")
+    assert tokens.input_ids.shape == (2, 7)
+    assert tokens.attention_mask.tolist() == [[1] * 7, [1] * 4 + [0] * 3]
+    full = tokenizer.encode(prompt="x" * (LENGTH - 2))
+    assert full.input_ids.shape == (1, LENGTH)
+    with pytest.raises(Refusal, match="prompt has 47 tokens; at most 46 fit"):
+        tokenizer.encode(prompt="x" * (LENGTH - 1))
+
+
+@pytest.mark.parametrize(("cleans", "read"), [(True, "a & b"), (False, " a  &amp;amp;\tb\n")])
+def test_a_prompt_is_cleaned_where_the_pipeline_does_so(folder, cleans, read):
+    row = tokenizer_of(folder, cleans=cleans).encode(prompt=" a  &amp;amp;\tb\n").input_ids[0]
+    assert row.tolist() == tokenizer_of(folder).encode(prompt=read).input_ids[0].tolist()
 
 
 @pytest.mark.parametrize("pad_id", [0, None])
-def test_the_padding_token_is_the_files_own(assets, tmp_path, pad_id):
-    tokenizer = Tokenizer.from_file(str(assets / "tokenizer.json"))
+def test_the_padding_token_is_the_files_own(folder, pad_id):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     if pad_id is not None:
         tokenizer.enable_padding(pad_id=pad_id, length=5)
     tokenizer.enable_truncation(4)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = PromptTokenizer(tmp_path / "tokenizer.json", 9, masks_padding=True)
-    (row,) = tokenizer.encode(prompt="abcd").input_ids
-    assert row[6:].tolist() == [257 if pad_id is None else pad_id] * 3
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (row,) = tokenizer_of(folder).encode(prompt="abcd").input_ids
+    assert row[6:].tolist() == [257 if pad_id is None else pad_id] * (LENGTH - 6)
     assert row[5] == 257, "nothing is truncated"
 
 
@@ -118,9 +150,9 @@ def test_the_padding_token_is_the_files_own(assets, tmp_path, pad_id):
     ("text", "sentence"),
     [("x" * 47, "prompt has 47 tokens; at most 46 fit"), ("x" * 9999, "has 9999 characters")],
 )
-def test_a_prompt_that_does_not_fit_is_refused_with_counts(assets, text, sentence):
+def test_a_prompt_that_does_not_fit_is_refused_with_counts(folder, text, sentence):
     with pytest.raises(Refusal, match=sentence):
-        PromptTokenizer(assets / "tokenizer.json", LENGTH, masks_padding=True).encode(prompt=text)
+        tokenizer_of(folder).encode(prompt=text)
 
 
 @pytest.mark.parametrize(

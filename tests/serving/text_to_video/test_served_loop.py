@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from scheduler_fakes import EVERY_CLASS, diffusers_loop, made, schedulers
-from text_to_video.base import SCHEMA_VERSION, Base, Defaults, Latents, Limits
+from text_to_video.base import SCHEMA_VERSION, Base, Defaults, Latents, Limits, Prompt
 from text_to_video.generation import Plan, generate
 from text_to_video.policies import Revision
 from text_to_video.request_schema import GenerationRequest
@@ -77,7 +77,7 @@ BASE = Base(
     SCHEMA_VERSION,
     "toy",
     "sha256:0",
-    False,
+    Prompt(masks_padding=False, padding="read", cleans=False),
     Latents(channels=SHAPE[0], vae_scale=1),
     Defaults(*SHAPE[1:], 8, 4, 1.0, "any"),
     Limits((1, 9), (1, 9), (1, 9), 1, (1, 99), (0.0, 20.0), 8),

@@ -60,8 +60,9 @@ def slotted_prompts(
 
 def prompt_ids(base: Base, prompts: Sequence[str]) -> torch.Tensor:
     """Token ids [P, L] int64, padded and cut to the encoder's length as the pipelines do."""
+    texts = [base.prompt_frame().text(prompt) for prompt in prompts]
     with quiet_libraries():
-        rows = base.tokenizer()(list(prompts), padding="max_length", truncation=True)
+        rows = base.tokenizer()(texts, padding="max_length", truncation=True)
     return torch.tensor(rows.input_ids)
 
 

@@ -12,10 +12,10 @@ def fitting_prompts(base: Base, prompts: Sequence[str]) -> dict[str, list[int]]:
 
     Raises `InputError` if there is none.
     """
-    tokenizer = base.tokenizer()
-    length = base.prompt_frame().length
+    tokenizer, frame = base.tokenizer(), base.prompt_frame()
+    length = frame.length
     with quiet_libraries():
-        rows = {prompt: list(tokenizer(prompt).input_ids) for prompt in prompts}
+        rows = {prompt: list(tokenizer(frame.text(prompt)).input_ids) for prompt in prompts}
     fitting = {prompt: row for prompt, row in rows.items() if len(row) <= length}
     if not fitting:
         shortest = min(rows, key=lambda prompt: len(rows[prompt]))

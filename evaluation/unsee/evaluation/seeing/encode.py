@@ -53,7 +53,7 @@ class PromptEncoder:
 
     def _token_ids(self, prompt: str) -> list[int]:
         with quiet_libraries():
-            return list(self.base.tokenizer(self.media)(prompt).input_ids)
+            return list(self.base.tokenizer(self.media)(self._frame.text(prompt)).input_ids)
 
     @property
     def _frame(self) -> PromptFrame:

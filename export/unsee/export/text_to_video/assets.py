@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.numpy import save
 from tokenizers import Tokenizer
@@ -20,7 +20,8 @@ from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
 from unsee.models.base import Base
-from unsee.repository.base import SCHEMA_VERSION, Defaults, Latents, Limits
+from unsee.models.encoders.frame import PromptFrame
+from unsee.repository.base import SCHEMA_VERSION, Defaults, Latents, Limits, Prompt
 from unsee.repository.base import Base as BaseRecord
 from unsee.repository.layout import (
     BASE_FILE,
@@ -85,7 +86,7 @@ def base_record(
         schema_version=SCHEMA_VERSION,
         name=base.name,
         digest=base.digest(),
-        masks_padding=base.prompt_frame().gives_mask,
+        prompt=prompt_record(base.prompt_frame()),
         latents=Latents(unet.channels, vae.scale),
         defaults=Defaults(**clip.model_dump(), scheduler=type(base.t2v_scheduler()).__name__),
         limits=Limits(
@@ -103,8 +104,14 @@ def base_record(
     )
 
 
+def prompt_record(frame: PromptFrame) -> Prompt:
+    """How `text_to_video` is to pad prompts that are framed by `frame`."""
+    padding: Literal["read", "zeros"] = "zeros" if frame.cuts_padding else "read"
+    return Prompt(masks_padding=frame.gives_mask, padding=padding, cleans=frame.cleans)
+
+
 def tokenizer_json(tokenizer: Any) -> str:
-    """`tokenizer.json` whose padding section is CLIPTokenizer's `padding="max_length"`."""
+    """`tokenizer.json` whose padding section is that of `padding="max_length"`."""
     fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     fast.no_truncation()
     fast.enable_padding(

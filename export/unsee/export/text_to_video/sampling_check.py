@@ -103,9 +103,7 @@ class Sampling:
             (folder / TOKENIZER_FILE).write_text(tokenizer_json(base.tokenizer()))
             (folder / SAMPLERS_FILE).write_bytes(save(table_tensors(at_steps)))
             self._base = read_base(folder / BASE_FILE)
-            self._tokenizer = PromptTokenizer(
-                folder / TOKENIZER_FILE, unet.sequence_length, record.masks_padding
-            )
+            self._tokenizer = PromptTokenizer(folder / TOKENIZER_FILE, self._base)
             scheduler = self._base.defaults.scheduler
             self._table = SamplerTables(folder / SAMPLERS_FILE).table(scheduler, steps)
 

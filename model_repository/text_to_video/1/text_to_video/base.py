@@ -9,9 +9,27 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 SCHEMA_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a prompt becomes the `prompt_tokens` rows that the denoiser is given.
+
+    Args:
+        masks_padding: whether the text encoder is given a mask that hides the padding from it, as
+            its own configuration or the pipeline asks for; else every position is seen.
+        padding: what the denoiser is given at the padding. "read": what the text encoder says
+            there, which is given all `prompt_tokens`. "zeros": rows of zeros, so that the text
+            encoder is given no more tokens than the longest prompt of a call has.
+        cleans: whether a prompt is cleaned before the tokenizer (see `prompt_text`).
+    """
+
+    masks_padding: bool
+    padding: Literal["read", "zeros"]
+    cleans: bool
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,6 @@ class Base:
 
     Args:
         digest: that of the base's text encoder.
-        masks_padding: whether the text encoder is given a mask that hides the padding from it, as
-            its own configuration asks for; else every position is seen.
         schedulers: the names that a request may choose from.
         graphs: digest and engine of each graph, as they go into every clip's record.
         largest_clip_bytes: about what a clip at the limits takes of memory while it is made; 0:
@@ -65,7 +81,7 @@ class Base:
     schema_version: int
     name: str
     digest: str
-    masks_padding: bool
+    prompt: Prompt
     latents: Latents
     defaults: Defaults
     limits: Limits
@@ -104,6 +120,8 @@ def _fitted(wanted: Any, value: Any, where: str) -> Any:
         kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
         if len(kinds) == len(value):
             return tuple(_fitted(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if get_origin(wanted) is Literal and value in get_args(wanted):
+        return value
     if get_origin(wanted) is dict and isinstance(value, dict):
         return {key: _fitted(str, entry, f"{where}.{key}") for key, entry in value.items()}
     numbers = (int, float) if wanted is float else (wanted,)

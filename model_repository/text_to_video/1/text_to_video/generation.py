@@ -77,6 +77,8 @@ async def generate(
     guided = request.guidance_scale > 1.0
     tokens = plan.tokens if guided else plan.tokens.last()
     hidden = await graphs.prompt_encoder(plan.revision, tokens)
+    if base.prompt.padding == "zeros":
+        hidden = zero_padded(hidden, tokens.attention_mask, base.limits.prompt_tokens)
     watch.lap("text_encoder")
 
     async def predict_noise(model_input: Array, timestep: float) -> Array:
@@ -93,6 +95,13 @@ async def generate(
     frames = await graphs.vae_decoder(latents[None])
     watch.lap("vae_decoder")
     return frames[0], _record(plan, base, watch)
+
+
+def zero_padded(hidden: Array, mask: Array, length: int) -> Array:
+    """`hidden` FP32 [B, L, D] where `mask` [B, L] is 1, zeros elsewhere: FP32 [B, length, D]."""
+    rows = np.zeros((len(hidden), length, hidden.shape[2]), np.float32)
+    rows[:, : mask.shape[1]][mask == 1] = hidden[mask == 1]
+    return rows
 
 
 def guide(noise_pred: Array, guidance_scale: float) -> Array:

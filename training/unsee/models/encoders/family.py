@@ -74,6 +74,7 @@ class EncoderFamily(ABC):
             length=int(tokenizer.model_max_length),
             gives_mask=self.gives_mask(config, rules),
             reads_padding=rules.reads_padding,
+            cleans=rules.cleans,
         )
 
     def length(self, tokenizers: list[Any], config: Any, rules: PromptRules) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unsee.core.prompt_text import cleaned
+
 
 @dataclass(frozen=True)
 class PromptRules:
@@ -13,18 +15,20 @@ class PromptRules:
         gives_mask: whether the encoder is given the mask of the padding.
         reads_padding: whether the denoiser reads what the encoder says at the padding; if it does
             not, rows of zeros stand there.
+        cleans: whether a prompt is cleaned before the tokenizer (`unsee.core.prompt_text`).
     """
 
     length: int | None = None
     gives_mask: bool = False
     reads_padding: bool = True
+    cleans: bool = False
 
 
 @dataclass(frozen=True)
 class PromptFrame:
     """The ids that frame a prompt of `length` tokens: `start`, the prompt, `eos`, then padding.
 
-    `gives_mask` and `reads_padding` are those of `PromptRules`.
+    `gives_mask`, `reads_padding` and `cleans` are those of `PromptRules`.
     """
 
     start: tuple[int, ...]
@@ -33,6 +37,12 @@ class PromptFrame:
     length: int
     gives_mask: bool = False
     reads_padding: bool = True
+    cleans: bool = False
+
+    @property
+    def cuts_padding(self) -> bool:
+        """Whether neither encoder nor denoiser reads the padding, so that it can be left out."""
+        return self.gives_mask and not self.reads_padding
 
     @property
     def first(self) -> int:
@@ -50,6 +60,10 @@ class PromptFrame:
         They are not the padding's, which an encoder may mask.
         """
         return ((*self.start, self.eos)[0],) * count
+
+    def text(self, prompt: str) -> str:
+        """What of `prompt` the tokenizer is given."""
+        return cleaned(prompt) if self.cleans else prompt
 
     def framed(self, ids: Sequence[int]) -> list[int]:
         """The prompt's ids, cut and padded to `length`."""

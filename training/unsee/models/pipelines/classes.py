@@ -42,7 +42,7 @@ PIPELINES = (
         "WanPipeline",
         "transformer",
         "WanTransformer3DModel",
-        PromptRules(length=512, gives_mask=True, reads_padding=False),
+        PromptRules(length=512, gives_mask=True, reads_padding=False, cleans=True),
         is_served=False,
     ),
     PipelineClass(
