@@ -117,10 +117,8 @@ def _table() -> Array:
     return table.astype(np.float32)
 
 
-TOKENS = [
-    (name, TensorProto.INT64, ["B", PROMPT_TOKENS]) for name in ("input_ids", "attention_mask")
-]
-HIDDEN = (TensorProto.FLOAT, ["B", PROMPT_TOKENS, HIDDEN_SIZE])
+TOKENS = [(name, TensorProto.INT64, ["B", "L"]) for name in ("input_ids", "attention_mask")]
+HIDDEN = (TensorProto.FLOAT, ["B", "L", HIDDEN_SIZE])
 
 
 def _text_encoder() -> onnx.ModelProto:
@@ -320,7 +318,8 @@ def _prompt_encoder_config() -> model_config_pb2.ModelConfig:
         ("policy", model_config_pb2.TYPE_STRING, [1]),
         ("revision", model_config_pb2.TYPE_INT64, [1]),
     ):
-        config.input.add(name=name, data_type=data_type, dims=dims)
+        is_ragged = dims == [-1]
+        config.input.add(name=name, data_type=data_type, dims=dims, allow_ragged_batch=is_ragged)
     config.output.add(name="prompt_embeds", data_type=model_config_pb2.TYPE_FP32, dims=[-1, -1])
     config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     return config

@@ -46,6 +46,12 @@ def test_the_text_encoder_batches_and_gives_states():
     assert border(config.output) == {"states": STATES}
 
 
+def test_prompts_of_any_length_have_an_axis_for_it():
+    config = parsed(batched_config(TextEncoderGraph(48, 32, 99, any_length=True)))
+    assert border(config.input) == dict.fromkeys(TOKENS, ("TYPE_INT64", [-1], False))
+    assert border(config.output) == {"states": ("TYPE_FP32", [-1, 32], False)}
+
+
 def test_a_policy_can_be_loaded_with_all_revisions_that_have_one_border():
     config = parsed(policy_config(EditGraph(48, 32), "policy_family", all_versions=True))
     assert (config.name, config.backend) == ("policy_family", "onnxruntime")
@@ -69,6 +75,12 @@ def test_prompt_encoder_batches_requests_of_any_policy():
         "attention_mask": ("TYPE_INT64", [-1], False),
         "policy": ("TYPE_STRING", [1], False),
         "revision": ("TYPE_INT64", [1], False),
+    }
+    assert {entry.name: entry.allow_ragged_batch for entry in config.input} == {
+        "input_ids": True,
+        "attention_mask": True,
+        "policy": False,
+        "revision": False,
     }
     assert border(config.output) == {"prompt_embeds": ("TYPE_FP32", [-1, -1], False)}
     assert [group.count for group in config.instance_group] == [1]

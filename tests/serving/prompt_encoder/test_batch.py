@@ -43,11 +43,13 @@ class Encoder:
     """A text encoder that notes its calls, and refuses those in which the id 13 is."""
 
     def __init__(self):
-        self.rows = []
+        self.rows, self.lengths = [], []
 
     def __call__(self, ids, mask):
         assert ids.shape == mask.shape
+        assert not ids[mask == 0].any()
         self.rows.append(len(ids))
+        self.lengths.append(ids.shape[1])
         if (ids == 13).any():
             raise Refusal("UNAVAILABLE", "the text encoder cannot be used at the moment")
         return encoded(ids)
@@ -76,11 +78,35 @@ def test_policies_share_one_call_of_the_text_encoder(encoder, graphs):
     assert [answer[0, 0, 0] for answer in answers] == [3, 400, 50, 6]
 
 
-def test_prompts_of_another_length_have_a_call_of_their_own(encoder, graphs):
-    batch = [request("a", 3), request("b", 5, length=4), request("a", 6)]
+def test_prompts_of_about_one_length_share_a_call_and_get_their_own_length_back(encoder, graphs):
+    batch = [request("a", 3, length=12), request("tuned", 4, length=40), request("b", 5, length=7)]
     answers = encode_batch(batch, graphs, encoder)
-    assert sorted(encoder.rows) == [2, 4]
-    assert [answer[0, 0, 0] for answer in answers] == [3, 50, 6]
+    assert (encoder.rows, encoder.lengths) == ([4], [12])
+    assert [answer.shape for answer in answers] == [(2, length, 2) for length in (12, 40, 7)]
+    assert [answer.min() for answer in answers] == [answer.max() for answer in answers]
+    assert [answer[0, 0, 0] for answer in answers] == [3, 400, 50]
+
+
+def test_no_prompt_is_padded_to_twice_its_length(encoder, graphs):
+    lengths = (3, 500, 6, 9, 260, 11, 250)
+    batch = [request("a", first, length=length) for first, length in enumerate(lengths, start=1)]
+    answers = encode_batch(batch, graphs, encoder)
+    assert list(zip(encoder.lengths, encoder.rows, strict=True)) == [
+        (500, 4),
+        (250, 2),
+        (11, 6),
+        (3, 2),
+    ]
+    assert [answer.shape[1] for answer in answers] == list(lengths)
+    assert [answer[0, 0, 0] for answer in answers] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_ids_that_are_refused_fail_alone_whatever_the_others_lengths(encoder, graphs):
+    batch = [request("a", 3, length=8), request("b", 13, length=7)]
+    first, bad = encode_batch(batch, graphs, encoder)
+    assert encoder.lengths == [8, 8, 7], "alone, each has its own length"
+    assert first[0, 0, 0] == 3
+    assert bad.status == "UNAVAILABLE"
 
 
 def test_what_cannot_be_answered_fails_alone(encoder, graphs):

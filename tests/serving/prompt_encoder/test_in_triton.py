@@ -99,6 +99,22 @@ def test_every_policy_answers_as_recorded_and_they_share_the_text_encoders_calls
     assert calls_after - calls_before < 3 * edits
 
 
+def test_prompts_of_different_lengths_share_calls_too(served, client, operator):
+    ids, mask, wanted = recorded(served, "family", 1)
+    lengths = [48, 40, 33, 30] * 4
+    asked(client, "family", 1, ids, mask)  # open it
+    calls_before, rows_before = calls(operator, "text_encoder")
+    with concurrent.futures.ThreadPoolExecutor(len(lengths)) as pool:
+        answers = pool.map(
+            lambda length: asked(client, "family", 1, ids[:, :length], mask[:, :length]), lengths
+        )
+        for length, answer in zip(lengths, answers, strict=True):
+            np.testing.assert_allclose(answer, wanted[:, :length], atol=1e-5)
+    calls_after, rows_after = calls(operator, "text_encoder")
+    assert rows_after - rows_before == 2 * len(lengths)
+    assert calls_after - calls_before < len(lengths)
+
+
 def test_a_plain_triton_model_of_a_policy_gives_the_same_bytes(served, client, operator):
     ids, mask, _ = recorded(served, "family", 2)
     by_prompt_encoder = asked(client, "family", 2, ids, mask)

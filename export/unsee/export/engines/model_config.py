@@ -82,14 +82,14 @@ def policy_config(graph: Graph, model_name: str, *, all_versions: bool) -> Any:
 def prompt_encoder_config(max_batch_size: int) -> Any:
     """The `ModelConfig` of the Python model that runs the policies, for batches of that many rows.
 
-    Requests of different policies share a batch.
+    Requests of different policies share a batch, and prompts of different lengths.
     """
     config = model_config_pb2.ModelConfig(
         name=PROMPT_ENCODER, backend="python", max_batch_size=max_batch_size
     )
     int64, string = model_config_pb2.TYPE_INT64, model_config_pb2.TYPE_STRING
     for name in ("input_ids", "attention_mask"):
-        config.input.add(name=name, data_type=int64, dims=[-1])
+        config.input.add(name=name, data_type=int64, dims=[-1], allow_ragged_batch=True)
     config.input.add(name="policy", data_type=string, dims=[1])
     config.input.add(name="revision", data_type=int64, dims=[1])
     fp32 = model_config_pb2.TYPE_FP32

@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 Encode = Callable[[Array, Array], Array]
 """`input_ids`, `attention_mask` INT64 [B, L] -> states FP32 [B, L, D]; raises Refusal."""
 
+MAX_STRETCH = 2
+"""A prompt is never padded to so many times its length, so a batch at most doubles its tokens."""
+
 
 def encode_batch(
     requests: Sequence[PromptRequest], graphs: PolicyGraphs, encode: Encode
@@ -45,28 +48,44 @@ def encode_batch(
 
 
 def _states(requests: Sequence[PromptRequest], encode: Encode) -> list[Array | Refusal]:
-    """The states of each request; requests of one length share a call."""
+    """The states of each request; those of which none is twice as long as another share a call."""
     answers: dict[int, Array | Refusal] = {}
-    lengths = [one.input_ids.shape[1] for one in requests]
-    for length in sorted(set(lengths)):
-        members = [index for index, found in enumerate(lengths) if found == length]
-        alike = [requests[index] for index in members]
-        answers |= zip(members, _states_of_one_length(alike, encode), strict=True)
+    waiting = sorted(range(len(requests)), key=lambda index: -_length(requests[index]))
+    while waiting:
+        longest = _length(requests[waiting[0]])
+        members = [index for index in waiting if MAX_STRETCH * _length(requests[index]) > longest]
+        waiting = waiting[len(members) :]
+        together = [requests[index] for index in members]
+        answers |= zip(members, _states_of_one_call(together, encode), strict=True)
     return [answers[index] for index in range(len(requests))]
 
 
-def _states_of_one_length(
-    requests: Sequence[PromptRequest], encode: Encode
-) -> list[Array | Refusal]:
-    ids = np.concatenate([one.input_ids for one in requests])
-    mask = np.concatenate([one.attention_mask for one in requests])
+def _states_of_one_call(requests: Sequence[PromptRequest], encode: Encode) -> list[Array | Refusal]:
+    """The states of requests that are padded under their masks to the longest of them.
+
+    That moves no state by more than rounding: a text encoder whose prompts may differ in length has
+    relative positions, and what its mask hides weighs nothing.
+    """
+    longest = max(map(_length, requests))
+    ids = np.concatenate([_padded(one.input_ids, longest) for one in requests])
+    mask = np.concatenate([_padded(one.attention_mask, longest) for one in requests])
     states = _tried(encode, ids, mask)
     if not isinstance(states, Refusal):
         ends = np.cumsum([len(one.input_ids) for one in requests])[:-1]
-        return list(np.split(states, ends))
+        parts = zip(np.split(states, ends), requests, strict=True)
+        return [np.ascontiguousarray(part[:, : _length(one)]) for part, one in parts]
     if len(requests) == 1:
         return [states]
     return [_tried(encode, one.input_ids, one.attention_mask) for one in requests]
+
+
+def _length(request: PromptRequest) -> int:
+    return int(request.input_ids.shape[1])
+
+
+def _padded(rows: Array, length: int) -> Array:
+    """`rows` [B, L] with zeros behind, [B, length]."""
+    return np.pad(rows, ((0, 0), (0, length - rows.shape[1])))
 
 
 def _embeds(
