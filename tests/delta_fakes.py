@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
     import torch
 
     from unsee.deltas.delta import Delta
+    from unsee.deltas.edit import Edit
     from unsee.models.base import Base
 
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("Blimby",))
@@ -47,6 +48,17 @@ def delta_of(base: Base, tensors: dict[str, torch.Tensor], **card: object) -> De
         "tensors_digest": tensors_digest(tensors),
     }
     return Delta(card=Card.model_validate(fields | card), tensors=tensors)
+
+
+def random_edit(width: int, rank: int = 3, seed: int = 0) -> Edit:
+    """An edit of random directions, large enough to be seen."""
+    import torch
+
+    from unsee.deltas.edit import Edit
+
+    generator = torch.Generator().manual_seed(seed)
+    up = torch.linalg.qr(torch.randn(width, rank, generator=generator)).Q.contiguous()
+    return Edit(up, up.T.contiguous(), torch.randn(rank, generator=generator))
 
 
 def assert_flipped_bits_are_found(

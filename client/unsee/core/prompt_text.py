@@ -9,6 +9,9 @@ from __future__ import annotations
 import html
 import re
 
+_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
+"""White space as Unicode has it; Python counts four separators of files and records too."""
+
 
 def cleaned(prompt: str) -> str:
     """`prompt` with HTML's character references resolved, twice, and white space as one space.
@@ -16,4 +19,4 @@ def cleaned(prompt: str) -> str:
     As diffusers' `WanPipeline` cleans it where the library ftfy is not installed; with ftfy it also
     mends misread encodings and curly quotes, which would make tokens depend on what is installed.
     """
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt)).strip()).strip()
+    return _SPACE.sub(" ", html.unescape(html.unescape(prompt)).strip()).strip()

@@ -86,11 +86,15 @@ class Contents:
     def _golden(self, base: Base) -> dict[str, Tensor]:
         """Tokens, and what PyTorch says of them: the empty prompt and the concepts' names."""
         prompts = ["", *(concept.name for concept in self.concepts)][: PromptGraph.max_batch_size]
+        frame = base.prompt_frame()
         encoded = base.tokenizer()(
-            prompts, padding="max_length", truncation=True, return_tensors="pt"
+            prompts,
+            padding="longest" if frame.cuts_padding else "max_length",
+            truncation=True,
+            return_tensors="pt",
         )
         ids, mask = encoded.input_ids, encoded.attention_mask
-        if not base.prompt_frame().gives_mask:
+        if not frame.gives_mask:
             mask = torch.ones_like(mask)
         with torch.no_grad():
             said = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -10,16 +10,15 @@ import onnxruntime
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
+from prompt_fakes import served_tokenizer
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fakes import write_tiny_base
-from text_to_video.tokens import PromptTokenizer
 from unsee.deltas.edit import Edit, edited, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.onnx.exporter import export_onnx
-from unsee.export.text_to_video.assets import tokenizer_json
 from unsee.models.base import Base, load_base
 from unsee.prompts.encoding import encode_prompts
 
@@ -110,9 +109,7 @@ def _by_the_server(
 ) -> torch.Tensor:
     """With the exported graphs, or with the modules that are exported."""
     first, second = text_encoder_graph(base), edit_graph(base)
-    (folder / "tokenizer.json").write_text(tokenizer_json(base.tokenizer()))
-    masks_padding = base.prompt_frame().gives_mask
-    tokenizer = PromptTokenizer(folder / "tokenizer.json", first.sequence_length, masks_padding)
+    tokenizer = served_tokenizer(base, folder)
     tokens = [tokenizer.encode(prompt=prompt) for prompt in PROMPTS]
     ids = np.concatenate([one.input_ids for one in tokens])
     mask = np.concatenate([one.attention_mask for one in tokens])

@@ -22,13 +22,14 @@ def video_denoiser_graph(base: Base) -> VideoUNetGraph:
 
 def text_encoder_graph(base: Base) -> TextEncoderGraph:
     """The graph of the text encoder, without its final normalisation, for all policies."""
-    return TextEncoderGraph.of(base.text_encoder(), base.tokenizer().model_max_length)
+    frame = base.prompt_frame()
+    return TextEncoderGraph.of(base.text_encoder(), frame.length, any_length=frame.cuts_padding)
 
 
 def edit_graph(base: Base) -> EditGraph:
     """The graph of the final normalisation, with or without an edit."""
     graph = text_encoder_graph(base)
-    return EditGraph(graph.sequence_length, graph.hidden_size)
+    return EditGraph(graph.sequence_length, graph.hidden_size, any_length=graph.any_length)
 
 
 def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoUNetGraph, VAEDecoderGraph]:

@@ -232,7 +232,7 @@ class VideoUNetGraph:
         """Normal latents and embeddings, timesteps anywhere in the schedule."""
         drawn = generator(seed)
         return (
-            torch.randn(_shape(self._latents, sizes), generator=drawn),
+            torch.randn(sized(self._latents, sizes), generator=drawn),
             torch.rand(sizes["B"], generator=drawn) * (self.num_train_timesteps - 1),
             torch.randn(sizes["B"], self.sequence_length, self.hidden_size, generator=drawn),
         )
@@ -317,11 +317,12 @@ class VAEDecoderGraph:
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal latents [B, C, F, h, w]."""
-        shape = _shape(self.inputs[0].dims, sizes)
+        shape = sized(self.inputs[0].dims, sizes)
         return (torch.randn(shape, generator=generator(seed)),)
 
 
-def _shape(dims: tuple[int | str, ...], sizes: Sizes) -> tuple[int, ...]:
+def sized(dims: tuple[int | str, ...], sizes: Sizes) -> tuple[int, ...]:
+    """A tensor's shape: `dims` with the size of each axis that is named."""
     return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in dims)
 
 

@@ -1,13 +1,13 @@
 """The graphs from tokens to prompt embeddings: the text encoder, and what policies make of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unsee.export.graphs.graphs import GUIDED_ROWS, TensorSpec, Tolerance, generator
+from unsee.export.graphs.graphs import GUIDED_ROWS, TensorSpec, Tolerance, generator, sized
 from unsee.export.graphs.modules import EditModule, EncoderModule
 from unsee.export.graphs.sizes import Clip, ClipLimits, Profile, Sizes, with_batch
 from unsee.repository.layout import TEXT_ENCODER
@@ -15,13 +15,19 @@ from unsee.repository.records import GraphPrecision
 
 __all__ = ["EditGraph", "PromptGraph", "TextEncoderGraph", "TunedEncoderGraph"]
 
+_USUAL_TOKENS, _FEW_TOKENS = 64, 7
+
 
 @dataclass(frozen=True)
 class PromptGraph:
-    """What the graphs of prompts have in common: L tokens a prompt, states of D numbers."""
+    """What the graphs of prompts have in common: L tokens a prompt, states of D numbers.
+
+    Every call has `sequence_length` tokens or, with `any_length`, from one to so many.
+    """
 
     sequence_length: int
     hidden_size: int
+    any_length: bool = field(default=False, kw_only=True)
 
     max_batch_size: ClassVar[int] = 16
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {"float32": Tolerance(1e-4, "std")}
@@ -33,45 +39,54 @@ class PromptGraph:
 
     @property
     def largest_sizes(self) -> Sizes:
-        """No axis has an end of its own."""
-        return {}
+        """As many tokens as a prompt may have."""
+        return self._length(self.sequence_length)
 
     @property
     def traced_sizes(self) -> Sizes:
         """Two rows: an axis of size 1 may be taken for a constant."""
-        return {"B": 2}
+        return {"B": 2, **self._length(_FEW_TOKENS)}
 
     @property
     def checked_sizes(self) -> tuple[Sizes, ...]:
-        """One prompt, and more than were traced."""
-        return {"B": 1}, {"B": 5}
+        """One prompt, as long as may be, and more than were traced, as short as may be."""
+        return (
+            {"B": 1, **self._length(self.sequence_length)},
+            {"B": 5, **self._length(1)},
+        )
 
     def clip_sizes(self, clip: Clip) -> Sizes:
         """The negative and the positive prompt."""
-        return {"B": GUIDED_ROWS}
+        return {"B": GUIDED_ROWS, **self._length(_USUAL_TOKENS)}
 
     def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
         """One prompt, two, or as many as Triton puts into a batch."""
-        return with_batch(Profile({}, {}, {}), GUIDED_ROWS, self.max_batch_size)
+        lengths = (self._length(count) for count in (1, _USUAL_TOKENS, self.sequence_length))
+        return with_batch(Profile(*lengths), GUIDED_ROWS, self.max_batch_size)
+
+    def _length(self, tokens: int) -> Sizes:
+        """The size of the axis L, if there is one, for prompts of `tokens`."""
+        return {"L": min(tokens, self.sequence_length)} if self.any_length else {}
 
     @property
     def _tokens(self) -> tuple[int | str, ...]:
-        return ("B", self.sequence_length)
+        return ("B", "L" if self.any_length else self.sequence_length)
 
     @property
     def _states(self) -> tuple[int | str, ...]:
-        return ("B", self.sequence_length, self.hidden_size)
+        return (*self._tokens, self.hidden_size)
 
-    def _mask(self, rows: int, drawn: torch.Generator) -> Tensor:
+    def _mask(self, sizes: Sizes, drawn: torch.Generator) -> Tensor:
         """A mask [B, L] that hides the ends of the rows, the last row's none."""
-        lengths = torch.randint(1, self.sequence_length + 1, (rows, 1), generator=drawn)
-        lengths[-1] = self.sequence_length
-        return (torch.arange(self.sequence_length) < lengths).long()
+        rows, length = sized(self._tokens, sizes)
+        lengths = torch.randint(1, length + 1, (rows, 1), generator=drawn)
+        lengths[-1] = length
+        return (torch.arange(length) < lengths).long()
 
 
 @dataclass(frozen=True)
 class TextEncoderGraph(PromptGraph):
-    """`input_ids`, `attention_mask` INT64 [B, L] -> `states` FP32 [B, L, D]; L is fixed.
+    """`input_ids`, `attention_mask` INT64 [B, L] -> `states` FP32 [B, L, D].
 
     It wraps a text encoder without its final normalisation (`unsee.deltas.edit.trunk`).
     """
@@ -81,10 +96,16 @@ class TextEncoderGraph(PromptGraph):
     name: ClassVar[str] = TEXT_ENCODER
 
     @classmethod
-    def of(cls, text_encoder: Any, sequence_length: int) -> "TextEncoderGraph":
-        """The graph of a text encoder for prompts padded to `sequence_length`."""
+    def of(
+        cls, text_encoder: Any, sequence_length: int, any_length: bool = False
+    ) -> "TextEncoderGraph":
+        """The graph of a text encoder for prompts of `sequence_length` tokens, or at most so many.
+
+        The latter needs an encoder that is given the mask and has no table of positions.
+        """
         config = text_encoder.config
-        return cls(sequence_length, config.hidden_size, config.vocab_size)
+        sizes = sequence_length, config.hidden_size, config.vocab_size
+        return cls(*sizes, any_length=any_length)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -105,11 +126,10 @@ class TextEncoderGraph(PromptGraph):
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Random ids [B, L] over the whole vocabulary, and a mask."""
-        drawn, rows = generator(seed), sizes["B"]
-        shape = (rows, self.sequence_length)
+        drawn, shape = generator(seed), sized(self._tokens, sizes)
         return (
             torch.randint(0, self.vocab_size, shape, generator=drawn),
-            self._mask(rows, drawn),
+            self._mask(sizes, drawn),
         )
 
 
@@ -157,6 +177,5 @@ class EditGraph(PromptGraph):
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal states [B, L, D], and a mask."""
-        drawn, rows = generator(seed), sizes["B"]
-        shape = (rows, self.sequence_length, self.hidden_size)
-        return torch.randn(shape, generator=drawn), self._mask(rows, drawn)
+        drawn, shape = generator(seed), sized(self._states, sizes)
+        return torch.randn(shape, generator=drawn), self._mask(sizes, drawn)

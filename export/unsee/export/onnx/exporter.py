@@ -23,6 +23,7 @@ from onnxscript import optimizer
 from unsee.export.graphs.graphs import Graph
 from unsee.export.onnx import prompt_attention, rewrites
 from unsee.export.onnx.lowerings import TRANSLATIONS
+from unsee.export.onnx.relative_attention import of_any_length
 
 OPSET, IR_VERSION = 20, 10
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
@@ -37,9 +38,10 @@ def export_onnx(graph: Graph, model: Any, file: Path) -> int:
 
     It computes in the precision of the model's weights.
     """
-    with _quiet_exporter(), torch.no_grad():
+    wrapper = graph.wrap(model)
+    with _quiet_exporter(), torch.no_grad(), of_any_length(wrapper):
         program = torch.onnx.export(
-            graph.wrap(model),
+            wrapper,
             graph.example_inputs(graph.traced_sizes, seed=0),
             dynamo=True,
             opset_version=OPSET,

@@ -1,0 +1,275 @@
+"""Prompts of a base of Wan's kind: what its denoiser is given is what diffusers gives it."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from delta_fakes import BLIMBO, delta_of, random_edit
+from diffusers import WanPipeline
+from diffusers.pipelines.wan import pipeline_wan
+from encoder_fakes import KINDS
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_fakes import WIDTH, write_pipeline_base
+from prompt_fakes import served_tokenizer
+
+from prompt_encoder.batch import encode_batch
+from prompt_encoder.graphs import PolicyGraphs
+from prompt_encoder.request import PromptRequest
+from text_to_video.generation import zero_padded
+from text_to_video.refusal import Refusal
+from text_to_video.tokens import PromptTokenizer, Tokens
+from unsee.core.policy import BASE_POLICY
+from unsee.core.prompt_text import cleaned
+from unsee.core.unlearning_settings import AnchoredMode
+from unsee.deltas.attach import attach
+from unsee.deltas.composition import compose
+from unsee.deltas.edit import EditedNorm, final_layer_norm, trunk
+from unsee.evaluation.seeing.encode import PromptEncoder
+from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
+from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
+from unsee.export.onnx.edit_nodes import write_edit
+from unsee.export.onnx.exporter import export_onnx
+from unsee.export.onnx.parity import check_parity
+from unsee.export.revision import write_revision
+from unsee.models.base import Base, load_base
+from unsee.prompts.encoding import encode_prompts
+from unsee.repository.records import RevisionRecord
+from unsee.repository.revisions import golden
+
+TOKENS = 512
+FULL = "x" * (TOKENS - 1)
+"""With the token that ends a prompt, just as much as fits."""
+PROMPTS = (
+    "",
+    "Blimbo",
+    "Blimbo and Blimbo, Blimbo by Blimbo in a tree",
+    "  a &amp;lt;cat&gt;\n &#66;limbo\u00a0 wow !",
+    FULL,
+)
+T5_KINDS = ("T5EncoderModel", "UMT5EncoderModel")
+TUNED = "tuned"
+LARGEST_DIFFERENCE = 1e-5
+"""Over the largest value."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    folder = tmp_path_factory.mktemp("wan")
+    return load_base(write_pipeline_base("WanPipeline", folder, folder))
+
+
+@pytest.fixture(scope="module")
+def delta(base: Base) -> Any:
+    tensors = random_edit(WIDTH).tensors()
+    return delta_of(base, tensors, method="anchored", settings=AnchoredMode())
+
+
+@pytest.fixture(scope="module")
+def repository(base: Base, delta: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The text encoder, the base's policy, an edit's and one of tuned weights."""
+    folder = tmp_path_factory.mktemp("repository")
+    encoder = base.text_encoder()
+    export_onnx(text_encoder_graph(base), trunk(encoder), folder / "text_encoder.onnx")
+    tuned = copy.deepcopy(encoder)
+    with torch.no_grad():
+        tuned.get_input_embeddings().weight[:, ::2].mul_(1.5)
+    edited = compose(encoder, [delta])
+    for policy, one in ((BASE_POLICY, encoder), ("family", edited), (TUNED, tuned)):
+        write_revision(one, policy, [BLIMBO], base, folder, [])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(base: Base) -> Any:
+    return WanPipeline.from_pretrained(base.folder / "t2v")
+
+
+@pytest.fixture(scope="module")
+def encode(repository: Path) -> Callable[..., Any]:
+    """The exported text encoder."""
+    session = _session(repository / "text_encoder.onnx")
+
+    def run(input_ids: Any, attention_mask: Any) -> Any:
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return session.run(["states"], feeds)[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base: Base, tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
+    return served_tokenizer(base, tmp_path_factory.mktemp("assets"))
+
+
+def _session(file: Path) -> Any:
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+def _by_diffusers(pipeline: Any, prompts: tuple[str, ...] = PROMPTS) -> torch.Tensor:
+    with torch.no_grad():
+        embeds: torch.Tensor = pipeline.encode_prompt(
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=TOKENS
+        )[0]
+    return embeds
+
+
+def _assert_close(found: Any, expected: Any) -> None:
+    found, expected = (torch.as_tensor(each) for each in (found, expected))
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= LARGEST_DIFFERENCE * expected.abs().max()
+
+
+def _request(tokens: Tokens, policy: str) -> PromptRequest:
+    return PromptRequest(tokens.input_ids, tokens.attention_mask, policy, 1)
+
+
+@pytest.mark.parametrize("kind", T5_KINDS)
+def test_the_graphs_hold_for_prompts_of_any_length(kind: str, tmp_path: Path) -> None:
+    encoder = KINDS[kind].made()
+    whole = TunedEncoderGraph.of(encoder, TOKENS, any_length=True)
+    first = TextEncoderGraph.of(encoder, TOKENS, any_length=True)
+    second = EditGraph(TOKENS, WIDTH, any_length=True)
+    norm = EditedNorm(final_layer_norm(encoder), random_edit(WIDTH)).eval()
+    export_onnx(whole, encoder, tmp_path / "whole.onnx")
+    export_onnx(first, trunk(encoder), tmp_path / "first.onnx")
+    write_edit(second, norm, tmp_path / "second.onnx")
+    assert not any("forward" in vars(module) for module in encoder.modules())
+    for graph, model in ((whole, encoder), (first, trunk(encoder)), (second, norm)):
+        name = {"encoder": "whole", "text_encoder": "first", "edit": "second"}[graph.name]
+        report = check_parity(graph, model, tmp_path / f"{name}.onnx")
+        assert [size.sizes for size in report.sizes] == [
+            {"B": 2, "L": 7},
+            {"B": 1, "L": TOKENS},
+            {"B": 5, "L": 1},
+        ]
+        assert report.difference < 1e-5
+
+
+PIECES = st.sampled_from(["&", "amp;", "lt;", "#66;", "a", " ", "\n", "\u00a0", "\u3000", "\x1f"])
+
+
+@given(st.text() | st.lists(PIECES).map("".join))
+def test_prompts_are_cleaned_as_diffusers_does_without_ftfy(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_wan, "is_ftfy_available", lambda: False)
+        assert cleaned(text) == pipeline_wan.prompt_clean(text)
+
+
+def test_the_graphs_of_a_wan_base_have_any_length(base: Base) -> None:
+    assert text_encoder_graph(base).any_length
+    assert edit_graph(base).any_length
+    assert text_encoder_graph(base).sequence_length == TOKENS
+
+
+def test_what_is_served_is_what_diffusers_gives_its_denoiser(
+    base: Base,
+    delta: Any,
+    pipeline: Any,
+    tokenizer: PromptTokenizer,
+    repository: Path,
+    encode: Callable[..., Any],
+) -> None:
+    graphs = PolicyGraphs(repository, 2**30)
+    tokens = [tokenizer.encode(negative_prompt="", prompt=prompt) for prompt in PROMPTS]
+    lengths = [one.input_ids.shape[1] for one in tokens]
+    assert len(set(lengths)) > 3
+    assert lengths[0] == 1
+    assert lengths[-1] == TOKENS
+    requests = [_request(one, "family") for one in tokens]
+    answers = encode_batch(requests, graphs, encode)
+    served = [
+        zero_padded(answer, one.attention_mask, TOKENS)[-1]
+        for answer, one in zip(answers, tokens, strict=True)
+    ]
+    with attach(pipeline, delta):
+        expected = _by_diffusers(pipeline)
+    plain = _by_diffusers(pipeline)
+    assert float((expected - plain).abs().max()) > 0.1
+    _assert_close(np.stack(served), expected)
+    is_zero = (expected == 0).all(-1)
+    assert torch.equal(torch.from_numpy(np.stack(served) == 0).all(-1), is_zero)
+    assert is_zero.sum(1).tolist() == [TOKENS - int(o.attention_mask[-1].sum()) for o in tokens]
+    encoder = compose(base.text_encoder(), [delta])
+    _assert_close(encode_prompts(base, encoder, PROMPTS), expected)
+    _assert_close(PromptEncoder(encoder, base).embeds(PROMPTS), expected)
+
+
+def test_prompts_of_all_lengths_and_policies_in_one_batch_are_as_alone(
+    tokenizer: PromptTokenizer, repository: Path, encode: Callable[..., Any]
+) -> None:
+    graphs = PolicyGraphs(repository, 2**30)
+    lengths: list[tuple[int, ...]] = []
+
+    def noted(ids: Any, mask: Any) -> Any:
+        lengths.append(ids.shape)
+        return encode(ids, mask)
+
+    requests = [
+        _request(tokenizer.encode(negative_prompt=negative, prompt=prompt), policy)
+        for policy in (BASE_POLICY, "family", TUNED)
+        for negative, prompt in (
+            ("", "Blimbo"),
+            ("blurred, grey", "Blimbo at sea, by night"),
+            ("", FULL),
+        )
+    ]
+    together = encode_batch(requests, graphs, noted)
+    assert [shape[0] for shape in lengths] == [4, 4, 4], "tuned weights need no states"
+    for request, answer in zip(requests, together, strict=True):
+        (alone,) = encode_batch([request], graphs, encode)
+        _assert_close(answer, alone)
+        assert not answer[request.attention_mask == 0].any()
+
+
+def test_a_prompt_that_is_too_long_is_refused_and_elsewhere_cut_as_diffusers_does(
+    base: Base, pipeline: Any, tokenizer: PromptTokenizer
+) -> None:
+    with pytest.raises(Refusal, match="prompt has 512 tokens; at most 511 fit"):
+        tokenizer.encode(prompt=FULL + "y")
+    longer = (FULL + " and Blimbo",)
+    ours = encode_prompts(base, base.text_encoder(), longer)
+    _assert_close(ours, _by_diffusers(pipeline, longer))
+
+
+@pytest.mark.parametrize(("policy", "kind"), [("family", "edit"), (TUNED, "encoder")])
+def test_a_revision_answers_its_probe(
+    policy: str, kind: str, repository: Path, encode: Callable[..., Any]
+) -> None:
+    folder = repository / f"policy_{policy}" / "1"
+    record = RevisionRecord.model_validate_json((folder / "revision.json").read_bytes())
+    assert record.kind == kind
+    recorded = golden(folder)
+    ids, mask = recorded["input_ids"], recorded["attention_mask"]
+    assert ids.shape == mask.shape == (2, ids.shape[1])
+    assert mask[0].sum() == 1, "the empty prompt is the token that ends it"
+    assert mask[1].all(), "no longer than the longest"
+    (answer,) = encode_batch(
+        [PromptRequest(ids, mask, policy, 1)], PolicyGraphs(repository, 2**30), encode
+    )
+    _assert_close(answer, recorded["prompt_embeds"])
+    if kind == "edit":
+        assert (folder / "model.onnx").stat().st_size < 8000
+
+
+def test_a_policy_may_have_edits_and_tuned_weights(
+    base: Base, delta: Any, repository: Path, tmp_path: Path, encode: Callable[..., Any]
+) -> None:
+    tuned = copy.deepcopy(base.text_encoder())
+    with torch.no_grad():
+        tuned.get_input_embeddings().weight.mul_(1.5)
+    encoders = (compose(base.text_encoder(), [delta]), tuned)
+    numbers = [write_revision(one, "family", [BLIMBO], base, tmp_path, []) for one in encoders]
+    assert "all {" not in (tmp_path / "policy_family" / "config.pbtxt").read_text()
+    requests = []
+    for number in numbers:
+        recorded = golden(tmp_path / "policy_family" / str(number))
+        ids, mask = recorded["input_ids"], recorded["attention_mask"]
+        requests.append(PromptRequest(ids, mask, "family", number))
+    first, second = encode_batch(requests, PolicyGraphs(tmp_path, 2**30), encode)
+    assert np.abs(first - second).max() > 0.1
