@@ -213,6 +213,17 @@ VIDEO_SIZES = {
 motion adapter v1-5-2 on Stable Diffusion 1.x, `middle` lies between the embedded base and these.
 `smallest_pixels` still halve evenly."""
 
+UMT5_XXL: dict[str, Any] = {
+    "vocab_size": 256384,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+}
+"""Wan's text encoder, 22.7 GB in float32."""
+UMT5_TOKENS = 512
+"""As many as Wan's pipeline lets a prompt have."""
 
 _BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
@@ -351,6 +362,13 @@ def text_encoder(size: Size, text_ids: tuple[int, int, int] | None = None) -> An
         **size.text_encoder,
     )
     return CLIPTextModel(config).eval()
+
+
+def umt5_encoder(**config: Any) -> Any:
+    """A random `UMT5EncoderModel` of UMT5-XXL's size but for what `config` changes."""
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(UMT5Config(**{**UMT5_XXL, **config})).eval()
 
 
 def unet(size: Size, pixels: int) -> Any:

@@ -13,12 +13,16 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.measuring.bases import PLAYGROUND_DIR
-from benchmarks.measuring.real_size import SIZES, text_encoder
+from benchmarks.measuring.real_size import SIZES, UMT5_TOKENS, text_encoder, umt5_encoder
 from unsee.core.files import write_file, write_json
 from unsee.core.policy import BASE_POLICY
 from unsee.deltas.edit import Edit, EditedNorm, edited, final_layer_norm, trunk
 from unsee.export.engines.model_config import batched_config, pbtxt, policy_config
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
+from unsee.export.graphs.base_graphs import (
+    text_encoder_graph,
+    vae_decoder_graph,
+    video_denoiser_graph,
+)
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.text_to_video.assets import write_prompt_encoder, write_text_to_video
@@ -46,6 +50,13 @@ from unsee.repository.records import (
     RevisionRecord,
 )
 
+SIZE_NAMES = {"clip-l": "sd1", "vit-h": "sd2"}
+"""CLIP ViT-L/14's and OpenCLIP ViT-H/14's text encoders, by the image model that has them."""
+UMT5_PART = {"num_layers": 1, "vocab_size": 1024}
+"""What stands below the edits of UMT5-XXL's width: no policy depends on it."""
+FEW_TOKENS = 8
+"""Of a recorded answer where prompts are not padded: a name has no more."""
+
 Figures = dict[str, Any]
 
 
@@ -58,8 +69,8 @@ def write_edits(
     """
     with quiet_libraries():
         base = load_base(PLAYGROUND_DIR)
-        encoder, length = _encoder(encoder_name, base)
-        repository = _Repository(repository_dir, encoder, length)
+        encoder, graph = _encoder(encoder_name, base)
+        repository = _Repository(repository_dir, encoder, graph)
         repository.write_text_encoder()
         repository.write_policy(BASE_POLICY, None)
         repository.write_measured("policy-1", rank, seed=1)
@@ -69,9 +80,10 @@ def write_edits(
         repository.write_tuned("tuned")
         _write_the_rest(base, repository_dir)
     return {
-        "tokens": length,
-        "hidden_size": encoder.config.hidden_size,
+        "tokens": graph.sequence_length,
+        "hidden_size": graph.hidden_size,
         "encoder_bytes": sum(4 * p.numel() for p in encoder.parameters()),
+        "is_part": encoder_name == "umt5-xxl",
         "revision_bytes": {
             "one": _bytes_of(repository_dir, "policy-1"),
             "nine": _bytes_of(repository_dir, "nine"),
@@ -83,10 +95,10 @@ def write_edits(
 class _Repository:
     """Writes what has to do with one text encoder."""
 
-    def __init__(self, folder: Path, encoder: Any, length: int) -> None:
-        self._folder, self._encoder = folder, encoder
-        self._graph = TextEncoderGraph.of(encoder, length)
-        self._edit_graph = EditGraph(length, encoder.config.hidden_size)
+    def __init__(self, folder: Path, encoder: Any, graph: TextEncoderGraph) -> None:
+        self._folder, self._encoder, self._graph = folder, encoder, graph
+        sizes = graph.sequence_length, graph.hidden_size
+        self._edit_graph = EditGraph(*sizes, any_length=graph.any_length)
         self._norm = final_layer_norm(encoder)
 
     def edit(self, rank: int, seed: int) -> Edit:
@@ -113,7 +125,8 @@ class _Repository:
         """A revision with all of its files."""
         folder, edit = self._revision_dir(policy), self.edit(rank, seed)
         export_version(self._edit_graph, EditedNorm(self._norm, edit).eval(), folder)
-        ids = torch.randint(0, 200, (2, self._graph.sequence_length))
+        length = FEW_TOKENS if self._graph.any_length else self._graph.sequence_length
+        ids = torch.randint(0, 200, (2, length))
         mask = torch.ones_like(ids)
         with torch.no_grad():
             said = edited(self._encoder, edit)(ids, mask).last_hidden_state
@@ -153,13 +166,17 @@ class _Repository:
         write_file(self._folder / policy_model(policy) / CONFIG_FILE, pbtxt(config))
 
 
-def _encoder(name: str, base: Base) -> tuple[Any, int]:
-    """The embedded base's text encoder, or one of CLIP ViT-L/14's size with random weights."""
+def _encoder(name: str, base: Base) -> tuple[Any, TextEncoderGraph]:
+    """The embedded base's text encoder, or one of a published size with random weights."""
     if name == "playground":
-        return base.text_encoder(), base.tokenizer().model_max_length
+        return base.text_encoder(), text_encoder_graph(base)
     torch.manual_seed(0)
-    size = SIZES["sd1"]
-    return text_encoder(size), size.tokens
+    if name == "umt5-xxl":
+        encoder = umt5_encoder(**UMT5_PART)
+        return encoder, TextEncoderGraph.of(encoder, UMT5_TOKENS, any_length=True)
+    size = SIZES[SIZE_NAMES[name]]
+    encoder = text_encoder(size)
+    return encoder, TextEncoderGraph.of(encoder, size.tokens)
 
 
 def _write_the_rest(base: Base, repository_dir: Path) -> None:

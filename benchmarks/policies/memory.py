@@ -44,7 +44,8 @@ from unsee.triton.server import ModelVersion, Server
 COUNTS = (1, 2, 11, 101, 1001)
 """How many policies have been asked for: the base's own, and so many more."""
 RANK, CONCEPTS = 16, 9
-ENCODERS = ("playground", "clip-l")
+ENCODERS = ("playground", "clip-l", "vit-h", "umt5-xxl")
+USUAL_TOKENS = 64
 TURNS = 15
 TIMEOUT_S = 60.0
 TUNED = "tuned"
@@ -139,13 +140,14 @@ def _ask_whole(server: Server, ids: Any, mask: Any) -> None:
 
 
 def _tokens(repository_dir: Path) -> tuple[Any, Any]:
-    """Two prompts of random words, of the length that the repository's encoder takes."""
+    """Two prompts of random words, of the length that the repository's encoder takes, or a usual
+    one where it takes any."""
     import onnx
 
     file = version_dir(repository_dir, TEXT_ENCODER) / MODEL_FILE
     graph = onnx.load(file, load_external_data=False).graph
     length = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    ids = np.random.default_rng(0).integers(0, 200, (2, length))
+    ids = np.random.default_rng(0).integers(0, 200, (2, length or USUAL_TOKENS))
     return ids, np.ones_like(ids)
 
 
