@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.engines import full_size
+from benchmarks.engines import full_size, large_encoder
 from benchmarks.measuring import real_size
 
 
@@ -76,3 +76,23 @@ def test_a_run_is_recorded_and_found_again(
     again = json.loads(benchmark(*command).stdout)
     assert [row["export"] for row in again["graphs"]] == [row["export"] for row in record["graphs"]]
     assert len(json.loads(kept.read_text())) == 1
+
+
+@pytest.mark.slow
+def test_a_large_encoder_is_exported_with_some_of_its_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"vocab_size": 300, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4}
+    for name, value in small.items():
+        monkeypatch.setitem(real_size.UMT5_XXL, name, value)
+    monkeypatch.setattr(large_encoder, "in_own_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(large_encoder, "CACHE_DIR", tmp_path)
+    result = CliRunner().invoke(large_encoder.large_encoder, ["--layers", "1"])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["encoders"]
+    parity = row["export"]["parity"]
+    assert max(size["max_rel"] for size in parity["sizes"]) < parity["tolerance"]
+    assert row["layers"] == 1
+    assert row["disk_bytes"] > 4 * row["export"]["num_parameters"]
+    assert set(row["engines"]) == {"onnxruntime-float32", "openvino-float32"}
+    assert list(tmp_path.iterdir()) == []

@@ -67,7 +67,7 @@ def export_version(
         source_digest=source_digest(graph, model, precision),
         opset=OPSET,
         parity=report,
-        num_parameters=sum(tensor.numel() for tensor in model.state_dict().values()),
+        num_parameters=num_parameters(model),
         num_nodes=num_nodes,
         versions={library: metadata.version(library) for library in _LIBRARIES},
         seconds=stages.seconds,
@@ -84,6 +84,12 @@ def check_precision(graph: Graph, precision: GraphPrecision) -> None:
         raise NotExportable(
             f"the {graph.name} is exported in {' or '.join(graph.tolerances)}, not in {precision}"
         )
+
+
+def num_parameters(model: Any) -> int:
+    """How many numbers the model's state holds; those that two names share count once."""
+    tensors = model.state_dict().values()
+    return sum({tensor.data_ptr(): tensor.numel() for tensor in tensors}.values())
 
 
 def needed_bytes(model: Any, precision: GraphPrecision) -> int:
