@@ -23,6 +23,7 @@ from unsee.deltas.edit import EditedNorm, final_layer_norm, trunk
 from unsee.export.engines.model_config import pbtxt, policy_config
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, PromptGraph, TunedEncoderGraph
+from unsee.export.onnx.half import in_float32
 from unsee.export.version import export_version, read_export
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
@@ -47,9 +48,10 @@ def part_of(text_encoder: Any, base: Base) -> Part:
     if _same(trunk(text_encoder).state_dict(), trunk(base.text_encoder()).state_dict()):
         edited = isinstance(norm, EditedNorm)
         digest = tensors_digest(norm.edit.tensors()) if edited else None
-        return Part("edit", edit_graph(base), norm, digest)
+        return Part("edit", edit_graph(base), in_float32(norm), digest)
     graph = TunedEncoderGraph(**vars(text_encoder_graph(base)))
-    return Part("encoder", graph, text_encoder, tensors_digest(text_encoder.state_dict()))
+    digest = tensors_digest(text_encoder.state_dict())
+    return Part("encoder", graph, in_float32(text_encoder), digest)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class Contents:
         if not frame.gives_mask:
             mask = torch.ones_like(mask)
         with torch.no_grad():
-            said = self.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            encoder = in_float32(self.text_encoder)
+            said = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         embeds = said.to(torch.float32).contiguous()
         return {"input_ids": ids, "attention_mask": mask, "prompt_embeds": embeds}
 

@@ -1,4 +1,4 @@
-"""A copy of a model in half precision, beside the float32 one; knows modules, not what they do."""
+"""Copies of a model in another precision, beside it; knows modules, not what they do."""
 
 import copy
 from typing import Any
@@ -12,14 +12,24 @@ def half_copy(model: Any) -> Any:
     The float32 weights are never copied, so both together take one and a half times the memory.
     Tied weights stay tied.
     """
-    halves: dict[int, Any] = {}
+    return _copy_in(torch.float16, model)
+
+
+def in_float32(model: Any) -> Any:
+    """`model` if it is float32, else a copy that is, of the same values; tied weights stay tied."""
+    dtypes = {tensor.dtype for tensor in model.parameters()}
+    return model if dtypes <= {torch.float32} else _copy_in(torch.float32, model)
+
+
+def _copy_in(dtype: torch.dtype, model: Any) -> Any:
+    tensors: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
-            halves[id(tensor)] = _half(tensor)
-    return copy.deepcopy(model, halves)
+            tensors[id(tensor)] = _converted(tensor, dtype)
+    return copy.deepcopy(model, tensors)
 
 
-def _half(tensor: torch.Tensor) -> torch.Tensor:
-    half = tensor.detach().to(torch.float16)
+def _converted(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    converted = tensor.detach().to(dtype)
     is_parameter = isinstance(tensor, torch.nn.Parameter)
-    return torch.nn.Parameter(half, requires_grad=False) if is_parameter else half
+    return torch.nn.Parameter(converted, requires_grad=False) if is_parameter else converted
