@@ -10,6 +10,7 @@ Triton model of its own, which is what a policy was before it was an edit.
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import tempfile
@@ -25,7 +26,7 @@ from tritonclient.grpc import service_pb2
 
 from benchmarks.measuring.bases import CACHE_DIR
 from benchmarks.measuring.processes import in_own_process
-from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.record import MEASURED, finish, write_option
 from benchmarks.measuring.timing import Spread, in_turn, seconds_of
 from unsee.export.engines.machine import this_machine
 from unsee.repository.layout import (
@@ -43,6 +44,7 @@ from unsee.triton.server import ModelVersion, Server
 
 COUNTS = (1, 2, 11, 101, 1001)
 """How many policies have been asked for: the base's own, and so many more."""
+RECORD = "performance/memory"
 RANK, CONCEPTS = 16, 9
 ENCODERS = ("playground", "clip-l", "vit-h", "umt5-xxl")
 USUAL_TOKENS = 64
@@ -58,14 +60,13 @@ Figures = dict[str, Any]
 @click.option("--encoder", "encoders", multiple=True, type=click.Choice(ENCODERS), default=ENCODERS)
 @write_option
 def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
-    """Measure the memory, the disk and the time that policies take."""
+    """Measure the memory, the disk and the time that policies take.
+
+    Figures of other encoders that were kept from this machine are kept on.
+    """
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
-    record: Figures = {
-        "machine": this_machine().model_dump(),
-        "rank": RANK,
-        "concepts": CONCEPTS,
-        "encoders": {},
-    }
+    facts = {"machine": this_machine().model_dump(), "rank": RANK, "concepts": CONCEPTS}
+    record: Figures = facts | {"encoders": _kept(facts)}
     for name in encoders:
         folder = Path(tempfile.mkdtemp(prefix="policy-memory-", dir=CACHE_DIR))
         try:
@@ -75,7 +76,16 @@ def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
             record["encoders"][name] = written | measure(repository_dir, folder / "log")
         finally:
             shutil.rmtree(folder)
-    finish("performance/memory", record, write=write)
+    found = record["encoders"]
+    record["encoders"] = {name: found[name] for name in ENCODERS if name in found}
+    finish(RECORD, record, write=write)
+
+
+def _kept(facts: Figures, folder: Path = MEASURED) -> Figures:
+    """The encoders of the record in `folder`, if that has the same `facts`."""
+    file = folder / f"{RECORD}.json"
+    known = json.loads(file.read_bytes()) if file.exists() else {}
+    return dict(known["encoders"]) if facts.items() <= known.items() else {}
 
 
 def written_edits(name: str, repository_dir: Path) -> Figures:
