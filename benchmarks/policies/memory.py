@@ -47,7 +47,7 @@ COUNTS = (1, 2, 11, 101, 1001)
 RECORD = "performance/memory"
 RANK, CONCEPTS = 16, 9
 ENCODERS = ("playground", "clip-l", "vit-h", "umt5-xxl")
-USUAL_TOKENS = 64
+FEW_TOKENS = 8
 TURNS = 15
 TIMEOUT_S = 60.0
 TUNED = "tuned"
@@ -150,14 +150,14 @@ def _ask_whole(server: Server, ids: Any, mask: Any) -> None:
 
 
 def _tokens(repository_dir: Path) -> tuple[Any, Any]:
-    """Two prompts of random words, of the length that the repository's encoder takes, or a usual
-    one where it takes any."""
+    """Two prompts of random words, of the length that the repository's encoder takes, or of few
+    tokens where it takes any number."""
     import onnx
 
     file = version_dir(repository_dir, TEXT_ENCODER) / MODEL_FILE
     graph = onnx.load(file, load_external_data=False).graph
     length = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    ids = np.random.default_rng(0).integers(0, 200, (2, length or USUAL_TOKENS))
+    ids = np.random.default_rng(0).integers(0, 200, (2, length or FEW_TOKENS))
     return ids, np.ones_like(ids)
 
 
