@@ -1,10 +1,12 @@
 """The open graphs of a repository: opened once, opened again when replaced, closed for others."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import prompt_encoder.graphs
 from prompt_encoder.graphs import PolicyGraphs
 from prompt_encoder.refusal import Refusal
 from serving_fakes import HIDDEN_SIZE, PROMPT_TOKENS, write_fake_repository, write_fake_revision
@@ -61,6 +63,15 @@ def test_a_graph_is_opened_once_and_again_when_its_file_was_replaced(repository,
     assert graphs.graph("family", 1) is not first
     assert len(opened) == 2
     assert graphs.count == 1
+
+
+def test_what_opening_took_is_given_back_once_a_graph(repository, opened, monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(prompt_encoder.graphs, "_LIBC", SimpleNamespace(malloc_trim=trimmed.append))
+    graphs = PolicyGraphs(repository, MUCH, counting(opened))
+    for revision in (1, 2, 1, 2):
+        graphs.graph("family", revision)
+    assert len(trimmed) == len(opened) == 2
 
 
 def test_what_was_used_least_recently_is_closed_for_others(repository, opened):

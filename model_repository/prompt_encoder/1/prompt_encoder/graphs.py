@@ -6,6 +6,7 @@ that cannot be opened fails those who ask for it and nobody else.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from prompt_encoder.layout import (
 from prompt_encoder.refusal import Refusal
 
 LOGGER = logging.getLogger("unsee.prompt_encoder")
+_LIBC = ctypes.CDLL(None)
 INPUTS = {"edit": ("states", "attention_mask"), "encoder": ("input_ids", "attention_mask")}
 """What the graph of either kind of revision takes."""
 OUTPUT = "prompt_embeds"
@@ -134,6 +136,7 @@ class PolicyGraphs:
             self._close_retired()
             self._open[key] = found[0], graph
             self._close_others()
+            _LIBC.malloc_trim(0)  # opening frees several times what it keeps, piece by piece
         self._open.move_to_end(key)
         return graph
 
