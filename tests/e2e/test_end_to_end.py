@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ import pytest
 from judged_fakes import write_judged_base
 
 from unsee.client.client import Client
-from unsee.core.errors import ServerError
 from unsee.media.clip import Clip
 from unsee.serving.server.ports import free_ports
 
@@ -85,42 +83,20 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def start_server(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    grpc_port, http_port, metrics_port = free_ports(3)
+    """`unsee serve`, ready, and its port for gRPC."""
+    grpc, http, metrics = free_ports(3)
+    ports = [f"--grpc-port={grpc}", f"--http-port={http}", f"--metrics-port={metrics}"]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "unsee.cli.main",
-            "serve",
-            "--repository",
-            "repository",
-            "--grpc-port",
-            str(grpc_port),
-            "--http-port",
-            str(http_port),
-            "--metrics-port",
-            str(metrics_port),
-        ],
+        [sys.executable, "-m", "unsee.cli.main", "serve", "--repository", "repository", *ports],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return process, grpc_port
-
-
-def wait_until_serving(process: subprocess.Popen[str], grpc_port: int) -> None:
-    deadline = time.monotonic() + 120
-    with Client(f"127.0.0.1:{grpc_port}") as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                client.generate(PROMPT, policy="base", num_inference_steps=1)
-                return
-            except ServerError:
-                time.sleep(0.5)
-    process.kill()
-    output = process.stdout.read() if process.stdout else ""
-    raise AssertionError(f"the server did not come up:\n{output}")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("ready: "), line + process.communicate()[0]
+    return process, grpc
 
 
 def write_policy(folder: Path, name: str, delta: str) -> None:
@@ -154,7 +130,6 @@ def service(
     )
     write_policy(folder, "family", "deltas/strong")
     process, grpc_port = start_server(folder)
-    wait_until_serving(process, grpc_port)
     yield Service(folder, warm_python, process, grpc_port)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
