@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from unsee.playground.networks.judge import Judge
 from unsee.playground.networks.tokenizer import training_captions
 from unsee.playground.quality.evaluate import (
     Trial,
+    autoencoder_of,
     covering_prompts,
     judge_accuracy,
     named_in,
     rate,
+    reconstructed,
 )
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
 from unsee.playground.training.train_data import BASE_DIR
@@ -98,6 +101,14 @@ def test_judge_is_right_about_renders() -> None:
     judge = Judge.from_pretrained(BASE_DIR / "judge")
     for head, found in judge_accuracy(judge, seed=987, num_stills=200, num_clips=100).items():
         assert found["right"] >= 0.98 * found["n"], head
+
+
+def test_an_autoencoder_gives_back_what_the_judge_knows() -> None:
+    judge = Judge.from_pretrained(BASE_DIR / "judge")
+    seen = partial(reconstructed, autoencoder_of(BASE_DIR))
+    found = judge_accuracy(judge, 988, num_stills=40, num_clips=4, num_frames=5, seen=seen)
+    for head in ("subject, stills", "style, stills"):
+        assert found[head]["right"] >= 0.9 * found[head]["n"], head
 
 
 def test_judge_sees_no_action_in_one_frame() -> None:

@@ -2,7 +2,8 @@
 
 Prompts are drawn until every concept is named by at least ``n`` of them; the judge has to
 name, in each still and clip that is generated, everything that its prompt named. The judge
-itself is tried on renders that it has not seen.
+itself is tried on renders that it has not seen, and on the same as the base's autoencoder gives
+them back (``autoencoder``): no denoiser can do better than that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import diffusers
 import numpy as np
 import torch
 import transformers
+from diffusers import AutoencoderKLWan
 
 from unsee.core.files import write_json
 from unsee.evaluation.report.statistics import rate_of
@@ -39,6 +41,7 @@ from unsee.playground.quality.generate import (
     with_base_defaults,
 )
 from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.training.wan.autoencoder import to_video
 from unsee.playground.world.captions import prompt_for
 from unsee.playground.world.dataset import DataSpec, draw_item
 from unsee.playground.world.languages import ENGLISH, SPANISH, Language
@@ -53,7 +56,7 @@ from unsee.playground.world.world import (
 )
 
 BATCH = 16
-KINDS = ("judge", "t2i", "t2v", "t2v-es")
+KINDS = ("judge", "autoencoder", "t2i", "t2v", "t2v-es")
 SAMPLED = ("t2i", "t2v", "t2v-es")
 Generate = Callable[[Sequence[str], Sequence[int]], Clips]
 
@@ -153,13 +156,14 @@ def judge_accuracy(
     num_stills: int = 1000,
     num_clips: int = 500,
     num_frames: int = NUM_FRAMES,
+    seen: Callable[[Clips], Clips] = lambda frames: frames,
 ) -> dict[str, Any]:
-    """The judge on fresh renders, and on clips that act but are frozen at one frame."""
+    """The judge on what ``seen`` makes of fresh renders, and of clips frozen at one frame."""
     right: dict[str, list[bool]] = defaultdict(list)
     for kind, count in (("stills", num_stills), ("clips", num_clips)):
         spec = DataSpec(kind, count, seed, num_frames=num_frames)
         drawn = [draw_item(spec, index) for index in range(count)]
-        frames = np.stack([frames for frames, _ in drawn])
+        frames = seen(np.stack([frames for frames, _ in drawn]))
         verdicts = judge.classify(frames)
         for head in HEADS if kind == "clips" else FRAME_HEADS:
             right[f"{head}, {kind}"] = [
@@ -170,6 +174,30 @@ def judge_accuracy(
             middle = frames[:, [frames.shape[1] // 2]].repeat(frames.shape[1], axis=1)
             right["frozen, so no action"] = [v.action is None for v in judge.classify(middle)]
     return {head: rate(outcomes) for head, outcomes in right.items()}
+
+
+def reconstructed(vae: Any, frames: Clips) -> Clips:
+    """What an autoencoder of stills or of clips gives back of uint8 [N, F, H, W, 3]."""
+    count, length, *_ = frames.shape
+    takes_clips = isinstance(vae, AutoencoderKLWan)
+    items = frames if takes_clips else frames.reshape(-1, 1, *frames.shape[2:])
+    made = []
+    with torch.no_grad():
+        for start in range(0, len(items), BATCH):
+            video = to_video(items[start : start + BATCH])
+            pixels = video if takes_clips else video[:, :, 0]
+            decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
+            made.append(decoded if takes_clips else decoded[:, :, None])
+    levels = ((torch.cat(made) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    back: Clips = levels.permute(0, 2, 3, 4, 1).numpy().reshape(count, length, *frames.shape[2:])
+    return back
+
+
+def autoencoder_of(base_dir: Path) -> Any:
+    """The video model's, whichever class its configuration names, in float32."""
+    folder = base_dir / "t2v" / "vae"
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    return getattr(diffusers, name).from_pretrained(folder).float().eval()
 
 
 def judge_of(base_dir: Path) -> Judge:
@@ -208,6 +236,10 @@ def evaluate_base(
     if "judge" in kinds:
         num_frames = clip_defaults(base_dir).num_frames
         results["judge"] = judge_accuracy(judge, seed + 1, num_frames=num_frames)
+    if "autoencoder" in kinds:
+        num_frames = clip_defaults(base_dir).num_frames
+        seen = partial(reconstructed, autoencoder_of(base_dir))
+        results["autoencoder"] = judge_accuracy(judge, seed + 2, 400, 100, num_frames, seen)
     for kind in (kind for kind in kinds if kind in SAMPLED):
         start = time.monotonic()
         trials = sampled(kind, base_dir, judge, n, seed, steps, guidance)
@@ -224,8 +256,9 @@ def evaluate_base(
 
 
 def print_table(results: dict[str, Any]) -> None:
-    for head, found in results.get("judge", {}).items():
-        print(f"judge on renders      {head:20s} {in_words(found)}")
+    for kind, words in (("judge", "renders"), ("autoencoder", "autoencoder")):
+        for head, found in results.get(kind, {}).items():
+            print(f"judge on {words:12s} {head:20s} {in_words(found)}")
     for kind in SAMPLED:
         for group in ("category", "concept"):
             for key, found in results.get(kind, {}).get(group, {}).items():
