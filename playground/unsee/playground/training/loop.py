@@ -215,7 +215,7 @@ class Trainer:
                 self.finished = self.progress() >= 1
                 if self.step % self.budget.log_steps == 0:
                     keys = recent[-1].keys()
-                    self.report({k: float(np.mean([r[k] for r in recent])) for k in keys})
+                    self.report({k: float(np.mean([r[k] for r in recent if k in r])) for k in keys})
                     recent.clear()
                 if time.monotonic() - last_save > self.budget.checkpoint_s:
                     self.save()

@@ -26,13 +26,15 @@ ENCODED_AT_ONCE = 136  # frames
 
 @dataclass(frozen=True)
 class AutoencoderBatch:
-    """What a step sees: stills, and windows of clips.
+    """What a step sees: at first stills alone, then stills and windows of clips.
 
-    After the first frame and the next four, all later fours go through the same code with the
+    Stills teach the same kernels as clips, for a fifth of the time. After the first frame and the next four, all later fours go through the same code with the
     same kind of memory; so windows are nine frames long, and every fourth step has half as many
     clips in their full length.
     """
 
+    stills_steps: int = 2000
+    stills_alone: int = 12
     stills: int = 6
     clips: int = 6
     window: int = 9
@@ -65,22 +67,27 @@ class VideoAutoencoderTask:
         self.stills, self.clips, self.seed = stills, clips, seed
         self.batch = batch or AutoencoderBatch()
 
-    def videos(self, random: StepRandom, step: int) -> tuple[Tensor, Tensor]:
-        """Stills [N, 3, 1, H, W] and clips [N, 3, F, H, W] of this step."""
+    def videos(self, random: StepRandom, step: int) -> dict[str, Tensor]:
+        """Stills [N, 3, 1, H, W] and, later on, clips [N, 3, F, H, W] of this step."""
+        alone = step < self.batch.stills_steps
+        size = self.batch.stills_alone if alone else self.batch.stills
+        stills = random.numpy.integers(len(self.stills.frames), size=size)
+        videos = {"stills": to_video(self.stills.frames[stills])}
+        if alone:
+            return videos
         length, count = self.clips.frames.shape[1], self.batch.clips
         window = self.batch.window
         if step % self.batch.whole_every == 0:
             window, count = length, max(1, count // 2)
-        stills = random.numpy.integers(len(self.stills.frames), size=self.batch.stills)
         clips = random.numpy.integers(len(self.clips.frames), size=count)
         first = int(random.numpy.integers(length - window + 1))
         frames = self.clips.frames[clips, first : first + window]
-        return to_video(self.stills.frames[stills]), to_video(frames)
+        return videos | {"clips": to_video(frames)}
 
     def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
         total = torch.zeros(())
         metrics: dict[str, float] = {}
-        for kind, video in zip(("stills", "clips"), self.videos(random, step), strict=True):
+        for kind, video in self.videos(random, step).items():
             latents = self.vae.encode(video).latent_dist.mean
             noise = torch.randn(latents.shape, generator=random.torch)
             decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample

@@ -68,7 +68,7 @@ WIDE_CLIPS = replace(train_data.WIDE_CLIPS, num_frames=CLIP.num_frames)
 CLIPS = replace(train_data.CLIPS, num_frames=CLIP.num_frames)
 AUTOENCODER_BATCH = AutoencoderBatch()
 BUDGETS: Mapping[str, Budget] = {
-    "autoencoder": Budget(steps=800, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    "autoencoder": Budget(steps=3000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
     "stills": Budget(steps=6000, learning_rate=2e-3, ema_decay=0.998),
     "clips": Budget(steps=4000, learning_rate=1e-3, ema_decay=0.998),
 }
