@@ -66,7 +66,9 @@ TINY = WanTraining(
     wide_clips=DataSpec("clips", 4, seed=2, num_frames=17),
     stills=DataSpec("stills", 6, seed=3, spread=0.4),
     clips=DataSpec("clips", 3, seed=4, spread=0.4, num_frames=17),
-    autoencoder_batch=AutoencoderBatch(stills_steps=1, stills_alone=2, stills=1, clips=2, whole_every=2),
+    autoencoder_batch=AutoencoderBatch(
+        stills_steps=1, stills_alone=2, stills=1, clips=2, whole_every=2
+    ),
     statistics_items=2,
     stills_batch=(3, 2),
     clips_batch=(2, 1),

@@ -28,9 +28,9 @@ ENCODED_AT_ONCE = 136  # frames
 class AutoencoderBatch:
     """What a step sees: at first stills alone, then stills and windows of clips.
 
-    Stills teach the same kernels as clips, for a fifth of the time. After the first frame and the next four, all later fours go through the same code with the
-    same kind of memory; so windows are nine frames long, and every fourth step has half as many
-    clips in their full length.
+    Stills teach the same kernels as clips, for a fifth of the time. After the first frame and the
+    next four, all later fours go through the same code with the same kind of memory; so windows
+    are nine frames long, and every fourth step has half as many clips in their full length.
     """
 
     stills_steps: int = 2000
