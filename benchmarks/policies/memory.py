@@ -65,7 +65,7 @@ def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
     Figures of other encoders that were kept from this machine are kept on.
     """
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": this_machine().model_dump(), "rank": RANK, "concepts": CONCEPTS}
+    facts = _facts()
     record: Figures = facts | {"encoders": _kept(facts)}
     for name in encoders:
         folder = Path(tempfile.mkdtemp(prefix="policy-memory-", dir=CACHE_DIR))
@@ -79,6 +79,12 @@ def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
     found = record["encoders"]
     record["encoders"] = {name: found[name] for name in ENCODERS if name in found}
     finish(RECORD, record, write=write)
+
+
+def _facts() -> Figures:
+    """What figures must have in common to stand in one record, as JSON has it."""
+    machine = this_machine().model_dump(mode="json")
+    return {"machine": machine, "rank": RANK, "concepts": CONCEPTS}
 
 
 def _kept(facts: Figures, folder: Path = MEASURED) -> Figures:
