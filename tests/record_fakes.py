@@ -61,7 +61,7 @@ def base_record(**changes):
         "name": "fake",
         "digest": DIGEST,
         "prompt": {"masks_padding": False, "padding": "read", "cleans": False},
-        "latents": {"channels": 4, "vae_scale": 8},
+        "latents": {"channels": 4, "vae_scale": 8, "frames_per_latent": 1},
         "defaults": {
             "num_frames": 2,
             "height": 16,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from unsee.models.quiet import quiet_libraries
-from unsee.models.sampling.options import fresh
-from unsee.models.schedulers import DISTILLED, FLOW_MATCHING, OFFERED
+from unsee.models.sampling.options import fresh, is_flow_matching
+from unsee.models.schedulers import DISTILLED, FLOW_DISTILLED, FLOW_MATCHING, OFFERED
 
-EVERY_CLASS = (*OFFERED, *DISTILLED, *FLOW_MATCHING)
+EVERY_CLASS = tuple(dict.fromkeys((*OFFERED, *DISTILLED, *FLOW_MATCHING, *FLOW_DISTILLED)))
 
 _OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "beta_start": st.sampled_from([0.0001, 0.00085]),
@@ -27,7 +27,9 @@ _OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "timestep_spacing": st.sampled_from(["linspace", "leading", "trailing"]),
     "steps_offset": st.integers(0, 2),
     "set_alpha_to_one": st.booleans(),
-    "prediction_type": st.sampled_from(["epsilon", "v_prediction", "sample"]),
+    "prediction_type": st.sampled_from(["epsilon", "v_prediction", "sample", "flow_prediction"]),
+    "use_flow_sigmas": st.booleans(),
+    "flow_shift": st.sampled_from([1.0, 3.0, 12.0]),
     "skip_prk_steps": st.booleans(),
     "use_karras_sigmas": st.booleans(),
     "solver_order": st.integers(1, 3),
@@ -89,12 +91,15 @@ def diffusers_loop(
 ) -> torch.Tensor:
     """The final latents of diffusers' own loop, which draws `noises` in their order.
 
-    As its pipelines do, it gives eta = 0 to every step that takes it.
+    As its pipelines do, it gives eta = 0 to every step that takes it, and begins at the first step
+    where flows are matched, even if two timesteps are equal.
     """
     scheduler = fresh(scheduler)
     eta = {"eta": 0.0} if "eta" in inspect.signature(scheduler.step).parameters else {}
     with quiet_libraries(), GivenNoise(noises):
         scheduler.set_timesteps(steps)
+        if is_flow_matching(scheduler):
+            scheduler.set_begin_index(0)
         latents = latents * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             model_input = scheduler.scale_model_input(latents, timestep)

@@ -163,7 +163,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "served": plan.served,
         "clip": clip.model_dump(),
-        "parameters": sum(p.numel() for p in base.t2v_unet().parameters()),
+        "parameters": sum(p.numel() for p in base.t2v_denoiser().parameters()),
         "step_flops": step_flops,
         "clip_flops": table.of_clip(steps),
         "peak_flops": best,

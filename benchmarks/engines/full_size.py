@@ -178,7 +178,7 @@ def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
     from unsee.export.graphs.base_graphs import (
         edit_graph,
         text_encoder_graph,
-        vae_decoder_graph,
+        vae_decoder_graphs,
         video_denoiser_graph,
     )
 
@@ -188,8 +188,8 @@ def _graph_and_model(folder: Path, name: str) -> tuple[Any, Any]:
     if name == BASE_MODEL:
         return edit_graph(base), final_layer_norm(base.text_encoder())
     if name == VAE_DECODER:
-        return vae_decoder_graph(base), base.t2v_vae()
-    return video_denoiser_graph(base), base.t2v_unet()
+        return vae_decoder_graphs(base)[0], base.t2v_vae()
+    return video_denoiser_graph(base), base.t2v_denoiser()
 
 
 def _base(folder: Path) -> Any:

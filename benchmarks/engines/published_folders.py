@@ -1,5 +1,5 @@
 """Published folders from the check to a clip: Stable Diffusion 1.5 with AnimateDiff, 2.1 with
-ModelScope, random weights, through the very commands that a user runs.
+ModelScope, Wan 2.1, random weights, through the very commands that a user runs.
 
 `check`, a dry run, an unlearning in the default mode, an export, and one step served by Triton:
 each in a process of its own, with its seconds and the most memory that it held.
@@ -21,18 +21,17 @@ import click
 import numpy as np
 
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
-from benchmarks.measuring.published import PUBLISHED, write_published
+from benchmarks.measuring.published import NAMES, write_published
 from benchmarks.measuring.record import as_json
 
 CONCEPT = ("Van Gogh", "--category", "style")
-_SHOTS = 4
 _TAIL_CHARACTERS = 2000
 _READY_S = 900.0
 _CLIP_S = 900.0
 
 
 @click.command()
-@click.option("--base", "name", type=click.Choice(list(PUBLISHED)), required=True)
+@click.option("--base", "name", type=click.Choice(NAMES), required=True)
 @click.option("--reduced", is_flag=True, help="The same files and values, with narrow layers.")
 @click.option(
     "--output-dir",
@@ -52,9 +51,8 @@ def measured(folder: Path, name: str, *, reduced: bool) -> dict[str, Any]:
     base_dir, repository = folder / "base", folder / "repository"
     if not (base_dir / "base.yaml").exists():
         in_own_process(write_published, base_dir, name, reduced)
-    images_dir = _pictures(folder / "pictures", 64 if reduced else 512)
     base = ("--base", str(base_dir))
-    unlearn = ("unlearn", *CONCEPT, *base, "--images", str(images_dir), "-o", str(folder / "delta"))
+    unlearn = ("unlearn", *CONCEPT, *base, "-o", str(folder / "delta"))
     engine = ("--engine", "onnxruntime", "--precision", "float32")
     stages = {
         "check": ("base", "check", str(base_dir)),
@@ -90,18 +88,6 @@ def served_step(repository: Path, log: Path) -> dict[str, Any]:
             "scheduler": clip.record.scheduler,
             "finite": finite,
         }
-
-
-def _pictures(folder: Path, pixels: int) -> Path:
-    """Pictures to learn from: making them with a full-size model takes an hour on a CPU."""
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(0)
-    for shot in range(_SHOTS):
-        values = generator.integers(0, 256, (pixels, pixels, 3), dtype=np.uint8)
-        Image.fromarray(values).save(folder / f"{shot}.png")
-    return folder
 
 
 def _command(arguments: Sequence[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
+from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph, GraphPrecision
 from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.build import Device, EngineRunner, current_device
@@ -52,7 +52,7 @@ _MATMUL_EDGE = 8192
 _LIBRARIES = ("torch", "diffusers", "transformers", "onnx")
 _WARM_UPS = 3
 
-Function = Callable[..., Tensor]
+Function = Callable[..., Any]
 Seconds = Mapping[Operation, list[float]]
 
 
@@ -124,8 +124,8 @@ def build_engines(job: Job) -> list[dict[str, Any]]:
 
 def graphs_of(base: Base) -> tuple[tuple[Graph, Any], ...]:
     """The video denoiser's graph and the VAE decoder's, each with its model, float32 on the CPU."""
-    unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
-    return (unet, base.t2v_unet()), (vae, base.t2v_vae())
+    _, denoiser, decoders = sampling_graphs(base)
+    return (denoiser, base.t2v_denoiser()), *((graph, base.t2v_vae()) for graph in decoders)
 
 
 def measured(job: Job, engines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -258,7 +258,8 @@ def _clip(
         without, with_prompt = prediction.chunk(2)
         guided = without + base.spec.clip.guidance_scale * (with_prompt - without)
         latents = scheduler.step(guided, timestep, latents).prev_sample
-    return vae(latents)
+    frames: Tensor = vae(latents)
+    return frames
 
 
 def _timed(operation: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:

@@ -133,7 +133,7 @@ class _Kept:
         self.calls: list[Call] | None = None
 
     def __call__(self, **feeds: Array) -> Array:
-        output = self._run(**feeds)
+        output: Array = self._run(**feeds)
         if self.calls is not None:
             copied = {name: np.array(array) for name, array in feeds.items()}
             self.calls.append(Call(copied, np.array(output)))
@@ -158,11 +158,12 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
 
     torch.set_num_threads(job.threads)
     base = load_base(job.base_dir)
-    _, unet, vae = sampling_graphs(base)
+    _, denoiser, decoders = sampling_graphs(base)
     prompts = {name: run for name, run in torch_runnables(base).items() if name in PROMPT_MODELS}
     dtype = getattr(torch, variant.precision)
     with quiet_libraries():
-        chosen: dict[Graph, Any] = {unet: base.t2v_unet().to(dtype), vae: base.t2v_vae().to(dtype)}
+        chosen: dict[Graph, Any] = {denoiser: base.t2v_denoiser().to(dtype)}
+        chosen |= dict.fromkeys(decoders, base.t2v_vae().to(dtype))
     modules = {graph: _compiled(graph.wrap(m), variant) for graph, m in chosen.items()}
     return prompts | {graph.name: _function(graph, module) for graph, module in modules.items()}
 

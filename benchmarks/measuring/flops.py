@@ -139,15 +139,17 @@ def _cpu_attention() -> dict[Any, Any]:
 
 
 class FlopTable:
-    """What the three graphs of a base take at any sizes; a policy's edit is too small to count."""
+    """What the graphs of a base take at any sizes; a policy's edit is too small to count."""
 
     def __init__(self, base: Base) -> None:
-        text_encoder, unet, vae = sampling_graphs(base)
-        self.graphs: Mapping[str, Graph] = {g.name: g for g in (text_encoder, unet, vae)}
+        text_encoder, denoiser, decoders = sampling_graphs(base)
+        self.graphs: Mapping[str, Graph] = {
+            graph.name: graph for graph in (text_encoder, denoiser, *decoders)
+        }
         self._modules = {
             text_encoder.name: _without_mask(trunk(base.text_encoder())),
-            unet.name: _on_meta(unet, base.t2v_unet()),
-            vae.name: _on_meta(vae, base.t2v_vae()),
+            denoiser.name: _on_meta(denoiser, base.t2v_denoiser()),
+            **{graph.name: _on_meta(graph, base.t2v_vae()) for graph in decoders},
         }
         self._clip = base.spec.clip
 

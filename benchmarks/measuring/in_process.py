@@ -20,6 +20,7 @@ from unsee.repository.layout import (
     MODEL_FILE,
     TEXT_ENCODER,
     VAE_DECODER,
+    VAE_DECODER_NEXT,
     VIDEO_DENOISER,
     version_dir,
 )
@@ -74,14 +75,24 @@ class InProcess:
     async def prompt_encoder(self, revision: Any, tokens: Any) -> Array:
         mask = tokens.attention_mask
         states = self._graphs[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
-        return self._graphs[BASE_MODEL](states=states, attention_mask=mask)
+        embeds: Array = self._graphs[BASE_MODEL](states=states, attention_mask=mask)
+        return embeds
 
     async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
         feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
-        return self._graphs["video_denoiser"](**feeds)
+        noise_pred: Array = self._graphs[VIDEO_DENOISER](**feeds)
+        return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:
-        return self._graphs["vae_decoder"](latents=latents)
+        frames: Array = self._graphs[VAE_DECODER](latents=latents)
+        return frames
+
+    async def vae_decoder_step(self, latents: Array, cache: Array | None) -> tuple[Array, Array]:
+        if cache is None:
+            frames, cache = self._graphs[VAE_DECODER](latents=latents)
+        else:
+            frames, cache = self._graphs[VAE_DECODER_NEXT](latents=latents, cache=cache)
+        return frames, cache
 
 
 class Opened:
@@ -102,7 +113,7 @@ class Opened:
         self._is_exact = engine.compiles_shapes and not any_shapes
         self._opened: dict[tuple[tuple[int, ...], ...], Runnable] = {}
 
-    def __call__(self, **feeds: Array) -> Array:
+    def __call__(self, **feeds: Array) -> Any:
         key = tuple(array.shape for array in feeds.values()) if self._is_exact else ()
         if key not in self._opened:
             self._opened[key] = self._open(feeds)

@@ -2,8 +2,10 @@
 
 Stable Diffusion 1.5 says bos 0 and eos 2 where its tokenizer has 49406 and 49407, samples with
 PNDM, and lists a safety checker and a feature extractor. Stable Diffusion 2.1 has the first 23 of
-24 encoder layers and pads with "!". `reduced` folders have the same files and values, and layers
-as narrow as the tests' models.
+24 encoder layers and pads with "!". Wan 2.1 has no image model, and of its text encoder, which
+alone is larger than all else here together, the first layer and a small vocabulary are written
+(`benchmarks.engines.large_encoder` has more of it). `reduced` folders have the same files and
+values, and layers as narrow as the tests' models.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from benchmarks.measuring.real_size import (
     motion_adapter,
     unet,
     video_unet,
+    write_json,
     write_model,
     write_part,
     write_spec,
@@ -84,10 +87,61 @@ PUBLISHED = {
 }
 
 
+WAN = "wan21-t2v-1.3b"
+_WAN_TRANSFORMER = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 12,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 8960,
+    "num_layers": 30,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+}
+_WAN_NARROW = {"num_attention_heads": 2, "attention_head_dim": 12, "text_dim": 32, "ffn_dim": 32}
+_WAN_SCHEDULER = {
+    "_class_name": "UniPCMultistepScheduler",
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+    "solver_order": 2,
+    "solver_type": "bh2",
+    "predict_x0": True,
+    "final_sigmas_type": "zero",
+    "num_train_timesteps": 1000,
+}
+_WAN_SPEC = {
+    "name": WAN,
+    "t2v": "t2v",
+    "clip": {
+        "num_frames": 5,
+        "height": 128,
+        "width": 128,
+        "fps": 16,
+        "num_inference_steps": 4,
+        "guidance_scale": 5.0,
+    },
+    "limits": {
+        "num_frames": 17,
+        "height": [128, 256],
+        "width": [128, 256],
+        "num_inference_steps": 8,
+        "guidance_scale": 20.0,
+    },
+}
+NAMES = (*PUBLISHED, WAN)
+
+
 def write_published(folder: Path, name: str, reduced: bool) -> None:
-    """Write the base `name` into `folder`, its weights in `SAVED_AS`."""
+    """Write the base `name`, one of `NAMES`, into `folder`, its weights in `SAVED_AS`."""
     import torch
 
+    if name == WAN:
+        _write_wan(folder, reduced)
+        return
     published = PUBLISHED[name]
     image, video = SIZES[published.image_size], VIDEO_SIZES[published.video_size]
     if reduced:
@@ -103,6 +157,56 @@ def write_published(folder: Path, name: str, reduced: bool) -> None:
             (t2v / part).symlink_to(Path("../t2i") / part, target_is_directory=True)
         write_model(t2v, image, published.video, lambda: video_unet(video), image.pixels)
     write_spec(folder, _spec(name, published, video))
+
+
+def _write_wan(folder: Path, reduced: bool) -> None:
+    import torch
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(0)
+    tokenizer = _letters()
+    transformer = _WAN_TRANSFORMER | (_WAN_NARROW if reduced else {})
+    heads = 4 if reduced else 64
+    encoder = {
+        "vocab_size": len(tokenizer),
+        "d_model": transformer["text_dim"],
+        "d_kv": 8 if reduced else 64,
+        "d_ff": 64 if reduced else 10240,
+        "num_layers": 1,
+        "num_heads": heads,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    narrow = {"base_dim": 4, "num_res_blocks": 1} if reduced else {}
+    t2v = folder / "t2v"
+    write_part(t2v / "text_encoder", lambda: UMT5EncoderModel(UMT5Config(**encoder)).eval())
+    write_part(t2v / "transformer", lambda: WanTransformer3DModel(**transformer).eval())
+    write_part(t2v / "vae", lambda: AutoencoderKLWan(**narrow).eval())
+    tokenizer.save_pretrained(t2v / "tokenizer")
+    (t2v / "scheduler").mkdir()
+    write_json(t2v / "scheduler" / "scheduler_config.json", _WAN_SCHEDULER)
+    index = {
+        "_class_name": "WanPipeline",
+        "_diffusers_version": "0.33.0.dev0",
+        "scheduler": ["diffusers", _WAN_SCHEDULER["_class_name"]],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "T5TokenizerFast"],
+        "transformer": ["diffusers", "WanTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+    }
+    write_json(t2v / "model_index.json", index)
+    write_spec(folder, _WAN_SPEC)
+
+
+def _letters() -> Any:
+    """A tokenizer of T5's class whose pieces are single characters."""
+    from string import printable
+
+    from transformers import T5TokenizerFast
+
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *sorted(printable.strip())]
+    return T5TokenizerFast(vocab=[(piece, -float(place)) for place, piece in enumerate(pieces)])
 
 
 def _narrow(size: Size) -> Size:

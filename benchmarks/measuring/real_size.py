@@ -288,7 +288,7 @@ def write_model(
             write_part(folder / name, make)
     _tokenizer(size, model.pad_token).save_pretrained(folder / "tokenizer")
     (folder / "scheduler").mkdir()
-    _write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
+    write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
     kind, unet_class = (
         ("TextToVideoSD", "UNet3D") if model.is_video else ("StableDiffusion", "UNet2D")
     )
@@ -301,7 +301,7 @@ def write_model(
         "unet": ["diffusers", f"{unet_class}ConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-    _write_json(folder / "model_index.json", index | model.extras)
+    write_json(folder / "model_index.json", index | model.extras)
 
 
 def write_part(folder: Path, make: Callable[[], Any]) -> None:
@@ -325,7 +325,8 @@ def write_spec(folder: Path, spec: dict[str, Any]) -> None:
     (folder / "base.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write `content` as the makers of such folders do."""
     file.write_text(json.dumps(content, indent=2) + "\n")
 
 

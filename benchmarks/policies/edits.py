@@ -20,7 +20,7 @@ from unsee.deltas.edit import Edit, EditedNorm, edited, final_layer_norm, trunk
 from unsee.export.engines.model_config import batched_config, pbtxt, policy_config
 from unsee.export.graphs.base_graphs import (
     text_encoder_graph,
-    vae_decoder_graph,
+    vae_decoder_graphs,
     video_denoiser_graph,
 )
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
@@ -184,20 +184,20 @@ def _write_the_rest(base: Base, repository_dir: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
+    denoiser, (vae, *_) = video_denoiser_graph(base), vae_decoder_graphs(base)
     given, taken = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", 1]) for n in "yx")
     identity = helper.make_node("Identity", ["x"], ["y"])
     made = helper.make_graph([identity], "identity", [taken], [given])
     opsets = [helper.make_opsetid("", 20)]
     model = helper.make_model(made, opset_imports=opsets, ir_version=10)
-    for name in (unet.name, vae.name):
+    for name in (denoiser.name, vae.name):
         folder = version_dir(repository_dir, name)
         folder.mkdir(parents=True)
         onnx.save(model, folder / MODEL_FILE)
         write_file(folder.parent / CONFIG_FILE, _IDENTITY.format(name=name))
     write_prompt_encoder(repository_dir)
     tables = sampler_tables(offered_schedulers(base).offered, 1)
-    write_text_to_video(base, unet, vae, tables, {}, 0, repository_dir)
+    write_text_to_video(base, denoiser, vae, tables, {}, 0, repository_dir)
     first = PolicyState().with_eligible(VERSION).with_active(VERSION)
     write_json(repository_dir / POINTER_FILE, Policies(policies={BASE_POLICY: first}))
 

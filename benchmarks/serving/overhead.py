@@ -56,7 +56,7 @@ class Timed:
 
     def __call__(self, **feeds: Array) -> Array:
         started = time.perf_counter()
-        output = self._graph(**feeds)
+        output: Array = self._graph(**feeds)
         self.seconds += time.perf_counter() - started
         self.calls += 1
         return output

@@ -27,6 +27,8 @@ class Input(_Part):
         minimum, maximum: the least and the greatest value that every server takes.
         limited_by: the limit of the server's base (its `base.json`) that bounds the value.
         multiple_of: the limit of the base that the value must be a multiple of.
+        one_more_than_multiple_of: the field of the base's latents that it must be one more than a
+            multiple of.
         choices: the values that exist; None: the server says.
         default: what a request that leaves it out gets, if that is the same everywhere.
         default_from: in words, where the default comes from otherwise.
@@ -41,6 +43,7 @@ class Input(_Part):
     maximum: int | float | None = None
     limited_by: str | None = None
     multiple_of: str | None = None
+    one_more_than_multiple_of: str | None = None
     choices: tuple[str, ...] | None = None
     default: str | int | float | None = None
     default_from: str | None = None

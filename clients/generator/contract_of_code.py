@@ -22,7 +22,16 @@ JSON_TYPES: Mapping[Any, str] = {
     dict[str, float]: "numbers",
     dict[str, str]: "strings",
 }
-KEPT = ("minimum", "maximum", "choices", "limited_by", "multiple_of", "default", "default_from")
+KEPT = (
+    "minimum",
+    "maximum",
+    "choices",
+    "limited_by",
+    "multiple_of",
+    "one_more_than_multiple_of",
+    "default",
+    "default_from",
+)
 
 
 def with_inputs_and_record(text: str) -> str:

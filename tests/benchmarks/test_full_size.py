@@ -34,7 +34,7 @@ def test_a_written_base_has_no_dead_branch(tmp_path: Path, name: str) -> None:
     real_size.write_video_base(tmp_path, name)
     base = load_base(tmp_path)
     base.check_shared_text_encoder()
-    for model in (base.t2v_unet(), base.t2v_vae(), base.text_encoder()):
+    for model in (base.t2v_denoiser(), base.t2v_vae(), base.text_encoder()):
         for parameter in model.parameters():
             assert parameter.any()
             assert parameter.dtype == torch.float32

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.engines import published_folders
 from benchmarks.measuring.processes import ProcessFailed
-from benchmarks.measuring.published import PUBLISHED, version_3, write_published
+from benchmarks.measuring.published import NAMES, WAN, version_3, write_published
 from benchmarks.measuring.real_size import VIDEO_SIZES, motion_adapter
 from unsee.models.base import load_base
 from unsee.models.check import require
@@ -62,6 +62,15 @@ def test_the_motion_adapter_has_the_schedule_of_its_makers(written: Callable[[st
     assert float(base.scheduler().alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
 
 
+def test_wan_2_1_is_read_with_its_sampler(written: Callable[[str], Path]) -> None:
+    base = load_base(written(WAN))
+    require(base)
+    offer = offered_schedulers(base)
+    assert offer.own == "UniPCMultistepScheduler"
+    assert "FlowMatchEulerDiscreteScheduler" in offer.offered
+    assert base.prompt_frame().length == 512
+
+
 def test_version_3_has_no_motion_module_in_the_middle() -> None:
     with torch.device("meta"):
         adapter = motion_adapter(version_3(VIDEO_SIZES["animatediff"]))
@@ -76,7 +85,7 @@ def test_a_stage_that_fails_ends_the_run_with_what_it_said(
     (tmp_path / "base" / "base.yaml").write_text("name: broken\n")
     ran: list[Any] = []
     monkeypatch.setattr(published_folders, "in_own_process", lambda *given: ran.append(given))
-    name = next(iter(PUBLISHED))
+    name = NAMES[0]
     with pytest.raises(ProcessFailed, match=r"unsee base check .* ended with 2: .*base\.yaml"):
         published_folders.measured(tmp_path, name, reduced=True)
     assert ran == []

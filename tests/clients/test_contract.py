@@ -123,6 +123,8 @@ def test_the_bases_limits_are_those_that_the_model_checks(contract, limited):
         for value in (low - step, high + step):
             with pytest.raises(Refusal, match=f"{entry.name} must be between"):
                 parsed(contract, **{entry.name: value})
+        if entry.one_more_than_multiple_of:
+            assert getattr(BASE.latents, entry.one_more_than_multiple_of) == 1
         if entry.multiple_of:
             with pytest.raises(Refusal, match=f"{entry.name} must be a multiple"):
                 parsed(contract, **{entry.name: low + 1})

@@ -92,7 +92,10 @@ def test_a_prepared_replica_offers_what_the_store_offers(settings, store):
     assert pointer.read(settings.repository_dir) == pointer.read(store)
     assert copies(settings.repository_dir) == {("base", 1), ("family", 1), ("family", 2)}
     assert (settings.repository_dir / "video_denoiser").resolve() == store / "video_denoiser"
+    assert not (settings.repository_dir / "vae_decoder_next").exists()
+    (store / "vae_decoder_next").mkdir()
     prepare(settings)  # a container that starts again finds its own copies
+    assert (settings.repository_dir / "vae_decoder_next").resolve() == store / "vae_decoder_next"
     assert pointer.read(settings.repository_dir) == pointer.read(store)
 
 

@@ -263,7 +263,7 @@ def test_an_edit_is_learned_with_an_encoder_in_half_precision(
     attach(pipeline, out).detach()
 
 
-@pytest.mark.parametrize("name", ["WanPipeline", "LTXPipeline", "CogVideoXPipeline"])
+@pytest.mark.parametrize("name", ["LTXPipeline", "CogVideoXPipeline"])
 def test_its_export_is_refused_in_one_sentence(
     name: str, prepared: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

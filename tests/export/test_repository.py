@@ -74,7 +74,7 @@ def test_base_json_carries_the_bases_own_values(exported):
     )
     assert content["digest"] == exported.base.digest()
     assert content["prompt"] == {"masks_padding": False, "padding": "read", "cleans": False}
-    assert content["latents"] == {"channels": 4, "vae_scale": 8}
+    assert content["latents"] == {"channels": 4, "vae_scale": 8, "frames_per_latent": 1}
     assert content["defaults"]["scheduler"] == "DDIMScheduler"
     assert content["defaults"]["num_frames"] == 4
     assert content["limits"]["num_inference_steps"] == [1, 5]

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from unsee.export.engines.engine import Engine
-from unsee.export.graphs.graphs import VAEDecoderGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.measured_graphs import ExportedGraph
 from unsee.export.service import write_service
 

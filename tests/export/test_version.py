@@ -58,7 +58,7 @@ def test_a_record_of_an_older_schema_counts_as_none(version_dir):
 
 def test_precisions_have_different_sources_and_the_text_encoder_has_one(tiny_base, tmp_path):
     text_encoder, unet, _ = sampling_graphs(tiny_base)
-    model = tiny_base.t2v_unet()
+    model = tiny_base.t2v_denoiser()
     assert source_digest(unet, model, "float32") != source_digest(unet, model, "float16")
     with pytest.raises(NotExportable, match="text_encoder is exported in float32, not in float16"):
         export_version(text_encoder, tiny_base.text_encoder(), tmp_path, "float16")
@@ -85,7 +85,7 @@ def test_what_is_asked_of_the_disk_is_enough(exported, tiny_base, model):
     sources = {
         "text_encoder": trunk(tiny_base.text_encoder()),
         "policy_base": final_layer_norm(tiny_base.text_encoder()),
-        "video_denoiser": tiny_base.t2v_unet(),
+        "video_denoiser": tiny_base.t2v_denoiser(),
         "vae_decoder": tiny_base.t2v_vae(),
     }
     folder = exported.repository_dir / model / "1"

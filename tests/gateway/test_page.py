@@ -111,6 +111,7 @@ def test_the_policies_tell_what_the_page_shows(shared):
     assert base["edit_digest"] is None
     assert told["base"]["defaults"]["num_frames"] == 2
     assert told["base"]["limits"]["num_inference_steps"] == [1, 50]
+    assert told["base"]["latents"] == {"channels": 4, "vae_scale": 8, "frames_per_latent": 1}
 
 
 def test_broken_files_of_the_repository_only_leave_something_out(served, repository):

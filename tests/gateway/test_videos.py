@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from wire_fakes import decoded, error, progress
 
 from gateway_fakes import FRAMES, TOKENS, tenants, wait_until
+from record_fakes import base_record
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
 from unsee.gateway.openai import videos as gateway_videos
-from unsee.gateway.openai.video_request import read_form, read_json
+from unsee.gateway.openai.video_request import VideoRequest, read_form, read_json
+from unsee.repository.base import read_base
 
 openai = pytest.importorskip("openai", reason="the openai client is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -130,6 +132,20 @@ def frames_of(file):
     frames = imageio_ffmpeg.read_frames(str(file))
     next(frames)
     return list(frames)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_frames"), [(2, 17), (0.5, 5), (0.1, 1), (1.6, 13), (4, 29), (1.9, 13)]
+)
+def test_seconds_become_the_nearest_number_of_frames_that_the_base_makes(
+    tmp_path, seconds, num_frames
+):
+    file = tmp_path / "base.json"
+    record = base_record(latents={"frames_per_latent": 4}, limits={"num_frames": [1, 32]})
+    file.write_text(json.dumps(record))
+    wanted = VideoRequest(prompt="a cat", seconds=seconds).wanted(read_base(file))
+    assert wanted.request.num_frames == num_frames
+    assert wanted.seconds == num_frames / 8
 
 
 @pytest.mark.process

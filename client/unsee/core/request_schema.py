@@ -39,6 +39,8 @@ class Input:
         minimum, maximum: inclusive bounds that are the same on every server.
         limited_by: the field of the base's limits that bounds the value.
         multiple_of: the field of the base's limits that the value must be a multiple of.
+        one_more_than_multiple_of: the field of the base's latents that the value must be one more
+            than a multiple of.
         choices: the values that there are, if they are the same on every server.
         is_name: whether it is a short name rather than a text that the model reads.
     """
@@ -52,6 +54,7 @@ class Input:
     maximum: int | float | None = None
     limited_by: str | None = None
     multiple_of: str | None = None
+    one_more_than_multiple_of: str | None = None
     choices: tuple[str, ...] | None = None
     is_name: bool = False
 
@@ -131,6 +134,7 @@ class RequestOptions(TypedDict, total=False):
             "Length of the clip in frames.",
             default_from=FROM_BASE,
             limited_by="num_frames",
+            one_more_than_multiple_of="frames_per_latent",
         ),
     ]
     height: Annotated[
@@ -194,6 +198,17 @@ class GenerationRequest:
     width: int
     scheduler: str
     acceleration: str
+
+
+def nearest_fitting(value: int, step: int, low: int, high: int) -> tuple[int, ...]:
+    """The numbers between `low` and `high`, one more than a multiple of `step`, nearest to `value`.
+
+    That is `value` alone if it is such a number, else the nearest two, the nearer first.
+    """
+    fitting = range(low + (1 - low) % step, high + 1, step)
+    return (
+        (value,) if value in fitting else tuple(sorted(fitting, key=lambda n: abs(n - value))[:2])
+    )
 
 
 INPUTS: Mapping[str, Input] = {

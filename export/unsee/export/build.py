@@ -110,39 +110,41 @@ def write_repository(
     offer = offered_schedulers(base)
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
-    text_encoder, unet, vae = sampling_graphs(base)
+    text_encoder, denoiser, decoders = sampling_graphs(base)
     states = trunk(base.text_encoder())
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
     outcomes = (
         _graph(text_encoder, states, "float32", repository_dir, progress),
         _base_policy(base, repository_dir, progress),
-        _graph(vae, base.t2v_vae(), precision, repository_dir, progress),
-        _graph(unet, base.t2v_unet(), precision, repository_dir, progress),
+        _graph(denoiser, base.t2v_denoiser(), precision, repository_dir, progress),
+        *(_graph(one, base.t2v_vae(), precision, repository_dir, progress) for one in decoders),
     )
     config = batched_config(text_encoder)
     write_file(repository_dir / text_encoder.name / CONFIG_FILE, pbtxt(config))
-    graphs: tuple[Graph, ...] = (text_encoder, edit_graph(base), vae, unet)
-    encoder, policy, decoder, denoiser = (
+    graphs: tuple[Graph, ...] = (text_encoder, edit_graph(base), denoiser, *decoders)
+    encoder, policy, *chosen = (
         ExportedGraph(graph, version_dir(repository_dir, outcome.model), outcome.export.sha256)
         for graph, outcome in zip(graphs, outcomes, strict=True)
     )
     choice, reused = found_or_chosen(
         repository_dir / ENGINES_FILE,
-        [measured_graph(exported, base, machine.threads) for exported in (denoiser, decoder)],
+        [measured_graph(exported, base, machine.threads) for exported in chosen],
         selection,
         machine,
         lambda: clip_comparison((encoder, policy), base, tables, machine.threads),
         progress,
     )
-    for exported, model in ((denoiser, base.t2v_unet()), (decoder, base.t2v_vae())):
+    for exported in chosen:
+        model = base.t2v_denoiser() if exported.graph is denoiser else base.t2v_vae()
         write_service(exported, model, choice.engine(exported.graph.name), base, progress)
     computed_by = _computed_by(choice)
     progress("reckoning the memory of a clip at the limits")
     known = known_bytes(base_file(repository_dir), base, computed_by)
-    memory = clip_memory(base, (denoiser, decoder), known)
+    memory = clip_memory(base, chosen, known)
     write_prompt_encoder(repository_dir)
-    write_text_to_video(base, unet, vae, tables, computed_by, memory.num_bytes, repository_dir)
+    largest = memory.num_bytes
+    write_text_to_video(base, denoiser, decoders[0], tables, computed_by, largest, repository_dir)
     _write_first_policies(repository_dir)
     return ExportRecord(
         base=base.name,

@@ -86,12 +86,11 @@ def memory_of_this_machine() -> int:
 def _activations(exported: ExportedGraph, base: Base) -> int:
     graph = exported.graph
     wanted = {**call_sizes(graph, base), **_largest(graph, base)}
-    small = {**wanted, "F": SMALL_FRAMES}
-    for axis in AXES[1]:
-        small[axis] = 2 * graph.multiples.get(axis, 1)
+    smallest = {"F": SMALL_FRAMES} | {axis: 2 * graph.multiples.get(axis, 1) for axis in AXES[1]}
+    small = {**wanted, **{axis: size for axis, size in smallest.items() if axis in wanted}}
     return peak_activations(exported.file, lambda sizes: feeds_at(graph, sizes), small, wanted)
 
 
 def _largest(graph: Graph, base: Base) -> dict[str, int]:
     maximum = graph.profile(base.spec.clip, base.spec.limits).maximum
-    return {axis: maximum[axis] for axes in AXES for axis in axes}
+    return {axis: maximum[axis] for axes in AXES for axis in axes if axis in maximum}

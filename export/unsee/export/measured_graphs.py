@@ -12,7 +12,8 @@ from unsee.export.engines.choice import ClipComparison, MeasuredGraph, Runnables
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.measurement import Feeds
 from unsee.export.engines.session import Runnable, Shapes, open_graph
-from unsee.export.graphs.graphs import Graph, Sizes, VideoUNetGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
+from unsee.export.graphs.graphs import Graph, Sizes
 from unsee.export.text_to_video.sampler_tables import Tables
 from unsee.export.text_to_video.sampling_check import sampling_psnr
 from unsee.models.base import Base
@@ -48,7 +49,7 @@ class ExportedGraph:
 def call_sizes(graph: Graph, base: Base) -> Sizes:
     """The sizes of a call while the base's default clip is made."""
     sizes = dict(graph.clip_sizes(base.spec.clip))
-    if isinstance(graph, VideoUNetGraph) and base.spec.clip.guidance_scale <= 1.0:
+    if isinstance(graph, VideoDenoiserGraph) and base.spec.clip.guidance_scale <= 1.0:
         sizes["B"] = 1  # without guidance there is no second row
     return sizes
 

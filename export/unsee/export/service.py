@@ -9,7 +9,7 @@ from typing import Any
 from unsee.core.files import locked, write_file
 from unsee.export.engines.engine import Engine, graph_precision, shapes_kept
 from unsee.export.engines.model_config import Service, batched_config, graph_config, pbtxt
-from unsee.export.graphs.graphs import VideoUNetGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.measured_graphs import ExportedGraph, call_sizes
 from unsee.models.base import Base
 from unsee.repository.layout import CONFIG_FILE
@@ -45,7 +45,7 @@ def _service(exported: ExportedGraph, engine: Engine, base: Base) -> Service:
 
 
 def _config(exported: ExportedGraph, service: Service) -> Any:
-    if isinstance(exported.graph, VideoUNetGraph):
+    if isinstance(exported.graph, VideoDenoiserGraph):
         return batched_config(exported.graph, service)
     return graph_config(exported.graph, exported.graph.name, service)
 

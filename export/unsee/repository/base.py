@@ -34,10 +34,20 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Latents:
-    """The denoiser's space: `vae_scale` is how many pixels a side of a latent stands for."""
+    """The denoiser's space: `vae_scale` is how many pixels a side of a latent stands for.
+
+    `frames_per_latent` is how many frames a latent frame stands for; where that is more than one,
+    the clip's first frame has a latent frame of its own, and the autoencoder decodes one latent
+    frame after the other.
+    """
 
     channels: int
     vae_scale: int
+    frames_per_latent: int = 1
+
+    def latent_frames(self, num_frames: int) -> int:
+        """How many latent frames a clip of `num_frames` has."""
+        return 1 + (num_frames - 1) // self.frames_per_latent
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unsee.core.errors import RepositoryIncomplete
+from unsee.repository.base import read_base
 from unsee.repository.layout import (
     ASSETS,
     CODE_FILE,
@@ -17,8 +18,10 @@ from unsee.repository.layout import (
     PROMPT_ENCODER,
     SERVED_MODELS,
     TEXT_TO_VIDEO,
+    VAE_DECODER_NEXT,
     VERSION,
     assets_dir,
+    base_file,
     policy_model,
     version_dir,
 )
@@ -39,9 +42,25 @@ def loadable_models(repository_dir: Path) -> list[str]:
         code = version_dir(repository_dir, model) / CODE_FILE
         _check(repository_dir, [repository_dir / model / CONFIG_FILE, code])
     _check(repository_dir, [assets_dir(repository_dir) / name for name in ASSETS])
+    others = _other_graphs(repository_dir)
+    for model in others:
+        files = [version_dir(repository_dir, model) / MODEL_FILE]
+        _check(repository_dir, [repository_dir / model / CONFIG_FILE, *files])
     if not policies.policies:
         raise RepositoryIncomplete("policies.json names no policy; make one with: unsee export")
-    return list(SERVED_MODELS)
+    return [*others, *SERVED_MODELS]
+
+
+def _other_graphs(repository_dir: Path) -> list[str]:
+    """The graphs that not every base has."""
+    try:
+        base = read_base(base_file(repository_dir))
+    except (OSError, ValueError) as error:
+        raise RepositoryIncomplete(
+            f"the model repository {repository_dir} cannot be served: {error}; make it again with: "
+            "unsee export"
+        ) from error
+    return [VAE_DECODER_NEXT] if base.latents.frames_per_latent > 1 else []
 
 
 def _check(repository_dir: Path, files: list[Path]) -> None:

@@ -29,6 +29,7 @@ from text_to_video.layout import (
     SAMPLERS_FILE,
     TOKENIZER_FILE,
     VAE_DECODER,
+    VAE_DECODER_NEXT,
     VIDEO_DENOISER,
     assets_dir,
 )
@@ -182,7 +183,7 @@ class TritonGraphs:
             "policy": np.full(rows, revision.policy.encode(), np.object_),
             "revision": np.full(rows, revision.number, np.int64),
         }
-        hidden = await _call(PROMPT_ENCODER, inputs, "prompt_embeds", what)
+        (hidden,) = await _call(PROMPT_ENCODER, inputs, ("prompt_embeds",), what)
         _check_shape(hidden, (*tokens.input_ids.shape, *hidden.shape[2:]), what)
         return hidden
 
@@ -193,24 +194,34 @@ class TritonGraphs:
             "timestep": timestep[:, None],  # the configuration reshapes [1] to a scalar per row
             "encoder_hidden_states": hidden,
         }
-        noise_pred = await _call(VIDEO_DENOISER, inputs, "noise_pred", "the video denoiser")
-        _check_shape(noise_pred, sample.shape, "the video denoiser")
+        what = "the video denoiser"
+        (noise_pred,) = await _call(VIDEO_DENOISER, inputs, ("noise_pred",), what)
+        _check_shape(noise_pred, sample.shape, what)
         return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:
         """FP32 [1, C, F, h, w] -> UINT8 [1, F, H, W, 3]."""
-        inputs = {"latents": latents}
-        frames = await _call(VAE_DECODER, inputs, "frames", "the VAE decoder")
-        wanted = (1, latents.shape[2], *frames.shape[2:4], 3)
-        _check_shape(frames, wanted, "the VAE decoder")
+        (frames,) = await _call(VAE_DECODER, {"latents": latents}, ("frames",), "the VAE decoder")
+        _check_shape(frames, (1, latents.shape[2], *frames.shape[2:4], 3), "the VAE decoder")
         return frames
 
+    async def vae_decoder_step(self, latents: Array, cache: Array | None) -> tuple[Array, Array]:
+        """FP32 [1, C, 1, h, w], FP32 [1, K, h, w] -> UINT8 [1, F, H, W, 3], FP32 [1, K, h, w]."""
+        model, inputs = VAE_DECODER, {"latents": latents}
+        if cache is not None:
+            model, inputs = VAE_DECODER_NEXT, inputs | {"cache": cache}
+        outputs = ("frames", "next_cache")
+        frames, next_cache = await _call(model, inputs, outputs, "the VAE decoder")
+        return frames, next_cache
 
-async def _call(model_name: str, inputs: dict[str, Array], output: str, what: str) -> Array:
+
+async def _call(
+    model_name: str, inputs: dict[str, Array], outputs: Sequence[str], what: str
+) -> list[Array]:
     """One BLS call; raises Refusal (UNAVAILABLE) naming `what`, with Triton's message as cause."""
     request = pb_utils.InferenceRequest(
         model_name=model_name,
-        requested_output_names=[output],
+        requested_output_names=list(outputs),
         inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
     )
@@ -218,8 +229,11 @@ async def _call(model_name: str, inputs: dict[str, Array], output: str, what: st
     if response.has_error():
         cause = RuntimeError(f"{model_name}: {response.error().message()}")
         raise Refusal("UNAVAILABLE", f"{what} cannot be used at the moment") from cause
-    array: Array = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
-    return array.copy()  # the original lies in memory that Triton takes back with the response
+    return [
+        # the originals lie in memory that Triton takes back with the response
+        pb_utils.get_output_tensor_by_name(response, name).as_numpy().copy()
+        for name in outputs
+    ]
 
 
 def _check_shape(array: Array, shape: tuple[int, ...], what: str) -> None:

@@ -3,10 +3,19 @@
 import dataclasses
 from typing import get_type_hints
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from unsee.cli.generate import generate
 from unsee.client.options import CallOptions, Options, Request, model_inputs
 from unsee.core.record import GenerationRecord
-from unsee.core.request_schema import INPUTS, GenerationRequest, Prompt, RequestOptions
+from unsee.core.request_schema import (
+    INPUTS,
+    GenerationRequest,
+    Prompt,
+    RequestOptions,
+    nearest_fitting,
+)
 
 
 def test_the_annotations_agree_with_the_datatypes():
@@ -55,3 +64,12 @@ def test_the_command_has_an_option_for_every_input():
         if not known.required:
             option = parameters["policies" if name == "policy" else name]
             assert option.help.startswith(known.help)
+
+
+@given(st.integers(-50, 200), st.integers(1, 8), st.integers(1, 20), st.integers(0, 100))
+def test_the_nearest_numbers_fit_and_none_is_nearer(value, step, low, more):
+    numbers = nearest_fitting(value, step, low, low + more)
+    fitting = [n for n in range(low, low + more + 1) if (n - 1) % step == 0]
+    assert set(numbers) <= set(fitting)
+    assert len(numbers) == (1 if value in fitting else min(2, len(fitting)))
+    assert all(abs(n - value) >= abs(numbers[0] - value) for n in fitting)

@@ -17,7 +17,8 @@ from unsee.export.engines.model_config import (
     prompt_encoder_config,
     text_to_video_config,
 )
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
 
 
@@ -87,7 +88,7 @@ def test_prompt_encoder_batches_requests_of_any_policy():
 
 
 def test_video_denoiser_batches_without_queue_policies_and_reshapes_the_timestep():
-    config = parsed(batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)))
+    config = parsed(batched_config(VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8)))
     assert config.max_batch_size == 8
     assert config.HasField("dynamic_batching")
     assert not config.dynamic_batching.max_queue_delay_microseconds, "every lone step would wait"
@@ -110,7 +111,7 @@ def test_vae_decoder_gives_bytes_with_the_colours_last():
 def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up():
     sizes = {"B": 2, "F": 16, "h": 8, "w": 8}
     service = Service(Engine("openvino", "bfloat16"), static_shapes=4, warm_up=sizes)
-    config = parsed(batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
+    config = parsed(batched_config(VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8), service))
     assert (config.backend, config.platform) == ("openvino", "")
     assert config.default_model_filename == "model.onnx"
     assert config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
@@ -129,7 +130,7 @@ def test_an_engine_that_compiles_shapes_gets_its_parameters_and_what_to_warm_up(
 
 
 def test_the_engine_changes_nothing_that_clients_see():
-    graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+    graph = VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8)
     simple = parsed(batched_config(graph))
     assert not simple.parameters
     other = parsed(batched_config(graph, Service(Engine("openvino"))))
@@ -138,7 +139,7 @@ def test_the_engine_changes_nothing_that_clients_see():
 
 
 def test_a_tensorrt_engine_differs_from_its_graph_in_what_loads_it_alone():
-    graph = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+    graph = VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8)
     simple, engine = (
         parsed(batched_config(graph, Service(Engine(name)))) for name in ("openvino", "tensorrt")
     )
@@ -167,7 +168,7 @@ def test_text_to_video_is_decoupled_and_needs_only_a_prompt():
 def test_no_configuration_is_bound_to_a_gpu():
     for config in (
         text_to_video_config(),
-        batched_config(VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)),
+        batched_config(VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8)),
     ):
         assert len(config.instance_group) == 1
         assert not config.instance_group[0].gpus

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.core.errors import NotExportable
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampling_check import ClipSize
 from unsee.models.spec import Limits
 
-UNET = VideoUNetGraph(4, 77, 768, 4, 1000, vae_scale=8, max_frames=32)
+UNET = VideoDenoiserGraph(4, 77, 768, 4, 1000, vae_scale=8, most=(("F", 32),))
 VAE = VAEDecoderGraph(channels=4, scale=8)
 TEXT_ENCODER = TextEncoderGraph(77, 768, 49408)
 STEP = 32  # pixels

@@ -10,8 +10,8 @@ import torch
 
 from motion_fakes import MAX_FRAMES, write_motion_base
 from unsee.core.errors import NotExportable
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
-from unsee.export.graphs.graphs import VideoUNetGraph
+from unsee.export.graphs.base_graphs import vae_decoder_graphs, video_denoiser_graph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.onnx.exporter import export_onnx
 from unsee.export.onnx.half import half_copy
 from unsee.export.version import export_version, find_export
@@ -29,7 +29,7 @@ def motion_base(tiny_base_dir, tmp_path):
 def half_vae(tiny_base, tmp_path_factory):
     """The VAE decoder in half precision: its folder and record."""
     folder = tmp_path_factory.mktemp("half")
-    graph = vae_decoder_graph(tiny_base)
+    graph = vae_decoder_graphs(tiny_base)[0]
     return folder, export_version(graph, tiny_base.t2v_vae(), folder, "float16")
 
 
@@ -44,7 +44,7 @@ def test_a_motion_unet_has_the_video_denoisers_signature_and_an_end_of_its_own(
 ):
     graph = video_denoiser_graph(motion_base)
     assert graph.largest_sizes == {"F": MAX_FRAMES}
-    unet = motion_base.t2v_unet()
+    unet = motion_base.t2v_denoiser()
     file = tmp_path / "model.onnx"
     num_nodes = export_onnx(graph, unet, file)
     assert num_nodes == len(onnx.load(file).graph.node)
@@ -62,7 +62,7 @@ def test_a_motion_unet_has_the_video_denoisers_signature_and_an_end_of_its_own(
 
 def test_a_half_unet_is_near_float32_at_any_timestep(tiny_base):
     graph = video_denoiser_graph(tiny_base)
-    unet = tiny_base.t2v_unet()
+    unet = tiny_base.t2v_denoiser()
     sizes = {"B": 8, "F": 3, "h": 4, "w": 4}
     sample, _, hidden = graph.example_inputs(sizes, seed=1)
     timestep = torch.linspace(0.3, 998.7, 8)
@@ -85,7 +85,7 @@ def test_half_precision_keeps_the_borders(half_vae):
 
 def test_the_record_says_what_was_made_of_what(half_vae, tiny_base):
     folder, record = half_vae
-    graph, vae = vae_decoder_graph(tiny_base), tiny_base.t2v_vae()
+    graph, vae = vae_decoder_graphs(tiny_base)[0], tiny_base.t2v_vae()
     assert (record.schema_version, record.graph, record.precision) == (2, "vae_decoder", "float16")
     assert record.num_parameters == sum(p.numel() for p in vae.parameters())
     assert record.num_nodes == len(onnx.load(folder / "model.onnx").graph.node)
@@ -117,7 +117,7 @@ def test_half_keeps_ties_integers_and_the_original():
 
 
 def test_a_unet_that_takes_more_than_latents_is_refused(tiny_base):
-    unet = tiny_base.t2v_unet()
+    unet = tiny_base.t2v_denoiser()
     wider = type(unet).from_config({**unet.config, "in_channels": 9})
     with pytest.raises(NotExportable, match="takes 9 channels and gives 4"):
-        VideoUNetGraph.of(wider, TOKENS, 1000, 8)
+        VideoDenoiserGraph.of(wider, TOKENS, 1000, 8)

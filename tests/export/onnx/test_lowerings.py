@@ -98,6 +98,46 @@ def test_unmasked_attention_is_what_engines_recognise():
     assert "Shape" not in operators
 
 
+class Interleaved(nn.Module):
+    """Sums and differences written to every second place of `axis`, as rotary positions are."""
+
+    def __init__(self, axis):
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x, y):
+        out = torch.empty_like(torch.cat([x, y], dim=self.axis))
+        places = [slice(None)] * x.ndim
+        places[self.axis] = slice(0, None, 2)
+        out[tuple(places)] = x + y
+        places[self.axis] = slice(1, None, 2)
+        out[tuple(places)] = x - y
+        return out
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_what_is_written_to_every_second_place(axis):
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    batch = torch.export.Dim("b", max=8)
+    model = exported(Interleaved(axis), *inputs, dynamic=({0: batch}, {0: batch}))
+    assert not [node for node in model.graph if node.op_type.startswith("Scatter")]
+    others = torch.randn(5, 3, 4), torch.randn(5, 3, 4)
+    torch.testing.assert_close(run(model, *others), Interleaved(axis)(*others))
+
+
+def test_other_slices_are_written_as_the_exporter_does():
+    class Written(nn.Module):
+        def forward(self, x, y):
+            out = x.clone()
+            out[:, 1:5:3] = y
+            return out
+
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 6), torch.randn(2, 2)
+    torch.testing.assert_close(run(exported(Written(), *inputs), *inputs), Written()(*inputs))
+
+
 @settings(max_examples=8, deadline=None)
 @given(width=st.integers(1, 5), hidden=st.integers(1, 6), rows=st.integers(1, 4))
 def test_a_gate_becomes_two_products(width, hidden, rows):

@@ -13,7 +13,8 @@ import torch
 from unsee.core.errors import NotExportable, ParityError
 from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import text_encoder_graph
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.onnx.exporter import OPSET, export_onnx
 from unsee.export.onnx.parity import check_parity, compare
@@ -42,7 +43,7 @@ def test_every_graph_is_within_its_tolerance_at_three_sizes(exported):
 
 
 def test_video_denoiser_runs_at_sizes_it_was_never_traced_or_checked_at(exported):
-    unet = exported.base.t2v_unet()
+    unet = exported.base.t2v_denoiser()
     generator = torch.Generator().manual_seed(1)
     for batch, frames, height, width in ((3, 2, 8, 10), (1, 7, 2, 6), (2, 8, 8, 8)):
         sample = torch.randn(batch, 4, frames, height, width, generator=generator)
@@ -180,4 +181,4 @@ def test_an_engine_that_is_wrong_at_one_size_is_refused(tiny_base, change, words
 
 def test_an_unknown_video_denoiser_is_refused_by_name(tiny_base):
     with pytest.raises(NotExportable, match="UNet2DConditionModel"):
-        VideoUNetGraph.of(tiny_base.denoiser(), 48, 1000, 8)
+        VideoDenoiserGraph.of(tiny_base.denoiser(), 48, 1000, 8)

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from unsee.core.errors import EngineBuildFailed, InputError
-from unsee.export.graphs.graphs import VAEDecoderGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt.audit import audit, audit_model, load_graph, operator_table
 from unsee.export.tensorrt.build import build_engine

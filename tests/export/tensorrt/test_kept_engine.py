@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unsee.core.errors import ParityError, TensorRTMissing
-from unsee.export.graphs.graphs import VAEDecoderGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt import kept_engine as module
 from unsee.export.tensorrt.build import BuiltEngine, Device, current_device, tensorrt_library

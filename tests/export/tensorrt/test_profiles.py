@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unsee.core.errors import ProfileError
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt.profiles import input_ranges
 
-UNET = VideoUNetGraph(4, 48, 32, 2, 1000, vae_scale=8)
+UNET = VideoDenoiserGraph(4, 48, 32, 2, 1000, vae_scale=8)
 VAE = VAEDecoderGraph(4, 8)
 
 
@@ -78,9 +79,9 @@ def test_a_missing_axis_is_named():
 
 
 def test_the_profile_of_a_base_is_one_that_can_be_built(tiny_base):
-    vae, unet = tiny_base.t2v_vae(), tiny_base.t2v_unet()
+    vae, unet = tiny_base.t2v_vae(), tiny_base.t2v_denoiser()
     spec, decoder = tiny_base.spec, VAEDecoderGraph.of(vae)
-    for graph in (decoder, VideoUNetGraph.of(unet, 48, 1000, decoder.scale)):
+    for graph in (decoder, VideoDenoiserGraph.of(unet, 48, 1000, decoder.scale)):
         ranges = input_ranges(graph, graph.profile(spec.clip, spec.limits))
         first = ranges[graph.inputs[0].name]
         assert first.maximum == (graph.max_batch_size, 4, 8, 8, 8)

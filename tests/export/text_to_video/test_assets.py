@@ -9,7 +9,7 @@ import pytest
 from fakes import write_tiny_base
 from text_to_video.base import read_base
 from text_to_video.sampler import SamplerTables
-from unsee.export.graphs.base_graphs import vae_decoder_graph, video_denoiser_graph
+from unsee.export.graphs.base_graphs import vae_decoder_graphs, video_denoiser_graph
 from unsee.export.text_to_video.assets import write_text_to_video
 from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.models.base import load_base
@@ -33,7 +33,7 @@ def test_the_folder_s_own_scheduler_is_what_a_request_gets(tmp_path, config, eva
     base = load_base(folder)
     offer = offered_schedulers(base)
     tables = sampler_tables(offer.offered, 4)
-    unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
+    unet, vae = video_denoiser_graph(base), vae_decoder_graphs(base)[0]
     write_text_to_video(base, unet, vae, tables, {}, 5_000_000, tmp_path / "repository")
     assets = tmp_path / "repository" / "text_to_video" / "assets"
     served = read_base(assets / "base.json")

@@ -30,7 +30,7 @@ SCHEDULERS = [
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
 @pytest.mark.parametrize("options", SCHEDULERS, ids=lambda options: options["class"])
 def test_the_served_loop_ends_where_the_pipeline_ends(tiny_base, options, guidance_scale):
-    base, unet = tiny_base, tiny_base.t2v_unet()
+    base, unet = tiny_base, tiny_base.t2v_denoiser()
     scheduler = with_overrides(base.t2v_scheduler(), options, base.name, "schedulers.t2v")
     hidden = torch.randn(2, 48, 32, generator=torch.Generator().manual_seed(1))
     table = sampler_table(scheduler, STEPS)

@@ -140,6 +140,27 @@ def test_a_half_written_repository_is_refused_naming_the_part(tmp_path, part, ho
         loadable_models(repository)
 
 
+def test_a_base_that_is_decoded_in_order_has_a_decoder_more(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    file = repository / "text_to_video" / "assets" / "base.json"
+    content = json.loads(file.read_text())
+    content["latents"]["frames_per_latent"] = 4
+    file.write_text(json.dumps(content))
+    with pytest.raises(RepositoryIncomplete, match=r"vae_decoder_next/config\.pbtxt is missing"):
+        loadable_models(repository)
+    shutil.copytree(repository / "vae_decoder", repository / "vae_decoder_next")
+    assert set(loadable_models(repository)) == {*SERVED_MODELS, "vae_decoder_next"}
+
+
+def test_a_record_of_the_base_in_another_format_is_refused_with_what_to_do(tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    file = repository / "text_to_video" / "assets" / "base.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 2}))
+    words = r"cannot be served: base\.json has schema_version 2, not 3; .*again with: unsee export"
+    with pytest.raises(RepositoryIncomplete, match=words):
+        loadable_models(repository)
+
+
 @pytest.mark.parametrize("model", ["video_denoiser", "policy_family", "prompt_encoder"])
 def test_a_repository_without_a_model_is_refused(tmp_path, model):
     repository = write_fake_repository(tmp_path / "repository")

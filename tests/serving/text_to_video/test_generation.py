@@ -45,6 +45,16 @@ class FakeGraphs:
         return np.zeros((1, latents.shape[2], 16, 16, 3), np.uint8)
 
 
+class FramesInOrder(FakeGraphs):
+    """A decoder that counts its calls in the cache and gives four frames of that count."""
+
+    async def vae_decoder_step(self, latents, cache):
+        self.calls.append(("vae_decoder_step", latents.shape, cache))
+        count = 0 if cache is None else int(cache) + 1
+        frames = 1 if cache is None else 4
+        return np.full((1, frames, 16, 16, 3), count, np.uint8), np.float32(count)
+
+
 @pytest.fixture
 def base(fake_repository):
     return read_base(fake_repository / "text_to_video" / "assets" / "base.json")
@@ -79,6 +89,24 @@ def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
     assert record["edit_digest"] == "sha256:edit 1 of family"
     assert record["seed"] == 7
     assert set(record["seconds"]) == {"text_encoder", "video_denoiser", "vae_decoder"}
+
+
+def test_latent_frames_are_decoded_in_order_each_with_what_the_last_left(make_plan, base):
+    in_fours = dataclasses.replace(base.latents, frames_per_latent=4)
+    graphs = FramesInOrder()
+    frames, _ = asyncio.run(
+        generate(
+            make_plan(num_frames=5),
+            graphs,
+            dataclasses.replace(base, latents=in_fours),
+            lambda step: None,
+        )
+    )
+    steps = [call for call in graphs.calls if call[0] == "vae_decoder_step"]
+    assert [call[1] for call in steps] == [(1, 4, 1, 2, 2)] * 2
+    assert [call[2] for call in steps] == [None, 0]
+    assert frames[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 1]
+    assert graphs.calls[1][1] == (2, 4, 2, 2, 2)  # of the denoiser: two latent frames
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0])

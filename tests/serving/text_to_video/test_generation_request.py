@@ -1,5 +1,6 @@
 """Requests and prompts: defaults filled in, every bad value refused in one sentence."""
 
+import dataclasses
 import json
 import shutil
 
@@ -33,6 +34,14 @@ def tensors(**values):
         name: np.array([value], np.object_ if isinstance(value, bytes) else dtypes.get(name, "i4"))
         for name, value in values.items()
     }
+
+
+@pytest.fixture
+def in_fours(base):
+    """A base whose latent frames stand for four frames each."""
+    limits = dataclasses.replace(base.limits, num_frames=(1, 82))
+    latents = dataclasses.replace(base.latents, frames_per_latent=4)
+    return dataclasses.replace(base, limits=limits, latents=latents)
 
 
 def test_what_is_absent_gets_the_default(base):
@@ -168,3 +177,20 @@ def test_a_base_record_that_does_not_fit_is_named(assets, tmp_path, change, sent
     file.write_text(change((assets / "base.json").read_text()))
     with pytest.raises(ValueError, match=sentence):
         read_base(file)
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 17, 81])
+def test_frames_that_fill_latent_frames_are_taken(in_fours, num_frames):
+    request = parse_request(tensors(prompt=b"x", num_frames=num_frames), in_fours)
+    assert request.num_frames == num_frames
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "nearest"),
+    [(16, "are 13 and 17"), (2, "are 1 and 5"), (82, "are 77 and 81"), (15, "are 13 and 17")],
+)
+def test_other_numbers_of_frames_are_refused_with_the_nearest(in_fours, num_frames, nearest):
+    words = f"num_frames must be one more than a multiple of 4, not {num_frames}; the nearest "
+    with pytest.raises(Refusal, match=words + nearest) as caught:
+        parse_request(tensors(prompt=b"x", num_frames=num_frames), in_fours)
+    assert caught.value.status == "INVALID_ARGUMENT"

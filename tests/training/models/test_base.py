@@ -14,7 +14,7 @@ from unsee.models.base import Base, load_base
 
 
 def test_components_are_frozen_float32_and_kept(base: Base) -> None:
-    for load in (base.text_encoder, base.vae, base.denoiser, base.t2v_unet):
+    for load in (base.text_encoder, base.vae, base.denoiser, base.t2v_denoiser):
         module = load()
         assert module is load()
         assert not module.training
@@ -45,7 +45,7 @@ def test_different_text_encoders_are_refused(own_base_dir: Path, tmp_path: Path)
     ("damage", "load", "words"),
     [
         ("rm t2i/vae", Base.vae, "has no vae: .*t2i/vae is missing"),
-        ("rm t2v/unet", Base.t2v_unet, "has no unet: .*t2v/unet is missing"),
+        ("rm t2v/unet", Base.t2v_denoiser, "has no unet: .*t2v/unet is missing"),
         (
             "rm t2i/unet/diffusion_pytorch_model.safetensors",
             Base.denoiser,

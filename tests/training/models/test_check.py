@@ -89,7 +89,7 @@ def test_weights_that_are_not_the_model_s_are_refused(
 def test_weights_that_are_not_the_model_s_are_never_loaded(folder: Path, name: str) -> None:
     _tensors(_without_last, name)(folder)
     opened = load_base(folder)
-    loads = {ENCODER: opened.text_encoder, UNET: opened.denoiser, VIDEO_UNET: opened.t2v_unet}
+    loads = {ENCODER: opened.text_encoder, UNET: opened.denoiser, VIDEO_UNET: opened.t2v_denoiser}
     with pytest.raises(BaseFolderError, match="lacks 1 tensors"):
         loads.get(name, opened.vae)()
 
@@ -205,7 +205,7 @@ def test_shards_are_read_and_a_missing_one_is_named(folder: Path, name: str) -> 
     file.with_name(f"{stem}.safetensors.index.json").write_text(json.dumps(index))
     file.unlink()
     require(load_base(folder))
-    loads = {ENCODER: "text_encoder", UNET: "denoiser", VIDEO_UNET: "t2v_unet"}
+    loads = {ENCODER: "text_encoder", UNET: "denoiser", VIDEO_UNET: "t2v_denoiser"}
     found = getattr(load_base(folder), loads[name])().state_dict()
     assert all(torch.equal(found[key], tensor.float()) for key, tensor in tensors.items())
     file.with_name(f"{stem}-00002-of-00002.safetensors").unlink()

@@ -23,7 +23,7 @@ def folder(base_dir: Path, tmp_path: Path) -> Path:
 
 def test_it_is_what_diffusers_makes(folder: Path) -> None:
     base = load_base(folder)
-    made = base.t2v_unet()
+    made = base.t2v_denoiser()
     assert isinstance(made, UNetMotionModel)
     expected = UNetMotionModel.from_unet2d(base.denoiser(), tiny_adapter()).eval()
     assert made.config == expected.config
@@ -36,8 +36,8 @@ def test_it_is_what_diffusers_makes(folder: Path) -> None:
 
 def test_it_is_frozen_and_kept_and_takes_no_second_copy(folder: Path) -> None:
     base = load_base(folder)
-    made = base.t2v_unet()
-    assert made is base.t2v_unet()
+    made = base.t2v_denoiser()
+    assert made is base.t2v_denoiser()
     assert not made.training
     assert not any(parameter.requires_grad for parameter in made.parameters())
     assert {parameter.dtype for parameter in made.parameters()} == {torch.float32}
@@ -87,13 +87,13 @@ def test_an_adapter_that_does_not_do_is_one_sentence(
 ) -> None:
     damage(folder)
     with pytest.raises(BaseFolderError, match=words) as raised:
-        load_base(folder).t2v_unet()
+        load_base(folder).t2v_denoiser()
     assert "\n" not in str(raised.value)
 
 
 def test_the_video_model_must_be_an_image_model(folder: Path, base_dir: Path) -> None:
     change_yaml(folder / "base.yaml", t2v=str(base_dir / "t2v"))
     with pytest.raises(BaseFolderError, match="UNet2DConditionModel is needed, not a UNet3DCond"):
-        load_base(folder).t2v_unet()
+        load_base(folder).t2v_denoiser()
     with pytest.raises(ValueError, match="MotionAdapter is needed"):
         motion_unet(load_base(base_dir).denoiser(), torch.nn.Linear(1, 1))

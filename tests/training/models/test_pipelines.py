@@ -38,6 +38,11 @@ def base(name: str, pipeline_base_dir: Callable[[str], Path]) -> Base:
     return load_base(pipeline_base_dir(name))
 
 
+@pytest.fixture
+def wan_dir(pipeline_base_dir: Callable[[str], Path]) -> Path:
+    return pipeline_base_dir("WanPipeline")
+
+
 def _embeds(base: Base) -> torch.Tensor:
     return encode_prompts(base, base.text_encoder(), PROMPTS)
 
@@ -306,9 +311,22 @@ def test_parts_that_do_not_fit_are_named(
     assert any(words in problem for problem in problems)
 
 
-@pytest.mark.parametrize("name", VIDEO[2:])
+@pytest.mark.parametrize("option", [{"boundary_ratio": 0.875}, {"expand_timesteps": True}])
+def test_options_that_sampling_would_have_to_follow_are_refused_by_name(
+    wan_dir: Path, tmp_path: Path, option: dict[str, float]
+) -> None:
+    folder = _copied(load_base(wan_dir), tmp_path)
+    change_json(folder / "t2v" / "model_index.json", **option)
+    ((name, value),) = option.items()
+    words = f"t2v has {name}: {value}, with which a WanPipeline cannot be exported and served"
+    with pytest.raises(BaseFolderError, match=words):
+        load_base(folder).check_exportable()
+    load_base(wan_dir).check_exportable()
+
+
+@pytest.mark.parametrize("name", VIDEO[3:])
 def test_what_cannot_be_exported_is_refused_by_name(name: str, base: Base) -> None:
-    for load in (base.t2v_unet, base.t2v_vae):
+    for load in (base.t2v_denoiser, base.t2v_vae):
         with pytest.raises(BaseFolderError, match=f"is a {name}, which cannot be exported"):
             load()
 

@@ -33,7 +33,7 @@ def test_only_the_image_models_frozen_parts_are_halved(half: Base) -> None:
     for component in (half.denoiser(), half.vae()):
         assert {parameter.dtype for parameter in component.parameters()} == {dtype}
         assert not any(parameter.requires_grad for parameter in component.parameters())
-    for component in (half.text_encoder(), half.t2v_unet(), half.t2v_vae()):
+    for component in (half.text_encoder(), half.t2v_denoiser(), half.t2v_vae()):
         assert {parameter.dtype for parameter in component.parameters()} == {torch.float32}
     half.check_shared_text_encoder()
 

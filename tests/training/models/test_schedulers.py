@@ -17,9 +17,12 @@ from scheduler_fakes import made, schedulers
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
 from unsee.models.pipelines.noise import diffusion_by_betas
+from unsee.models.sampling.options import flow_shift, is_flow_matching
 from unsee.models.sampling.unit_impulses import sampler_table
 from unsee.models.schedulers import (
     DISTILLED,
+    FLOW_DISTILLED,
+    FLOW_MATCHING,
     MOTION_OVERRIDES,
     OFFERED,
     offered_schedulers,
@@ -102,12 +105,60 @@ def test_a_zero_terminal_snr_is_not_lost_on_schedulers_that_know_none(base_with)
 
 def test_flow_matching_gets_no_betas(base_with):
     offer = offered_schedulers(base_with(t2v=("FlowMatchEulerDiscreteScheduler", {"shift": 5.0})))
-    flow = {"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"}
-    assert set(offer.offered) == flow
+    assert set(offer.offered) == set(FLOW_MATCHING)
+    assert set(offer.not_offered) == set(FLOW_DISTILLED)
     table = sampler_table(offer.offered["FlowMatchEulerDiscreteScheduler"], 4)
     assert table.initial == pytest.approx(np.ones(5))
     assert table.timesteps[0] == pytest.approx(1000)
     assert table.pred[4].sum() == pytest.approx(-1), "from noise at 1 to the clip at 0"
+
+
+FLOWS = [
+    ("FlowMatchEulerDiscreteScheduler", {"shift": 5.0}),
+    ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "flow_shift": 5.0}),
+]
+
+
+@pytest.mark.parametrize("own", FLOWS, ids=lambda own: own[0])
+def test_every_scheduler_of_a_flow_has_the_shift_of_the_folder_s(base_with, own):
+    name, config = own
+    prediction = {"prediction_type": "flow_prediction"} if "flow_shift" in config else {}
+    offer = offered_schedulers(base_with(t2v=(name, {**config, **prediction})))
+    assert set(offer.offered) == set(FLOW_MATCHING)
+    for other, scheduler in offer.offered.items():
+        assert flow_shift(scheduler) == 5.0, other
+        table = sampler_table(scheduler, 4)
+        assert table.timesteps[0] == pytest.approx(1000, abs=1.5), other
+        assert table.timesteps[1] > 900, other  # of a shift of 1 it is 750
+        assert table.pred[-1].sum() == pytest.approx(-1, abs=2e-3), other
+
+
+def test_a_flow_s_levels_that_another_class_cannot_visit_are_not_offered_in_it(base_with):
+    own = ("FlowMatchEulerDiscreteScheduler", {"shift": 5.0, "shift_terminal": 0.1})
+    offer = offered_schedulers(base_with(t2v=own))
+    assert "UniPCMultistepScheduler" in offer.offered
+    assert "another noise schedule" in offer.not_offered["DPMSolverMultistepScheduler"]
+
+
+@pytest.mark.parametrize("own", FLOWS, ids=lambda own: own[0])
+def test_a_class_that_base_yaml_names_keeps_the_folder_s_shift(base_with, own):
+    (other,) = {name for name, _ in FLOWS} - {own[0]}
+    kept = base_with(t2v=own, options={"t2v": {"class": other}}).t2v_scheduler()
+    assert (type(kept).__name__, flow_shift(kept)) == (other, 5.0)
+    assert is_flow_matching(kept)
+
+
+def test_a_shift_of_base_yaml_is_taken(base_with):
+    options = {"class": "UniPCMultistepScheduler", "flow_shift": 3.0}
+    scheduler = base_with(t2v=FLOWS[0], options={"t2v": options}).t2v_scheduler()
+    assert flow_shift(scheduler) == 3.0
+
+
+def test_equal_timesteps_at_the_start_skip_no_step():
+    options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 12.0}
+    table = sampler_table(made("UniPCMultistepScheduler", **options), 100)
+    assert table.timesteps[0] == table.timesteps[1] == 999
+    assert table.pred[1, 0] == pytest.approx(-8.5e-4, rel=0.1)  # the first step, not the second
 
 
 @pytest.mark.parametrize(

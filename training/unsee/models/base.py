@@ -40,9 +40,11 @@ from unsee.models.spec import BASE_FILE, BaseSpec, Media
 if TYPE_CHECKING:
     from diffusers import (
         AutoencoderKL,
+        AutoencoderKLWan,
         SchedulerMixin,
         UNet3DConditionModel,
         UNetMotionModel,
+        WanTransformer3DModel,
     )
     from transformers import PreTrainedTokenizerBase
 
@@ -164,12 +166,12 @@ class Base:
             return self._scheduler(self.spec.t2v, "t2v", self.spec.schedulers.t2v)
         return self._scheduler(self.spec.t2i, "t2i", self.spec.schedulers.t2i)
 
-    def t2v_vae(self) -> "AutoencoderKL":
-        """The autoencoder of a video model that can be exported. Raises as `t2v_unet`."""
+    def t2v_vae(self) -> "AutoencoderKL | AutoencoderKLWan":
+        """The autoencoder of a video model that can be exported. Raises as `t2v_denoiser`."""
         self.check_exportable()
         return self.vae("video")
 
-    def t2v_unet(self) -> "UNet3DConditionModel | UNetMotionModel":
+    def t2v_denoiser(self) -> "UNet3DConditionModel | UNetMotionModel | WanTransformer3DModel":
         """The denoiser of a video model that can be exported.
 
         Raises `BaseFolderError` as `denoiser` and `check_exportable`.
@@ -189,6 +191,14 @@ class Base:
                 f"base {self.name!r}: {self.spec.t2v} is a {kind.name}, which cannot be exported "
                 "and served yet; unlearning, evaluation and use in Python work with it"
             )
+        index = model_index(self.name, source_place(self.folder, self.spec.t2v))
+        for option in kind.not_served_with:
+            if index.get(option):
+                raise BaseFolderError(
+                    f"base {self.name!r}: the model_index.json of {self.spec.t2v} has {option}: "
+                    f"{index[option]}, with which a {kind.name} cannot be exported and served; "
+                    "unlearning, evaluation and use in Python work with it"
+                )
         if self.spec.encoder_precision != "float32":
             raise BaseFolderError(
                 f"base {self.name!r}: encoder_precision is {self.spec.encoder_precision}, and the "

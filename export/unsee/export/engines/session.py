@@ -15,12 +15,13 @@ from unsee.export.engines.engine import Engine
 from unsee.export.engines.engine_options import SPINNING, openvino_core, openvino_properties
 
 Array = npt.NDArray[Any]
-Runnable = Callable[..., Array]
+Runnable = Callable[..., Any]
+"""A graph as a function of its inputs by name that gives its output, several as a tuple."""
 Shapes = Mapping[str, Sequence[int]]
 
 
 def open_graph(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runnable:
-    """`file` as a function of its inputs by name that gives its first output.
+    """`file` as a function.
 
     An engine that compiles for exact shapes takes only `shapes`. Raises `NotExportable` if the
     engine cannot open the graph, or none in this process.
@@ -48,9 +49,8 @@ def _onnxruntime(file: Path, threads: int) -> Runnable:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
-    def run(**feeds: Array) -> Array:
-        output: Array = session.run(None, feeds)[0]
-        return output
+    def run(**feeds: Array) -> Any:
+        return _one_or_all(session.run(None, feeds))
 
     return run
 
@@ -62,7 +62,11 @@ def _openvino(file: Path, engine: Engine, threads: int, shapes: Shapes) -> Runna
     properties = openvino_properties(bfloat16=engine.precision == "bfloat16", threads=threads)
     request = core.compile_model(model, "CPU", properties).create_infer_request()
 
-    def run(**feeds: Array) -> Array:
-        return np.array(request.infer(feeds)[0])
+    def run(**feeds: Array) -> Any:
+        return _one_or_all([np.array(output) for output in request.infer(feeds).values()])
 
     return run
+
+
+def _one_or_all(outputs: Sequence[Array]) -> Any:
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -1,22 +1,25 @@
 """The graphs of a base, from its models; knows which component each wraps, nothing of exporting."""
 
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import DecoderGraphs, decoder_graphs
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph
 from unsee.models.base import Base
 
 
-def vae_decoder_graph(base: Base) -> VAEDecoderGraph:
-    """The graph of the video model's autoencoder. Raises `NotExportable`."""
-    return VAEDecoderGraph.of(base.t2v_vae())
+def vae_decoder_graphs(base: Base) -> DecoderGraphs:
+    """The graphs of the video model's autoencoder, in their order. Raises `NotExportable`."""
+    return decoder_graphs(base.t2v_vae())
 
 
-def video_denoiser_graph(base: Base) -> VideoUNetGraph:
+def video_denoiser_graph(base: Base) -> VideoDenoiserGraph:
     """The graph of the video model's denoiser. Raises `NotExportable`."""
-    return VideoUNetGraph.of(
-        base.t2v_unet(),
+    decoder = vae_decoder_graphs(base)[0]
+    return VideoDenoiserGraph.of(
+        base.t2v_denoiser(),
         sequence_length=base.tokenizer().model_max_length,
         num_train_timesteps=base.t2v_scheduler().config.num_train_timesteps,
-        vae_scale=vae_decoder_graph(base).scale,
+        vae_scale=decoder.scale,
+        frames_per_latent=decoder.frames_per_latent,
     )
 
 
@@ -32,6 +35,6 @@ def edit_graph(base: Base) -> EditGraph:
     return EditGraph(graph.sequence_length, graph.hidden_size, any_length=graph.any_length)
 
 
-def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoUNetGraph, VAEDecoderGraph]:
+def sampling_graphs(base: Base) -> tuple[TextEncoderGraph, VideoDenoiserGraph, DecoderGraphs]:
     """The graphs of all three models that make a clip. Raises `NotExportable`."""
-    return text_encoder_graph(base), video_denoiser_graph(base), vae_decoder_graph(base)
+    return text_encoder_graph(base), video_denoiser_graph(base), vae_decoder_graphs(base)

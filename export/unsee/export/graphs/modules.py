@@ -71,6 +71,26 @@ class MotionUNetModule(VideoUNetModule):
         return repeated.reshape(rows * num_frames, length, width)
 
 
+class VideoTransformerModule(nn.Module):
+    """As `VideoUNetModule`, for a transformer over patches of latents.
+
+    `timestep` is a share of the schedule times its length, and is never cast either.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        dtype = self.transformer.dtype
+        prediction: Tensor = self.transformer(
+            hidden_states=sample.to(dtype),
+            timestep=timestep,
+            encoder_hidden_states=encoder_hidden_states.to(dtype),
+        ).sample
+        return prediction.to(torch.float32)
+
+
 class VAEDecoderModule(nn.Module):
     """`latents` float32 [B, C, F, h, w] -> `frames` uint8 [B, F, H, W, 3]."""
 
@@ -83,7 +103,11 @@ class VAEDecoderModule(nn.Module):
         batch, channels, frames, height, width = latents.shape
         images = latents.permute(0, 2, 1, 3, 4).reshape(-1, channels, height, width)
         images = images / self.scaling_factor
-        pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0].to(torch.float32)
-        levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        rgb_last: Tensor = levels.permute(0, 2, 3, 1)
+        pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0]
+        rgb_last = to_levels(pixels).permute(0, 2, 3, 1)
         return rgb_last.reshape(batch, frames, *rgb_last.shape[1:])
+
+
+def to_levels(pixels: Tensor) -> Tensor:
+    """Numbers in -1..1, clamped, as uint8 levels of the same shape."""
+    return ((pixels.to(torch.float32) / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -44,29 +44,54 @@ class Profile:
     maximum: Sizes
 
 
-def latent_sizes(clip: Clip, pixels: int, multiple: int) -> Sizes:
-    """F, h and w of a clip; `pixels` make a latent, and h and w are multiples of `multiple`.
+@dataclass(frozen=True)
+class LatentGrid:
+    """How pixels and frames become latents.
 
-    Raises `NotExportable` if they are not.
+    Args:
+        pixels: how many of a side make a latent.
+        multiple: what h and w are multiples of.
+        frames: how many make a latent frame; the clip's first frame is one by itself.
     """
-    step = pixels * multiple
+
+    pixels: int
+    multiple: int = 1
+    frames: int = 1
+
+    def latent_frames(self, num_frames: int) -> int:
+        """How many latent frames `num_frames` fill."""
+        return 1 + (num_frames - 1) // self.frames
+
+
+def latent_sizes(clip: Clip, grid: LatentGrid) -> Sizes:
+    """F, h and w of a clip. Raises `NotExportable` if it does not fill the grid."""
+    step = grid.pixels * grid.multiple
     for name, value in (("height", clip.height), ("width", clip.width)):
         if value % step:
             raise NotExportable(
                 f"the clip's {name} is {value} pixels, which is not a multiple of {step}"
             )
-    return {"F": clip.num_frames, "h": clip.height // pixels, "w": clip.width // pixels}
+    if (clip.num_frames - 1) % grid.frames:
+        raise NotExportable(
+            f"the clip's num_frames is {clip.num_frames}, which is not one more than a multiple of "
+            f"{grid.frames}"
+        )
+    return {
+        "F": grid.latent_frames(clip.num_frames),
+        "h": clip.height // grid.pixels,
+        "w": clip.width // grid.pixels,
+    }
 
 
-def latent_profile(clip: Clip, limits: ClipLimits, pixels: int, multiple: int) -> Profile:
+def latent_profile(clip: Clip, limits: ClipLimits, grid: LatentGrid) -> Profile:
     """F, h and w from one frame of the smallest size to the limits, usually those of `clip`.
 
-    Limits that are no multiples are narrowed to the next. Raises `NotExportable` if the clip is no
-    multiple or outside of the limits.
+    Limits that do not fill the grid are narrowed to what does. Raises `NotExportable` if the clip
+    does not or is outside of the limits.
     """
-    optimum = latent_sizes(clip, pixels, multiple)
-    step = pixels * multiple
-    minimum, maximum = {"F": 1}, {"F": limits.num_frames}
+    optimum = latent_sizes(clip, grid)
+    step, multiple = grid.pixels * grid.multiple, grid.multiple
+    minimum, maximum = {"F": 1}, {"F": grid.latent_frames(limits.num_frames)}
     for axis, (least, most) in (("h", limits.height), ("w", limits.width)):
         minimum[axis] = -(-least // step) * multiple
         maximum[axis] = most // step * multiple

@@ -107,4 +107,5 @@ def _doubled(sizes: Sizes, axes: Sequence[str]) -> Sizes:
 
 
 def _product(sizes: Sizes, axes: Sequence[str]) -> int:
-    return math.prod(sizes[axis] for axis in axes)
+    """Of a graph that lacks an axis, such as a decoder of single latent frames, that is 1."""
+    return math.prod(sizes.get(axis, 1) for axis in axes)

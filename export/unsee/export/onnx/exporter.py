@@ -77,8 +77,9 @@ def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:
     dims: dict[str, Any] = {}
     for axis in sorted(axes):
         multiple = graph.multiples.get(axis, 1)
-        largest = graph.largest_sizes.get(axis, _LARGEST_SIZE.get(axis, _LARGEST_OTHER_SIZE))
-        dim = torch.export.Dim(axis, min=1, max=largest)
+        most = multiple * _LARGEST_SIZE.get(axis, _LARGEST_OTHER_SIZE)
+        largest = graph.largest_sizes.get(axis, most)
+        dim = torch.export.Dim(axis, min=1, max=largest // multiple)
         dims[axis] = multiple * dim if multiple > 1 else dim
     return tuple(
         {place: dims[dim] for place, dim in enumerate(tensor.dims) if isinstance(dim, str)}

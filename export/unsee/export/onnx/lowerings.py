@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from onnxscript import opset18 as op
+from onnxscript.function_libs.torch_lib.ops import core as torch_core
 from onnxscript.function_libs.torch_lib.ops import nn as torch_library
 
 
@@ -85,6 +86,28 @@ def scaled_dot_product_attention(
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
+def slice_scatter(
+    self: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: Any = 1
+) -> Any:
+    """`aten::slice_scatter`; what takes every second place of an axis is put beside the others.
+
+    The exporter scatters by a table of indices. Rotary positions (Su et al., arXiv 2104.09864) are
+    written so, twice for each query and key.
+    """
+    axis, first = dim % len(self.shape), 0 if start is None else start
+    size = self.shape[axis]
+    if not (step == 2 and first in (0, 1) and _is_even(size) and (end is None or end >= size)):
+        return torch_core.aten_slice_scatter(self, src, dim, start, end, step)
+    others = op.Slice(self, _numbers(1 - first), _numbers(size), _numbers(axis), _numbers(2))
+    pair = (src, others) if first == 0 else (others, src)
+    beside = op.Concat(*(op.Unsqueeze(part, _numbers(axis + 1)) for part in pair), axis=axis + 1)
+    return op.Reshape(beside, op.Shape(self))
+
+
+def _is_even(size: Any) -> bool:
+    return isinstance(size, int) and size % 2 == 0
+
+
 def _numbers(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
 
@@ -93,4 +116,5 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.repeat_interleave.self_int: repeat_interleave,
     torch.ops.aten.group_norm.default: group_norm,
     torch.ops.aten.scaled_dot_product_attention.default: scaled_dot_product_attention,
+    torch.ops.aten.slice_scatter.default: slice_scatter,
 }

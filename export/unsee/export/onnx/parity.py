@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from unsee.core.errors import ParityError
-from unsee.export.graphs.graphs import Graph
+from unsee.export.graphs.graphs import CARRIED, Graph, Tolerance
 from unsee.export.graphs.sizes import Sizes
 from unsee.repository.records import GraphPrecision, ParityReport, SizeParity
 
 INPUT_SEED = 20_240_714
 _CPU = torch.device("cpu")
 
-RunGraph = Callable[..., Tensor]
-"""A graph as a function of its inputs in order that gives its one output."""
+RunGraph = Callable[..., Tensor | tuple[Tensor, ...]]
+"""A graph as a function of its inputs in order that gives its output, several as a tuple."""
 
 
 def check_parity(
@@ -45,41 +45,65 @@ def compare(
 ) -> ParityReport:
     """Compare `run`, called `name` in sentences, with `model` (float32, moved to `device`).
 
-    `run` takes the graph's inputs as tensors on `device` and gives its output. PyTorch computes
-    without TF32. Raises `ParityError`, which ends in `advice`, above the graph's tolerance for
-    `precision`, or for another shape or dtype than PyTorch's.
+    `run` takes the graph's inputs as tensors on `device`. PyTorch computes without TF32. The report
+    is of the first output; others are held to `CARRIED`. Raises `ParityError`, which ends in
+    `advice`, above the graph's tolerance for `precision`, or for another shape or dtype than
+    PyTorch's.
     """
     tolerance = graph.tolerances[precision]
+    others = CARRIED[precision]
     wrapper = graph.wrap(model).to(device)
-    results = tuple(_difference(name, graph, wrapper, run, at, device) for at in sizes)
-    report = ParityReport(tolerance=tolerance.limit, unit=tolerance.unit, sizes=results)
-    for size in results:
+    results = [_differences(name, graph, wrapper, run, at, device) for at in sizes]
+    report = _report(tolerance, [first for first, *_ in results])
+    _check(name, report, advice)
+    for place, spec in enumerate(graph.outputs[1:], start=1):
+        _check(f"{spec.name} of {name}", _report(others, [size[place] for size in results]), advice)
+    return report
+
+
+def _report(tolerance: Tolerance, sizes: Iterable[SizeParity]) -> ParityReport:
+    return ParityReport(tolerance=tolerance.limit, unit=tolerance.unit, sizes=tuple(sizes))
+
+
+def _check(name: str, report: ParityReport, advice: str) -> None:
+    for size in report.sizes:
         difference = report.difference_at(size)
         if not difference <= report.tolerance:
             raise ParityError(
                 f"{name} differs from PyTorch by {difference:.3g} {report.unit} "
                 f"at {_words(size.sizes)}, and {report.tolerance:g} is allowed; {advice}"
             )
-    return report
 
 
-def _difference(
+def _differences(
     name: str,
     graph: Graph,
     wrapper: torch.nn.Module,
     run: RunGraph,
     sizes: Sizes,
     device: torch.device,
-) -> SizeParity:
+) -> list[SizeParity]:
+    """Of each output."""
     inputs = tuple(tensor.to(device) for tensor in graph.example_inputs(sizes, seed=INPUT_SEED))
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        expected = wrapper(*inputs)
+        expected = _all(wrapper(*inputs))
     try:
-        actual = run(*inputs)
+        actual = _all(run(*inputs))
     except Exception as error:
         raise ParityError(
             f"{name} cannot be run at {_words(sizes)}: {_first_line(error)}"
         ) from error
+    return [
+        _difference(name, wanted, given, sizes)
+        for wanted, given in zip(expected, actual, strict=True)
+    ]
+
+
+def _all(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _difference(name: str, expected: Tensor, actual: Tensor, sizes: Sizes) -> SizeParity:
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         raise ParityError(
             f"{name} gives {actual.dtype} {list(actual.shape)} where PyTorch gives "
@@ -102,10 +126,11 @@ def _in_onnxruntime(graph: Graph, file: Path) -> RunGraph:
             f"ONNX Runtime cannot open the exported {graph.name}: {_first_line(error)}"
         ) from error
     names = [spec.name for spec in graph.inputs]
+    outputs = [spec.name for spec in graph.outputs]
 
-    def run(*inputs: Tensor) -> Tensor:
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
         feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
-        return torch.from_numpy(session.run([graph.outputs[0].name], feeds)[0])
+        return tuple(torch.from_numpy(output) for output in session.run(outputs, feeds))
 
     return run
 

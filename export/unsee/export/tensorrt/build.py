@@ -129,8 +129,8 @@ class EngineRunner:
             )
         self._context: Any = self._engine.create_execution_context()
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """The graph's one output; inputs have the dtypes of the graph's border."""
+    def __call__(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The graph's output, several as a tuple; inputs have the dtypes of the graph's border."""
         kept = [
             tensor.to(_DTYPES[spec.data_type]).contiguous()
             for spec, tensor in zip(self._graph.inputs, inputs, strict=True)
@@ -142,14 +142,16 @@ class EngineRunner:
                     f"{list(tensor.shape)}"
                 )
             self._context.set_tensor_address(spec.name, tensor.data_ptr())
-        spec = self._graph.outputs[0]
-        shape = tuple(self._context.get_tensor_shape(spec.name))
-        output = torch.empty(shape, dtype=_DTYPES[spec.data_type], device=kept[0].device)
-        self._context.set_tensor_address(spec.name, output.data_ptr())
-        stream = torch.cuda.current_stream(output.device).cuda_stream
+        outputs = []
+        for spec in self._graph.outputs:
+            shape = tuple(self._context.get_tensor_shape(spec.name))
+            output = torch.empty(shape, dtype=_DTYPES[spec.data_type], device=kept[0].device)
+            self._context.set_tensor_address(spec.name, output.data_ptr())
+            outputs.append(output)
+        stream = torch.cuda.current_stream(kept[0].device).cuda_stream
         if not self._context.execute_async_v3(stream):
             raise EngineBuildFailed(f"the engine of {self._graph.name} did not run")
-        return output
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 def _prepared(graph: Graph, file: Path) -> onnx.ModelProto:

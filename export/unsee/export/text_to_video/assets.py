@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from unsee.core.files import locked, new_folder, write_file, write_json
 from unsee.export.engines.model_config import pbtxt, prompt_encoder_config, text_to_video_config
-from unsee.export.graphs.graphs import VAEDecoderGraph, VideoUNetGraph
+from unsee.export.graphs.decoder_graphs import FirstFrameGraph, VAEDecoderGraph
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
@@ -37,8 +38,8 @@ from unsee.repository.layout import (
 
 def write_text_to_video(
     base: Base,
-    unet: VideoUNetGraph,
-    vae: VAEDecoderGraph,
+    denoiser: VideoDenoiserGraph,
+    decoder: VAEDecoderGraph | FirstFrameGraph,
     tables: Tables,
     computed_by: Mapping[str, str],
     largest_clip_bytes: int,
@@ -54,7 +55,7 @@ def write_text_to_video(
     assets = assets_dir(repository_dir)
     write_file(assets / SAMPLERS_FILE, save(table_tensors(tables)))
     write_file(assets / TOKENIZER_FILE, tokenizer_json(base.tokenizer()))
-    record = base_record(base, unet, vae, list(tables), computed_by, largest_clip_bytes)
+    record = base_record(base, denoiser, decoder, list(tables), computed_by, largest_clip_bytes)
     write_json(assets / BASE_FILE, asdict(record))
 
 
@@ -74,8 +75,8 @@ def _write_model(model: str, config: Any, repository_dir: Path) -> None:
 
 def base_record(
     base: Base,
-    unet: VideoUNetGraph,
-    vae: VAEDecoderGraph,
+    denoiser: VideoDenoiserGraph,
+    decoder: VAEDecoderGraph | FirstFrameGraph,
     schedulers: Sequence[str],
     computed_by: Mapping[str, str],
     largest_clip_bytes: int = 0,
@@ -87,16 +88,16 @@ def base_record(
         name=base.name,
         digest=base.digest(),
         prompt=prompt_record(base.prompt_frame()),
-        latents=Latents(unet.channels, vae.scale),
+        latents=Latents(denoiser.channels, decoder.scale, decoder.frames_per_latent),
         defaults=Defaults(**clip.model_dump(), scheduler=type(base.t2v_scheduler()).__name__),
         limits=Limits(
             num_frames=(1, limits.num_frames),
             height=limits.height,
             width=limits.width,
-            size_multiple=vae.scale * unet.size_multiple,
+            size_multiple=decoder.scale * denoiser.size_multiple,
             num_inference_steps=(1, limits.num_inference_steps),
             guidance_scale=(0.0, limits.guidance_scale),
-            prompt_tokens=unet.sequence_length,
+            prompt_tokens=denoiser.sequence_length,
         ),
         schedulers=tuple(schedulers),
         graphs=dict(computed_by),

@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,8 @@ from safetensors.numpy import save
 from unsee.core.errors import ParityError
 from unsee.core.policy import BASE_POLICY
 from unsee.deltas.edit import final_layer_norm, trunk
-from unsee.export.graphs.base_graphs import (
-    edit_graph,
-    sampling_graphs,
-    vae_decoder_graph,
-    video_denoiser_graph,
-)
+from unsee.export.engines.session import Array, Runnable
+from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
 from unsee.export.text_to_video.assets import base_record, tokenizer_json
@@ -39,6 +35,7 @@ from unsee.repository.layout import (
     TEXT_ENCODER,
     TOKENIZER_FILE,
     VAE_DECODER,
+    VAE_DECODER_NEXT,
     VERSION,
     VIDEO_DENOISER,
     policy_model,
@@ -59,10 +56,9 @@ __all__ = [
     "torch_runnables",
 ]
 
-Array = npt.NDArray[Any]
 Frames = npt.NDArray[np.uint8]
-Runnables = Mapping[str, Callable[..., Array]]
-"""The graphs by model, each a function of its inputs by name that gives its output."""
+Runnables = Mapping[str, Runnable]
+"""The graphs by model."""
 
 BASE_MODEL = policy_model(BASE_POLICY)
 PROMPT_MODELS = (TEXT_ENCODER, BASE_MODEL)
@@ -94,8 +90,8 @@ class Sampling:
         at_steps = {name: {steps: by[steps]} for name, by in tables.items() if steps in by}
         if not at_steps:
             raise ParityError(f"the sampling check has no sampler table of {steps} steps")
-        unet, vae = video_denoiser_graph(base), vae_decoder_graph(base)
-        record = base_record(base, unet, vae, list(at_steps), {})
+        _, denoiser, decoders = sampling_graphs(base)
+        record = base_record(base, denoiser, decoders[0], list(at_steps), {})
         self._steps = steps
         with tempfile.TemporaryDirectory(prefix="unsee-sampling-") as name:
             folder = Path(name)
@@ -194,24 +190,26 @@ def psnr(frames: Frames, expected: Frames) -> float:
 
 def torch_runnables(base: Base) -> Runnables:
     """The base's own models in PyTorch float32, frozen."""
-    text_encoder, unet, vae = sampling_graphs(base)
+    text_encoder, denoiser, decoders = sampling_graphs(base)
     encoder = base.text_encoder()
     return {
         TEXT_ENCODER: _in_torch(text_encoder, trunk(encoder)),
         BASE_MODEL: _in_torch(edit_graph(base), final_layer_norm(encoder)),
-        VIDEO_DENOISER: _in_torch(unet, base.t2v_unet()),
-        VAE_DECODER: _in_torch(vae, base.t2v_vae()),
+        VIDEO_DENOISER: _in_torch(denoiser, base.t2v_denoiser()),
+        **{graph.name: _in_torch(graph, base.t2v_vae()) for graph in decoders},
     }
 
 
-def _in_torch(graph: Graph, model: Any) -> Callable[..., Array]:
+def _in_torch(graph: Graph, model: Any) -> Runnable:
     module = graph.wrap(model)
     names = [tensor.name for tensor in graph.inputs]
 
-    def run(**inputs: Array) -> Array:
+    def run(**inputs: Array) -> Any:
         with torch.no_grad():
-            output: Array = module(*(torch.from_numpy(inputs[name]) for name in names)).numpy()
-        return output
+            given = module(*(torch.from_numpy(inputs[name]) for name in names))
+        if isinstance(given, tuple):
+            return tuple(tensor.numpy() for tensor in given)
+        return given.numpy()
 
     return run
 
@@ -225,12 +223,22 @@ class _Graphs:
     async def prompt_encoder(self, revision: "Revision", tokens: "Tokens") -> Array:
         mask = tokens.attention_mask
         states = self._run[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
-        return self._run[BASE_MODEL](states=states, attention_mask=mask)
+        embeds: Array = self._run[BASE_MODEL](states=states, attention_mask=mask)
+        return embeds
 
     async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
-        return self._run[VIDEO_DENOISER](
+        noise_pred: Array = self._run[VIDEO_DENOISER](
             sample=sample, timestep=timestep, encoder_hidden_states=hidden
         )
+        return noise_pred
 
     async def vae_decoder(self, latents: Array) -> Array:
-        return self._run[VAE_DECODER](latents=latents)
+        frames: Array = self._run[VAE_DECODER](latents=latents)
+        return frames
+
+    async def vae_decoder_step(self, latents: Array, cache: Array | None) -> tuple[Array, Array]:
+        if cache is None:
+            frames, cache = self._run[VAE_DECODER](latents=latents)
+        else:
+            frames, cache = self._run[VAE_DECODER_NEXT](latents=latents, cache=cache)
+        return frames, cache

@@ -8,7 +8,7 @@ the video denoiser; Ho and Salimans, arXiv 2207.12598, in diffusers' form), deco
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -38,6 +38,11 @@ class Graphs(Protocol):
 
     async def vae_decoder(self, latents: Array) -> Array:
         """FP32 [1, C, F, h, w] -> `frames` UINT8 [1, F, H, W, 3]."""
+
+    async def vae_decoder_step(self, latents: Array, cache: Array | None) -> tuple[Array, Array]:
+        """One latent frame, FP32 [1, C, 1, h, w] -> its `frames`, UINT8 [1, F, H, W, 3], and what
+        the step after it is to be given as `cache`; None before the clip's first.
+        """
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,21 @@ async def generate(
     if not np.isfinite(latents).all():
         raise Refusal("INTERNAL", "the video denoiser gave values that are not finite")
     watch.lap("video_denoiser")
-    frames = await graphs.vae_decoder(latents[None])
+    frames = np.concatenate([part async for part in decode(latents, graphs, base)])
     watch.lap("vae_decoder")
-    return frames[0], _record(plan, base, watch)
+    return frames, _record(plan, base, watch)
+
+
+async def decode(latents: Array, graphs: Graphs, base: Base) -> AsyncIterator[Array]:
+    """The frames UINT8 [F, H, W, 3] of latents [C, F, h, w], in parts as they are decoded."""
+    if base.latents.frames_per_latent == 1:
+        yield (await graphs.vae_decoder(latents[None]))[0]
+        return
+    cache: Array | None = None
+    for index in range(latents.shape[1]):
+        frame = np.ascontiguousarray(latents[None, :, index : index + 1])
+        frames, cache = await graphs.vae_decoder_step(frame, cache)
+        yield frames[0]
 
 
 def zero_padded(hidden: Array, mask: Array, length: int) -> Array:
@@ -116,7 +133,8 @@ def _latent_shape(request: GenerationRequest, base: Base) -> tuple[int, int, int
         request.height // base.latents.vae_scale,
         request.width // base.latents.vae_scale,
     )
-    return (base.latents.channels, request.num_frames, height, width)
+    num_frames = base.latents.latent_frames(request.num_frames)
+    return (base.latents.channels, num_frames, height, width)
 
 
 def _record(plan: Plan, base: Base, watch: Stopwatch) -> dict[str, Any]:

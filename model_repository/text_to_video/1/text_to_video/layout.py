@@ -4,6 +4,7 @@
     audit.jsonl, incidents.jsonl    who changed what; what died and was replaced
     engines.json                    what computes the graphs on this machine, and why
     text_encoder/, video_denoiser/, vae_decoder/    the base's graphs, each with its version 1
+    vae_decoder_next/               the later latent frames, of an autoencoder that decodes in order
     policy_<name>/                  what a policy makes of the text encoder's states
         config.pbtxt
         <N>/                        its revision N, see `unsee.repository.revisions`
@@ -35,9 +36,11 @@ HEARTBEAT_FILE = ".following"
 
 TEXT_ENCODER, VIDEO_DENOISER, VAE_DECODER = "text_encoder", "video_denoiser", "vae_decoder"
 PROMPT_ENCODER, TEXT_TO_VIDEO = "prompt_encoder", "text_to_video"
+VAE_DECODER_NEXT = "vae_decoder_next"
 GRAPH_MODELS = (TEXT_ENCODER, VIDEO_DENOISER, VAE_DECODER)
+"""The graphs that every base has."""
 SERVED_MODELS = (*GRAPH_MODELS, PROMPT_ENCODER, TEXT_TO_VIDEO)
-"""What a server loads; a policy's revisions are opened by `prompt_encoder`."""
+"""What a server loads whatever the base; a policy's revisions are opened by `prompt_encoder`."""
 VERSION = 1
 """The only version of every model but the policies; the base's policy has no other either."""
 _POLICY_PREFIX = "policy_"

@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from text_to_video.base import Base
 from text_to_video.refusal import Refusal, quoted
-from text_to_video.request_schema import FROM_BASE, INPUTS, GenerationRequest, Input
+from text_to_video.request_schema import (
+    FROM_BASE,
+    INPUTS,
+    GenerationRequest,
+    Input,
+    nearest_fitting,
+)
 
 SEED_BITS = 32  # of a drawn seed: short enough to be typed, exact in every JSON reader
 
@@ -77,6 +83,16 @@ def _check(name: str, known: Input, value: Any, base: Base) -> None:
         multiple = getattr(base.limits, known.multiple_of)
         if value % multiple:
             raise _invalid(f"{name} must be a multiple of {multiple}, not {value}")
+    if known.one_more_than_multiple_of is not None:
+        step = getattr(base.latents, known.one_more_than_multiple_of)
+        low, high = getattr(base.limits, name)
+        nearest = nearest_fitting(value, step, low, high)
+        if value not in nearest:
+            numbers = " and ".join(map(str, sorted(nearest)))
+            raise _invalid(
+                f"{name} must be one more than a multiple of {step}, not {value}; the nearest "
+                f"{'is' if len(nearest) == 1 else 'are'} {numbers}"
+            )
 
 
 def _check_choice(name: str, choice: str, offered: Sequence[str]) -> None:

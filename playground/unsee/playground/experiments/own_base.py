@@ -127,7 +127,7 @@ def fast_base(folder: Path = BASE_DIR) -> Base:
     """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
     base = load_base(folder)
     use_mixed_precision(base.denoiser())
-    use_mixed_precision(base.t2v_unet())
+    use_mixed_precision(base.t2v_denoiser())
     return base
 
 

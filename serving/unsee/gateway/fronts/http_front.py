@@ -116,8 +116,12 @@ class HttpFront:
         }
         base = self._gateway.repository.base()
         if base is not None:
-            facts = {"defaults": asdict(base.defaults), "limits": asdict(base.limits)}
-            answer["base"] = {"name": base.name, **facts}
+            answer["base"] = {
+                "name": base.name,
+                "defaults": asdict(base.defaults),
+                "limits": asdict(base.limits),
+                "latents": asdict(base.latents),
+            }
         return JSONResponse(answer)
 
     async def _report(self, request: Request) -> Response:

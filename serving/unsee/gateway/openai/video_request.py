@@ -1,7 +1,7 @@
 """A request to `/v1/videos`: OpenAI's fields, and the inputs of `text_to_video`.
 
 `seconds` and `size` become frames, height and width within the base's limits. What does not fit is
-refused, never rounded.
+refused, never rounded; but seconds become the nearest number of frames that the base makes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from unsee.client.messages import MODEL
+from unsee.core.request_schema import nearest_fitting
 from unsee.core.validation import matching
 from unsee.gateway.callers.refusal import Refusal, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem
@@ -93,7 +94,8 @@ class VideoRequest(HttpRequest):
                 f"seconds must be between {low / fps:g} and {high / fps:g}, not {self.seconds:g}: "
                 f"a clip has {low} to {high} frames, {fps:g} a second"
             )
-        return {"num_frames": num_frames}
+        step = base.latents.frames_per_latent
+        return {"num_frames": nearest_fitting(num_frames, step, low, high)[0]}
 
     def _sides(self, base: Base) -> dict[str, Any]:
         if self.size is None:

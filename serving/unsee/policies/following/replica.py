@@ -29,6 +29,7 @@ from unsee.repository.layout import (
     RETIRED,
     SERVED_MODELS,
     TEXT_TO_VIDEO,
+    VAE_DECODER_NEXT,
     archive_dir,
     policy_dirs,
     revision_dir,
@@ -57,10 +58,11 @@ def copy_service(store_dir: Path, repository_dir: Path) -> None:
         repository_dir.mkdir(parents=True, exist_ok=True)
         for folder in (repository_dir, *policy_dirs(repository_dir).values()):
             remove_unfinished(folder)
-        for name in (*GRAPH_MODELS, AUDIT_FILE):
+        for name in (*GRAPH_MODELS, VAE_DECODER_NEXT, AUDIT_FILE):
             link = repository_dir / name
             link.unlink(missing_ok=True)
-            link.symlink_to((store_dir / name).absolute())
+            if name != VAE_DECODER_NEXT or (store_dir / name).is_dir():
+                link.symlink_to((store_dir / name).absolute())
         for name in (PROMPT_ENCODER, TEXT_TO_VIDEO):
             with new_folder(repository_dir / name, replace=True) as new:
                 source = store_dir / name

@@ -20,6 +20,7 @@ class PipelineClass:
         prompts: what its `encode_prompt` does.
         makes_clips: whether it makes more than stills.
         is_served: whether a base of it can be exported and served.
+        not_served_with: options of its index that must not be set where it is to be.
     """
 
     name: str
@@ -28,6 +29,7 @@ class PipelineClass:
     prompts: PromptRules
     makes_clips: bool = True
     is_served: bool = True
+    not_served_with: tuple[str, ...] = ()
 
 
 _ALL = PromptRules()
@@ -43,7 +45,7 @@ PIPELINES = (
         "transformer",
         "WanTransformer3DModel",
         PromptRules(length=512, gives_mask=True, reads_padding=False, cleans=True),
-        is_served=False,
+        not_served_with=("boundary_ratio", "expand_timesteps"),
     ),
     PipelineClass(
         "LTXPipeline",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from unsee.core.errors import BaseFolderError
+from unsee.models.sampling.options import flow_shift, is_flow_matching
 
 
 class NoiseProcess(Protocol):
@@ -137,13 +138,11 @@ def flow_matching(scheduler: Any, where: str, dynamic_shift: float = 1.0) -> Flo
     `BaseFolderError` if the scheduler is none of flow matching.
     """
     config = scheduler.config
-    if "flow" not in type(scheduler).__name__.lower() and not config.get("use_flow_sigmas"):
+    if not is_flow_matching(scheduler):
         raise BaseFolderError(
             f"the scheduler in {where} is a {type(scheduler).__name__} without use_flow_sigmas, "
             "and this model was trained by flow matching; name its scheduler, such as "
             "FlowMatchEulerDiscreteScheduler, in schedulers of base.yaml"
         )
-    shift = config.get("flow_shift", config.get("shift", 1.0))
-    if config.get("use_dynamic_shifting"):
-        shift = dynamic_shift
-    return FlowMatching(int(config.num_train_timesteps), float(shift))
+    shift = dynamic_shift if config.get("use_dynamic_shifting") else flow_shift(scheduler)
+    return FlowMatching(int(config.num_train_timesteps), shift)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -29,7 +29,8 @@ class SchedulerOptions(BaseModel):
 def with_overrides(scheduler: Any, overrides: Mapping[str, Any], base: str, field: str) -> Any:
     """`scheduler` with options of `base.yaml` in the place of its file's; `class` names its class.
 
-    `field` is where the options stand, for sentences. Raises `BaseFolderError` for a class that
+    Where both classes match flows, the noise levels stay shifted as they are. `field` is where the
+    options stand, for sentences. Raises `BaseFolderError` for a class that
     diffusers lacks, an option that the class lacks, and a value that it refuses.
     """
     if not overrides:
@@ -40,6 +41,7 @@ def with_overrides(scheduler: Any, overrides: Mapping[str, Any], base: str, fiel
     if loader is None:
         raise BaseFolderError(f"base {base!r}: {field} names the class {name}, not in diffusers")
     known = [option for option in inspect.signature(loader.__init__).parameters if option != "self"]
+    shifted = flow_options(scheduler, known) if type(scheduler) is not loader else {}
     options = {k: v for k, v in options.items() if k in known or (k, v) not in _NO_CLAMP}
     if unknown := sorted(set(options) - set(known)):
         raise BaseFolderError(
@@ -48,9 +50,40 @@ def with_overrides(scheduler: Any, overrides: Mapping[str, Any], base: str, fiel
         )
     try:
         with quiet_libraries():
-            return loader.from_config(scheduler.config, **options)
+            return loader.from_config(scheduler.config, **{**shifted, **options})
     except (ImportError, NotImplementedError, TypeError, ValueError) as error:
         raise BaseFolderError(f"base {base!r}: {field} does not fit a {name}: {error}") from error
+
+
+def is_flow_matching(scheduler: Any) -> bool:
+    """Whether it walks the straight lines of flow matching, as its class or its options say."""
+    return "flow" in type(scheduler).__name__.lower() or bool(
+        scheduler.config.get("use_flow_sigmas")
+    )
+
+
+def flow_shift(scheduler: Any) -> float:
+    """By how much a flow-matching scheduler shifts its noise levels towards pure noise."""
+    config = scheduler.config
+    return float(config.get("flow_shift", config.get("shift", 1.0)))
+
+
+def flow_options(scheduler: Any, known: Collection[str]) -> dict[str, Any]:
+    """The options with which a class that has the options `known` walks as `scheduler` does.
+
+    None for a scheduler that matches no flow. Classes for flow matching alone call the shift
+    `shift`; those for diffusions too call it `flow_shift`, and are told what to do.
+    """
+    if not is_flow_matching(scheduler):
+        return {}
+    shift = flow_shift(scheduler)
+    if "flow_shift" in known:
+        return {
+            "use_flow_sigmas": True,
+            "prediction_type": "flow_prediction",
+            "flow_shift": shift,
+        }
+    return {"shift": shift} if "shift" in known else {}
 
 
 def fresh(scheduler: Any) -> Any:

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from unsee.core.errors import BaseFolderError
 from unsee.models.quiet import quiet_libraries
-from unsee.models.sampling.options import fresh
+from unsee.models.sampling.options import fresh, is_flow_matching
 from unsee.models.sampling.sampler_table import SamplerTable
 
 NONLINEAR_OPTIONS = ("thresholding", "clip_sample")
@@ -129,6 +129,8 @@ def _run(scheduler: Any, inputs: Sequence[Tensor]) -> tuple[Rows, int]:
 
     accepted = inspect.signature(scheduler.step).parameters
     options = {"eta": _ETA} if "eta" in accepted else {}
+    if is_flow_matching(scheduler):  # as its pipelines do: whole timesteps near 1 may be equal
+        scheduler.set_begin_index(0)
     latents = inputs[0] * scheduler.init_noise_sigma
     rows = []
     for output, timestep in zip(inputs[1:], scheduler.timesteps, strict=False):

@@ -63,11 +63,12 @@ function choice(policy, chosen) {
   return element("label", { className: "choice" }, box, element("span", {}, policy.policy, about));
 }
 
-function limit({ defaults, limits }) {
+function limit({ defaults, limits, latents }) {
   for (const [id, field] of [["steps", "num_inference_steps"], ["frames", "num_frames"]]) {
     [$(id).min, $(id).max] = limits[field];
     $(id).placeholder = defaults[field];
   }
+  $("frames").step = latents.frames_per_latent; // from one frame on
 }
 
 function askForToken(sentence) {

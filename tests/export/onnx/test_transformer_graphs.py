@@ -1,0 +1,172 @@
+"""A transformer and a causal autoencoder as ONNX graphs: at any size, for every engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from pipeline_fakes import LATENT_CHANNELS, tiny_pipeline
+
+from unsee.core.errors import NotExportable
+from unsee.export.engines.engine import Engine
+from unsee.export.engines.session import open_graph
+from unsee.export.graphs.decoder_graphs import decoder_graphs
+from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
+from unsee.export.graphs.graphs import CARRIED
+from unsee.export.graphs.sizes import LatentGrid
+from unsee.export.onnx.activations import peak_activations
+from unsee.export.tensorrt.audit import audit, audit_model, load_graph
+from unsee.export.tensorrt.prepare import prepare
+from unsee.export.text_to_video.sampling_check import ClipSize
+from unsee.export.version import export_version
+from unsee.models.spec import Limits
+
+TOKENS, WIDTH = 512, 32
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return tiny_pipeline("WanPipeline", None)
+
+
+@pytest.fixture(scope="module")
+def graphs(pipeline):
+    first, following = decoder_graphs(pipeline.vae)
+    transformer = pipeline.transformer
+    denoiser = VideoDenoiserGraph.of(
+        transformer, TOKENS, 1000, first.scale, first.frames_per_latent
+    )
+    return {denoiser: transformer, first: pipeline.vae, following: pipeline.vae}
+
+
+@pytest.fixture(scope="module")
+def files(graphs, tmp_path_factory):
+    """The ONNX file of each graph, whose parity was checked."""
+    folder = tmp_path_factory.mktemp("repository")
+    found = {}
+    for graph, model in graphs.items():
+        version_dir = folder / graph.name / "1"
+        version_dir.mkdir(parents=True)
+        record = export_version(graph, model, version_dir)
+        assert record.parity.difference <= record.parity.tolerance
+        assert len(record.parity.sizes) == 3
+        found[graph.name] = version_dir / "model.onnx"
+    return found
+
+
+def opened(files, graph, sizes, engine):
+    shapes = {t.name: [sizes.get(dim, dim) for dim in t.dims] for t in graph.inputs}
+    return open_graph(files[graph.name], Engine(engine), 1, shapes)
+
+
+UNSEEN = [
+    {"B": 3, "F": 2, "h": 6, "w": 8, "L": 20},
+    {"B": 1, "F": 7, "h": 2, "w": 10, "L": TOKENS},
+    {"B": 2, "F": 5, "h": 8, "w": 2, "L": 3},
+]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("sizes", UNSEEN, ids=str)
+def test_every_engine_computes_every_graph_at_sizes_never_traced(graphs, files, sizes, engine):
+    for graph, model in graphs.items():
+        axes = {dim for tensor in graph.inputs for dim in tensor.dims if isinstance(dim, str)}
+        run = opened(files, graph, {axis: sizes[axis] for axis in axes}, engine)
+        inputs = graph.example_inputs(sizes, seed=4)
+        with torch.no_grad():
+            expected = graph.wrap(model)(*inputs)
+        named = zip(graph.inputs, inputs, strict=True)
+        actual = run(**{spec.name: tensor.numpy() for spec, tensor in named})
+        if len(graph.outputs) == 1:
+            actual, expected = (actual,), (expected,)
+        for spec, got, wanted in zip(graph.outputs, actual, expected, strict=True):
+            tolerance = (
+                graph.tolerances["float32"] if spec == graph.outputs[0] else CARRIED["float32"]
+            )
+            unit = 1 if tolerance.unit == "level" else float(wanted.std())
+            difference = np.abs(got.astype(np.float64) - wanted.double().numpy())
+            assert difference.max() <= tolerance.limit * unit, (graph.name, spec.name)
+
+
+def test_the_denoiser_s_graph_is_diffusers_own_transformer(graphs, files):
+    (graph, transformer), *_ = graphs.items()
+    sizes = UNSEEN[0]
+    sample, timestep, hidden = graph.example_inputs(sizes, seed=6)
+    with torch.no_grad():
+        expected = transformer(sample, timestep, hidden).sample
+        other = transformer(sample, timestep / 2, hidden).sample
+    run = opened(files, graph, sizes, "onnxruntime")
+    feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
+    actual = torch.from_numpy(run(**{name: tensor.numpy() for name, tensor in feeds.items()}))
+    assert (actual - expected).abs().max() <= 1e-4 * expected.std()
+    assert (other - expected).abs().max() > 1e-3 * expected.std(), "it reads the timestep"
+
+
+def test_tensorrt_would_refuse_nothing(files):
+    for name, file in files.items():
+        model = load_graph(file)
+        prepare(model)
+        assert audit_model(model).problems == (), name
+        assert {o.domain for o in onnx.load(file, load_external_data=False).opset_import} == {""}
+        assert "ScatterND" not in audit(file).operators, "which is slow everywhere"
+
+
+def test_half_precision_is_within_its_tolerances(graphs, tmp_path):
+    """Of the denoiser: norms over the tiny autoencoder's four channels come too near to zero."""
+    (denoiser, transformer), *_ = graphs.items()
+    record = export_version(denoiser, transformer, tmp_path, "float16")
+    assert 0 < record.parity.difference <= record.parity.tolerance
+
+
+def test_memory_grows_with_the_frame(graphs, files):
+    for graph in graphs:
+        small = {**graph.traced_sizes, "B": 1, "h": 4, "w": 4}
+
+        def feeds(sizes, graph=graph):
+            tensors = graph.example_inputs(sizes, seed=0)
+            return {s.name: t.numpy() for s, t in zip(graph.inputs, tensors, strict=True)}
+
+        near, far = (
+            peak_activations(files[graph.name], feeds, small, {**small, "h": side, "w": side})
+            for side in (4, 16)
+        )
+        assert far > 8 * near > 0, graph.name
+
+
+def limits(**changes):
+    sizes = {"num_frames": 81, "height": (32, 480), "width": (32, 832)}
+    return Limits(**(sizes | changes), num_inference_steps=50, guidance_scale=20.0)
+
+
+def test_a_clip_fills_the_grid_of_latents():
+    graph = VideoDenoiserGraph(16, TOKENS, 4096, 2, 1000, 8, 4, any_length=True)
+    clip = ClipSize(17, 128, 256)
+    assert graph.clip_sizes(clip) == {"B": 2, "F": 5, "h": 16, "w": 32, "L": TOKENS}
+    profile = graph.profile(clip, limits())
+    assert profile.minimum == {"B": 1, "F": 1, "h": 4, "w": 4, "L": 1}
+    assert profile.maximum == {"B": 8, "F": 21, "h": 60, "w": 104, "L": TOKENS}
+    with pytest.raises(NotExportable, match="num_frames is 16, which is not one more than a mul"):
+        graph.clip_sizes(ClipSize(16, 128, 256))
+    assert [LatentGrid(8, 2, 4).latent_frames(n) for n in (1, 5, 80, 81)] == [1, 2, 20, 21]
+
+
+@pytest.mark.parametrize(
+    ("axis", "most", "words"),
+    [
+        ("F", 20, r"81 frames, but .* positions for 77; lower limits\.num_frames"),
+        ("w", 100, r"a width of 832 pixels, but .* for 800; lower limits\.width"),
+    ],
+)
+def test_limits_beyond_the_positions_of_the_model_are_refused(axis, most, words):
+    graph = VideoDenoiserGraph(16, TOKENS, 4096, 2, 1000, 8, 4, ((axis, most),), any_length=True)
+    with pytest.raises(NotExportable, match=words):
+        graph.profile(ClipSize(17, 128, 256), limits())
+
+
+def test_a_patch_of_several_latent_frames_is_refused(pipeline):
+    transformer = pipeline.transformer
+    other = type(transformer).from_config({**transformer.config, "patch_size": (2, 2, 2)})
+    with pytest.raises(NotExportable, match="2 latent frames"):
+        VideoDenoiserGraph.of(other, TOKENS, 1000, 8)
+    assert transformer.config.in_channels == LATENT_CHANNELS
