@@ -25,6 +25,7 @@ from unsee.export.engines.record import MEASURED, EngineChoice, EngineSelection
 from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
+from unsee.export.onnx.half import in_float32
 from unsee.export.revision import Contents, part_of, write_config, write_revision
 from unsee.export.service import write_service
 from unsee.export.text_to_video.assets import write_prompt_encoder, write_text_to_video
@@ -111,7 +112,7 @@ def write_repository(
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, denoiser, decoders = sampling_graphs(base)
-    states = trunk(base.text_encoder())
+    states = trunk(in_float32(base.text_encoder()))
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
     outcomes = (

@@ -1,6 +1,7 @@
 """Prompts of a base of Wan's kind: what its denoiser is given is what diffusers gives it."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.onnx.exporter import export_onnx
+from unsee.export.onnx.half import in_float32
 from unsee.export.onnx.parity import check_parity
 from unsee.export.revision import write_revision
 from unsee.models.base import Base, load_base
@@ -273,3 +275,26 @@ def test_a_policy_may_have_edits_and_tuned_weights(
         requests.append(PromptRequest(ids, mask, "family", number))
     first, second = encode_batch(requests, PolicyGraphs(tmp_path, 2**30), encode)
     assert np.abs(first - second).max() > 0.1
+
+
+def test_an_encoder_in_half_precision_is_served_in_float32_of_its_values(
+    base: Base, tmp_path: Path
+) -> None:
+    spec = base.spec.model_copy(update={"encoder_precision": "bfloat16"})
+    half = dataclasses.replace(base, spec=spec, _loaded={})
+    encoder, exact = half.text_encoder(), in_float32(half.text_encoder())
+    delta = delta_of(half, random_edit(WIDTH).tensors(), method="anchored", settings=AnchoredMode())
+    write_revision(compose(encoder, [delta]), "family", [BLIMBO], half, tmp_path, [])
+    recorded = golden(tmp_path / "policy_family" / "1")
+    ids, mask = recorded["input_ids"], recorded["attention_mask"]
+    with torch.no_grad():
+        expected = compose(exact, [delta])(torch.as_tensor(ids), torch.as_tensor(mask))
+    _assert_close(recorded["prompt_embeds"], expected.last_hidden_state)
+    export_onnx(text_encoder_graph(half), trunk(exact), tmp_path / "text_encoder.onnx")
+    states = _session(tmp_path / "text_encoder.onnx").run(
+        ["states"], {"input_ids": ids, "attention_mask": mask}
+    )[0]
+    answer = PolicyGraphs(tmp_path, 2**30).graph("family", 1).run(states, mask)
+    _assert_close(answer, recorded["prompt_embeds"])
+    assert torch.bfloat16 in {each.dtype for each in encoder.parameters()}
+    assert half.digest() != base.digest()

@@ -199,11 +199,6 @@ class Base:
                     f"{index[option]}, with which a {kind.name} cannot be exported and served; "
                     "unlearning, evaluation and use in Python work with it"
                 )
-        if self.spec.encoder_precision != "float32":
-            raise BaseFolderError(
-                f"base {self.name!r}: encoder_precision is {self.spec.encoder_precision}, and the "
-                f"encoder of a {kind.name} is exported in float32; leave it out"
-            )
 
     def prompts(self) -> tuple[str, ...]:
         """What people ask of this base: the lines of its prompts file, none if it names no file.

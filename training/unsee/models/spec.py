@@ -58,9 +58,9 @@ class BaseSpec(_Section):
     `judge` is the folder of a classifier, `evaluation` the file of an evaluation set, and `prompts`
     a text file with what people ask of this base, one prompt a line. `precision` is how the frozen
     parts of the model that makes pictures, its denoiser and its autoencoder, are kept, and
-    `encoder_precision` that of the text encoder, of bases that are not exported; a video model that
-    is exported is always float32. `variant`, such as "fp16", chooses between several files of the
-    same weights.
+    `encoder_precision` that of the text encoder. A video model that is exported is always float32,
+    and a text encoder is exported in float32 of the values that it has here. `variant`, such as
+    "fp16", chooses between several files of the same weights.
     """
 
     name: Annotated[str, Field(min_length=1)]

@@ -25,6 +25,7 @@ from unsee.export.engines.session import Array, Runnable
 from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Clip
+from unsee.export.onnx.half import in_float32
 from unsee.export.text_to_video.assets import base_record, tokenizer_json
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import make_importable
@@ -191,7 +192,7 @@ def psnr(frames: Frames, expected: Frames) -> float:
 def torch_runnables(base: Base) -> Runnables:
     """The base's own models in PyTorch float32, frozen."""
     text_encoder, denoiser, decoders = sampling_graphs(base)
-    encoder = base.text_encoder()
+    encoder = in_float32(base.text_encoder())
     return {
         TEXT_ENCODER: _in_torch(text_encoder, trunk(encoder)),
         BASE_MODEL: _in_torch(edit_graph(base), final_layer_norm(encoder)),
