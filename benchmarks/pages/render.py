@@ -87,7 +87,7 @@ PAGES = (
         "memory",
         {"memory": "performance/memory.json", "mixed": "performance/mixed.json"},
     ),
-    Page("real_models", {"runs": "real_models.json"}),
+    Page("real_models", {"runs": "real_models.json", "large_encoder": "large_encoder.json"}),
     Page("client", {"client": "client.json"}),
 )
 
