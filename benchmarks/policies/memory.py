@@ -14,7 +14,7 @@ import json
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,22 +58,26 @@ Figures = dict[str, Any]
 
 @click.command()
 @click.option("--encoder", "encoders", multiple=True, type=click.Choice(ENCODERS), default=ENCODERS)
+@click.option(
+    "--most", type=click.IntRange(10), default=COUNTS[-1] - 1, show_default=True, help="Policies."
+)
 @write_option
-def policy_memory(encoders: tuple[str, ...], write: bool) -> None:
+def policy_memory(encoders: tuple[str, ...], most: int, write: bool) -> None:
     """Measure the memory, the disk and the time that policies take.
 
     Figures of other encoders that were kept from this machine are kept on.
     """
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    counts = tuple(count for count in COUNTS if count <= most + 1)
     facts = _facts()
     record: Figures = facts | {"encoders": _kept(facts)}
     for name in encoders:
         folder = Path(tempfile.mkdtemp(prefix="policy-memory-", dir=CACHE_DIR))
         try:
             repository_dir = folder / "repository"
-            click.echo(f"{name}: writing {max(COUNTS)} policies", err=True)
-            written = in_own_process(written_edits, name, repository_dir)
-            record["encoders"][name] = written | measure(repository_dir, folder / "log")
+            click.echo(f"{name}: writing {max(counts)} policies", err=True)
+            written = in_own_process(written_edits, name, max(counts), repository_dir)
+            record["encoders"][name] = written | measure(repository_dir, counts, folder / "log")
         finally:
             shutil.rmtree(folder)
     found = record["encoders"]
@@ -94,15 +98,15 @@ def _kept(facts: Figures, folder: Path = MEASURED) -> Figures:
     return dict(known["encoders"]) if facts.items() <= known.items() else {}
 
 
-def written_edits(name: str, repository_dir: Path) -> Figures:
+def written_edits(name: str, count: int, repository_dir: Path) -> Figures:
     """See `write_edits`; of a process of its own, since it imports PyTorch."""
     from benchmarks.policies.edits import write_edits
 
-    return write_edits(name, max(COUNTS) - 1, RANK, CONCEPTS, repository_dir)
+    return write_edits(name, count - 1, RANK, CONCEPTS, repository_dir)
 
 
-def measure(repository_dir: Path, log_path: Path) -> Figures:
-    """The figures of a server on a repository of `write_edits`."""
+def measure(repository_dir: Path, counts: Sequence[int], log_path: Path) -> Figures:
+    """The figures of a server on a repository of `write_edits`, with so many policies in use."""
     ids, mask = _tokens(repository_dir)
     settings = ServerSettings.on_free_ports(repository_dir, log_path, threads=1)
     with TritonServer(settings) as running:
@@ -111,7 +115,7 @@ def measure(repository_dir: Path, log_path: Path) -> Figures:
         def ask(policy: str) -> None:
             server.call("ModelInfer", prompt_request(policy, VERSION, ids, mask), TIMEOUT_S)
 
-        memory, opened = _growing(running, ask)
+        memory, opened = _growing(running, counts, ask)
         server.load(policy_model(TUNED))
         ways = {
             "edit": lambda: ask("policy-1"),
@@ -120,20 +124,22 @@ def measure(repository_dir: Path, log_path: Path) -> Figures:
         in_turn(ways, 2)
         seconds = in_turn(ways, TURNS)
     return {
-        "counts": COUNTS,
+        "counts": counts,
         "memory_bytes": memory,
         "first_prompt_s": statistics.median(opened),
         "prompt_s": {name: asdict(Spread.of(taken)) for name, taken in seconds.items()},
     }
 
 
-def _growing(running: TritonServer, ask: Callable[[str], None]) -> tuple[list[int], list[float]]:
+def _growing(
+    running: TritonServer, counts: Sequence[int], ask: Callable[[str], None]
+) -> tuple[list[int], list[float]]:
     """Bytes of the process after each count, and seconds of each policy's first prompt."""
     memory, opened = [], []
-    names = ["base", *(f"policy-{number}" for number in range(1, max(COUNTS)))]
+    names = ["base", *(f"policy-{number}" for number in range(1, max(counts)))]
     for count, name in enumerate(names, start=1):
         opened.append(seconds_of(lambda name=name: ask(name)))  # type: ignore[misc]
-        if count in COUNTS:
+        if count in counts:
             memory.append(_bytes(running))
             click.echo(f"{count} policies: {memory[-1] / 2**20:.0f} MiB", err=True)
     return memory, opened[1:]
