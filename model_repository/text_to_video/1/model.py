@@ -129,7 +129,7 @@ class Stream:
             raise Refusal("CANCELLED", "the client cancelled the request")
 
     def progress(self, step: int, num_inference_steps: int) -> None:
-        """Tell the client that `step` UNet evaluations are done; raises Refusal if it has left."""
+        """Tell the client that `step` steps are computed; raises Refusal if it has left."""
         self.check_cancelled()
         self._arrived()
         event = {"type": "progress", "step": step, "num_inference_steps": num_inference_steps}

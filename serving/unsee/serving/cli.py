@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
-    "warning: whoever reaches {host} can also call the encoders, the UNet and the repository API "
-    "and so get round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
+    "warning: whoever reaches {host} can also call the encoders, the denoiser and the repository "
+    "API and so get round every policy; listen on 127.0.0.1 and let callers in through: "
+    "unsee gateway"
 )
 
 _PORT = Whole(1, 65535)

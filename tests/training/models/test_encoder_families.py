@@ -347,7 +347,7 @@ def test_an_unknown_encoder_is_refused_by_name(hollow: Path, model: str) -> None
 
 @pytest.mark.parametrize("empty", [[None, None], None])
 def test_a_second_encoder_that_is_left_out_does_not_count(hollow: Path, empty: object) -> None:
-    _with(hollow, "t2i", text_encoder_2=empty).family()
+    assert _with(hollow, "t2i", text_encoder_2=empty).family() is family_named("CLIPTextModel")
 
 
 @pytest.mark.parametrize("second", ["CLIPTextModelWithProjection", "T5EncoderModel", "LlamaModel"])

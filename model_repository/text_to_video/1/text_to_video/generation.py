@@ -75,7 +75,7 @@ async def generate(
 ) -> tuple[Array, dict[str, Any]]:
     """Make the clip: frames UINT8 [F, H, W, 3] and the record of what made them; raises Refusal.
 
-    `after_step` is called after each evaluation of the UNet and may raise to stop.
+    `after_step` is called after each evaluation of the denoiser and may raise to stop.
     """
     request = plan.request
     watch = Stopwatch()

@@ -271,7 +271,7 @@ def server_environment(
         "PYTHONDONTWRITEBYTECODE": "1",  # __pycache__ in a version folder counts as a change
         "UNSEE_THREADS": str(settings.threads or len(os.sched_getaffinity(0))),
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime's wheels report home unless told not to
-        "OPENBLAS_NUM_THREADS": "1",  # numpy's sums must not fight the UNet for the cores
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's sums must not fight the denoiser for the cores
     }
 
 
