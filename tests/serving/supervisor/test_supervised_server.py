@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 DEADLINE_S = 8.0
 STEPS = 12
 MODELS = ["prompt_encoder", "text_encoder", "text_to_video", "vae_decoder", "video_denoiser"]
-SHORT = ("prompt_encoder", "text_encoder")
+SHORT = ("prompt_encoder", "text_encoder", "vae_decoder")
 """What a clip is in for so short a time that none may have been there."""
 
 
