@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from unsee.playground.networks.mixed_precision import use_mixed_precision
-from unsee.playground.networks.muon import split_parameters
+from unsee.playground.networks.muon import Muon, split_parameters
 from unsee.playground.networks.t5_tokenizer import kept_tokenizer, training_captions
 from unsee.playground.networks.wan import (
     CLIP,
@@ -29,12 +29,14 @@ from unsee.playground.networks.wan import (
     new_transformer,
 )
 from unsee.playground.networks.wan_padding import count_padding, short_context
+from unsee.playground.networks.wan_training import begin_without_time, use_fast_forms
 from unsee.playground.quality import evaluate, sample
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
 from unsee.playground.training import train
 from unsee.playground.training.loop import Budget
 from unsee.playground.training.stage import Places, Stage
 from unsee.playground.training.train import Recipe, main
+from unsee.playground.training.train_autoencoder import initialise
 from unsee.playground.training.wan import stages as wan_stages
 from unsee.playground.training.wan.autoencoder import (
     AutoencoderBatch,
@@ -105,6 +107,7 @@ def test_every_stage_leaves_a_record(trained: Places) -> None:
         assert record["steps"] == BUDGET.steps
         assert record["finished"] is True
         assert len(record["digest"]) == len("sha256:") + 64
+    assert records["autoencoder"]["precision"] == records["clips"]["precision"]
     assert records["clips"]["precision"] in ("bfloat16", "float32")
 
 
@@ -282,6 +285,48 @@ def test_finishing_an_autoencoder_keeps_its_reconstructions() -> None:
         wanted = vae.decode(vae.encode(video).latent_dist.mean).sample
         found = finished.decode(finished.encode(video).latent_dist.mean).sample
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_fast_forms_compute_the_same(frames: int) -> None:
+    torch.manual_seed(0)
+    vae, video = new_autoencoder(SIZES), torch.rand(2, 3, frames, 32, 32) * 2 - 1
+    results = []
+    for switch in (lambda _: None, use_fast_forms):
+        switch(vae)
+        latents = vae.encode(video).latent_dist.mean
+        decoded = vae.decode(latents).sample
+        weights = list(vae.encoder.parameters())
+        gradients = torch.autograd.grad(decoded.square().sum(), weights, allow_unused=True)
+        # a kernel that a single frame does not reach may have a gradient of zero or none
+        known = [torch.zeros(()) if g is None or not g.any() else g for g in gradients]
+        results.append([latents, decoded, *known])
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_without_time_four_frames_are_the_last_of_them() -> None:
+    vae = new_autoencoder(SIZES).eval()
+    initialise(vae)
+    begin_without_time(vae)
+    video = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    latents = vae.encode(video).latent_dist.mean
+    for frame, latent in ((0, 0), (4, 1)):
+        alone = vae.encode(video[:, :, frame : frame + 1]).latent_dist.mean
+        torch.testing.assert_close(latents[:, :, latent : latent + 1], alone)
+    decoded = vae.decode(latents).sample
+    torch.testing.assert_close(decoded[:, :, 1:], decoded[:, :, 1:2].expand(-1, -1, 4, -1, -1))
+
+
+def test_an_update_reaches_weights_in_every_layout() -> None:
+    layouts = (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)
+    for layout in layouts:
+        shape = (4, 3, 3, 3) if layout == torch.channels_last else (4, 3, 3, 3, 3)
+        weight = torch.nn.Parameter(torch.zeros(shape).to(memory_format=layout))
+        weight.grad = torch.randn(shape).to(memory_format=layout)
+        Muon([weight], lr=0.1).step()
+        assert weight.abs().max() > 0, layout
 
 
 @pytest.mark.parametrize("padded_length", [9, 40])

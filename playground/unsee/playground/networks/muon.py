@@ -61,8 +61,9 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(average, group["momentum"])  # Nesterov
-        order = column_order(parameter)
-        matrix, weight = direction.permute(order).flatten(1), parameter.permute(order).flatten(1)
+        order, rows = column_order(parameter), parameter.shape[0]
+        matrix = direction.permute(order).flatten(1)
+        weight = parameter.permute(order).view(rows, -1)  # fails where it would be a copy
         # 0.2 * sqrt(larger side) brings the update's RMS to Adam's usual 0.2.
         scale = 0.2 * max(matrix.shape) ** 0.5
         if group["weight_decay"]:
@@ -72,9 +73,9 @@ class Muon(torch.optim.Optimizer):
 
 def column_order(parameter: Tensor) -> tuple[int, ...]:
     """The order of dimensions in memory, so that the weight is a matrix without a copy."""
-    if parameter.ndim == 4 and not parameter.is_contiguous():
-        return (0, 2, 3, 1)
-    return tuple(range(parameter.ndim))
+    if parameter.ndim < 3 or parameter.is_contiguous():
+        return tuple(range(parameter.ndim))
+    return (0, *range(2, parameter.ndim), 1)  # channels last
 
 
 def is_matrix(parameter: Tensor) -> bool:

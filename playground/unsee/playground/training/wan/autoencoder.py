@@ -12,6 +12,11 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from unsee.playground.networks.wan import SIZES, WanSizes, new_autoencoder
+from unsee.playground.networks.wan_training import (
+    begin_without_time,
+    use_autocast,
+    use_fast_forms,
+)
 from unsee.playground.training.latents import Latents
 from unsee.playground.training.loop import StepRandom
 from unsee.playground.training.train_autoencoder import (
@@ -28,13 +33,13 @@ ENCODED_AT_ONCE = 136  # frames
 class AutoencoderBatch:
     """What a step sees: at first stills alone, then stills and windows of clips.
 
-    Stills teach the same kernels as clips, for a fifth of the time. After the first frame and the
+    Stills teach the same kernels as clips, for a quarter of the time. After the first frame and the
     next four, all later fours go through the same code with the same kind of memory; so windows
     are nine frames long, and every fourth step has half as many clips in their full length.
     """
 
-    stills_steps: int = 2000
-    stills_alone: int = 12
+    stills_steps: int = 1800
+    stills_alone: int = 16
     stills: int = 6
     clips: int = 6
     window: int = 9
@@ -58,14 +63,18 @@ class VideoAutoencoderTask:
         batch: AutoencoderBatch | None = None,
         sizes: WanSizes = SIZES,
         seed: int = 1,
+        mixed: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         self.vae = new_autoencoder(sizes)
         initialise(self.vae)
+        begin_without_time(self.vae)
+        use_fast_forms(self.vae)
         self.vae.decoder.conv_out.weight.data *= 0.1  # what the decoder clamps has no gradient
         self.modules = nn.ModuleDict({"vae": self.vae})
         self.stills, self.clips, self.seed = stills, clips, seed
         self.batch = batch or AutoencoderBatch()
+        self.mixed = mixed
 
     def videos(self, random: StepRandom, step: int) -> dict[str, Tensor]:
         """Stills [N, 3, 1, H, W] and, later on, clips [N, 3, F, H, W] of this step."""
@@ -84,13 +93,19 @@ class VideoAutoencoderTask:
         frames = self.clips.frames[clips, first : first + window]
         return videos | {"clips": to_video(frames)}
 
+    def reconstructed(self, video: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:
+        """Frames decoded from noisy latents, and the latents."""
+        with use_autocast(self.mixed):
+            latents = self.vae.encode(video).latent_dist.mean
+            noise = torch.randn(latents.shape, generator=random.torch)
+            decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample
+        return decoded.float(), latents.float()
+
     def loss(self, random: StepRandom, step: int) -> tuple[Tensor, dict[str, float]]:
         total = torch.zeros(())
         metrics: dict[str, float] = {}
         for kind, video in self.videos(random, step).items():
-            latents = self.vae.encode(video).latent_dist.mean
-            noise = torch.randn(latents.shape, generator=random.torch)
-            decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample
+            decoded, latents = self.reconstructed(video, random)
             l1, mse = F.l1_loss(decoded, video), F.mse_loss(decoded, video)
             size = latents.square().mean()
             total = total + l1 + mse + 0.3 * gradient_loss(decoded, video) + 2e-3 * size

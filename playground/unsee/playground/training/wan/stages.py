@@ -95,8 +95,11 @@ class WanTraining:
     def train_autoencoder(self, budget: Budget, places: Places) -> bool:
         stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
         clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
-        task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes)
-        finished = run_recorded(Trainer(task, budget, places.checkpoint("autoencoder")), places)
+        precision = kept_precision(places)
+        mixed = precision == "bfloat16"
+        task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes, mixed=mixed)
+        trainer = Trainer(task, budget, places.checkpoint("autoencoder"))
+        finished = run_recorded(trainer, places, precision=precision)
         if finished:
             save_half(self.autoencoder(places), pipeline_dir(places) / "vae")
         return finished
@@ -193,7 +196,7 @@ def from_folder(kind: Any, folder: Path) -> Any:
 
 
 def kept_precision(places: Places) -> str:
-    """Of matrix products in the stages stills and clips: ``bfloat16`` or ``float32``."""
+    """Of matrix products: ``bfloat16`` or ``float32``."""
     file = places.build_dir / "precision.json"
     if not file.exists():
         write_json(file, {"precision": "bfloat16" if bfloat16_pays() else "float32"})
