@@ -334,6 +334,7 @@ def _text_to_video_config() -> model_config_pb2.ModelConfig:
     optional |= {"revision": model_config_pb2.TYPE_INT64, "seed": model_config_pb2.TYPE_INT64}
     optional |= dict.fromkeys(("num_inference_steps", "num_frames", "height", "width"), int32)
     optional |= {"guidance_scale": model_config_pb2.TYPE_FP32}
+    optional |= {"stream_frames": model_config_pb2.TYPE_BOOL}
     for name, data_type in optional.items():
         config.input.add(name=name, data_type=data_type, dims=[1], optional=True)
     config.output.add(name="event", data_type=string, dims=[1])

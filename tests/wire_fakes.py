@@ -42,13 +42,20 @@ def progress(step: int) -> Any:
     return event({"type": "progress", "step": step, "num_inference_steps": 3})
 
 
+def in_parts(record: dict[str, Any], frames: np.ndarray) -> list[Any]:
+    """Responses that bring one frame each, and the last, which has the record alone."""
+    common = {"type": "part", "num_frames": len(frames), "fps": 8}
+    parts = [event(common | {"first_frame": k}, frames[k : k + 1]) for k in range(len(frames))]
+    return [*parts, event({"type": "result", "record": record})]
+
+
 def error(text: str) -> Any:
     return service_pb2.ModelStreamInferResponse(error_message=text)
 
 
 def decoded(request: Any) -> dict[str, Any]:
     """The inputs of a request."""
-    formats = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
+    formats = {"INT64": "<q", "INT32": "<i", "FP32": "<f", "BOOL": "<?"}
     values: dict[str, Any] = {}
     for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
         assert list(tensor.shape) == [1]

@@ -32,6 +32,7 @@ IMPORTS = ("import grpc", "from unsee.client import Client")
 NUM_FRAMES, STEPS = 16, 25
 SIDES = (64, 512)
 NUMPY_TYPES = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
+NUMPY_TYPES |= {"BOOL": np.bool_}
 MEGA = 1e6
 
 Way = Callable[[], Any]

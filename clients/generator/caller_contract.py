@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Datatype = Literal["BYTES", "INT64", "INT32", "FP32", "UINT8"]
+Datatype = Literal["BYTES", "INT64", "INT32", "FP32", "BOOL", "UINT8"]
 JsonType = Literal["string", "integer", "number", "strings", "numbers", "record"]
 """Of a field in an event; `strings` and `numbers` are objects of them by name."""
 
@@ -45,17 +45,20 @@ class Input(_Part):
     multiple_of: str | None = None
     one_more_than_multiple_of: str | None = None
     choices: tuple[str, ...] | None = None
-    default: str | int | float | None = None
+    default: str | int | float | bool | None = None
     default_from: str | None = None
 
 
 class Output(_Part):
-    """A tensor of a response; a name in `shape` is a size that the record states."""
+    """A tensor of a response; a name in `shape` is a size that the record states.
+
+    Of a part the first size is its own number of frames.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[int | str, ...]
-    sent_in: Literal["every response", "the last response"]
+    sent_in: Literal["every response", "the last response, or the parts"]
     description: str
 
 
@@ -71,10 +74,11 @@ class JsonField(_Part):
 
 
 class Event(_Part):
-    """What the output `event` says, told apart by `type`."""
+    """What the output `event` says, told apart by `type`; `frames`: they come with it."""
 
     type: str
     description: str
+    frames: bool = False
     fields: tuple[JsonField, ...]
 
 

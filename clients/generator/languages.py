@@ -8,19 +8,21 @@ import re
 from caller_contract import Input
 
 TYPESCRIPT = {"BYTES": "string", "INT64": "number", "INT32": "number", "FP32": "number"}
+TYPESCRIPT |= {"BOOL": "boolean"}
 TYPESCRIPT |= {"string": "string", "integer": "number", "number": "number"}
 TYPESCRIPT |= {"strings": "Record<string, string>", "numbers": "Record<string, number>"}
 MOST = {"INT64": 2**53 - 1, "INT32": 2**31 - 1, "FP32": 3.4e38}
 """The greatest value of a datatype in TypeScript; the least is its negative."""
 
-JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float"}
+JAVA = {"BYTES": "String", "INT64": "long", "INT32": "int", "FP32": "float", "BOOL": "boolean"}
 JAVA |= {"string": "String", "integer": "long", "number": "double"}
 JAVA |= {"strings": "Map<String, String>", "numbers": "Map<String, Double>"}
 JAVA_BYTES = {"INT64": (8, "putLong"), "INT32": (4, "putInt"), "FP32": (4, "putFloat")}
 """Sizes of numbers, and what writes them into a ByteBuffer."""
 
 JAVA_READ = {"INT64": "Long.parseLong", "INT32": "Integer.parseInt", "FP32": "Float.parseFloat"}
-"""What reads a number from text."""
+JAVA_READ |= {"BOOL": "flag"}
+"""What reads a value from text."""
 
 
 def camel(name: str) -> str:
@@ -38,8 +40,8 @@ def prose(text: str) -> str:
 def typescript_input(entry: Input) -> str:
     """The expression that says an input's datatype and which values fit."""
     datatype = json.dumps(entry.datatype)
-    if entry.datatype == "BYTES":
-        return f"text({datatype})"
+    if entry.datatype in ("BYTES", "BOOL"):
+        return f"{'text' if entry.datatype == 'BYTES' else 'flag'}({datatype})"
     most = MOST[entry.datatype] if entry.maximum is None else entry.maximum
     least = -MOST[entry.datatype] if entry.minimum is None else entry.minimum
     return f"{'real' if entry.datatype == 'FP32' else 'whole'}({datatype}, {least}, {most})"
@@ -50,6 +52,8 @@ def java_tensor(entry: Input) -> str:
     value = camel(entry.name)
     size, write = JAVA_BYTES.get(entry.datatype, (0, ""))
     raw = f"bytes({size}).{write}({value})" if size else f"text({value})"
+    if entry.datatype == "BOOL":
+        raw = f"bytes(1).put((byte) ({value} ? 1 : 0))"
     return f"{json.dumps(entry.name)}, {json.dumps(entry.datatype)}, {raw}"
 
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 from benchmarks.measuring import processes, timing
-from benchmarks.serving import footprint
+from benchmarks.serving import first_frame, footprint
+from unsee.client.client import Client
+from unsee.client.testing import FakeServer
 
 
 def test_memory_is_of_all_processes_below_this_one() -> None:
@@ -34,6 +36,16 @@ def test_the_server_needs_no_pytorch() -> None:
     assert "torch" in footprint.closure("train")
     assert footprint.installed_bytes("numpy") > 10**7
     assert footprint.installed_bytes("there-is-no-such-package") == 0
+
+
+def test_the_first_frame_is_timed_beside_the_whole_clip() -> None:
+    with Client(transport=FakeServer(num_steps=1)) as client:
+        found = first_frame.compared(client, {"num_frames": 9}, turns=2)
+        whole = first_frame.arrived(client, {"num_frames": 9}, stream_frames=False)
+    assert found["parts"] == [1, 4, 4]
+    assert (whole.parts, whole.first_frame_s) == ([9], whole.clip_s)
+    assert found["first_frame_s"]["streamed"]["most"] < found["clip_s"]["streamed"]["most"]
+    assert found["clip"]["num_frames"] == 9
 
 
 def test_who_begins_changes_with_every_turn() -> None:

@@ -21,16 +21,30 @@ class EveryInput {
             .height(16)
             .width(24)
             .scheduler("DDIMScheduler")
-            .acceleration("fast");
+            .acceleration("fast")
+            .streamFrames(true);
     var out = new java.io.PrintStream(System.out, true, java.nio.charset.StandardCharsets.UTF_8);
     try (Client client = new Client(arguments[0], token, InsecureChannelCredentials.create())) {
-      Clip clip = client.generate(request, Duration.ofSeconds(60), progress -> {});
-      int[] shape = clip.shape();
-      out.printf(
-          "%d %d %d %d %s%n", shape[0], shape[1], shape[2], shape[3], clip.record().prompt());
+      Clip clip =
+          client.generate(
+              request,
+              Duration.ofSeconds(60),
+              progress -> {},
+              part ->
+                  out.printf(
+                      "part %d of %d: %s%n", part.firstFrame(), part.numFrames(), text(part.shape())));
+      int sum = 0;
+      for (byte value : clip.frames()) {
+        sum += Byte.toUnsignedInt(value);
+      }
+      out.printf("%s %d %s%n", text(clip.shape()), sum, clip.record().prompt());
     } catch (GenerationException error) {
       Object after = error.retryAfter() == null ? "undefined" : error.retryAfter().toMillis();
       out.println(error.status() + " " + after + " " + error.getMessage());
     }
+  }
+
+  private static String text(int[] shape) {
+    return "%d %d %d %d".formatted(shape[0], shape[1], shape[2], shape[3]);
   }
 }

@@ -4,7 +4,7 @@ import { Client, GenerationError } from "./client.js";
 const token = process.env.UNSEE_TOKEN;
 const client = new Client(process.argv[2], token ? { token } : {});
 try {
-  const clip = await client.generate({
+  const request = {
     prompt: "ein Kätzchen 🐈",
     negative_prompt: "",
     policy: "family",
@@ -17,8 +17,17 @@ try {
     width: 24,
     scheduler: "DDIMScheduler",
     acceleration: "fast",
-  });
-  console.log(`${clip.shape.join(" ")} ${clip.record.prompt}`);
+    stream_frames: true,
+  };
+  for await (const event of client.stream(request)) {
+    const { type, shape, frames } = event;
+    if (type === "part") {
+      console.log(`part ${event.first_frame} of ${event.num_frames}: ${shape.join(" ")}`);
+    } else if (type === "result") {
+      const sum = frames.reduce((total, value) => total + value, 0);
+      console.log(`${shape.join(" ")} ${sum} ${event.record.prompt}`);
+    }
+  }
 } catch (error) {
   if (!(error instanceof GenerationError)) throw error;
   console.log(`${error.status} ${error.retryAfterMs} ${error.message}`);

@@ -27,11 +27,12 @@ from unsee.export.engines.model_config import model_config_pb2, text_to_video_co
 from unsee.gateway.callers import settings
 from unsee.gateway.callers.request import OUTPUTS
 from unsee.gateway.fronts.http_exchange import CODES
-from unsee.media.clip import Progress
+from unsee.media.clip import Part, Progress
 
 ROOT = Path(__file__).parents[2]
 MODEL_FILE = ROOT / "model_repository" / "text_to_video" / "1" / "model.py"
 NUMPY = {"BYTES": np.object_, "INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
+NUMPY |= {"BOOL": np.bool_}
 BASE = Base(
     name="tiny",
     digest="sha256:0",
@@ -148,12 +149,15 @@ def test_the_limits_that_every_server_has(contract):
 
 
 def test_the_events_are_those_that_the_model_sends(contract):
-    progress, result = contract.events
+    progress, part, result = contract.events
     sent = set(re.findall(r'"type": "(\w+)"', MODEL_FILE.read_text()))
-    assert sent == {progress.type, result.type}
+    assert sent == {progress.type, part.type, result.type}
     names = [field.name for field in dataclasses.fields(Progress)]
     assert [field.name for field in progress.fields] == names
+    told = [field.name for field in part.fields]
+    assert ["frames", *told] == [field.name for field in dataclasses.fields(Part)]
     assert [field.name for field in result.fields] == ["record"]
+    assert [event.frames for event in contract.events] == [False, True, True]
 
 
 def test_the_statuses_are_those_that_the_code_sends(contract):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wire_fakes import RECORD, decoded, error, event, progress
+from wire_fakes import RECORD, decoded, error, event, in_parts, progress
 
 from gateway_fakes import FRAMES, TOKENS, result
 from serving_fakes import admin_client, settled_denoiser_rows
@@ -26,6 +26,7 @@ EVERY_INPUT = {
     "width": 24,
     "scheduler": "DDIMScheduler",
     "acceleration": "fast",
+    "stream_frames": True,
 }
 """What the examples ask for beside a prompt and a seed."""
 
@@ -76,8 +77,16 @@ def test_an_interrupt_cancels_the_work_on_the_server(program, server, tmp_path):
 
 
 def test_every_input_reaches_the_server_with_its_type(program, served, tmp_path):
+    async def in_two_parts(inputs: dict[str, Any], context: Any) -> None:
+        for answer in in_parts(RECORD | {"prompt": inputs["prompt"]}, FRAMES):
+            await context.write(answer)
+
+    served.triton.answer = in_two_parts
     done = program.run(served.settings.triton, cwd=tmp_path, every_input=True)
-    assert (done.stdout, done.stderr) == ("2 16 16 3 ein Kätzchen 🐈\n", "")
+    parts = [f"part {k} of 2: 1 16 16 3\n" for k in (0, 1)]
+    same = int(FRAMES.astype(int).sum())
+    expected = "".join([*parts, f"2 16 16 3 {same} ein Kätzchen 🐈\n"])
+    assert (done.stdout, done.stderr) == (expected, "")
     (request,) = served.triton.streams
     assert decoded(request) == EVERY_INPUT | {"prompt": "ein Kätzchen 🐈", "seed": 2**53 - 1}
 
@@ -140,6 +149,7 @@ def test_javas_example_takes_every_input_as_an_option(java, served, tmp_path):
     words = ["--negative-prompt", "", "--policy", "family", "--revision", "2", "--seed", "7"]
     words += ["--steps", "3", "--guidance-scale", "7.5", "--num-frames", "2", "--height", "16"]
     words += ["--width", "24", "--scheduler", "DDIMScheduler", "--acceleration", "fast"]
+    words += ["--stream-frames", "true"]
     done = java.run("a cat", *words, "--url", served.settings.triton, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (request,) = served.triton.streams

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,16 @@ import pytest
 import torch
 from pipeline_fakes import LATENT_CHANNELS, SIDE, tiny_pipeline, write_pipeline_base
 
+from serving_fakes import stub_of
 from unsee.cli import main
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected
 from unsee.deltas.attach import attach
+from unsee.media.clip import Clip, Part, Progress
+from unsee.repository.layout import VAE_DECODER_NEXT
 from unsee.serving.server.triton import ServerSettings, TritonServer
+from unsee.triton.reload import reload
+from unsee.triton.server import ModelVersion, Server
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -126,3 +133,40 @@ def test_other_schedulers_of_the_flow_are_on_offer(client: Client, scheduler: st
 def test_frames_that_fill_no_latent_frame_are_refused_with_the_nearest(client: Client) -> None:
     with pytest.raises(RequestRejected, match="multiple of 4, not 8; the nearest are 5 and 9"):
         client.generate(PROMPT, policy="base", num_frames=8)
+
+
+ASKED: dict[str, Any] = {"policy": "family", "seed": SEED, "num_frames": FRAMES}
+ASKED |= {"num_inference_steps": STEPS}
+
+
+def test_frames_are_streamed_as_they_are_decoded(client: Client) -> None:
+    *steps, first, second, third, clip = client.stream(PROMPT, stream_frames=True, **ASKED)
+    assert steps == [Progress(step, STEPS) for step in range(1, STEPS + 1)]
+    assert isinstance(clip, Clip)
+    parts = [event for event in (first, second, third) if isinstance(event, Part)]
+    assert [(part.first_frame, len(part.frames)) for part in parts] == [(0, 1), (1, 4), (5, 4)]
+    assert {(part.num_frames, part.fps) for part in parts} == {(FRAMES, clip.record.fps)}
+    whole = client.generate(PROMPT, **ASKED)
+    for frames in (np.concatenate([part.frames for part in parts]), clip.frames):
+        np.testing.assert_array_equal(frames, whole.frames)
+
+
+def test_leaving_between_two_parts_leaves_a_server_that_goes_on(client: Client) -> None:
+    events = client.stream(PROMPT, stream_frames=True, **ASKED)
+    assert any(isinstance(event, Part) for event in events)
+    events.close()
+    assert len(client.generate(PROMPT, **ASKED).frames) == FRAMES
+
+
+def test_a_decoder_that_is_killed_between_two_parts_is_one_sentence(
+    served: Served, client: Client
+) -> None:
+    repository = served.folder / "repository"
+    os.kill(stub_of(repository / VAE_DECODER_NEXT), signal.SIGKILL)
+    came: list[Progress | Part | Clip] = []
+    with pytest.raises(RequestRejected, match=r"^the VAE decoder cannot be used at") as caught:
+        came.extend(client.stream(PROMPT, stream_frames=True, **ASKED))
+    assert (caught.value.status, caught.value.retryable) == ("UNAVAILABLE", False)
+    assert [type(event) for event in came] == [*[Progress] * STEPS, Part]
+    reload(Server(served.url), repository, ModelVersion(VAE_DECODER_NEXT, 1))
+    assert len(client.generate(PROMPT, **ASKED).frames) == FRAMES

@@ -155,6 +155,17 @@ def test_a_silence_is_judged_by_clips_of_as_many_frames_and_pixels():
     assert measured.idle_timeout_s(ClipRequest(prompt="a", num_inference_steps=50)) == 60.0
 
 
+def test_streamed_frames_say_nothing_of_the_silence_while_a_whole_clip_is_decoded():
+    measured, record = Measured(), GenerationRecord(**RECORD)
+    measured.saw_clip(ClipRequest(prompt="a", stream_frames=True), record, 9.0, 0.1)
+    assert measured.idle_timeout_s(ClipRequest(prompt="a")) >= UNMEASURED_IDLE_S
+    for whole in (None, False):
+        request = ClipRequest(prompt="a", stream_frames=whole)
+        measured.saw_clip(request, record, 9.0, 3.0)
+        assert measured.idle_timeout_s(request) == 60.0
+    assert measured.idle_timeout_s(ClipRequest(prompt="a", stream_frames=True)) == LEAST_IDLE_S
+
+
 def test_only_so_many_sizes_are_remembered():
     measured, record = Measured(), GenerationRecord(**RECORD)
     for frames in range(1, 2 * REMEMBERED_SIZES):

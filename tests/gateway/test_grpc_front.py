@@ -1,6 +1,7 @@
 """The gateway over gRPC: clips pass, and every way round it ends in one sentence."""
 
 import asyncio
+import json
 import struct
 import time
 
@@ -14,7 +15,9 @@ from gateway_fakes import FRAMES, TOKENS, good_answer, result, wait_until
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
+from unsee.core.files import write_file
 from unsee.media.clip import Progress
+from unsee.repository.layout import base_file
 
 METHODS = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
 SERVED = {
@@ -410,6 +413,20 @@ def test_a_clip_that_the_caller_cannot_take_is_refused_before_it_is_made(sized):
         small = build_request({"prompt": "a cat"})  # of the base's own size
         assert stream(stub, small, metadata=takes)
     assert len(served.triton.streams) == 3
+
+
+def test_of_a_streamed_clip_the_caller_takes_the_parts(sized, repository):
+    served = sized()
+    takes = (*WHO, ("max-receive-bytes", str(4 * 1024 * 1024)))
+    streamed = build_request({"prompt": "a cat", "stream_frames": True, **CLIP})
+    with grpc.insecure_channel(served.addresses.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        told = refused(stream, stub, streamed, metadata=takes)[1]  # all frames at once
+        assert told.startswith("a part of the clip would be one message of 25.2 MB")
+        base = json.loads(base_file(repository).read_text())
+        base["latents"]["frames_per_latent"] = 4
+        write_file(base_file(repository), json.dumps(base).encode())
+        assert stream(stub, streamed, metadata=takes)
 
 
 def test_what_callers_take_who_do_not_say(sized):

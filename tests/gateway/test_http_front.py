@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from gateway_calls import PATH, ask, connection_to, posting, raw, refused
-from wire_fakes import RECORD, error, event, progress
+from wire_fakes import RECORD, error, event, in_parts, progress
 
 from gateway_fakes import FRAMES, result, wait_until
 from unsee.core.errors import InputError
@@ -63,6 +63,58 @@ def test_a_clip_comes_as_events(served):
     assert content["clip"]["format"] == "npy"
     frames = np.load(io.BytesIO(base64.b64decode(content["clip"]["base64"])), allow_pickle=False)
     np.testing.assert_array_equal(frames, FRAMES)
+
+
+async def streamed(inputs, context):
+    assert inputs["stream_frames"] is True
+    for answer in in_parts(RECORD, FRAMES):
+        await context.write(answer)
+
+
+def frames_in(file):
+    assert file["format"] == "npy"
+    return np.load(io.BytesIO(base64.b64decode(file["base64"])), allow_pickle=False)
+
+
+def test_frames_come_as_they_are_decoded_and_not_again_at_the_end(served):
+    served.triton.answer = streamed
+    body = {"prompt": "a cat", "stream_frames": True}
+    *parts, (name, content) = events(ask(served, body=body)[2])
+    assert [name for name, _ in parts] == ["part", "part"]
+    assert [part["first_frame"] for _, part in parts] == [0, 1]
+    assert {(part["num_frames"], part["fps"]) for _, part in parts} == {(2, 8.0)}
+    came = np.concatenate([frames_in(part["frames"]) for _, part in parts])
+    np.testing.assert_array_equal(came, FRAMES)
+    assert (name, content.keys()) == ("result", {"record"})
+
+
+@pytest.mark.process
+def test_the_mp4_of_a_streamed_clip_has_all_its_frames(served, tmp_path):
+    served.triton.answer = streamed
+    body = {"prompt": "a cat", "stream_frames": True, "files": ["mp4"]}
+    _, content = events(ask(served, body=body)[2])[-1]
+    clip = Clip(FRAMES, GenerationRecord.model_validate(content["record"]))
+    same = clip.save(tmp_path / "clip.mp4").read_bytes()
+    assert base64.b64decode(content["files"][0]["base64"]) == same
+
+
+def test_a_decoder_that_dies_between_parts_is_told_and_what_was_sent_is_accounted(served, caplog):
+    async def dies(inputs, context):
+        await context.write(in_parts(RECORD, FRAMES)[0])
+        await context.write(error("UNAVAILABLE: the VAE decoder cannot be used at the moment"))
+
+    served.triton.answer = dies
+    with caplog.at_level("INFO", "unsee.gateway.requests"):
+        (first, _), (last, told) = events(
+            ask(served, body={"prompt": "a cat", "stream_frames": True})[2]
+        )
+    assert (first, last) == ("part", "error")
+    assert told == {
+        "status": "UNAVAILABLE",
+        "message": "the VAE decoder cannot be used at the moment",
+    }
+    line = json.loads(caplog.messages[-1])
+    assert (line["outcome"], line["frames_sent"]) == ("failed", 1)
 
 
 @pytest.mark.process
@@ -152,6 +204,7 @@ def test_json_has_the_inputs_of_the_model():
         b'{"prompt": "a", "seed": "1"}',
         b'{"prompt": "a", "seed": 1.5}',
         b'{"prompt": "a", "seed": true}',
+        b'{"prompt": "a", "stream_frames": 1}',
         b'{"prompt": "a", "seed": 1e400}',
         b'{"prompt": "a", "seed": 9223372036854775808}',
         b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}",

@@ -28,7 +28,7 @@ MANY = settings(
 )
 
 NAMES = st.sampled_from([*INPUTS, "input_ids", "", "prompt\0"])
-TYPES = st.sampled_from(["BYTES", "INT64", "INT32", "FP32", "FP16", "", "bytes"])
+TYPES = st.sampled_from(["BYTES", "INT64", "INT32", "FP32", "BOOL", "FP16", "", "bytes"])
 TENSORS = st.lists(
     st.tuples(
         NAMES,

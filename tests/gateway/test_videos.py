@@ -148,6 +148,15 @@ def test_seconds_become_the_nearest_number_of_frames_that_the_base_makes(
     assert wanted.seconds == num_frames / 8
 
 
+def test_a_video_that_is_fetched_when_it_is_finished_streams_no_frames(tmp_path):
+    file = tmp_path / "base.json"
+    file.write_text(json.dumps(base_record()))
+    with pytest.raises(Refusal, match="stream_frames is for generate_stream"):
+        VideoRequest(prompt="a cat", stream_frames=True).wanted(read_base(file))
+    wanted = VideoRequest(prompt="a cat", stream_frames=False).wanted(read_base(file))
+    assert wanted.request.stream_frames is False
+
+
 @pytest.mark.process
 def test_seconds_and_size_become_frames_and_pixels(served, videos):
     video = completed(videos, model="family", seconds="3", size="64x32")

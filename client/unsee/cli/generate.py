@@ -33,7 +33,11 @@ OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "policy": {"type": POLICY, "multiple": True},
     "revision": {"type": REVISION},
 }
-MORE_HELP = {"policy": " Repeat the option to compare several policies."}
+MORE_HELP = {
+    "policy": " Repeat the option to compare several policies.",
+    "stream_frames": " The file is written when all have come; a clip that is too large for one "
+    "message comes this way.",
+}
 
 
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,29 +45,29 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, known in reversed(list(INPUTS.items())):
         if not known.required:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            settings = {"type": _type(known), **OWN_SETTINGS.get(name, {})}
+            settings = {**_type(known), **OWN_SETTINGS.get(name, {})}
             parameter = "policies" if name == "policy" else name
             command = click.option(flag, parameter, help=_help(name, known), **settings)(command)
     return command
 
 
-def _type(known: Input) -> Whole | Number | click.types.StringParamType:
+def _type(known: Input) -> Mapping[str, Any]:
     """What an option takes: what every server takes; each server knows its base's limits."""
     if known.datatype in WHOLE_NUMBERS:
         low, high = WHOLE_NUMBERS[known.datatype]
-        return Whole(
-            low if known.minimum is None else int(known.minimum),
-            high if known.maximum is None else int(known.maximum),
-        )
+        least = low if known.minimum is None else int(known.minimum)
+        return {"type": Whole(least, high if known.maximum is None else int(known.maximum))}
+    if known.datatype == "BOOL":
+        return {"is_flag": True, "default": None}
     if known.datatype == "FP32":
-        return Number(known.minimum, known.maximum)
-    return click.types.StringParamType()
+        return {"type": Number(known.minimum, known.maximum)}
+    return {"type": click.types.StringParamType()}
 
 
 def _help(name: str, known: Input) -> str:
     default = known.default_from if known.default is None else known.default
     choices = "" if known.choices is None else f" One of {', '.join(known.choices)}."
-    shown = "" if default in (None, "") else f"  [default: {default}]"
+    shown = "" if default in (None, "", False) else f"  [default: {default}]"
     return f"{known.help}{MORE_HELP.get(name, '')}{choices}{shown}"
 
 

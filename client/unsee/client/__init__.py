@@ -16,7 +16,7 @@ from unsee.core.errors import (
     UnseeError,
 )
 from unsee.core.record import GenerationRecord
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 from unsee.media.metadata import read_record
 from unsee.media.provenance import Provenance
 
@@ -29,6 +29,7 @@ __all__ = [
     "GenerationRecord",
     "InputError",
     "Options",
+    "Part",
     "Progress",
     "Provenance",
     "Request",

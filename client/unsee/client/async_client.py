@@ -27,6 +27,9 @@ class AsyncClient(ClientBase):
     def stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Event, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
 
+        With `stream_frames` a `Part` comes as soon as its frames are decoded; the clip has them
+        all.
+
         Closing the generator, or cancelling its task, cancels the request on the server. Leave a
         loop early with `contextlib.aclosing`, or Python closes the generator some time later.
         Arguments and errors are those of `Client.stream`.
@@ -48,7 +51,8 @@ class AsyncClient(ClientBase):
             async for event in events:
                 if isinstance(event, Clip):
                     return event
-                on_progress(event)
+                if isinstance(event, Progress):
+                    on_progress(event)
         raise AssertionError("a conversation ends with a clip or an error")
 
     def generate_many(

@@ -111,6 +111,9 @@ class Client(ClientBase):
     def stream(self, prompt: str, **options: Unpack[Options]) -> Generator[Event, None, None]:
         """Yields a `Progress` per evaluation of the video model and last the `Clip`.
 
+        With `stream_frames` a `Part` comes as soon as its frames are decoded; the clip has them
+        all.
+
         Closing the generator cancels the request on the server.
 
         Args:
@@ -287,5 +290,6 @@ def _clip(conversation: Conversation, on_progress: Callable[[Progress], None]) -
         for event in events:
             if isinstance(event, Clip):
                 return event
-            on_progress(event)
+            if isinstance(event, Progress):
+                on_progress(event)
     raise AssertionError("a conversation ends with a clip or an error")

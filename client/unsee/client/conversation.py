@@ -24,7 +24,7 @@ from unsee.core.errors import (
     ServerError,
     ServerUnreachable,
 )
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
@@ -33,7 +33,7 @@ UNREACHED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 LATER = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
 """How a server refuses that may take the request later."""
 
-Event = Progress | Clip
+Event = Progress | Part | Clip
 """What a caller gets to see of a clip's making."""
 
 
@@ -73,6 +73,7 @@ class Conversation:
         self._limits = limits
         self._deadline = 0.0
         self._call: Call | None = None
+        self._parts: list[Part] = []
         self._begun = False
         self._finished = False
         self._cancelled = threading.Event()
@@ -138,7 +139,9 @@ class Conversation:
                 if answer.error_message:
                     await self._read_to_the_end()
                     raise read_error(answer.error_message)
-                event = read_response(answer.infer_response)
+                event = read_response(answer.infer_response, self._parts)
+                if isinstance(event, Part):
+                    self._parts.append(event)
                 if isinstance(event, Clip):
                     await self._read_to_the_end()
                     self._finished = True

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from unsee.core.errors import InputError, RequestRejected, ServerError
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
 from unsee.core.validation import describe, shortened
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 from unsee.media.frames import Frames
 
 MODEL = "text_to_video"
@@ -47,6 +47,12 @@ def _bytes(value: str) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
+def _bool(value: bool) -> bytes:
+    if not isinstance(value, (bool, np.bool_)):  # anything would do for struct
+        raise struct.error("neither True nor False")
+    return struct.pack("<?", value)
+
+
 def _first_string(raw: bytes) -> str:
     (length,) = struct.unpack_from("<I", raw)
     return raw[4 : 4 + length].decode("utf-8")
@@ -57,6 +63,7 @@ _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "INT64": struct.Struct("<q").pack,
     "INT32": struct.Struct("<i").pack,
     "FP32": struct.Struct("<f").pack,
+    "BOOL": _bool,
 }
 
 _DECODERS: Mapping[str, Callable[[bytes], Any]] = {
@@ -64,6 +71,7 @@ _DECODERS: Mapping[str, Callable[[bytes], Any]] = {
     "INT64": lambda raw: struct.unpack("<q", raw)[0],
     "INT32": lambda raw: struct.unpack("<i", raw)[0],
     "FP32": lambda raw: struct.unpack("<f", raw)[0],
+    "BOOL": lambda raw: struct.unpack("<?", raw)[0],
 }
 
 
@@ -88,7 +96,7 @@ def read_request(request: Any) -> dict[str, Any]:
 
 
 def build_response(event: Mapping[str, Any], frames: Frames | None = None) -> Any:
-    """A ModelInferResponse of `event`, and of `frames` if it is the last."""
+    """A ModelInferResponse of `event`, and of `frames` if it brings any."""
     response = service_pb2.ModelInferResponse(model_name=MODEL)
     response.outputs.add(name="event", datatype="BYTES", shape=[1])
     response.raw_output_contents.append(_bytes(json.dumps(event)))
@@ -98,8 +106,12 @@ def build_response(event: Mapping[str, Any], frames: Frames | None = None) -> An
     return response
 
 
-def read_response(response: Any) -> Progress | Clip | None:
+def read_response(response: Any, parts: Sequence[Part] = ()) -> Progress | Part | Clip | None:
     """What a ModelInferResponse says; None when it carries no event (the stream's empty end).
+
+    Args:
+        parts: those that came before it in its stream; a clip that brings no frames is made of
+            them.
 
     Raises:
         ServerError: the response is not one of this model's.
@@ -112,8 +124,13 @@ def read_response(response: Any) -> Progress | Clip | None:
         event = json.loads(_first_string(raw["event"]))
         if event["type"] == "progress":
             return Progress(int(event["step"]), int(event["num_inference_steps"]))
+        if "frames" not in outputs:
+            return _joined(parts, GenerationRecord.model_validate(event["record"]))
         shape = [int(n) for n in outputs["frames"].shape]
         frames = np.frombuffer(raw["frames"], np.uint8, math.prod(shape)).reshape(shape)
+        if event["type"] == "part":
+            first_frame, num_frames = int(event["first_frame"]), int(event["num_frames"])
+            return Part(frames, first_frame, num_frames, float(event["fps"]))
         return Clip(frames, GenerationRecord.model_validate(event["record"]))
     except ValidationError as error:
         raise ServerError(f"the server sent an incomplete record: {describe(error)}") from error
@@ -122,6 +139,16 @@ def read_response(response: Any) -> Progress | Clip | None:
             f"the answer is not what the model {MODEL} of this version would send ({error}); "
             "check that client and server have the same version"
         ) from error
+
+
+def _joined(parts: Sequence[Part], record: GenerationRecord) -> Clip:
+    """The clip whose frames came in parts; raises ValueError unless all of them came."""
+    came = sum(len(part.frames) for part in parts)
+    if came != record.num_frames:
+        raise ValueError(f"{came} of {record.num_frames} frames came")
+    frames = np.concatenate([part.frames for part in parts])
+    frames.flags.writeable = False
+    return Clip(frames, record)
 
 
 def read_error(text: str) -> RequestRejected:
@@ -156,7 +183,8 @@ def _wanted(name: str) -> str:
     """In words, what a value of the input `name` is."""
     known = INPUTS[name]
     if known.datatype not in WHOLE_NUMBERS:
-        return "text" if known.datatype == "BYTES" else "a number of at most 3.4e38"
+        others = {"BYTES": "text", "FP32": "a number of at most 3.4e38", "BOOL": "True or False"}
+        return others[known.datatype]
     lowest, highest = WHOLE_NUMBERS[known.datatype]
     lowest = lowest if known.minimum is None else int(known.minimum)
     return f"a whole number from {lowest} to {highest}"

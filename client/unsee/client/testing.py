@@ -91,8 +91,11 @@ class FakeServer:
         for step in range(1, num_steps + 1):
             event = {"type": "progress", "step": step, "num_inference_steps": num_steps}
             yield _Answer(self._step_s, build_response(event))
+        streamed = inputs.get("stream_frames", False)
+        if streamed:
+            yield from (_Answer(0.0, part) for part in _parts(clip))
         result = {"type": "result", "record": clip.record.model_dump(mode="json")}
-        yield _Answer(0.0, build_response(result, clip.frames))
+        yield _Answer(0.0, build_response(result, None if streamed else clip.frames))
 
     def broken_off(self) -> None:
         """One more call ended before its clip."""
@@ -134,7 +137,17 @@ def gradient_clip(inputs: Inputs) -> Clip:
         "fps": 8.0,
         "started_at": "2026-01-01T00:00:00Z",
     }
-    return Clip(frames, GenerationRecord.model_validate(record | inputs))
+    asked = {name: inputs[name] for name in GenerationRecord.model_fields if name in inputs}
+    return Clip(frames, GenerationRecord.model_validate(record | asked))
+
+
+def _parts(clip: Clip) -> Iterator[Any]:
+    """Responses of the first frame, and then of four at a time, as a causal decoder gives them."""
+    common = {"type": "part", "num_frames": len(clip.frames), "fps": clip.record.fps}
+    first_frame = 0
+    for frames in np.split(clip.frames, range(1, len(clip.frames), 4)):
+        yield build_response(common | {"first_frame": first_frame}, frames)
+        first_frame += len(frames)
 
 
 @dataclass(frozen=True)

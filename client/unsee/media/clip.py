@@ -1,4 +1,4 @@
-"""What the server streams: progress, and in the end a clip."""
+"""What the server streams: progress, parts of a clip on request, and in the end the clip."""
 
 from __future__ import annotations
 
@@ -23,6 +23,23 @@ class Progress:
 
     step: int
     num_inference_steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Frames of a clip that is not finished, sent as soon as they were decoded.
+
+    Args:
+        frames: uint8 [n, height, width, 3], RGB, read-only.
+        first_frame: where the first of them is in the clip, from 0.
+        num_frames: how many frames the clip will have.
+        fps: frames per second to play them at.
+    """
+
+    frames: Frames = field(repr=False)
+    first_frame: int
+    num_frames: int
+    fps: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import type { ProtoGrpcType } from "./generated/grpc_service.js";
 import type { GRPCInferenceServiceClient } from "./generated/inference/GRPCInferenceService.js";
 import type { ModelStreamInferResponse__Output } from "./generated/inference/ModelStreamInferResponse.js";
 import { GenerationError, MODEL, STATUSES, readEvent, writeRequest } from "./text_to_video.js";
-import type { Clip, Event, GenerateRequest, Progress } from "./text_to_video.js";
+import type { Clip, Event, GenerateRequest, Part, Progress } from "./text_to_video.js";
 
 export { credentials } from "@grpc/grpc-js";
 export * from "./text_to_video.js";
@@ -70,7 +70,8 @@ export class Client {
   }
 
   /**
-   * A `Progress` per evaluation of the video model and last the `Clip`. Leaving the loop cancels
+   * A `Progress` per evaluation of the video model and last the `Clip`; with `stream_frames` a
+   * `Part` as soon as its frames are decoded, and the clip has them all. Leaving the loop cancels
    * the request on the server. Throws GenerationError.
    */
   async *stream(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<Event, void> {
@@ -84,6 +85,7 @@ export class Client {
     const call = this.#stub.ModelStreamInfer(this.#metadata, { deadline });
     const cancel = () => call.cancel();
     options.signal?.addEventListener("abort", cancel, { once: true });
+    const parts: Part[] = [];
     let last: Clip | GenerationError | undefined;
     try {
       call.write(message);
@@ -93,7 +95,8 @@ export class Client {
         if (answer.error_message) {
           last = GenerationError.read(answer.error_message);
         } else if (answer.infer_response) {
-          const event = readEvent(answer.infer_response);
+          const event = readEvent(answer.infer_response, parts);
+          if (event?.type === "part") parts.push(event);
           if (event?.type === "result") last = event;
           else if (event !== undefined) yield event;
         }

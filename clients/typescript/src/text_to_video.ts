@@ -31,6 +31,8 @@ export interface GenerateRequest {
   scheduler?: string;
   /** How far to shorten the work: in some steps the video model is extrapolated instead of evaluated, which gives a similar clip sooner. */
   acceleration?: "none" | "balanced" | "fast";
+  /** Send the frames in parts, each as soon as it is decoded, instead of all at the end; a base whose decoder gives all frames at once sends one part. */
+  stream_frames?: boolean;
 }
 
 /** What made a clip; a newer server may send more fields, and they are kept. */
@@ -84,15 +86,31 @@ export interface Progress {
   num_inference_steps: number;
 }
 
+/** Sent with `stream_frames` as soon as frames are decoded, together with them. */
+export interface Part {
+  type: "part";
+  /** Where the first of the frames is in the clip, from 0. */
+  first_frame: number;
+  /** How many frames the clip will have. */
+  num_frames: number;
+  /** Frames per second to play them at. */
+  fps: number;
+  /** UINT8 of `shape`, RGB, one after the other. */
+  frames: Uint8Array;
+  shape: Shape;
+}
+
 /** The last event: frames are UINT8 [num_frames, height, width, 3], RGB, one after the other. */
 export interface Clip {
   type: "result";
   frames: Uint8Array;
-  shape: [num_frames: number, height: number, width: number, channels: 3];
+  shape: Shape;
   record: GenerationRecord;
 }
 
-export type Event = Progress | Clip;
+export type Shape = [num_frames: number, height: number, width: number, channels: 3];
+
+export type Event = Progress | Part | Clip;
 
 /** How a request can fail: names of gRPC statuses by their numbers. */
 export const STATUSES = {
@@ -157,6 +175,7 @@ const INPUTS: Record<string, Input> = {
   width: whole("INT32", -2147483647, 2147483647),
   scheduler: text("BYTES"),
   acceleration: text("BYTES"),
+  stream_frames: flag("BOOL"),
 };
 
 /** The message of a request. Throws GenerationError (INVALID_ARGUMENT) naming what does not fit. */
@@ -178,10 +197,16 @@ export function writeRequest(request: GenerateRequest): ModelInferRequest {
   return { model_name: MODEL, inputs, raw_input_contents };
 }
 
-/** The event in a response; undefined if it has none (the stream's empty end). Throws Error. */
-export function readEvent(response: ModelInferResponse__Output): Event | undefined {
-  const content = (name: string) =>
-    response.raw_output_contents[response.outputs.findIndex((output) => output.name === name)];
+/**
+ * The event in a response; undefined if it has none (the stream's empty end). A clip that brings no
+ * frames is made of the `parts` that came before it. Throws Error.
+ */
+export function readEvent(
+  response: ModelInferResponse__Output,
+  parts: Part[] = [],
+): Event | undefined {
+  const place = (name: string) => response.outputs.findIndex((output) => output.name === name);
+  const content = (name: string) => response.raw_output_contents[place(name)];
   const event = content("event");
   const frames = content("frames");
   if (event === undefined) return undefined;
@@ -189,6 +214,11 @@ export function readEvent(response: ModelInferResponse__Output): Event | undefin
   if (said.type === "progress") {
     require(said, ["step", "num_inference_steps"]);
     return said;
+  }
+  if (said.type === "part") {
+    require(said, ["first_frame", "num_frames", "fps"]);
+    const shape = response.outputs[place("frames")]?.shape as unknown as Shape;
+    return { ...said, frames: sized(frames, shape), shape };
   }
   const record = said.record ?? {};
   require(record, [
@@ -207,11 +237,16 @@ export function readEvent(response: ModelInferResponse__Output): Event | undefin
     "fps",
     "started_at",
   ]);
-  const shape: Clip["shape"] = [record.num_frames, record.height, record.width, 3];
-  if (frames?.length !== shape.reduce((product, size) => product * size, 1)) {
+  const shape: Shape = [record.num_frames, record.height, record.width, 3];
+  const whole = frames ?? Buffer.concat(parts.map((part) => part.frames));
+  return { type: "result", frames: sized(whole, shape), shape, record };
+}
+
+function sized(frames: Buffer | undefined, shape: Shape = [0, 0, 0, 3]): Buffer {
+  if (frames?.length !== shape.reduce<number>((product, size) => product * size, 1)) {
     throw new Error(`the frames do not have the shape [${shape.join(", ")}]`);
   }
-  return { type: "result", frames, shape, record };
+  return frames;
 }
 
 /** A datatype of KServe's, and which values of it fit. */
@@ -223,6 +258,10 @@ interface Input {
 
 function text(datatype: string): Input {
   return { datatype, takes: "a text", fits: (value) => typeof value === "string" };
+}
+
+function flag(datatype: string): Input {
+  return { datatype, takes: "true or false", fits: (value) => typeof value === "boolean" };
 }
 
 function real(datatype: string, least: number, most: number): Input {
@@ -239,7 +278,8 @@ function within(least: number, most: number, value: unknown): boolean {
   return Number(value) >= least && Number(value) <= most;
 }
 
-function raw(datatype: string, value: string | number): Buffer {
+function raw(datatype: string, value: string | number | boolean): Buffer {
+  if (typeof value === "boolean") return Buffer.of(Number(value));
   const data = Buffer.alloc(8);
   if (typeof value === "string") {
     const length = data.subarray(0, data.writeUInt32LE(Buffer.byteLength(value)));

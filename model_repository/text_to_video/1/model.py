@@ -1,8 +1,9 @@
 """`text_to_video`: the Triton model that clients call, a decoupled Python (BLS) model.
 
 It turns Triton's objects into plain arrays and back, streams a progress event after each step and
-then the frames, and sees to it that every stream ends with one clean sentence or one clip. What a
-request does is in the package beside it. Triton's stub puts this folder on `sys.path`.
+then the frames, at once or in parts, and sees to it that every stream ends with one clean sentence
+or one clip. What a request does is in the package beside it. Triton's stub puts this folder on
+`sys.path`.
 """
 
 from __future__ import annotations
@@ -80,12 +81,7 @@ class TritonPythonModel:
         try:
             parsed = self._parsed(request)  # what is wrong is refused without waiting
             async with self._admission.place(stream.check_cancelled):
-                plan = self._plan(parsed)
-                steps = plan.table.num_evaluations
-                frames, record = await generate(
-                    plan, self._graphs, self._base, lambda step: stream.progress(step, steps)
-                )
-                stream.finish({"type": "result", "record": record}, frames)
+                await self._make(self._plan(parsed), stream)
         except Refusal as refusal:
             if refusal.__cause__ is not None:
                 LOGGER.error("a request was refused: %s", refusal, exc_info=refusal.__cause__)
@@ -93,6 +89,24 @@ class TritonPythonModel:
         except Exception:
             LOGGER.exception("a request failed")
             stream.refuse(Refusal("INTERNAL", "the server failed; its log says why"))
+
+    async def _make(self, plan: Plan, stream: Stream) -> None:
+        """Make the clip and send it: whole with its record, or in parts and then the record."""
+        request, steps = plan.request, plan.table.num_evaluations
+
+        def after_step(step: int) -> None:
+            stream.send({"type": "progress", "step": step, "num_inference_steps": steps})
+
+        def after_part(first_frame: int, frames: Array) -> None:
+            if not request.stream_frames:
+                stream.check_cancelled()
+                return
+            event = {"type": "part", "first_frame": first_frame, "num_frames": request.num_frames}
+            stream.send(event | {"fps": self._base.defaults.fps}, frames)
+
+        frames, record = await generate(plan, self._graphs, self._base, after_step, after_part)
+        sent = request.stream_frames
+        stream.finish({"type": "result", "record": record}, None if sent else frames)
 
     def _parsed(self, request: Any) -> GenerationRequest:
         tensors: dict[str, Array] = {}
@@ -114,8 +128,8 @@ class TritonPythonModel:
 class Stream:
     """One client's stream of responses; it ends exactly once.
 
-    Sending waits until Triton has taken the response, so `courier` sends the progress while the
-    next step is computed.
+    Sending waits until Triton has taken the response, so `courier` sends all but the last while the
+    next step or part is computed.
     """
 
     def __init__(self, sender: Any, courier: ThreadPoolExecutor) -> None:
@@ -128,18 +142,17 @@ class Stream:
         if self._sender.is_cancelled():
             raise Refusal("CANCELLED", "the client cancelled the request")
 
-    def progress(self, step: int, num_inference_steps: int) -> None:
-        """Tell the client that `step` steps are computed; raises Refusal if it has left."""
+    def send(self, event: dict[str, Any], frames: Array | None = None) -> None:
+        """Send one of many: the event, and frames UINT8 [F, H, W, 3]; raises Refusal if the client
+        has left.
+        """
         self.check_cancelled()
         self._arrived()
-        event = {"type": "progress", "step": step, "num_inference_steps": num_inference_steps}
-        response = pb_utils.InferenceResponse([_event_tensor(event)])
-        self._underway = self._courier.submit(self._sender.send, response)
+        self._underway = self._courier.submit(self._sender.send, _response(event, frames))
 
-    def finish(self, event: dict[str, Any], frames: Array) -> None:
-        """Send the last response: the event and frames UINT8 [F, H, W, 3]."""
-        tensors = [_event_tensor(event), pb_utils.Tensor("frames", frames)]
-        self._end(pb_utils.InferenceResponse(tensors))
+    def finish(self, event: dict[str, Any], frames: Array | None) -> None:
+        """Send the last response: the event, and frames UINT8 [F, H, W, 3] if none were sent."""
+        self._end(_response(event, frames))
 
     def refuse(self, refusal: Refusal) -> None:
         """End the stream with an error whose text begins with the refusal's status.
@@ -242,9 +255,12 @@ def _check_shape(array: Array, shape: tuple[int, ...], what: str) -> None:
         raise Refusal("INTERNAL", f"{what} gave an answer of the wrong shape") from cause
 
 
-def _event_tensor(event: dict[str, Any]) -> Any:
+def _response(event: dict[str, Any], frames: Array | None) -> Any:
     data = json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    return pb_utils.Tensor("event", np.array([data], dtype=np.object_))
+    tensors = [pb_utils.Tensor("event", np.array([data], dtype=np.object_))]
+    if frames is not None:
+        tensors.append(pb_utils.Tensor("frames", frames))
+    return pb_utils.InferenceResponse(tensors)
 
 
 def _parameter(parameters: dict[str, Any], name: str, default: int) -> int:

@@ -28,7 +28,7 @@ from unsee.gateway.observe.incidents import merged
 from unsee.gateway.observe.metrics import Metrics
 from unsee.gateway.observe.readiness import Readiness
 from unsee.gateway.observe.tracing import Tracer
-from unsee.media.clip import Clip
+from unsee.media.clip import Clip, Part
 
 Read = Callable[[], tuple[ClipRequest, str]]
 """Reads the request and the caller's id for it; raises Refusal."""
@@ -181,6 +181,8 @@ class Gateway:
             while (answer := await deadline.hold(anext(answers, None))) is not None:
                 now = time.monotonic()
                 longest_gap, seen = max(longest_gap, now - seen), now
+                if isinstance(answer.event, Part):
+                    entry.frames_sent += len(answer.event.frames)
                 if isinstance(answer.event, Clip):
                     entry.clip_s = round(now - started, 4)
                     self._measured.saw_clip(

@@ -49,7 +49,7 @@ def test_options_reach_the_server_under_its_names(server, tmp_path):
     options = ["--policy", "family", "--revision", 2, "--seed", 7, "--negative-prompt", "blur"]
     options += ["--steps", 9, "--guidance-scale", 2.5, "--frames", 5, "--height", 64]
     options += ["--width", 72, "--scheduler", "DDIMScheduler", "--acceleration", "fast"]
-    options += ["-o", tmp_path / "clip.npy"]
+    options += ["--stream-frames", "-o", tmp_path / "clip.npy"]
     assert generate(server, *options) == 0
     assert server.requests == [
         {
@@ -65,6 +65,7 @@ def test_options_reach_the_server_under_its_names(server, tmp_path):
             "width": 72,
             "scheduler": "DDIMScheduler",
             "acceleration": "fast",
+            "stream_frames": True,
         }
     ]
 

@@ -25,7 +25,7 @@ from unsee.core.errors import (
     ServerError,
     ServerUnreachable,
 )
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 
 
 def full(times):
@@ -112,6 +112,7 @@ def test_every_option_reaches_the_server_with_its_type(server):
         "width": 72,
         "scheduler": "DDIMScheduler",
         "acceleration": "fast",
+        "stream_frames": True,
     }
     Sync(url=server.url).generate("ein Blümchen 🌼", **options)
     assert server.requests == [{"prompt": "ein Blümchen 🌼", **options}]
@@ -276,6 +277,28 @@ def test_an_option_that_makes_no_sense_is_said_before_anything_is_sent(
     with pytest.raises(kind_of_error, match=option):
         kind(transport=server).generate("x", **{option: value})
     assert server.requests == []
+
+
+@both
+def test_frames_come_as_soon_as_they_are_decoded_and_the_clip_has_them_all(kind):
+    server = FakeServer(num_steps=1)
+    whole = kind(transport=server).generate("x", num_frames=9)
+    options = {"num_frames": 9, "stream_frames": True}
+    step, *parts, clip = kind(transport=server).stream("x", **options)
+    assert step == Progress(1, 1)
+    assert [(part.first_frame, len(part.frames)) for part in parts] == [(0, 1), (1, 4), (5, 4)]
+    assert all(isinstance(part, Part) and part.num_frames == 9 for part in parts)
+    (_, one), seen = *kind(transport=server).generate_many(["x"], **options), []
+    again = kind(transport=server).generate("x", on_progress=seen.append, **options)
+    assert seen == [Progress(1, 1)]
+    for made in (clip, one, again):
+        np.testing.assert_array_equal(made.frames, whole.frames)
+
+
+@pytest.mark.parametrize("value", [1, "true", 0.0])
+def test_only_true_and_false_say_whether_to_stream(value):
+    with pytest.raises(InputError, match="stream_frames must be True or False, got"):
+        Sync(transport=FakeServer()).generate("x", stream_frames=value)
 
 
 @both

@@ -22,7 +22,7 @@ from unsee.core.errors import (
     ServerError,
     ServerUnreachable,
 )
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 
 DRAINING = [
     "[request id: <id_unknown>] Server is stopping, scheduler for model has stopped accepting new "
@@ -104,6 +104,40 @@ def test_a_clip_without_trouble_opens_one_stream():
     assert steps == [Progress(1, 1)]
     assert isinstance(clip, Clip)
     assert (play.opened, play.slept) == (1, [])
+
+
+def part(first_frame, num_frames=1):
+    event = {"type": "part", "first_frame": first_frame, "num_frames": 2, "fps": 8}
+    return infer(build_response(event, MADE.frames.repeat(num_frames, 0)))
+
+
+IN_PARTS = infer(
+    build_response({"type": "result", "record": MADE.record.model_dump() | {"num_frames": 2}})
+)
+
+
+def test_a_clip_that_comes_in_parts_has_the_frames_of_all():
+    step, first, second, clip = Play([[PROGRESS, part(0), part(1), IN_PARTS]]).run()
+    assert step == Progress(1, 1)
+    assert all(isinstance(one, Part) for one in (first, second))
+    assert (second.first_frame, second.num_frames, second.fps) == (1, 2, 8.0)
+    assert clip.frames.tobytes() == 2 * MADE.frames.tobytes()
+    assert not clip.frames.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("answers", "came"), [([], 0), ([part(0)], 1), ([part(0), part(1), part(2)], 3)]
+)
+def test_parts_that_do_not_make_up_the_clip_are_no_clip(answers, came):
+    with pytest.raises(ServerError, match=rf"\({came} of 2 frames came\)"):
+        Play([[*answers, IN_PARTS]]).run()
+
+
+def test_an_error_after_some_parts_is_the_servers_sentence_and_not_tried_again():
+    gone = error("UNAVAILABLE: the VAE decoder cannot be used at the moment")
+    with pytest.raises(RequestRejected, match=r"^the VAE decoder cannot be used") as caught:
+        Play([[PROGRESS, part(0), gone]]).run()
+    assert not caught.value.retryable
 
 
 def test_a_refusal_that_says_later_is_tried_again_after_the_servers_hint():

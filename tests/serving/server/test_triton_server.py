@@ -21,7 +21,7 @@ from serving_fakes import (
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import DeadlineExceeded, RequestRejected, ServerError
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 pytestmark = pytest.mark.triton
@@ -55,6 +55,19 @@ def test_a_clip_comes_with_its_progress_and_its_record(client):
     assert (record.policy, record.revision, record.seed) == ("family", 1, 5)
     assert record.edit_digest == "sha256:edit 1 of family"
     assert record.scheduler == "DDIMScheduler"
+
+
+def test_a_decoder_of_whole_clips_streams_one_part(client):
+    options = {"policy": "family", "seed": 5, "num_frames": 3}
+    *progress, part, clip = client.stream("a cat", stream_frames=True, **options)
+    assert progress == [Progress(step, 4) for step in (1, 2, 3, 4)]
+    assert isinstance(part, Part)
+    assert (part.first_frame, part.num_frames, part.fps) == (0, 3, clip.record.fps)
+    whole = client.generate("a cat", stream_frames=False, **options)
+    for streamed in (part, clip):
+        np.testing.assert_array_equal(streamed.frames, whole.frames)
+    same = {"seconds", "started_at"}
+    assert clip.record.model_dump(exclude=same) == whole.record.model_dump(exclude=same)
 
 
 def test_the_frames_are_those_of_the_same_loop_in_one_process(client, fake_repository):

@@ -91,22 +91,56 @@ def test_a_guided_clip_takes_two_rows_through_every_call(make_plan, base):
     assert set(record["seconds"]) == {"text_encoder", "video_denoiser", "vae_decoder"}
 
 
-def test_latent_frames_are_decoded_in_order_each_with_what_the_last_left(make_plan, base):
-    in_fours = dataclasses.replace(base.latents, frames_per_latent=4)
+@pytest.fixture
+def in_fours(base):
+    """A base whose latent frames stand for four frames each."""
+    latents = dataclasses.replace(base.latents, frames_per_latent=4)
+    return dataclasses.replace(base, latents=latents)
+
+
+def test_latent_frames_are_decoded_in_order_each_with_what_the_last_left(make_plan, in_fours):
     graphs = FramesInOrder()
-    frames, _ = asyncio.run(
-        generate(
-            make_plan(num_frames=5),
-            graphs,
-            dataclasses.replace(base, latents=in_fours),
-            lambda step: None,
-        )
-    )
+    plan = make_plan(num_frames=5)
+    frames, _ = asyncio.run(generate(plan, graphs, in_fours, lambda step: None))
     steps = [call for call in graphs.calls if call[0] == "vae_decoder_step"]
     assert [call[1] for call in steps] == [(1, 4, 1, 2, 2)] * 2
     assert [call[2] for call in steps] == [None, 0]
     assert frames[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 1]
     assert graphs.calls[1][1] == (2, 4, 2, 2, 2)  # of the denoiser: two latent frames
+
+
+def test_each_part_is_told_as_soon_as_it_is_decoded(make_plan, in_fours):
+    graphs, parts = FramesInOrder(), []
+
+    def after_part(first_frame, frames):
+        decoded = [call[0] for call in graphs.calls].count("vae_decoder_step")
+        parts.append((decoded, first_frame, len(frames)))
+
+    plan = make_plan(num_frames=5, stream_frames=True)
+    frames, record = asyncio.run(generate(plan, graphs, in_fours, lambda step: None, after_part))
+    assert parts == [(1, 0, 1), (2, 1, 4)]
+    assert len(frames) == 5
+    assert "stream_frames" not in record
+
+
+def test_a_client_that_leaves_between_two_parts_stops_the_decoder(make_plan, in_fours):
+    graphs = FramesInOrder()
+    work = generate(
+        make_plan(num_frames=5), graphs, in_fours, lambda step: None, lambda first, part: gone()
+    )
+    with pytest.raises(Refusal, match="cancelled"):
+        asyncio.run(work)
+    assert [call[0] for call in graphs.calls].count("vae_decoder_step") == 1
+
+
+def test_a_decoder_of_whole_clips_gives_one_part(make_plan, base):
+    parts = []
+    work = generate(
+        make_plan(), FakeGraphs(), base, lambda step: None, lambda first, part: parts.append(first)
+    )
+    frames, _ = asyncio.run(work)
+    assert parts == [0]
+    assert len(frames) == 2
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0])

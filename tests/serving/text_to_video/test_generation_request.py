@@ -53,6 +53,7 @@ def test_what_is_absent_gets_the_default(base):
     assert (request.scheduler, request.num_inference_steps) == ("DDIMScheduler", 4)
     assert request.guidance_scale == 3.5
     assert request.acceleration == "none"
+    assert request.stream_frames is False
     assert 0 <= request.seed < 2**32
 
 
@@ -61,6 +62,12 @@ def test_what_is_given_is_taken_exactly(base):
     request = parse_request(tensors(prompt=b"x", seed=2**62, guidance_scale=7.1, **given), base)
     assert (request.seed, request.guidance_scale) == (2**62, 7.1)
     assert {name: getattr(request, name) for name in given} == given
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_frames_are_streamed_as_asked(base, wanted):
+    given = tensors(prompt=b"x") | {"stream_frames": np.array([wanted])}
+    assert parse_request(given, base).stream_frames is wanted
 
 
 def test_every_acceleration_can_be_asked_for(base):

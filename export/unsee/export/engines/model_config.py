@@ -16,9 +16,6 @@ from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
 from unsee.repository.layout import PROMPT_ENCODER, TEXT_TO_VIDEO
 
-_TYPES = {"BYTES": "TYPE_STRING"} | {name: f"TYPE_{name}" for name in ("INT64", "INT32", "FP32")}
-"""What the configuration calls the datatypes of inputs."""
-
 
 @dataclass(frozen=True)
 class Service:
@@ -104,7 +101,8 @@ def text_to_video_config() -> Any:
     config = model_config_pb2.ModelConfig(name=TEXT_TO_VIDEO, backend="python", max_batch_size=0)
     config.model_transaction_policy.decoupled = True
     for name, known in INPUTS.items():
-        data_type = getattr(model_config_pb2, _TYPES[known.datatype])
+        called = "STRING" if known.datatype == "BYTES" else known.datatype
+        data_type = getattr(model_config_pb2, f"TYPE_{called}")
         config.input.add(name=name, data_type=data_type, dims=[1], optional=not known.required)
     config.output.add(name="event", data_type=model_config_pb2.TYPE_STRING, dims=[1])
     config.output.add(name="frames", data_type=model_config_pb2.TYPE_UINT8, dims=[-1, -1, -1, 3])

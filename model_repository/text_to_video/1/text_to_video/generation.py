@@ -71,11 +71,16 @@ class Stopwatch:
 
 
 async def generate(
-    plan: Plan, graphs: Graphs, base: Base, after_step: Callable[[int], None]
+    plan: Plan,
+    graphs: Graphs,
+    base: Base,
+    after_step: Callable[[int], None],
+    after_part: Callable[[int, Array], None] = lambda first_frame, frames: None,
 ) -> tuple[Array, dict[str, Any]]:
     """Make the clip: frames UINT8 [F, H, W, 3] and the record of what made them; raises Refusal.
 
-    `after_step` is called after each evaluation of the denoiser and may raise to stop.
+    `after_step` is called after each evaluation of the denoiser, `after_part` with frames as soon
+    as they are decoded and the place of the first of them in the clip. Both may raise to stop.
     """
     request = plan.request
     watch = Stopwatch()
@@ -97,9 +102,12 @@ async def generate(
     if not np.isfinite(latents).all():
         raise Refusal("INTERNAL", "the video denoiser gave values that are not finite")
     watch.lap("video_denoiser")
-    frames = np.concatenate([part async for part in decode(latents, graphs, base)])
+    parts: list[Array] = []
+    async for part in decode(latents, graphs, base):
+        after_part(sum(map(len, parts)), part)
+        parts.append(part)
     watch.lap("vae_decoder")
-    return frames, _record(plan, base, watch)
+    return np.concatenate(parts), _record(plan, base, watch)
 
 
 async def decode(latents: Array, graphs: Graphs, base: Base) -> AsyncIterator[Array]:
@@ -138,7 +146,10 @@ def _latent_shape(request: GenerationRequest, base: Base) -> tuple[int, int, int
 
 
 def _record(plan: Plan, base: Base, watch: Stopwatch) -> dict[str, Any]:
-    return asdict(plan.request) | {
+    """What made the clip; how its frames were sent has no part in that."""
+    asked = asdict(plan.request)
+    del asked["stream_frames"]
+    return asked | {
         "policy": plan.revision.policy,
         "revision": plan.revision.number,
         "edit_digest": plan.revision.edit_digest,

@@ -6,7 +6,8 @@ The model can import nothing of Unsee and has a copy of this file beside it, whi
 writes; so this module needs the standard library alone.
 
 To add an input: add it to `RequestOptions` and to `GenerationRequest` here, to `GenerationRecord`
-in `unsee.core.record`, use it in the model, and run `make stubs`.
+in `unsee.core.record` if it has a part in what the clip shows, use it in the model, and run
+`make stubs`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict, get_type_hints
 
-Datatype = Literal["BYTES", "INT64", "INT32", "FP32"]
+Datatype = Literal["BYTES", "INT64", "INT32", "FP32", "BOOL"]
 FROM_BASE = "the base's"
 """The `default_from` of an input whose default is the field of that name in the base's defaults."""
 WHOLE_NUMBERS: Mapping[str, tuple[int, int]] = {
@@ -23,7 +24,13 @@ WHOLE_NUMBERS: Mapping[str, tuple[int, int]] = {
     "INT64": (-(2**63), 2**63 - 1),
 }
 """The smallest and the largest value of each whole datatype."""
-_PYTHON_TYPES: Mapping[str, type] = {"BYTES": str, "INT64": int, "INT32": int, "FP32": float}
+_PYTHON_TYPES: Mapping[str, type] = {
+    "BYTES": str,
+    "INT64": int,
+    "INT32": int,
+    "FP32": float,
+    "BOOL": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Input:
     datatype: Datatype
     help: str
     required: bool = False
-    default: str | int | float | None = None
+    default: str | int | float | bool | None = None
     default_from: str | None = None
     minimum: int | float | None = None
     maximum: int | float | None = None
@@ -60,7 +67,7 @@ class Input:
 
     @property
     def python_type(self) -> type:
-        """The type of its values in Python: str, int or float."""
+        """The type of its values in Python: str, int, float or bool."""
         return _PYTHON_TYPES[self.datatype]
 
 
@@ -177,6 +184,15 @@ class RequestOptions(TypedDict, total=False):
             is_name=True,
         ),
     ]
+    stream_frames: Annotated[
+        bool | None,
+        Input(
+            "BOOL",
+            "Send the frames in parts, each as soon as it is decoded, instead of all at the end; "
+            "a base whose decoder gives all frames at once sends one part.",
+            default=False,
+        ),
+    ]
 
 
 @dataclass(frozen=True)
@@ -198,6 +214,7 @@ class GenerationRequest:
     width: int
     scheduler: str
     acceleration: str
+    stream_frames: bool
 
 
 def nearest_fitting(value: int, step: int, low: int, high: int) -> tuple[int, ...]:

@@ -51,9 +51,10 @@ class Measured:
     def idle_timeout_s(self, request: ClipRequest) -> float:
         """How long the stream of `request` may be silent before its model counts as dead.
 
-        By the silences of clips of as many frames and pixels: the number of steps changes none.
+        By the silences of clips of as many frames and pixels: the number of steps changes none,
+        but a clip whose frames are streamed is not silent while it is decoded.
         """
-        seen = self._gaps.of(self._size(request, SHAPE_FIELDS))
+        seen = self._gaps.of(self._silence(request))
         if not seen:
             return UNMEASURED_IDLE_S * max(1.0, self.work(request))
         return max(LEAST_IDLE_S, IDLE_STEPS * max(seen))
@@ -66,7 +67,10 @@ class Measured:
             if getattr(request, name) is None:
                 self._defaults[name] = getattr(record, name)
         self._clips.add(self._size(request, SIZE_FIELDS), seconds)
-        self._gaps.add(self._size(request, SHAPE_FIELDS), longest_gap_s)
+        self._gaps.add(self._silence(request), longest_gap_s)
+
+    def _silence(self, request: ClipRequest) -> Size:
+        return (*self._size(request, SHAPE_FIELDS), bool(request.stream_frames))
 
     def _size(self, request: ClipRequest, names: Sequence[str]) -> Size:
         values = ((getattr(request, name), self._defaults.get(name)) for name in names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -23,7 +23,7 @@ from unsee.core.errors import ServerError
 from unsee.core.policy import BASE_POLICY
 from unsee.gateway.callers.refusal import Reason, Refusal, Status
 from unsee.gateway.callers.request import OUTPUTS
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
 from unsee.repository.layout import TEXT_ENCODER, VERSION
 from unsee.triton.prompt_request import prompt_request
 
@@ -40,7 +40,7 @@ NOT_READY = "is not at ready state"
 class Answer:
     """One event of a stream, read, and as the message that a KServe client may see."""
 
-    event: Progress | Clip
+    event: Progress | Part | Clip
     message: Any
 
 
@@ -75,15 +75,18 @@ class Upstream:
             Refusal: the model's own sentence, or UNAVAILABLE if the server does not do its work.
         """
         call = self._stub.ModelStreamInfer(iter([request]))
+        parts: list[Part] = []
         try:
             while (response := await self._next(call, idle_timeout_s)) is not grpc.aio.EOF:
                 try:
-                    answer = _read(response)
+                    answer = _read(response, parts)
                 except Refusal:
                     await self._read_to_the_end(call, idle_timeout_s)
                     raise
                 if answer is None:
                     continue
+                if isinstance(answer.event, Part):
+                    parts.append(answer.event)
                 if isinstance(answer.event, Clip):
                     await self._read_to_the_end(call, idle_timeout_s)
                 yield answer
@@ -151,11 +154,11 @@ class Upstream:
             return
 
 
-def _read(response: Any) -> Answer | None:
+def _read(response: Any, parts: Sequence[Part]) -> Answer | None:
     if response.error_message:
         raise _refused(response.error_message)
     try:
-        event = read_response(response.infer_response)
+        event = read_response(response.infer_response, parts)
     except ServerError as error:
         LOGGER.error("an answer of Triton cannot be read: %s", error)
         raise _unavailable("an answer of another version") from None

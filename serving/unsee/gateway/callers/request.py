@@ -31,8 +31,8 @@ from unsee.gateway.callers.refusal import Refusal, problems, quoted
 
 OUTPUTS = ("event", "frames")
 VERSIONS = ("", "1")
-SIZES = {"INT64": 8, "INT32": 4, "FP32": 4}
-FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f"}
+SIZES = {"INT64": 8, "INT32": 4, "FP32": 4, "BOOL": 1}
+FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f", "BOOL": "<?"}
 REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
 ID_FORM = "the request id must be at most 128 printable ASCII characters"
 
@@ -50,11 +50,17 @@ Name = Annotated[str, StringConstraints(max_length=64), AfterValidator(_encodabl
 Int32 = Annotated[int, Field(ge=WHOLE_NUMBERS["INT32"][0], le=WHOLE_NUMBERS["INT32"][1])]
 Int64 = Annotated[int, Field(ge=WHOLE_NUMBERS["INT64"][0], le=WHOLE_NUMBERS["INT64"][1])]
 Float32 = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]
-TYPES: Mapping[str, Any] = {"BYTES": Text, "INT64": Int64, "INT32": Int32, "FP32": Float32}
+TYPES: Mapping[str, Any] = {
+    "BYTES": Text,
+    "INT64": Int64,
+    "INT32": Int32,
+    "FP32": Float32,
+    "BOOL": bool,
+}
 """What a value of each datatype may be, whatever the base's limits are."""
 
 
-class PolicyRequest(BaseModel):
+class KnownRequest(BaseModel):
     """The inputs of `text_to_video` that the gateway itself reads; None: the server chooses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -62,6 +68,7 @@ class PolicyRequest(BaseModel):
     prompt: Text
     policy: Name | None = None
     revision: Int64 | None = None
+    stream_frames: bool | None = None
 
 
 def _fields() -> dict[str, Any]:
@@ -76,11 +83,11 @@ def _fields() -> dict[str, Any]:
 
 
 if TYPE_CHECKING:
-    ClipRequest = PolicyRequest
+    ClipRequest = KnownRequest
 else:
     ClipRequest = create_model(
         "ClipRequest",
-        __base__=PolicyRequest,
+        __base__=KnownRequest,
         __doc__="Every input of `text_to_video`. Values are checked for their type here, and for "
         "the base's limits by the model.",
         **_fields(),

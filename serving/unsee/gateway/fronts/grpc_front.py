@@ -7,7 +7,6 @@ by accident. Knows how gRPC says things, not what is allowed.
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -26,6 +25,7 @@ from unsee.gateway.callers.request import ClipRequest, check_model, read_protobu
 from unsee.gateway.callers.settings import Limits, Settings, Tenant, Tls
 from unsee.gateway.core import Deadline, Gateway
 from unsee.gateway.fronts.open_calls import OpenCalls, address_of
+from unsee.repository.base import Base
 
 SERVICE = "/inference.GRPCInferenceService/"
 CLOSED = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
@@ -156,17 +156,14 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
         takes_bytes = _takes_bytes(context) or self._gateway.settings.limits.grpc_receive_bytes
         if base is None or takes_bytes is None:
             return
-        sizes = [
-            getattr(request, name) or getattr(base.defaults, name)
-            for name in ("num_frames", "height", "width")
-        ]
-        num_bytes = 3 * math.prod(sizes) + RECORD_BYTES
+        num_bytes = _largest_message(request, base)
         if num_bytes > takes_bytes:
             needed, taken = both_in_words(num_bytes, takes_bytes)
+            what = "a part of the clip" if request.stream_frames else "the clip"
             raise Refusal(
                 "INVALID_ARGUMENT",
                 "too_large",
-                f"the clip would be one message of {needed}, and this caller takes {taken}; let "
+                f"{what} would be one message of {needed}, and this caller takes {taken}; let "
                 f"it take more and say so in the metadata {TAKES_BYTES}, ask for fewer frames or "
                 "pixels, or ask over HTTP, which has no such limit",
             )
@@ -268,6 +265,17 @@ async def _abort(context: Any, refusal: Refusal) -> NoReturn:
         trailing = ((RETRY_AFTER, str(round(1000 * refusal.retry_after_s))),)
     await context.abort(grpc.StatusCode[refusal.status], str(refusal), trailing)
     raise gateway_failed()  # never reached: abort raises
+
+
+def _largest_message(request: ClipRequest, base: Base) -> int:
+    """Bytes of the largest message of a clip: the whole, or one part if it is sent as decoded."""
+    frames, height, width = (
+        getattr(request, name) or getattr(base.defaults, name)
+        for name in ("num_frames", "height", "width")
+    )
+    if request.stream_frames and base.latents.frames_per_latent > 1:
+        frames = min(frames, base.latents.frames_per_latent)
+    return int(3 * frames * height * width + RECORD_BYTES)
 
 
 def _takes_bytes(context: Any) -> int | None:

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from unsee.client.messages import MODEL
 from unsee.core.errors import InputError
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
-from unsee.gateway.callers.request import read_json
+from unsee.gateway.callers.request import StreamRequest, read_json
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
 from unsee.gateway.fronts.http_exchange import (
@@ -41,7 +41,8 @@ from unsee.gateway.fronts.http_exchange import (
     read_body,
     refusal_response,
 )
-from unsee.media.clip import Clip, Progress
+from unsee.media.clip import Clip, Part, Progress
+from unsee.media.frames import Frames
 from unsee.media.video_file import encoded
 
 LOGGER = logging.getLogger("unsee.gateway")
@@ -158,7 +159,7 @@ class HttpFront:
         deadline = self._gateway.deadline(asked.timeout_s if asked else None)
         async with aclosing(self._gateway.clip("http", tenant, read, deadline)) as answers:
             async for answer in answers:
-                yield await _sse(answer.event, asked.id, asked.files) if asked else b""
+                yield await _sse(answer.event, asked) if asked else b""
 
 
 class ClipStream(Response):
@@ -220,17 +221,20 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _sse(event: Progress | Clip, request_id: str, files: Sequence[str]) -> bytes:
-    named: dict[str, Any] = {"id": request_id} if request_id else {}
-    if not isinstance(event, Clip):
+async def _sse(event: Progress | Part | Clip, asked: StreamRequest) -> bytes:
+    named: dict[str, Any] = {"id": asked.id} if asked.id else {}
+    if isinstance(event, Progress):
         steps = {"step": event.step, "num_inference_steps": event.num_inference_steps}
         return _event("progress", named | steps)
-    result = named | {
-        "record": event.record.model_dump(mode="json"),
-        "clip": _file("npy", _npy(event)),
-    }
-    if files:
-        result["files"] = await _files(event, files)
+    if isinstance(event, Part):
+        place = {"first_frame": event.first_frame, "num_frames": event.num_frames}
+        frames = {"fps": event.fps, "frames": _file("npy", _npy(event.frames))}
+        return _event("part", named | place | frames)
+    result = named | {"record": event.record.model_dump(mode="json")}
+    if not asked.stream_frames:
+        result["clip"] = _file("npy", _npy(event.frames))
+    if asked.files:
+        result["files"] = await _files(event, asked.files)
     return _event("result", result)
 
 
@@ -251,9 +255,9 @@ def _file(name: str, content: bytes) -> dict[str, str]:
     return {"format": name, "base64": base64.b64encode(content).decode("ascii")}
 
 
-def _npy(clip: Clip) -> bytes:
+def _npy(frames: Frames) -> bytes:
     content = io.BytesIO()
-    np.save(content, clip.frames, allow_pickle=False)
+    np.save(content, frames, allow_pickle=False)
     return content.getvalue()
 
 

@@ -39,6 +39,7 @@ class Entry:
     Args:
         id: the gateway's own; it is also Triton's.
         policy: set once it is permitted, so that it comes from the settings.
+        frames_sent: how many frames went out in parts; the caller has them however it ends.
     """
 
     front: Front
@@ -50,6 +51,7 @@ class Entry:
     prompt: str | None = None
     wait_s: float | None = None
     clip_s: float | None = None
+    frames_sent: int = 0
     stages: dict[str, float] = field(default_factory=dict)
 
 

@@ -60,7 +60,7 @@ class VideoRequest(HttpRequest):
 
     def wanted(self, base: Base) -> Wanted:
         """The requested clip; raises Refusal (INVALID_ARGUMENT) if the base has none."""
-        self._check_said_once()
+        self._check_consistent()
         update = {"policy": self.policy or self._policy_of_model}
         update |= self._frames(base) | self._sides(base)
         request = self.clip.model_copy(update=update)
@@ -71,12 +71,16 @@ class VideoRequest(HttpRequest):
         seconds = frames / base.defaults.fps
         return Wanted(request, self.model or MODEL, seconds, (width, height), self.id)
 
-    def _check_said_once(self) -> None:
+    def _check_consistent(self) -> None:
         for one, other in (("seconds", "num_frames"), ("size", "width"), ("size", "height")):
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise invalid(f"give {one} or {other}, not both")
         if self.policy is not None and self._policy_of_model not in (None, self.policy):
             raise invalid("model and policy name different policies; give one of them")
+        if self.stream_frames:
+            raise invalid(
+                "stream_frames is for generate_stream: a video is fetched when it is finished"
+            )
 
     @property
     def _policy_of_model(self) -> str | None:

@@ -18,7 +18,7 @@ from unsee.gateway.callers.refusal import Refusal, gateway_failed
 from unsee.gateway.callers.request import ClipRequest
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Deadline, Gateway
-from unsee.media.clip import Clip
+from unsee.media.clip import Clip, Progress
 from unsee.media.video_file import encoded
 
 LOGGER = logging.getLogger("unsee.gateway")
@@ -163,11 +163,11 @@ class Videos:
                 event = answer.event
                 if isinstance(event, Clip):
                     clip = event
-                    continue
-                video.state = "in_progress"
-                percent = 100 * event.step // max(event.num_inference_steps, 1)
-                video.progress = min(percent, NEARLY_DONE)
-                video.moved.set()
+                elif isinstance(event, Progress):
+                    video.state = "in_progress"
+                    percent = 100 * event.step // max(event.num_inference_steps, 1)
+                    video.progress = min(percent, NEARLY_DONE)
+                    video.moved.set()
         if clip is None:
             raise gateway_failed()
         return clip

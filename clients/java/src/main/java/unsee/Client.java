@@ -15,7 +15,9 @@ import io.grpc.stub.ClientCalls;
 import io.grpc.stub.MetadataUtils;
 import io.netty.channel.ChannelOption;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import unsee.TextToVideo.*;
@@ -73,13 +75,20 @@ public final class Client implements AutoCloseable {
    * The clip of a request, within `timeout`; `onProgress` sees each evaluation of the video model.
    *
    * <p>Interrupting the thread, or cancelling gRPC's Context, cancels the request on the server; so
-   * does an exception of `onProgress`. Throws GenerationException.
+   * does an exception of a consumer. Throws GenerationException.
    */
   public Clip generate(Request request, Duration timeout, Consumer<Progress> onProgress) {
+    return generate(request, timeout, onProgress, part -> {});
+  }
+
+  /** The same; of a request with `streamFrames` `onPart` sees frames as soon as they are decoded. */
+  public Clip generate(
+      Request request, Duration timeout, Consumer<Progress> onProgress, Consumer<Part> onPart) {
     CallOptions options =
         CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
     ClientCall<ModelInferRequest, ModelStreamInferResponse> call =
         channel.newCall(GRPCInferenceServiceGrpc.getModelStreamInferMethod(), options);
+    List<Part> parts = new ArrayList<>();
     Clip clip = null;
     GenerationException refusal = null;
     try {
@@ -87,11 +96,14 @@ public final class Client implements AutoCloseable {
           ClientCalls.blockingServerStreamingCall(call, request.message());
       while (answers.hasNext()) { // to its end: cancelled, it would stay in Triton for good
         ModelStreamInferResponse answer = answers.next();
-        Event event = TextToVideo.read(answer.getInferResponse());
+        Event event = TextToVideo.read(answer.getInferResponse(), parts);
         if (!answer.getErrorMessage().isEmpty()) {
           refusal = GenerationException.read(answer.getErrorMessage());
         } else if (event instanceof Progress progress) {
           onProgress.accept(progress);
+        } else if (event instanceof Part part) {
+          parts.add(part);
+          onPart.accept(part);
         } else if (event instanceof Clip last) {
           clip = last;
         }

@@ -14,6 +14,7 @@ import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
 import java.util.regex.Matcher;
@@ -93,6 +94,11 @@ public final class TextToVideo {
       return put("acceleration", "BYTES", text(acceleration));
     }
 
+    /** Send the frames in parts, each as soon as it is decoded, instead of all at the end; a base whose decoder gives all frames at once sends one part. */
+    public Request streamFrames(boolean streamFrames) {
+      return put("stream_frames", "BOOL", bytes(1).put((byte) (streamFrames ? 1 : 0)));
+    }
+
     /**
      * One of these inputs by the model's name for it, its value as text: for command lines and forms.
      * Throws IllegalArgumentException for other names and for what is no number.
@@ -110,6 +116,7 @@ public final class TextToVideo {
         case "width" -> width(Integer.parseInt(value));
         case "scheduler" -> scheduler(value);
         case "acceleration" -> acceleration(value);
+        case "stream_frames" -> streamFrames(flag(value));
         default -> throw new IllegalArgumentException("there is no input " + name);
       };
     }
@@ -130,6 +137,13 @@ public final class TextToVideo {
       return this;
     }
 
+    private static boolean flag(String value) {
+      if (!value.matches("true|false")) {
+        throw new IllegalArgumentException("it must be true or false");
+      }
+      return value.equals("true");
+    }
+
     private static ByteBuffer bytes(int size) {
       return ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
     }
@@ -143,7 +157,7 @@ public final class TextToVideo {
   private record Tensor(String datatype, ByteString raw) {}
 
   /** What the server streams. */
-  public sealed interface Event permits Progress, Clip {}
+  public sealed interface Event permits Progress, Part, Clip {}
 
   /** Sent after every evaluation of the video model. */
   public record Progress(long step, long numInferenceSteps) implements Event {
@@ -154,20 +168,35 @@ public final class TextToVideo {
     }
   }
 
+  /** Sent with `stream_frames` as soon as frames are decoded, together with them. */
+  public record Part(long firstFrame, long numFrames, double fps, byte[] frames, int[] shape) implements Event {
+    static Part of(JsonObject json, ByteString frames, long[] shape) {
+      return new Part(
+          required(json, "first_frame").getAsLong(),
+          required(json, "num_frames").getAsLong(),
+          required(json, "fps").getAsDouble(),
+          sized(frames, shape),
+          sizes(shape));
+    }
+  }
+
   /** The last event: frames are UINT8 [num_frames, height, width, 3], RGB, one after the other. */
   public record Clip(byte[] frames, int[] shape, GenerationRecord record) implements Event {}
 
-  /** The event in a response; null if it has none (the stream's empty end). Throws GenerationException. */
-  static Event read(ModelInferResponse response) {
+  /**
+   * The event in a response; null if it has none (the stream's empty end). A clip that brings no
+   * frames is made of the `parts` that came before it. Throws GenerationException.
+   */
+  static Event read(ModelInferResponse response, List<Part> parts) {
     try {
-      return event(response);
+      return event(response, parts);
     } catch (RuntimeException error) {
       String why = "the answer is not one of " + MODEL + ": " + error.getMessage();
       throw new GenerationException(Status.INTERNAL, why, null, error);
     }
   }
 
-  private static Event event(ModelInferResponse response) {
+  private static Event event(ModelInferResponse response, List<Part> parts) {
     ByteString event = content(response, "event");
     ByteString frames = content(response, "frames");
     if (event == null) {
@@ -178,13 +207,34 @@ public final class TextToVideo {
     if (type.equals("progress")) {
       return Progress.of(said);
     }
+    if (type.equals("part")) {
+      return Part.of(said, frames, shape(response));
+    }
     GenerationRecord record = GenerationRecord.of(required(said, "record").getAsJsonObject());
     long[] shape = {record.numFrames(), record.height(), record.width(), 3};
+    if (frames == null) {
+      frames = ByteString.copyFrom(parts.stream().map(p -> ByteString.copyFrom(p.frames())).toList());
+    }
+    return new Clip(sized(frames, shape), sizes(shape), record);
+  }
+
+  private static byte[] sized(ByteString frames, long[] shape) {
     if (frames == null || frames.size() != Arrays.stream(shape).reduce(1, (a, b) -> a * b)) {
       throw new IllegalArgumentException("the frames do not have the shape " + Arrays.toString(shape));
     }
-    int[] sizes = Arrays.stream(shape).mapToInt(Math::toIntExact).toArray();
-    return new Clip(frames.toByteArray(), sizes, record);
+    return frames.toByteArray();
+  }
+
+  private static int[] sizes(long[] shape) {
+    return Arrays.stream(shape).mapToInt(Math::toIntExact).toArray();
+  }
+
+  /** Of the output `frames`; empty if there is none. */
+  private static long[] shape(ModelInferResponse response) {
+    return response.getOutputsList().stream()
+        .filter(output -> output.getName().equals("frames"))
+        .flatMapToLong(output -> output.getShapeList().stream().mapToLong(Long::longValue))
+        .toArray();
   }
 
   /** What made a clip; `json` has all that the server said, of which a newer one may say more. */
