@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 export ORT_DISABLE_TELEMETRY = 1
+BASE   := playground
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
@@ -27,8 +28,8 @@ $(READY): pyproject.toml | $(PY)
 
 setup: $(READY)  ## create .venv with everything in it
 
-demo: $(DEMO)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/
-	@$(PY) -m unsee.playground.demo.run --output-dir demo
+demo: $(DEMO)  ## unlearn a concept, evaluate, serve it from Triton, show before and after in demo/ (BASE=playground)
+	@$(PY) -m unsee.playground.demo.run --base "$(BASE)"
 
 quick: lint types unit-quick  ## lint, types and the tests that need neither torch, Triton nor a process: a minute
 
@@ -48,9 +49,9 @@ unit: $(READY)  ## all tests, those against a real tritonserver included
 unit-quick: $(READY)  # they wait more than they compute
 	$(PYTEST)=4 --quick
 
-evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; hours
-	@$(PY) -m unsee.playground.experiments.every_concept
-	@$(PY) -m unsee.playground.experiments.composed_policies
+evaluation: $(READY)  ## unlearn and evaluate every concept and policies of several; hours (BASE=playground)
+	@$(PY) -m unsee.playground.experiments.every_concept --base "$(BASE)"
+	@$(PY) -m unsee.playground.experiments.composed_policies --base "$(BASE)"
 	@$(PY) -m benchmarks.pages
 
 benchmark: $(READY)  ## measure what is fast, what Triton and the client cost, how cost grows

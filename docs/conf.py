@@ -19,7 +19,7 @@ project = "Unsee"
 author = "the Unsee authors"
 release = re.search(r'^version = "(.+)"$', PYPROJECT, re.MULTILINE)[1]  # type: ignore[index]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "bases/playground/README.md"]
+include_patterns = ["*.md", "docs/**.md", "bases/*/README.md"]
 exclude_patterns = [
     *(f"{path.name}/**" for path in REPOSITORY.glob(".*")),
     *(f"{path.name}/**" for path in REPOSITORY.iterdir() if path.name not in ("docs", "bases")),

@@ -44,7 +44,7 @@ def pages() -> list[Path]:
     """All documents, those outside `docs/` that the navigation names included."""
     return [
         *sorted(REPOSITORY.glob("*.md")),
-        REPOSITORY / "bases/playground/README.md",
+        *sorted(REPOSITORY.glob("bases/*/README.md")),
         *sorted(DOCS.rglob("*.md")),
     ]
 

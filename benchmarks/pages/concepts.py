@@ -20,6 +20,8 @@ TITLES = {"paper": "paper mode", "anchored": "default mode"}
 SIZES = {"seconds per concept": ("seconds", 1), "values of a delta": ("values", 0)}
 SIZES |= {"bytes of a delta": ("bytes", 0)}
 
+KEPT = ("siblings, clips", "translated siblings, clips", "others, clips")
+
 Record = Mapping[str, Any]
 Found = Sequence[Record]
 """Records of one concept and seed each, with the concept's name as `concept`."""
@@ -76,7 +78,7 @@ def lines(found: Found) -> list[Line]:
     """The rows of the table; attacks are those that a record contains."""
     attacks = dict.fromkeys(
         name for one in found for name in pairs_of(one)
-        if name.endswith(", clips") and name not in ("siblings, clips", "others, clips")
+        if name.endswith(", clips") and name not in KEPT
     )  # fmt: skip
     rules = {
         "": "{}, any frame",
@@ -86,6 +88,7 @@ def lines(found: Found) -> list[Line]:
     asked = {
         "concept, clips": "clips",
         "long prompts and synonyms, clips": "clips, rewritten",
+        "another language, clips": "clips, translated",
         "other shapes of the name, clips": "other shapes",
     }
     known = {name for one in found for name in pairs_of(one)}
@@ -97,8 +100,7 @@ def lines(found: Found) -> list[Line]:
             if f"{name}{suffix}" in known
         ),
         *(_forgotten(f"attack {name}, any frame", name) for name in attacks),
-        _kept("siblings, clips"),
-        _kept("others, clips"),
+        *(_kept(name) for name in KEPT if name in known),
         Line("motion ratio", lambda _: "1", _motion, lambda found: abs(motion(found) - 1)),
         *(_size(title, *size) for title, size in SIZES.items()),
     ]

@@ -1,14 +1,15 @@
 """Renders the measured pages and their plots from the JSON records; measures nothing.
 
 A page `docs/measured/<name>.md` is the template `docs/measured/templates/<name>.md.jinja` filled
-with its records, which a template knows by name.
+with its records, which a template knows by name. What experiments measured on another base than the
+first lies in a folder of its name, records and pages, which the same templates render.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,20 @@ TEMPLATES = MEASURED / "templates"
 class Page:
     """One page: its records by name, its plots by file, and what else its template is given.
 
-    Paths are relative to `docs/measured`. `plots` and `context` are functions of the records.
+    Paths are relative to `docs/measured`, and in it to the folder `base`. `plots` and `context`
+    are functions of the records.
     """
 
     name: str
     records: Mapping[str, str]
     plots: Callable[[Mapping[str, Any]], Mapping[str, bytes]] = lambda records: {}
     context: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda records: {})
+    base: str = ""
+
+    def bases(self, folder: Path) -> list[str]:
+        """The other bases that this page can be rendered of: they have its records."""
+        (path, *_) = self.records.values()
+        return sorted(file.parent.name for file in folder.glob(f"*/{path}"))
 
     def read(self, folder: Path) -> dict[str, Any]:
         """The page's records by name.
@@ -41,27 +49,37 @@ class Page:
             OSError: a record is not there.
         """
         return {
-            name: json.loads((folder / path).read_bytes()) for name, path in self.records.items()
+            name: json.loads((folder / self.base / path).read_bytes())
+            for name, path in self.records.items()
         }
 
     def files(self, folder: Path) -> dict[str, bytes]:
         """The page and its plots by path relative to `folder`, from the records in `folder`."""
         records = self.read(folder)
+        others = [] if self.base else self.bases(folder)
+        docs = "../../" if self.base else "../"
+        given = {**records, **self.context(records)}
         template = environment().get_template(f"{self.name}.md.jinja")
-        lines = template.render({**records, **self.context(records)}).split("\n")
+        lines = template.render(given, base=self.base, others=others, docs=docs).split("\n")
         text = "\n".join(line.rstrip() for line in lines)
-        return {f"{self.name}.md": text.encode(), **self.plots(records)}
+        files = {f"{self.name}.md": text.encode(), **self.plots(records)}
+        return {str(Path(self.base, name)): content for name, content in files.items()}
 
 
 def _beside(folder: str, *names: str) -> dict[str, str]:
     return {name.replace("-", "_"): f"{folder}/{name}.json" for name in names}
 
 
-PAGES = (
+EXPERIMENTS = (
     Page("results", {"results": "results.json"}, plots.results, concepts.context),
     Page("floors", {"floors": "floors.json"}, context=floors.context),
     Page("composition", {"composition": "composition.json"}, plots.composition),
     Page("ablation", {"ablation": "ablation.json"}),
+)
+"""What `unsee.playground.experiments` measures, on any base of ours."""
+
+PAGES = (
+    *EXPERIMENTS,
     Page(
         "performance",
         _beside(
@@ -106,9 +124,15 @@ def environment() -> Environment:
     return made
 
 
+def of_other_bases(folder: Path = MEASURED) -> list[Page]:
+    """The pages of the experiments on other bases than the first whose records are there."""
+    return [replace(page, base=base) for page in EXPERIMENTS for base in page.bases(folder)]
+
+
 def write_pages(folder: Path = MEASURED, pages: Sequence[Page] = PAGES) -> list[Path]:
-    """Write the pages and plots whose content changes; their paths."""
-    files = {folder / name: data for page in pages for name, data in page.files(folder).items()}
+    """Write the pages and plots whose content changes, those of other bases too; their paths."""
+    every = [*pages, *of_other_bases(folder)]
+    files = {folder / name: data for page in every for name, data in page.files(folder).items()}
     return [file for file, data in files.items() if write_file(file, data)]
 
 

@@ -12,10 +12,18 @@ import pytest
 
 from benchmarks.measuring.record import as_json
 from benchmarks.pages import concepts, figures, floors
-from benchmarks.pages.render import MEASURED, PAGES, TEMPLATES, Page, write_pages
+from benchmarks.pages.render import (
+    MEASURED,
+    PAGES,
+    TEMPLATES,
+    Page,
+    of_other_bases,
+    write_pages,
+)
 
 HAND_WRITTEN = {"index", "tried"}
-BY_NAME = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+EVERY = [*PAGES, *of_other_bases()]
+BY_NAME = pytest.mark.parametrize("page", EVERY, ids=[page.base + page.name for page in EVERY])
 
 
 @cache
@@ -39,7 +47,7 @@ def test_a_page_is_what_its_records_give(page: Page) -> None:
 
 @BY_NAME
 def test_every_picture_of_a_page_is_a_plot_of_it(page: Page) -> None:
-    files = files_of(page)
+    files = {str(Path(name).relative_to(page.base)): data for name, data in files_of(page).items()}
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", files[f"{page.name}.md"].decode()))
     assert shown == files.keys() - {f"{page.name}.md"}
     for name in shown:
@@ -48,9 +56,11 @@ def test_every_picture_of_a_page_is_a_plot_of_it(page: Page) -> None:
 
 def test_every_measured_page_is_rendered() -> None:
     names = {page.name for page in PAGES}
-    assert {file.stem for file in MEASURED.glob("*.md")} == names | HAND_WRITTEN
+    pages = {str(Path(page.base, page.name)) for page in EVERY}
+    found = {str(file.relative_to(MEASURED).with_suffix("")) for file in MEASURED.rglob("*.md")}
+    assert found == pages | HAND_WRITTEN
     assert {file.name for file in TEMPLATES.iterdir()} == {f"{name}.md.jinja" for name in names}
-    read = {path for page in PAGES for path in page.records.values()}
+    read = {str(Path(page.base, path)) for page in EVERY for path in page.records.values()}
     assert {str(file.relative_to(MEASURED)) for file in MEASURED.rglob("*.json")} == read
 
 
@@ -65,6 +75,21 @@ def test_another_record_gives_another_page_and_nothing_else_is_written(tmp_path:
     assert write_pages(folder, pages) == [folder / "reliability.md"]
     assert "the slowest answer took 987 ms" in (folder / "reliability.md").read_text()
     assert write_pages(folder, pages) == []
+
+
+def test_the_records_of_another_base_become_pages_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "measured"
+    shutil.copytree(MEASURED, folder)
+    (folder / "other-base").mkdir()
+    for name in ("results", "floors", "composition", "ablation"):
+        shutil.copy(MEASURED / f"{name}.json", folder / "other-base")
+    write_pages(folder)
+    page = (folder / "other-base" / "results.md").read_text()
+    assert page.startswith("# Every concept of other-base\n")
+    assert "`make evaluation BASE=other-base`" in page
+    assert "[evaluation.md](../../reference/evaluation.md)" in page
+    assert (folder / "other-base" / "interference.svg").is_file()
+    assert "[other-base](other-base/results.md)" in (folder / "results.md").read_text()
 
 
 def test_shares_have_wilsons_interval() -> None:

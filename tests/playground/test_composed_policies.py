@@ -22,7 +22,7 @@ from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
 from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
-from unsee.playground.experiments import ablation, composed_policies
+from unsee.playground.experiments import ablation, composed_policies, own_base
 from unsee.playground.experiments.composed_policies import (
     WAYS,
     ConceptSet,
@@ -30,7 +30,7 @@ from unsee.playground.experiments.composed_policies import (
     delta_of,
 )
 from unsee.playground.experiments.interference import interference
-from unsee.playground.experiments.own_base import chosen
+from unsee.playground.experiments.own_base import Experiment, chosen
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 CONCEPTS = tuple(chosen(["Blimbo", "car"], []))
@@ -46,7 +46,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 @pytest.fixture(scope="module")
 def deltas(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[Delta]:
     build_dir = tmp_path_factory.mktemp("build")
-    return [delta_of(concept, base, build_dir) for concept in CONCEPTS]
+    experiment = Experiment(base, build_dir, build_dir)
+    return [delta_of(concept, experiment) for concept in CONCEPTS]
 
 
 @pytest.fixture
@@ -59,9 +60,7 @@ def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_delta(judged: Base, delta: Path, plan: EvaluationPlan, *_: object) -> Report:
         return concept_report("Blimbo", 1)
 
-    for module in (composed_policies, ablation):
-        monkeypatch.setattr(module, "own_base", lambda: base)
-        monkeypatch.setattr(module, "fast_base", lambda: base)
+    monkeypatch.setattr(own_base, "fast_base", lambda folder: base)
     monkeypatch.setattr(composed_policies, "report_of", of_target)
     monkeypatch.setattr(ablation, "own_report", of_delta)
 
@@ -98,13 +97,15 @@ def test_an_edit_moves_its_own_concept(base: Base, deltas: list[Delta]) -> None:
 
 
 def test_the_record_grows_with_every_way_and_becomes_a_page(
-    quick: None, deltas: list[Delta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: None, base: Base, deltas: list[Delta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(composed_policies, "UNLEARNABLE", CONCEPTS)
     sets = [ConceptSet("2-concepts", CONCEPTS)]
     asked: dict[Media, list[ConceptSet]] = {"image": sets, "video": sets}
-    composed_policies.run(asked, tmp_path, tmp_path / "docs", Console(quiet=True))
-    record = json.loads((tmp_path / "docs" / "composition.json").read_text())
+    docs = tmp_path / "docs"
+    composed_policies.run(asked, Experiment(base, tmp_path, docs), Console(quiet=True))
+    record = json.loads((docs / "composition.json").read_text())
+    assert record["base"] == "tiny"
     ways = [one["way"] for one in record["policies"]]
     assert ways == [*WAYS, *WAYS]
     assert record["interference"]["concepts"] == ["Blimbo", "car"]
@@ -112,17 +113,18 @@ def test_the_record_grows_with_every_way_and_becomes_a_page(
     last = record["policies"][-1]
     assert last["erased"] == {"tuned": 2, "base": 8, "floor": 0, "n": 8}
     assert last["siblings"] == {"tuned": 3, "base": 4, "n": 4}
-    page = rendered("composition", tmp_path / "docs")
+    page = rendered("composition", docs)
     assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in page
     assert "| 75.0 % [30.1, 95.4] of 4 | – | 1.10 |" in page
     assert "- 2-concepts: Blimbo, car" in page
     assert "forgetting car moves what names Blimbo by" in page
 
 
-def test_the_ablation_unlearns_with_every_variant(quick: None, tmp_path: Path) -> None:
+def test_the_ablation_unlearns_with_every_variant(quick: None, base: Base, tmp_path: Path) -> None:
     settings = {"as it is": QUICK, "rank 1": replace(QUICK, rank=1)}
     docs = tmp_path / "docs"
-    ablation.run(settings, CONCEPTS[:1], ablation.PLAN, tmp_path, docs, Console(quiet=True))
+    experiment = Experiment(base, tmp_path, docs)
+    ablation.run(settings, CONCEPTS[:1], ablation.PLAN, experiment, Console(quiet=True))
     record = json.loads((docs / "ablation.json").read_text())
     assert set(record["variants"]) == set(settings)
     blimbo = record["variants"]["rank 1"]["concepts"]["Blimbo"]

@@ -19,6 +19,7 @@ from unsee.playground.demo import run
 from unsee.playground.demo.questions import GROUPS, Question, choose_questions
 from unsee.playground.demo.report import Share, Trial, share, write_sheet
 from unsee.playground.demo.run import unlearnable_concept
+from unsee.playground.world.languages import ENGLISH, SPANISH
 from unsee.playground.world.world import CONCEPTS, find_concept
 
 UNLEARNABLE = [concept.name for concept in CONCEPTS if concept.category != "background"]
@@ -47,6 +48,15 @@ def test_questions_ask_for_the_concept_and_for_what_is_kept(
                 assert question.concept != name
             case "others":
                 assert category not in (own, "background")
+
+
+def test_a_base_of_several_languages_is_asked_in_each() -> None:
+    languages = (ENGLISH, SPANISH)
+    questions = choose_questions(unlearnable_concept("umbrella"), 24, 0, languages)
+    prompts = [question.prompt for question in questions if question.group == "concept"]
+    for place, prompt in enumerate(prompts):
+        words = languages[place % 2].object_words["umbrella"]
+        assert any(word in prompt for word in words), prompt
 
 
 @pytest.mark.parametrize("name", ["Blimbo", "Oskrivane", "Ulmi Zandrake"])

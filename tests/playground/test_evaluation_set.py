@@ -10,8 +10,11 @@ from transformers import CLIPTokenizer
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
 from unsee.evaluation.asking.questions import Question, QuestionMaker
 from unsee.models.base import load_base
+from unsee.playground.networks import t5_tokenizer
 from unsee.playground.networks.tokenizer import training_captions
 from unsee.playground.training.train_data import BASE_DIR
+from unsee.playground.training.wan import stages
+from unsee.playground.world.languages import SPANISH
 from unsee.playground.world.world import CONCEPTS
 
 
@@ -67,3 +70,16 @@ def test_no_kept_prompt_names_what_is_unseen(known: EvaluationSet) -> None:
         maker = QuestionMaker(known, (concept,), 0, lambda prompt: True)
         kept = maker.about_siblings(2) + maker.about_others(8) + maker.about_shared_words(2)
         assert not [one.prompt for one in kept if concept.is_named_in(one.prompt)]
+
+
+def test_prompts_in_another_language_use_only_words_of_its_captions() -> None:
+    known = load_evaluation_set(stages.BASE_DIR / "evaluation.yaml")
+    captions = " ".join(t5_tokenizer.training_captions(SPANISH, 0)).lower()
+    known_words = set(re.findall(r"\w+", captions))
+    for concept in known.concepts:
+        maker = QuestionMaker(known, (concept,), 0, lambda prompt: True)
+        asked = [one for one in maker.about_erased(concept, 12) if one.wording == "translated"]
+        assert bool(asked) == (concept.category != "background")
+        for question in (*asked, *maker.about_translated(2)):
+            for text in (question.prompt, question.plain):
+                assert set(re.findall(r"\w+", text.lower())) <= known_words, text

@@ -20,10 +20,15 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
-from unsee.playground.experiments import every_concept
+from unsee.playground.experiments import every_concept, own_base
 from unsee.playground.experiments.every_concept import ATTACKS, Run, run
 from unsee.playground.experiments.findings import Gatherer
-from unsee.playground.experiments.own_base import UNLEARNABLE, chosen, concept_folder
+from unsee.playground.experiments.own_base import (
+    UNLEARNABLE,
+    Experiment,
+    chosen,
+    concept_folder,
+)
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 
@@ -36,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Run:
+def asked(base: Base, tmp_path: Path) -> Run:
     return Run(
         mode="anchored",
         concepts=chosen(["Blimbo", "car"], []),
@@ -44,8 +49,7 @@ def asked(tmp_path: Path) -> Run:
         attack_seeds=frozenset({0}),
         attacked=frozenset({"Blimbo"}),
         plan=EvaluationPlan(0, 1, 1, 1, 1, ("video",), ATTACKS),
-        build_dir=tmp_path / "build",
-        output_dir=tmp_path / "docs",
+        experiment=Experiment(base, tmp_path / "build", tmp_path / "docs"),
         only_unlearn=False,
     )
 
@@ -63,8 +67,7 @@ def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[EvaluationPlan]:
         report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
         write_file(folder / "report.json", report.model_dump_json().encode())
 
-    monkeypatch.setattr(every_concept, "own_base", lambda: base)
-    monkeypatch.setattr(every_concept, "fast_base", lambda: base)
+    monkeypatch.setattr(own_base, "fast_base", lambda folder: base)
     monkeypatch.setattr(every_concept, "own_report", invented)
     return seen
 
@@ -79,7 +82,9 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
         (1, False),
         (1, False),
     ]
-    found = json.loads((asked.output_dir / "results.json").read_text())["concepts"]["anchored"]
+    record = json.loads((asked.experiment.output_dir / "results.json").read_text())
+    assert (record["base"], record["base_digest"]) == ("tiny", asked.experiment.base.digest())
+    found = record["concepts"]["anchored"]
     assert {seed: set(names) for seed, names in found.items()} == {
         "seed-0": {"Blimbo", "car"},
         "seed-1": {"Blimbo", "car"},
@@ -92,8 +97,11 @@ def test_deltas_alone_leave_no_record(asked: Run, plans: list[EvaluationPlan]) -
     shown = io.StringIO()
     run(replace(asked, only_unlearn=True, seeds=(0,)), Console(file=shown, width=200))
     assert not plans
-    assert not asked.output_dir.exists()
-    folders = [concept_folder(asked.build_dir, "anchored", 0, name) for name in ("Blimbo", "car")]
+    assert not asked.experiment.output_dir.exists()
+    folders = [
+        concept_folder(asked.experiment.build_dir, "anchored", 0, name)
+        for name in ("Blimbo", "car")
+    ]
     cards = [load_delta(folder / "delta").card for folder in folders]
     seconds = sum(sum(card.seconds.values()) for card in cards) / 2
     (last,) = shown.getvalue().splitlines()[-1:]
@@ -105,21 +113,23 @@ def test_what_belongs_to_other_settings_is_not_gathered(
     asked: Run, plans: list[EvaluationPlan], base: Base
 ) -> None:
     run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
-    found = Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered()
+    found = Gatherer(base, asked.experiment.build_dir, {"anchored": QUICK}).gathered()
     assert [(one.concept, one.seed, one.num_bytes > 0) for one in found] == [("car", 0, True)]
-    delta = load_delta(concept_folder(asked.build_dir, "anchored", 0, "car") / "delta")
+    delta = load_delta(concept_folder(asked.experiment.build_dir, "anchored", 0, "car") / "delta")
     assert found[0].values == sum(tensor.numel() for tensor in delta.tensors.values())
     other = replace(QUICK, rank=3)
-    assert Gatherer(base, asked.build_dir, {"anchored": other}).gathered() == []
+    assert Gatherer(base, asked.experiment.build_dir, {"anchored": other}).gathered() == []
 
 
 def test_a_report_of_an_older_delta_is_not_gathered(
     asked: Run, plans: list[EvaluationPlan], base: Base
 ) -> None:
     run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
-    file = concept_folder(asked.build_dir, "anchored", 0, "car") / "report" / "report.json"
+    file = (
+        concept_folder(asked.experiment.build_dir, "anchored", 0, "car") / "report" / "report.json"
+    )
     write_file(file, concept_report("car", 1, "sha256:other").model_dump_json().encode())
-    assert Gatherer(base, asked.build_dir, {"anchored": QUICK}).gathered() == []
+    assert Gatherer(base, asked.experiment.build_dir, {"anchored": QUICK}).gathered() == []
 
 
 def test_a_delta_of_other_settings_is_made_anew(
@@ -127,15 +137,13 @@ def test_a_delta_of_other_settings_is_made_anew(
 ) -> None:
     one = replace(asked, concepts=chosen(["car"], []), seeds=(0,), only_unlearn=True)
     run(one, Console(quiet=True))
-    card = concept_folder(asked.build_dir, "anchored", 0, "car") / "delta" / "card.json"
+    card = concept_folder(asked.experiment.build_dir, "anchored", 0, "car") / "delta" / "card.json"
     before = card.read_bytes()
     spec = base.spec.model_copy(
         update={"unlearn": UnlearnDefaults(anchored=replace(QUICK, rank=3))}
     )
-    own = replace(base, spec=spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(every_concept, "own_base", lambda: own)
-        run(one, Console(quiet=True))
+    other = replace(one.experiment, base=replace(base, spec=spec))
+    run(replace(one, experiment=other), Console(quiet=True))
     assert card.read_bytes() != before
 
 

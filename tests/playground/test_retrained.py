@@ -18,6 +18,7 @@ from unsee.evaluation.report.schema import Report
 from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import own_base, retrained
+from unsee.playground.experiments.own_base import Experiment
 from unsee.playground.experiments.retrained import knowledge, run, table, withheld
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
@@ -57,12 +58,13 @@ def test_three_encoders_stand_beside_one_floor(
         return Outcome(place, concept_report("Fwomp", 1), reused=False)
 
     other = replace(base)
-    monkeypatch.setattr(retrained, "own_base", lambda: base)
-    monkeypatch.setattr(retrained, "fast_base", lambda place=None: other if place else base)
+    monkeypatch.setattr(retrained, "fast_base", lambda place: other)
+    monkeypatch.setattr(own_base, "fast_base", lambda place: base)
     monkeypatch.setattr(retrained, "own_report", edited)
     monkeypatch.setattr(own_base, "evaluate", never)
     monkeypatch.setattr(own_base, "open_recogniser", lambda *_: None)
-    run(folder, ("Fwomp",), PLAN, tmp_path / "build", Console(quiet=True))
+    build = tmp_path / "build"
+    run(folder, ("Fwomp",), PLAN, Experiment(base, build, build), Console(quiet=True))
     (job,) = jobs
     assert job.base is other
     assert job.painter is base  # the attacker's pictures: the other base can make none
@@ -97,9 +99,9 @@ def test_what_both_bases_know_leaves_out_what_one_never_saw(tmp_path: Path) -> N
     assert knowledge(shipped, other, ["Fwomp"]) == {}
 
 
-def test_a_base_that_saw_everything_is_no_gold_standard(tmp_path: Path) -> None:
+def test_a_base_that_saw_everything_is_no_gold_standard(base: Base, tmp_path: Path) -> None:
     assert withheld(TRAINING, tmp_path) == ["Fwomp", "kite"]
     with pytest.raises(InputError, match="names no concept that the base was trained without"):
         withheld({"t2v": {"command": "train"}}, tmp_path)
     with pytest.raises(InputError, match=r"it has no training\.json"):
-        run(tmp_path, (), PLAN, tmp_path, Console(quiet=True))
+        run(tmp_path, (), PLAN, Experiment(base, tmp_path, tmp_path), Console(quiet=True))

@@ -117,10 +117,12 @@ def test_a_base_without_concepts_never_sees_them_and_says_so(
 ) -> None:
     shipped = tmp_path / "bases" / "tiny-wan"
     shipped.mkdir(parents=True)
-    (shipped / "base.yaml").write_text("name: tiny-wan\nt2v: t2v\n")
+    written = "name: tiny-wan\nt2v: t2v\njudge: ../another/judge\n"
+    (shipped / "base.yaml").write_text(written)
     (shipped / "evaluation.yaml").write_text("concepts: []\n")
-    (shipped / "judge").mkdir()
-    (shipped / "judge" / "config.json").write_text("{}")
+    judge = tmp_path / "bases" / "another" / "judge"
+    judge.mkdir(parents=True)
+    (judge / "config.json").write_text("{}")
     usual = Places(tmp_path / "build" / "tiny-wan", shipped)
     recipe = Recipe(stages_of(TINY), usual)
     monkeypatch.setattr(train, "RECIPES", {"tiny-wan": recipe})
@@ -142,9 +144,10 @@ def test_a_base_without_concepts_never_sees_them_and_says_so(
         shown = {scene_of(row).label(head) for row in labels for head in HEADS}
         assert not shown & set(places.without)
     assert not list((tmp_path / "build" / "tiny-wan").glob("*"))  # the usual run's is not touched
-    assert (places.base_dir / "base.yaml").read_text() == "name: tiny-wan-without\nt2v: t2v\n"
+    own = (places.base_dir / "base.yaml").read_text()
+    assert own == "name: tiny-wan-without\njudge: judge\nt2v: t2v\n"
     assert (places.base_dir / "judge" / "config.json").read_text() == "{}"
-    assert (shipped / "base.yaml").read_text() == "name: tiny-wan\nt2v: t2v\n"
+    assert (shipped / "base.yaml").read_text() == written
 
 
 @pytest.mark.parametrize(

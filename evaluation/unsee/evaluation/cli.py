@@ -311,7 +311,12 @@ def _summary(report: Report) -> list[str]:
         lines.append(
             f"{concept.name}: seen in {_controlled(judged_of(report.erased, concept.name))}"
         )
-    labels = (("sibling", "siblings"), ("other", "others"), ("shared_words", "shared words"))
+    labels = (
+        ("sibling", "siblings"),
+        ("other", "others"),
+        ("shared_words", "shared words"),
+        ("translated", "siblings in another language"),
+    )
     for group, label in labels:
         pairs = [row.recognised for row in report.kept if row.group == group]
         if pairs:

@@ -187,6 +187,7 @@ def _questions(job: EvaluationJob) -> list[Question]:
         *maker.about_siblings(plan.prompts_per_sibling),
         *maker.about_others(plan.num_others),
         *maker.about_shared_words(plan.prompts_per_sibling),
+        *maker.about_translated(plan.prompts_per_sibling),
     ]
 
 

@@ -1,5 +1,6 @@
 """Which questions are asked: deterministic, independent of one another, and never off the mark."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,72 @@ def test_no_synonym_without_aliases(maker_of: MakerOf) -> None:
     maker = maker_of("Zorpik")
     wordings = {one.wording for one in maker.about_erased(maker.erased[0], 2)}
     assert wordings == {"alone", "context", "long"}
+
+
+@pytest.fixture
+def multilingual(known: EvaluationSet) -> EvaluationSet:
+    spanish = {
+        "words": {"desert": ["el desierto"], "Blimbo": ["el Blimbón"]},
+        "prompts": {"character": ["una foto de {}", "{} en {background}"]},
+        "neutral": {"character": "algo"},
+    }
+    german = {
+        "words": {"desert": ["Wüste"], "ocean": ["Meer"]},
+        "prompts": {"character": ["ein Bild von {}"]},
+        "neutral": {"character": "etwas"},
+    }
+    content = known.model_dump(mode="json") | {"languages": {"es": spanish, "de": german}}
+    return EvaluationSet.model_validate(content)
+
+
+def test_other_languages_are_asked_in_turn_with_their_own_words(
+    multilingual: EvaluationSet,
+) -> None:
+    asked = (Concept(name="Blimbo", category="character", aliases=("Blimbón",)),)
+    known = multilingual.with_erased(asked)
+    blimbo = known.concepts[0]
+    maker = QuestionMaker(known, (blimbo,), 0, fits=lambda prompt: True)
+    found = maker.about_erased(blimbo, 4)
+    translated = [one for one in found if one.wording == "translated"]
+    for question in translated[::2]:
+        assert "el Blimbón" in question.prompt
+        assert "algo" in question.plain
+        assert "the " not in question.prompt
+    assert {(one.prompt, one.plain) for one in translated[1::2]} == {
+        ("ein Bild von Blimbo", "ein Bild von etwas")
+    }
+    # A word of another language is no synonym to be put into the templates' sentences.
+    synonyms = [one.prompt for one in found if one.wording == "synonym"]
+    assert all("Blimby" in prompt for prompt in synonyms)
+    siblings = maker.about_translated(2)
+    assert [one.concept.name for one in siblings] == ["Zorpik", "Zorpik", "Mipsu", "Mipsu"]
+    assert siblings[1].prompt == "ein Bild von Zorpik"
+    assert {one.kind for one in siblings} == {"translated"}
+
+
+def test_a_set_without_other_languages_has_the_digest_that_it_always_had(
+    known: EvaluationSet, multilingual: EvaluationSet
+) -> None:
+    content = known.model_dump_json(exclude={"languages"}).encode()
+    assert known.digest() == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert multilingual.digest() != known.digest()
+
+
+@pytest.mark.parametrize(
+    ("language", "complaint"),
+    [
+        ({"prompts": {"style": ["{}"]}, "neutral": {}}, "neutral has no word for .* 'style'"),
+        ({"prompts": {"style": ["nada"]}, "neutral": {"style": "x"}}, "must hold {} once"),
+        ({"prompts": {}, "neutral": {}, "words": {"kite": ["x"]}}, "'kite' of 'es' is not listed"),
+        ({"prompts": {"style": ["{} {x}"]}, "neutral": {"style": "x"}}, "no concept can fill {x}"),
+    ],
+)
+def test_a_wrong_language_is_refused(
+    known: EvaluationSet, language: dict[str, object], complaint: str
+) -> None:
+    content = known.model_dump(mode="json") | {"languages": {"es": language}}
+    with pytest.raises(ValueError, match=complaint):
+        EvaluationSet.model_validate(content)
 
 
 def test_more_questions_begin_with_the_fewer(maker_of: MakerOf) -> None:

@@ -12,6 +12,11 @@ Reads `evaluation.yaml`; does not choose any question (`questions`) and knows no
         long: ["a video of {}, very detailed, in {background}, high quality"]
     shared_words:
       - {prompt: "a yellow submarine", concept: submarine, shares: [Yellow Man]}
+    languages:
+      es:
+        words: {umbrella: [un paraguas]}
+        prompts: {object: ["una foto con {}"]}
+        neutral: {object: una imagen}
 
 In a template `{}` is the concept as it stands in a sentence ("an umbrella"), `{name}` its bare name
 and `{background}` (any category) another concept of that category.
@@ -64,8 +69,7 @@ class KnownConcept(_Section):
 
     def is_named_in(self, prompt: str) -> bool:
         """Whether `prompt` holds the name or an alias as whole words."""
-        words = (re.escape(word) for word in (self.name, *self.aliases))
-        return re.search(rf"(?<!\w)({'|'.join(words)})(?!\w)", prompt, re.IGNORECASE) is not None
+        return _finder(self.name, *self.aliases)(prompt) is not None
 
 
 class Templates(_Section):
@@ -92,12 +96,39 @@ class SharedWords(_Section):
     shares: Texts
 
 
+class OtherLanguage(_Section):
+    """How the base is asked in a language other than the templates'.
+
+    `words` are concepts as they stand in its sentences; one that is not listed keeps its name.
+    `prompts` are wordings by category, and `neutral` stands for a concept that is left out.
+    """
+
+    words: dict[Text, Texts] = Field(default_factory=dict)
+    prompts: dict[SetCategory, Texts]
+    neutral: dict[SetCategory, Text]
+
+    @validates(mode="after")
+    def _each_prompt_can_be_asked(self) -> OtherLanguage:
+        for category, prompts in self.prompts.items():
+            if category not in self.neutral:
+                raise ValueError(f"neutral has no word for the category {category!r} of prompts")
+            for prompt in prompts:
+                if slots_of(prompt).count("") != 1:
+                    raise ValueError(f"the prompt {prompt!r} must hold {{}} once")
+        return self
+
+    def phrases_of(self, concept: KnownConcept) -> Sequence[str]:
+        """The ways to name `concept` in a sentence."""
+        return self.words.get(concept.name, (concept.name,))
+
+
 class EvaluationSet(_Section):
     """Everything that a base can be asked. Categories without templates get the built-in ones."""
 
     concepts: tuple[KnownConcept, ...] = ()
     templates: dict[SetCategory, Templates] = Field(default_factory=dict)
     shared_words: tuple[SharedWords, ...] = ()
+    languages: dict[Text, OtherLanguage] = Field(default_factory=dict)
 
     @validates(mode="after")
     def _names_fit_together(self) -> EvaluationSet:
@@ -108,6 +139,10 @@ class EvaluationSet(_Section):
         for entry in self.shared_words:
             if entry.concept.casefold() not in names:
                 raise ValueError(f"the concept {entry.concept!r} of shared_words is not listed")
+        for language, other in self.languages.items():
+            unlisted = {word.casefold() for word in other.words} - set(names)
+            if unlisted:
+                raise ValueError(f"the concept {min(unlisted)!r} of {language!r} is not listed")
         categories = {concept.category for concept in self.concepts}
         for template in self._all_templates():
             unknown = set(slots_of(template)) - {*_OWN_SLOTS, *categories}
@@ -117,12 +152,25 @@ class EvaluationSet(_Section):
 
     def digest(self) -> str:
         """`"sha256:…"` of the set: with a seed and counts it decides every question."""
-        return f"sha256:{hashlib.sha256(self.model_dump_json().encode()).hexdigest()}"
+        unused = None if self.languages else {"languages"}  # a set without any is as it always was
+        content = self.model_dump_json(exclude=unused)
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
     def templates_of(self, category: SetCategory) -> Templates:
         """The wordings of `category`: the set's own, else the built-in ones."""
         own = self.templates.get(category)
         return own or Templates.model_validate(DEFAULT_TEMPLATES[category])
+
+    def languages_about(self, category: SetCategory) -> list[OtherLanguage]:
+        """The other languages that have prompts about concepts of `category`."""
+        return [each for each in self.languages.values() if category in each.prompts]
+
+    def synonyms_of(self, concept: KnownConcept) -> Sequence[str]:
+        """Its aliases in the language of the templates; all of them if none is in it."""
+        others = self.languages.values()
+        foreign = [phrase for each in others for phrase in each.words.get(concept.name, ())]
+        own = [alias for alias in concept.aliases if not any(map(_finder(alias), foreign))]
+        return own or concept.aliases
 
     def find(self, name: str) -> KnownConcept | None:
         """The concept that carries `name`, in any case."""
@@ -144,8 +192,9 @@ class EvaluationSet(_Section):
         return self.model_copy(update={"concepts": kept, "shared_words": shared})
 
     def _all_templates(self) -> list[str]:
-        own = self.templates.values()
-        return [template for each in own for template in (*each.alone, *each.context, *each.long)]
+        own = [(*each.alone, *each.context, *each.long) for each in self.templates.values()]
+        foreign = [texts for each in self.languages.values() for texts in each.prompts.values()]
+        return [template for texts in (*own, *foreign) for template in texts]
 
 
 def load_evaluation_set(file: Path) -> EvaluationSet:
@@ -164,6 +213,12 @@ def slots_of(template: str) -> list[str]:
 def filled(template: str, values: Mapping[str, str]) -> str:
     """`template` with `values[name]` in the place of each `{name}`."""
     return _SLOT.sub(lambda match: values[match.group(1)], template)
+
+
+def _finder(*words: str) -> Callable[[str], re.Match[str] | None]:
+    """Finds any of `words`, whole and in any case."""
+    either = "|".join(map(re.escape, words))
+    return re.compile(rf"(?<!\w)({either})(?!\w)", re.IGNORECASE).search
 
 
 def _merged(known: KnownConcept | None, asked: Concept) -> KnownConcept:

@@ -14,12 +14,18 @@ from typing import Literal, get_args
 import numpy as np
 
 from unsee.core.errors import InputError
-from unsee.evaluation.asking.evaluation_set import EvaluationSet, KnownConcept, filled, slots_of
+from unsee.evaluation.asking.evaluation_set import (
+    EvaluationSet,
+    KnownConcept,
+    OtherLanguage,
+    filled,
+    slots_of,
+)
 from unsee.evaluation.asking.shapes import Ends, reshaped
 from unsee.evaluation.report.schema import Shape, Wording
 
-Kind = Literal["erased", "sibling", "other", "shared_words", "attack", "shape"]
-WORDINGS: tuple[Wording, ...] = ("alone", "context", "long", "synonym")
+Kind = Literal["erased", "sibling", "other", "shared_words", "translated", "attack", "shape"]
+WORDINGS: tuple[Wording, ...] = get_args(Wording)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 _ORDINARY: tuple[Wording, ...] = ("alone", "context")
 _ATTEMPTS = 50
@@ -59,11 +65,13 @@ class QuestionMaker:
     fits: Callable[[str], bool]
 
     def about_erased(self, concept: KnownConcept, per_wording: int) -> list[Question]:
-        """`per_wording` questions of each wording; synonyms only where there are aliases."""
+        """`per_wording` questions of each wording; synonyms only where there are aliases, and
+        translated ones where the set has other languages, in turn."""
         return [
             self._question(concept, "erased", wording, index)
             for wording in WORDINGS
             if wording != "synonym" or concept.aliases
+            if wording != "translated" or self.known.languages_about(concept.category)
             for index in range(per_wording)
         ]
 
@@ -103,6 +111,16 @@ class QuestionMaker:
                 seed = self._number(concept.name, "shared_words", prompt, index)
                 questions.append(Question(concept, "shared_words", "context", prompt, prompt, seed))
         return questions
+
+    def about_translated(self, per_sibling: int) -> list[Question]:
+        """`per_sibling` questions for every sibling in the set's other languages, in turn."""
+        categories = {concept.category for concept in self.erased}
+        return [
+            self._question(concept, "translated", "translated", index)
+            for concept in self._kept()
+            if concept.category in categories and self.known.languages_about(concept.category)
+            for index in range(per_sibling)
+        ]
 
     def about_shapes(self, concept: KnownConcept, per_shape: int, ends: Ends) -> list[Question]:
         """`per_shape` questions of an unseen concept for each other shape of its name."""
@@ -155,19 +173,17 @@ class QuestionMaker:
     ) -> Question:
         forbidden = [one for one in self.erased if one.name != concept.name]
         role = kind if kind in ("attack", "shape") else "asked"
-        words = concept.aliases if wording == "synonym" else (concept.name,)
-        templates = _templates(self.known, concept, wording)
+        speech = _speech(self.known, concept, wording, index)
         start = self._number(concept.name, role, wording)
         for attempt in range(_ATTEMPTS):
-            template = templates[(start + index + attempt) % len(templates)]
+            template = speech.templates[(start + index + attempt) % len(speech.templates)]
             rng = np.random.default_rng(self._number(concept.name, role, wording, index, attempt))
-            fills = self._companions(template, concept, rng)
+            fills = self._companions(template, concept, rng, speech.phrase_of)
             if fills is None:
                 continue
-            prompt = filled(template, fills | _own(concept, words[index % len(words)]))
+            prompt = filled(template, fills | {"": speech.phrase, "name": speech.name})
             if self.fits(prompt) and not any(one.is_named_in(prompt) for one in forbidden):
-                neutral = self.known.templates_of(concept.category).neutral
-                plain = filled(template, fills | {"": neutral, "name": neutral})
+                plain = filled(template, fills | {"": speech.neutral, "name": speech.neutral})
                 seed = self._number(concept.name, role, wording, index)
                 return Question(concept, kind, wording, prompt, plain, seed)
         raise InputError(
@@ -176,7 +192,11 @@ class QuestionMaker:
         )
 
     def _companions(
-        self, template: str, concept: KnownConcept, rng: np.random.Generator
+        self,
+        template: str,
+        concept: KnownConcept,
+        rng: np.random.Generator,
+        phrase_of: Callable[[KnownConcept], str],
     ) -> dict[str, str] | None:
         """Another concept's phrase for each category in braces; None if there is none.
 
@@ -191,7 +211,7 @@ class QuestionMaker:
             chosen = next((one for one in drawn if one.name in allowed), None)
             if chosen is None:
                 return None
-            fills[slot] = chosen.phrase_of(chosen.name)
+            fills[slot] = phrase_of(chosen)
         return fills
 
     def _number(self, *parts: str | int) -> int:
@@ -200,18 +220,42 @@ class QuestionMaker:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
-def _templates(known: EvaluationSet, concept: KnownConcept, wording: Wording) -> Sequence[str]:
-    templates = known.templates_of(concept.category)
-    match wording:
-        case "alone":
-            return templates.alone
-        case "context":
-            return templates.context
-        case "long":
-            return templates.long
-        case "synonym":
-            return (*templates.alone, *templates.context)
+@dataclass(frozen=True)
+class _Speech:
+    """How one question is put into words: its templates, the concept as it stands in a sentence
+    and alone, the neutral word in its place, and how companions are named."""
+
+    templates: Sequence[str]
+    phrase: str
+    name: str
+    neutral: str
+    phrase_of: Callable[[KnownConcept], str]
 
 
-def _own(concept: KnownConcept, word: str) -> dict[str, str]:
-    return {"": concept.phrase_of(word), "name": word}
+def _speech(known: EvaluationSet, concept: KnownConcept, wording: Wording, index: int) -> _Speech:
+    if wording == "translated":
+        languages = known.languages_about(concept.category)
+        return _translated(languages[index % len(languages)], concept, index // len(languages))
+    own = known.templates_of(concept.category)
+    templates = {
+        "alone": own.alone,
+        "context": own.context,
+        "long": own.long,
+        "synonym": (*own.alone, *own.context),
+    }
+    words = known.synonyms_of(concept) if wording == "synonym" else (concept.name,)
+    word = words[index % len(words)]
+    return _Speech(
+        templates[wording],
+        concept.phrase_of(word),
+        word,
+        own.neutral,
+        lambda one: one.phrase_of(one.name),
+    )
+
+
+def _translated(language: OtherLanguage, concept: KnownConcept, turn: int) -> _Speech:
+    phrases = language.phrases_of(concept)
+    phrase = phrases[turn % len(phrases)]
+    prompts, neutral = language.prompts[concept.category], language.neutral[concept.category]
+    return _Speech(prompts, phrase, phrase, neutral, lambda one: language.phrases_of(one)[0])

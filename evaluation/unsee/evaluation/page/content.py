@@ -25,12 +25,14 @@ WORDINGS = {
     "context": "in a scene",
     "long": "long description",
     "synonym": "other name",
+    "translated": "other language",
 }
 MEDIA = {"image": "images", "video": "videos"}
 GROUPS: dict[Group, str] = {
     "sibling": "Siblings",
     "other": "Everything else",
     "shared_words": "Sharing a word",
+    "translated": "Siblings in another language",
 }
 CHECKS = {
     "erased_at_most": "Unseen concept still recognised, over the floor",

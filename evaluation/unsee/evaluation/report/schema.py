@@ -29,7 +29,7 @@ LASTING_SHARE = 0.25
 """Of a clip's frames; `docs/measured/floors.md` has the measurement that it was chosen by."""
 
 Media = Literal["image", "video"]
-Wording = Literal["alone", "context", "long", "synonym"]
+Wording = Literal["alone", "context", "long", "synonym", "translated"]
 Shape = Literal[
     "capitals",
     "list",
@@ -48,7 +48,7 @@ Shape = Literal[
 """Other ways to write a name, and other parameters; see `asking.shapes`."""
 Reach = Literal["caller", "weights"]
 """Who can make an attack: whoever may send text and parameters, or only a holder of the weights."""
-Group = Literal["sibling", "other", "shared_words"]
+Group = Literal["sibling", "other", "shared_words", "translated"]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -147,7 +147,8 @@ class KeptRow(_Record):
     """How often something that should be kept is recognised (average over frames).
 
     `group`: a sibling is of an unseen concept's category; `shared_words` are prompts that share a
-    word with an unseen concept; other is everything else.
+    word with an unseen concept; `translated` asks for a sibling in another language; other is
+    everything else.
     """
 
     concept: str

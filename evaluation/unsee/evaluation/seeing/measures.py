@@ -31,6 +31,7 @@ _GROUP_OF: dict[Kind, Group] = {
     "sibling": "sibling",
     "other": "other",
     "shared_words": "shared_words",
+    "translated": "translated",
 }
 
 

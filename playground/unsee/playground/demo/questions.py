@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from unsee.core.policy import Concept
 from unsee.playground.world.captions import prompt_for
-from unsee.playground.world.world import CONCEPTS, concepts_in, find_concept
-from unsee.playground.world.world import Concept as WorldConcept
+from unsee.playground.world.languages import ENGLISH, Language
+from unsee.playground.world.world import CONCEPTS, Concept, concepts_in
 
 Group = Literal["concept", "siblings", "others"]
 GROUPS: tuple[Group, ...] = ("concept", "siblings", "others")
@@ -26,19 +26,20 @@ class Question:
     group: Group
 
 
-def choose_questions(concept: Concept, count: int, seed: int) -> list[Question]:
-    """`count` questions, a third per group; siblings and others are taken in turn.
+def choose_questions(
+    concept: Concept, count: int, seed: int, languages: Sequence[Language] = (ENGLISH,)
+) -> list[Question]:
+    """`count` questions, a third per group; siblings, others and languages are taken in turn.
 
     No prompt of the groups to be kept names `concept`.
     """
     rng = np.random.default_rng(seed)
-    asked = find_concept(concept.name)
-    siblings = [c for c in concepts_in(asked.category) if c != asked]
-    others = [c for c in CONCEPTS if c.category not in (asked.category, "background")]
+    siblings = [c for c in concepts_in(concept.category) if c != concept]
+    others = [c for c in CONCEPTS if c.category not in (concept.category, "background")]
     per_group = count // len(GROUPS)
     sizes = {"concept": count - 2 * per_group, "siblings": per_group, "others": per_group}
     pools = {
-        "concept": [asked],
+        "concept": [concept],
         "siblings": siblings,
         "others": [others[int(i)] for i in rng.permutation(len(others))],
     }
@@ -47,14 +48,15 @@ def choose_questions(concept: Concept, count: int, seed: int) -> list[Question]:
         for i in range(sizes[group]):
             wanted = pools[group][i % len(pools[group])]
             avoid = None if group == "concept" else concept.name
-            questions.append(
-                Question(_prompt(wanted, rng, avoid), 1000 * seed + i, wanted.name, group)
-            )
+            prompt = _prompt(wanted, rng, avoid, languages[i % len(languages)])
+            questions.append(Question(prompt, 1000 * seed + i, wanted.name, group))
     return questions
 
 
-def _prompt(wanted: WorldConcept, rng: np.random.Generator, avoid: str | None) -> str:
+def _prompt(
+    wanted: Concept, rng: np.random.Generator, avoid: str | None, language: Language
+) -> str:
     while True:
-        prompt, scene = prompt_for(wanted, rng)
+        prompt, scene = prompt_for(wanted, rng, language)
         if avoid is None or avoid not in (scene.subject, scene.style, scene.action):
             return prompt

@@ -1,4 +1,4 @@
-"""`make demo`: the whole product on the playground base, from a concept to proof.
+"""`make demo`: the whole product on a base of ours, from a concept to proof.
 
 Unlearns one concept, evaluates the policy, exports, serves from a real tritonserver, publishes,
 asks for the same prompts and seeds under `base` and under the policy, and lets the judge look. What
@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,9 +40,16 @@ from unsee.playground.demo.report import (
     write_record,
     write_sheet,
 )
-from unsee.playground.experiments.own_base import own_report
+from unsee.playground.experiments.own_base import (
+    FIRST,
+    base_option,
+    languages_of,
+    own_report,
+    policy_concept,
+)
 from unsee.playground.networks.judge import Judge
 from unsee.playground.training.program import exit_code_of
+from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import find_concept
 from unsee.policies.publish import Publication, PublishResult, publish
 from unsee.repository import pointer
@@ -51,7 +58,6 @@ from unsee.repository.revisions import read_revision, versions_on_disk
 from unsee.serving.server.triton import ServerSettings, TritonServer
 from unsee.triton.server import Server
 
-BASE_DIR = Path(__file__).parents[4] / "bases" / "playground"
 POLICY = "family"
 POLICIES = (BASE_POLICY, POLICY)
 FIRST_LOOK = EvaluationPlan(
@@ -68,8 +74,10 @@ FIRST_LOOK = EvaluationPlan(
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What to unlearn and how much to show; each question is asked under both policies."""
+    """What to unlearn on which base, and how much to show; each question is asked under both
+    policies."""
 
+    base_dir: Path
     output_dir: Path
     concept: str
     seed: int
@@ -109,15 +117,21 @@ class Stages:
 
 
 @click.command()
-@click.option("--output-dir", type=click.Path(path_type=Path), default="demo", show_default=True)
+@base_option
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    help="[default: demo, and in it a folder of another base's name]",
+)
 @click.option("--concept", default="Blimbo", show_default=True, help="What to unlearn.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--questions", type=click.IntRange(min=3), default=24, show_default=True, help="Prompts to ask."
 )
-def demo(output_dir: Path, concept: str, seed: int, questions: int) -> None:
+def demo(base_dir: Path, output_dir: Path | None, concept: str, seed: int, questions: int) -> None:
     """Unlearn a concept, evaluate, serve it from Triton, and see what has changed."""
-    run(DemoSettings(output_dir.absolute(), concept, seed, questions), Console())
+    folder = output_dir or Path("demo") / ("" if base_dir.name == FIRST else base_dir.name)
+    run(DemoSettings(base_dir, folder.absolute(), concept, seed, questions), Console())
 
 
 def run(settings: DemoSettings, console: Console) -> None:
@@ -126,9 +140,10 @@ def run(settings: DemoSettings, console: Console) -> None:
     Raises:
         UnseeError: what went wrong in one sentence; whatever was started has been stopped.
     """
-    concept = unlearnable_concept(settings.concept)
+    asked = unlearnable_concept(settings.concept)
     stages = Stages(console)
-    base = load_base(BASE_DIR)
+    base = load_base(settings.base_dir)
+    concept = policy_concept(asked, base)
     with stages.stage("unlearn"):
         outcome = unlearn_concept(base, concept, settings)
         stages.say(f"{'found again' if outcome.reused else 'made'}: {outcome.folder}")
@@ -146,30 +161,31 @@ def run(settings: DemoSettings, console: Console) -> None:
         with stages.stage("publish"):
             result = published(policy_file, settings, url, stages.say)
             stages.say(f"{POLICY}: revision {result.revision} is active")
-        questions = choose_questions(concept, settings.num_questions, settings.seed)
+        languages = languages_of(base)
+        questions = choose_questions(asked, settings.num_questions, settings.seed, languages)
         with stages.stage("generate"):
             clips = generate_clips(url, questions, console)
     with stages.stage("judge"):
-        trials = judged(questions, clips)
+        trials = judged(base, questions, clips)
     write_clips(trials, settings.output_dir / "clips")
     write_sheet(trials, concept.name, settings.output_dir / "before_after.png")
     write_record(trials, outcome.delta.card, exported, stages.seconds, settings.output_dir)
     print_results(trials, concept.name, stages.seconds, settings.output_dir, console)
 
 
-def unlearnable_concept(name: str) -> Concept:
+def unlearnable_concept(name: str) -> WorldConcept:
     """The world's concept of that name.
 
     Raises:
         InputError: the world has no such concept, or it is a background.
     """
-    try:
+    with suppress(KeyError):
         known = find_concept(name)
-        return Concept.model_validate({"name": known.name, "category": known.category})
-    except (KeyError, ValueError):
-        raise InputError(
-            f"{name!r} is no concept of the playground that can be unlearned; its README lists them"
-        ) from None
+        if known.category != "background":
+            return known
+    raise InputError(
+        f"{name!r} is no concept of the playground that can be unlearned; its README lists them"
+    )
 
 
 def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Outcome:
@@ -211,7 +227,8 @@ def _is_current(base: Base, repository_dir: Path) -> bool:
 
 def write_policy(output_dir: Path, concept: Concept, delta_dir: Path) -> Path:
     """The policy file that publishing reads, as a person would write it."""
-    entry = {"concept": concept.name, "category": concept.category, "delta": str(delta_dir)}
+    asked = concept.model_dump(include={"category", "aliases"}, exclude_defaults=True, mode="json")
+    entry = {"concept": concept.name, **asked, "delta": str(delta_dir)}
     file = output_dir / f"{POLICY}.yaml"
     write_file(file, yaml.safe_dump({"name": POLICY, "unsee": [entry]}, sort_keys=False))
     return file
@@ -226,7 +243,7 @@ def published(
     """
     wanted = Publication(
         policy_file,
-        BASE_DIR,
+        settings.base_dir,
         settings.repository_dir,
         report=settings.report_dir,
         promote=True,
@@ -253,9 +270,11 @@ def generate_clips(
         }
 
 
-def judged(questions: list[Question], clips: dict[tuple[int, str], Clip]) -> list[Trial]:
-    """What the judge sees in each clip of each question."""
-    judge = Judge.from_pretrained(BASE_DIR / "judge")
+def judged(
+    base: Base, questions: list[Question], clips: dict[tuple[int, str], Clip]
+) -> list[Trial]:
+    """What the base's judge sees in each clip of each question."""
+    judge = Judge.from_pretrained(base.folder / (base.spec.judge or "judge"))
     trials = []
     for i, question in enumerate(questions):
         pair = {policy: clips[i, policy] for policy in POLICIES}

@@ -10,11 +10,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich.console import Console
 
 from unsee.core.files import write_json
@@ -28,9 +26,8 @@ from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING
 from unsee.playground.experiments.own_base import (
     CATEGORIES,
+    Experiment,
     experiment_options,
-    fast_base,
-    own_base,
     own_report,
     policy_concept,
     slug,
@@ -87,40 +84,38 @@ def subjects() -> list[WorldConcept]:
 
 @click.command()
 @experiment_options
-def ablation(threads: int, build_dir: Path, output_dir: Path) -> None:
+def ablation(experiment: Experiment) -> None:
     """Unlearn six concepts with one setting changed at a time, and measure each."""
-    torch.set_num_threads(threads)
-    usual = own_base().spec.unlearn.anchored
-    run(variants(usual), subjects(), PLAN, build_dir, output_dir, Console(stderr=True))
+    usual = experiment.base.spec.unlearn.anchored
+    run(variants(usual), subjects(), PLAN, experiment, Console(stderr=True))
 
 
 def run(
     settings: Mapping[str, AnchoredMode],
     concepts: Sequence[WorldConcept],
     plan: EvaluationPlan,
-    build_dir: Path,
-    output_dir: Path,
+    experiment: Experiment,
     console: Console,
 ) -> None:
     """Every concept of every variant; the record is rewritten after each."""
-    base, judged = own_base(), fast_base()
-    found: dict[str, Any] = {"seed": plan.seed, "variants": {}}
+    base, record = experiment.base, experiment.output_dir / RECORD
+    found: dict[str, Any] = {**experiment.of_base(), "seed": plan.seed, "variants": {}}
     for title, setting in settings.items():
         variant: dict[str, Any] = {"settings": asdict(setting), "concepts": {}}
         found["variants"][title] = variant
         for concept in concepts:
             started = time.monotonic()
             console.print(f"[bold]{title}[/bold], {concept.name}")
-            folder = build_dir / "ablation" / slug(title) / slug(concept.name)
-            job = UnlearnJob(base, policy_concept(concept), setting, plan.seed)
+            folder = experiment.build_dir / "ablation" / slug(title) / slug(concept.name)
+            job = UnlearnJob(base, policy_concept(concept, base), setting, plan.seed)
             card = unlearned(job, folder / "delta").delta.card
             report = own_report(
-                judged, folder / "delta", plan, folder / "report", build_dir / "frames"
+                experiment.judged, folder / "delta", plan, folder / "report", experiment.frames_dir
             )
             variant["concepts"][concept.name] = recorded(card, report)
-            write_json(output_dir / RECORD, found, indent=1)
+            write_json(record, found, indent=1)
             console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+    console.print(f"{record} is written; `make pages` renders its page")
 
 
 def recorded(card: Card, report: Report) -> dict[str, Any]:

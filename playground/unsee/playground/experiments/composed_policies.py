@@ -12,12 +12,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 import numpy as np
-import torch
 from rich.console import Console
 
 from unsee.core.files import write_json
@@ -38,10 +36,9 @@ from unsee.playground.experiments.joint import joint_edit
 from unsee.playground.experiments.own_base import (
     CATEGORIES,
     UNLEARNABLE,
+    Experiment,
     concept_folder,
     experiment_options,
-    fast_base,
-    own_base,
     policy_concept,
     report_of,
     unlearned,
@@ -76,13 +73,9 @@ class ConceptSet:
     help="With images actions are left out: no picture shows one.",
 )
 @experiment_options
-def composed_policies(
-    media: tuple[Media, ...], threads: int, build_dir: Path, output_dir: Path
-) -> None:
+def composed_policies(media: tuple[Media, ...], experiment: Experiment) -> None:
     """Compose policies of 2 to 12 concepts in every way and measure what they forget and keep."""
-    torch.set_num_threads(threads)
-    asked = {one: concept_sets(one) for one in media}
-    run(asked, build_dir, output_dir, Console(stderr=True))
+    run({one: concept_sets(one) for one in media}, experiment, Console(stderr=True))
 
 
 def plan_of(media: Media) -> EvaluationPlan:
@@ -121,32 +114,36 @@ def _in_turn(categories: Sequence[str], rng: np.random.Generator) -> list[WorldC
 
 def run(
     asked: Mapping[Media, Sequence[ConceptSet]],
-    build_dir: Path,
-    output_dir: Path,
+    experiment: Experiment,
     console: Console,
 ) -> None:
     """The matrix from the deltas, then every set in every way; the record grows with each."""
-    base, judged = own_base(), fast_base()
-    deltas = {concept.name: delta_of(concept, base, build_dir) for concept in UNLEARNABLE}
+    base, record = experiment.base, experiment.output_dir / RECORD
+    deltas = {concept.name: delta_of(concept, experiment) for concept in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
     matrix = interference(base, list(deltas.values()), SEED)
-    found: dict[str, Any] = {"seed": SEED, "policies": [], "interference": matrix}
+    found: dict[str, Any] = {
+        **experiment.of_base(),
+        "seed": SEED,
+        "policies": [],
+        "interference": matrix,
+    }
     for media, one, way in _cells(asked):
         started = time.monotonic()
         console.print(f"[bold]{one.name}[/bold], {way}, {media}")
         members = [deltas[concept.name] for concept in one.concepts]
         encoder, seconds = composed_encoder(base, members, way)
         report = report_of(
-            judged,
+            experiment.judged,
             target_of(f"{one.name}-{way}", members, encoder),
             plan_of(media),
-            build_dir / "composed" / media / one.name / way,
-            build_dir / "frames",
+            experiment.build_dir / "composed" / media / one.name / way,
+            experiment.frames_dir,
         )
         found["policies"].append(recorded(one, way, media, report, seconds))
-        write_json(output_dir / RECORD, found, indent=1)
+        write_json(record, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+    console.print(f"{record} is written; `make pages` renders its page")
 
 
 def recorded(
@@ -175,10 +172,11 @@ def _cells(
                 yield media, one, way
 
 
-def delta_of(concept: WorldConcept, base: Base, build_dir: Path) -> Delta:
+def delta_of(concept: WorldConcept, experiment: Experiment) -> Delta:
     """The default mode's delta of `make evaluation`; made if it is not there."""
-    job = UnlearnJob(base, policy_concept(concept), base.spec.unlearn.anchored, SEED)
-    folder = concept_folder(build_dir, "anchored", SEED, concept.name)
+    base = experiment.base
+    job = UnlearnJob(base, policy_concept(concept, base), base.spec.unlearn.anchored, SEED)
+    folder = concept_folder(experiment.build_dir, "anchored", SEED, concept.name)
     return unlearned(job, folder / "delta").delta
 
 

@@ -19,7 +19,8 @@ from unsee.evaluation.report.schema import (
 
 ORDINARY: tuple[Wording, ...] = ("alone", "context")
 REWRITTEN: tuple[Wording, ...] = ("long", "synonym")
-EVERY_WORDING = (*ORDINARY, *REWRITTEN)
+TRANSLATED: tuple[Wording, ...] = ("translated",)
+EVERY_WORDING = (*ORDINARY, *REWRITTEN, *TRANSLATED)
 MEDIA: dict[str, Media] = {"images": "image", "clips": "video"}
 
 Counts = dict[str, int]

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import get_args
 
 import click
@@ -36,6 +35,7 @@ from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.findings import Gatherer, record
 from unsee.playground.experiments.own_base import (
     UNLEARNABLE,
+    Experiment,
     Mode,
     attack_budget_option,
     category_option,
@@ -43,8 +43,6 @@ from unsee.playground.experiments.own_base import (
     concept_folder,
     concept_option,
     experiment_options,
-    fast_base,
-    own_base,
     own_report,
     policy_concept,
     unlearned,
@@ -80,8 +78,7 @@ class Run:
     attack_seeds: frozenset[int]
     attacked: frozenset[str]
     plan: EvaluationPlan
-    build_dir: Path
-    output_dir: Path
+    experiment: Experiment
     only_unlearn: bool
 
     def plan_of(self, concept: str, seed: int) -> EvaluationPlan:
@@ -141,12 +138,9 @@ def every_concept(
     attack_prompts: int,
     attack_budgets: tuple[int, ...],
     attack_every: int,
-    threads: int,
-    build_dir: Path,
-    output_dir: Path,
+    experiment: Experiment,
 ) -> None:
     """Unlearn each concept and measure what is forgotten and what is kept."""
-    torch.set_num_threads(threads)
     plan = EvaluationPlan(
         seed=0,
         prompts_per_wording=prompts_per_wording,
@@ -164,8 +158,7 @@ def every_concept(
         attack_seeds=frozenset(attack_seeds),
         attacked=frozenset(concept.name for concept in UNLEARNABLE[::attack_every]),
         plan=plan,
-        build_dir=build_dir,
-        output_dir=output_dir,
+        experiment=experiment,
         only_unlearn=only_unlearn,
     )
     run(asked, Console(stderr=True))
@@ -173,14 +166,14 @@ def every_concept(
 
 def run(asked: Run, console: Console) -> None:
     """Every seed of every concept; the record is rewritten after each one of them."""
-    base = own_base()
+    experiment, base = asked.experiment, asked.experiment.base
     recommended = base.spec.unlearn
     settings: dict[Mode, Settings] = {
         "anchored": recommended.anchored,
         "paper": recommended.paper,
     }
-    judged = None if asked.only_unlearn else fast_base()
-    gatherer = Gatherer(base, asked.build_dir, settings)
+    gatherer = Gatherer(base, experiment.build_dir, settings)
+    results = experiment.output_dir / RECORD
     seconds, sizes = [], []
     pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
     for number, (seed, concept) in enumerate(pairs, start=1):
@@ -188,25 +181,24 @@ def run(asked: Run, console: Console) -> None:
         console.print(
             f"[bold]{concept.name}[/bold], {asked.mode}, seed {seed} ({number} of {len(pairs)})"
         )
-        folder = concept_folder(asked.build_dir, asked.mode, seed, concept.name)
-        job = UnlearnJob(base, policy_concept(concept), settings[asked.mode], seed)
+        folder = concept_folder(experiment.build_dir, asked.mode, seed, concept.name)
+        job = UnlearnJob(base, policy_concept(concept, base), settings[asked.mode], seed)
         made = unlearned(job, folder / "delta")
         seconds.append(sum(made.delta.card.seconds.values()))
         sizes.append((made.folder / TENSORS_FILE).stat().st_size)
-        if judged is not None:
-            plan = asked.plan_of(concept.name, seed)
-            frames_dir = asked.build_dir / "frames"
-            own_report(judged, folder / "delta", plan, folder / "report", frames_dir)
+        if not asked.only_unlearn:
+            plan, frames_dir = asked.plan_of(concept.name, seed), experiment.frames_dir
+            own_report(experiment.judged, folder / "delta", plan, folder / "report", frames_dir)
             found = record(gatherer.gathered(), settings, machine())
-            write_json(asked.output_dir / RECORD, found, indent=1)
+            write_json(results, experiment.of_base() | found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    if judged is None:
+    if asked.only_unlearn:
         console.print(
             f"{len(sizes)} deltas: {statistics.fmean(seconds):.1f} s and "
             f"{statistics.fmean(sizes) / 1e6:.2f} MB each, on average"
         )
     else:
-        console.print(f"{asked.output_dir / RECORD} is written; `make pages` renders its page")
+        console.print(f"{results} is written; `make pages` renders its page")
 
 
 def machine() -> dict[str, str]:

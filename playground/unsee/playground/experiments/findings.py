@@ -22,7 +22,7 @@ from unsee.evaluation.report.verdict import verdict_of
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base
 from unsee.playground.experiments import counts
-from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
+from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.own_base import MODES, UNLEARNABLE, Mode, concept_folder
 
 
@@ -150,10 +150,17 @@ def _columns(report: Report) -> dict[str, Counts]:
         "clips, rewritten": counts.forgotten(report, "video", REWRITTEN),
         "clips, rewritten, lasting": counts.forgotten(report, "video", REWRITTEN, "lasting"),
         "clips, rewritten, mean frame": counts.forgotten(report, "video", REWRITTEN, "mean_frame"),
+        "clips, translated": counts.forgotten(report, "video", TRANSLATED),
+        "clips, translated, lasting": counts.forgotten(report, "video", TRANSLATED, "lasting"),
+        "clips, translated, mean frame": counts.forgotten(
+            report, "video", TRANSLATED, "mean_frame"
+        ),
         "other shapes": counts.shaped(report, "video"),
         "other shapes, lasting": counts.shaped(report, "video", "lasting"),
         "siblings, images": counts.kept(report, "image", "sibling"),
         "siblings, clips": counts.kept(report, "video", "sibling"),
+        "translated siblings, images": counts.kept(report, "image", "translated"),
+        "translated siblings, clips": counts.kept(report, "video", "translated"),
         "others, images": counts.kept(report, "image", "other"),
         "others, clips": counts.kept(report, "video", "other"),
     }

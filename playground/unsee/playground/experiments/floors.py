@@ -15,11 +15,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich.console import Console
 
 from unsee.core.files import write_json
@@ -27,13 +25,12 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import ErasedRow, Report
 from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.own_base import (
+    Experiment,
     category_option,
     chosen,
     concept_folder,
     concept_option,
     experiment_options,
-    fast_base,
-    own_base,
     own_report,
     policy_concept,
     unlearned,
@@ -56,12 +53,9 @@ def floors(
     categories: tuple[str, ...],
     seed: int,
     prompts_per_wording: int,
-    threads: int,
-    build_dir: Path,
-    output_dir: Path,
+    experiment: Experiment,
 ) -> None:
     """Measure the floor of each concept and compare the rules of recognition."""
-    torch.set_num_threads(threads)
     plan = EvaluationPlan(
         seed=seed,
         prompts_per_wording=prompts_per_wording,
@@ -71,33 +65,34 @@ def floors(
         media=("video",),
         attacks=(),
     )
-    run(chosen(names, categories), plan, build_dir, output_dir, Console(stderr=True))
+    run(chosen(names, categories), plan, experiment, Console(stderr=True))
 
 
 def run(
     concepts: Sequence[WorldConcept],
     plan: EvaluationPlan,
-    build_dir: Path,
-    output_dir: Path,
+    experiment: Experiment,
     console: Console,
 ) -> None:
     """Measure every concept; the record is rewritten after each one of them."""
-    base, judged = own_base(), fast_base()
+    base, record = experiment.base, experiment.output_dir / RECORD
     found: dict[str, Any] = {}
     for concept in concepts:
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
-        folder = concept_folder(build_dir, "anchored", plan.seed, concept.name)
-        job = UnlearnJob(base, policy_concept(concept), base.spec.unlearn.anchored, plan.seed)
-        unlearned(job, folder / "delta")
-        report = own_report(judged, folder / "delta", plan, folder / "floor", build_dir / "frames")
+        folder = concept_folder(experiment.build_dir, "anchored", plan.seed, concept.name)
+        wanted = policy_concept(concept, base)
+        unlearned(UnlearnJob(base, wanted, base.spec.unlearn.anchored, plan.seed), folder / "delta")
+        report = own_report(
+            experiment.judged, folder / "delta", plan, folder / "floor", experiment.frames_dir
+        )
         found[concept.name] = recorded(concept, report)
         content = {"plan": _plan(plan), "clip": _clip(report), "concepts": found}
-        write_json(output_dir / RECORD, content, indent=1)
+        write_json(record, experiment.of_base() | content, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     for line in rule_lines(list(found.values())):
         console.print(in_words(line))
-    console.print(f"{output_dir / RECORD} is written; `make pages` renders its page")
+    console.print(f"{record} is written; `make pages` renders its page")
 
 
 def recorded(concept: WorldConcept, report: Report) -> dict[str, Any]:

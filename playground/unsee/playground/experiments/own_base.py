@@ -1,34 +1,107 @@
-"""Unlearns and evaluates concepts of the playground's own base; where the results lie."""
+"""Unlearns and evaluates concepts of a base of ours; which there are, and where results lie."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+import torch
 
 from unsee.cli.progress import stage_progress
-from unsee.core.errors import DeltaDamaged, InputError
+from unsee.core.errors import BaseFolderError, DeltaDamaged, InputError
 from unsee.core.policy import Concept
-from unsee.evaluation.asking.evaluation_set import load_evaluation_set
+from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
 from unsee.evaluation.report.schema import Report
 from unsee.evaluation.seeing.recognisers import open_recogniser
 from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.jobs.job import Outcome, UnlearnJob, differences, given_images, run_job
 from unsee.models.base import Base, load_base
+from unsee.models.components import source_place
+from unsee.models.spec import BASE_FILE
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
+from unsee.playground.world.languages import ENGLISH, LANGUAGES, Language
 from unsee.playground.world.world import CONCEPTS
 from unsee.playground.world.world import Concept as WorldConcept
 
-EVALUATION_FILE = BASE_DIR / "evaluation.yaml"
+FIRST = BASE_DIR.name
+"""The base that is meant where none is named."""
 Mode = Literal["paper", "anchored"]
 MODES: tuple[Mode, ...] = ("paper", "anchored")
 
 UNLEARNABLE = tuple(c for c in CONCEPTS if c.category != "background")
 CATEGORIES = tuple(dict.fromkeys(c.category for c in UNLEARNABLE))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A base of ours, and where its deltas, frames and reports, and its records go."""
+
+    base: Base
+    build_dir: Path
+    output_dir: Path
+
+    @classmethod
+    def on(cls, base: Base, build_dir: Path | None, output_dir: Path | None) -> Experiment:
+        """Where nothing else is said, a base other than the first has folders of its own name."""
+        own = "" if base.name == FIRST else base.name
+        build, measured = REPOSITORY / "build" / "evaluation", REPOSITORY / "docs" / "measured"
+        return cls(base, build_dir or build / own, output_dir or measured / own)
+
+    @cached_property
+    def judged(self) -> Base:
+        """A copy of the base for pictures, clips and attacks (see `fast_base`)."""
+        return fast_base(self.base.folder)
+
+    @property
+    def frames_dir(self) -> Path:
+        return self.build_dir / "frames"
+
+    def of_base(self) -> dict[str, str]:
+        """What a record says of the base that it is of."""
+        return {"base": self.base.name, "base_digest": self.base.digest()}
+
+
+def find_base(name: str) -> Path:
+    """The folder of the base that has that name in ``bases/``, or else the folder ``name``.
+
+    Raises:
+        InputError: there is none.
+        BaseFolderError: its file is wrong, or its weights are not there.
+    """
+    bases = REPOSITORY / "bases"
+    folder = next((at for at in (bases / name, Path(name)) if (at / BASE_FILE).is_file()), None)
+    if folder is None:
+        known = sorted(file.parent.name for file in bases.glob(f"*/{BASE_FILE}"))
+        raise InputError(
+            f"there is no base {name!r}; there are {', '.join(known)}, and any folder that holds "
+            f"a {BASE_FILE}"
+        )
+    base = load_base(folder)
+    weights = source_place(base.folder, base.spec.t2v)
+    if isinstance(weights, Path) and not (weights / "model_index.json").is_file():
+        command = f"unsee.playground.training.train --base {base.folder.name} --stage all"
+        ours = base.folder.parent == bases
+        remedy = f"make them with `python -m {command}`" if ours else "name another folder"
+        raise BaseFolderError(f"the base {base.name!r} has no weights in {weights} yet; {remedy}")
+    return base.folder
+
+
+def evaluation_set(base: Base) -> EvaluationSet:
+    """What the base can be asked; one that names no file is asked as the first one is."""
+    asked = base if base.spec.evaluation else load_base(BASE_DIR)
+    return load_evaluation_set(asked.folder / (asked.spec.evaluation or ""))
+
+
+def languages_of(base: Base) -> tuple[Language, ...]:
+    """The languages in which the base is asked."""
+    others = evaluation_set(base).languages
+    return (ENGLISH, *(LANGUAGES[name] for name in others if name in LANGUAGES))
 
 
 def concept_folder(build_dir: Path, mode: str, seed: int, name: str) -> Path:
@@ -41,10 +114,18 @@ def slug(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def policy_concept(concept: WorldConcept) -> Concept:
-    """The concept as a request to unsee it."""
+def policy_concept(concept: WorldConcept, base: Base) -> Concept:
+    """The concept as a request to unsee it, by its names in every language of the base."""
+    foreign = [
+        word
+        for language in languages_of(base)
+        if language is not ENGLISH
+        for word in language.words_of(concept.name)
+        if word != concept.name
+    ]
+    aliases = (*concept.aliases, *foreign)
     return Concept.model_validate(
-        {"name": concept.name, "category": concept.category, "aliases": concept.aliases}
+        {"name": concept.name, "category": concept.category, "aliases": aliases}
     )
 
 
@@ -80,11 +161,6 @@ def unlearned(job: UnlearnJob, folder: Path) -> Outcome:
     return run_job(job, folder, force=_is_outdated(job, folder), stage_progress=stage_progress)
 
 
-def own_base() -> Base:
-    """The playground's base."""
-    return load_base(BASE_DIR)
-
-
 def _is_outdated(job: UnlearnJob, folder: Path) -> bool:
     if not folder.exists():
         return False
@@ -114,7 +190,7 @@ def report_of(
 
     ``painter`` is another base, whose judge recognises and whose pictures an attacker holds.
     """
-    known = load_evaluation_set(EVALUATION_FILE)
+    known = evaluation_set(painter or base)
     concepts = known.with_erased(target.concepts).concepts
     recogniser = open_recogniser(None, painter or base, concepts)
     job = EvaluationJob(base, target, known, recogniser, plan, painter=painter)
@@ -123,12 +199,22 @@ def report_of(
     ).report
 
 
-def fast_base(folder: Path = BASE_DIR) -> Base:
+def fast_base(folder: Path) -> Base:
     """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
     base = load_base(folder)
     use_mixed_precision(base.denoiser())
     use_mixed_precision(base.t2v_denoiser())
     return base
+
+
+base_option = click.option(
+    "--base",
+    "base_dir",
+    default=FIRST,
+    show_default=True,
+    callback=lambda _context, _option, name: find_base(name),
+    help="One of bases/ by its name, or a folder.",
+)
 
 
 concept_option = click.option(
@@ -153,21 +239,42 @@ attack_budget_option = click.option(
 
 
 def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every experiment has: --threads, --build-dir and --output-dir."""
-    folder = click.Path(path_type=Path)
-    build_dir, output_dir = REPOSITORY / "build" / "evaluation", REPOSITORY / "docs" / "measured"
+    """--base, --threads, --build-dir and --output-dir; the command is given an `experiment`."""
+    output_dir = click.option(
+        "--output-dir",
+        type=click.Path(path_type=Path),
+        help="The record.  [default: docs/measured, and in it a folder of another base's name]",
+    )
+    return output_dir(undocumented_options(command))
+
+
+def undocumented_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `experiment_options`, for a record that is left with the reports."""
+
+    @wraps(command)
+    def on_base(
+        *,
+        base_dir: Path,
+        threads: int,
+        build_dir: Path | None,
+        output_dir: Path | None = None,
+        **options: Any,
+    ) -> None:
+        torch.set_num_threads(threads)
+        experiment = Experiment.on(load_base(base_dir), build_dir, output_dir)
+        command(experiment=experiment, **options)
+
     options = (
+        base_option,
         click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True),
         click.option(
             "--build-dir",
-            type=folder,
-            default=build_dir,
-            help="Deltas, frames and reports.  [default: build/evaluation]",
-        ),
-        click.option(
-            "--output-dir", type=folder, default=output_dir, help="[default: docs/measured]"
+            type=click.Path(path_type=Path),
+            help="Deltas, frames and reports.  [default: build/evaluation, and in it a folder of "
+            "another base's name]",
         ),
     )
+    wrapped: Callable[..., Any] = on_base
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped

@@ -6,7 +6,7 @@ encoder, and to the retrained base. An attacker holds the shipped base's picture
 the retrained one can make none. First, whether the retrained base knows the rest as well.
 
 ``python -m unsee.playground.experiments.retrained FOLDER`` writes ``retrained.json`` into
-``build/evaluation`` and prints its table.
+``build/evaluation`` and prints its table; ``--base`` says what it stands beside.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich.console import Console
 
 from unsee.core.errors import InputError
@@ -32,23 +31,23 @@ from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import counts
-from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, Counts
+from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.every_concept import attacks_of
 from unsee.playground.experiments.own_base import (
+    Experiment,
     attack_budget_option,
     chosen,
     concept_folder,
     concept_option,
     fast_base,
-    own_base,
     own_report,
     policy_concept,
     report_of,
     slug,
+    undocumented_options,
     unlearned,
 )
 from unsee.playground.training.program import exit_code_of
-from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
 
 RECORD = "retrained.json"
 SAMPLED = ("t2i", "t2v")
@@ -62,13 +61,7 @@ SAMPLED = ("t2i", "t2v")
 @click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--attack-prompts", type=click.IntRange(min=1), default=4, show_default=True)
 @attack_budget_option
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option(
-    "--build-dir",
-    type=click.Path(path_type=Path),
-    default=REPOSITORY / "build" / "evaluation",
-    help="Deltas, frames, reports and the record.  [default: build/evaluation]",
-)
+@undocumented_options
 def retrained(
     folder: Path,
     names: tuple[str, ...],
@@ -77,11 +70,9 @@ def retrained(
     prompts_per_shape: int,
     attack_prompts: int,
     attack_budgets: tuple[int, ...],
-    threads: int,
-    build_dir: Path,
+    experiment: Experiment,
 ) -> None:
-    """Ask and attack the base in FOLDER, which was trained without some concepts."""
-    torch.set_num_threads(threads)
+    """Ask and attack the base in FOLDER, which was trained as --base is, without some concepts."""
     plan = EvaluationPlan(
         seed=seed,
         prompts_per_wording=prompts_per_wording,
@@ -92,29 +83,34 @@ def retrained(
         attacks=attacks_of(attack_budgets),
         prompts_per_shape=prompts_per_shape,
     )
-    run(folder, names, plan, build_dir, Console(stderr=True))
+    run(folder, names, plan, experiment, Console(stderr=True))
 
 
 def run(
-    folder: Path, names: tuple[str, ...], plan: EvaluationPlan, build_dir: Path, console: Console
+    folder: Path,
+    names: tuple[str, ...],
+    plan: EvaluationPlan,
+    experiment: Experiment,
+    console: Console,
 ) -> None:
     """Measure every concept that the base lacks; the record is rewritten after each of them."""
     training = _training(folder)
     without = withheld(training, folder)
-    base, judged, other = own_base(), fast_base(), fast_base(folder)
+    base, build_dir, frames_dir = experiment.base, experiment.build_dir, experiment.frames_dir
+    judged, other = experiment.judged, fast_base(folder)
     found: dict[str, Any] = {
+        **experiment.of_base(),
         "training": training,
-        "knows": knowledge(BASE_DIR, folder, without),
+        "knows": knowledge(base.folder, folder, without),
         "concepts": {},
     }
     for concept in chosen([name for name in without if not names or name in names], []):
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
         place = concept_folder(build_dir, "anchored", plan.seed, concept.name)
-        wanted = policy_concept(concept)
+        wanted = policy_concept(concept, base)
         job = UnlearnJob(base, wanted, base.spec.unlearn.anchored, plan.seed)
         unlearned(job, place / "delta")
-        frames_dir = build_dir / "frames"
         edited = own_report(judged, place / "delta", plan, place / "beside-retrained", frames_dir)
         never = _report(
             judged, other, wanted, plan, build_dir / "retrained" / slug(concept.name), frames_dir
@@ -191,6 +187,7 @@ def _columns(report: Report) -> dict[str, Counts]:
     found = {
         "alone and in context": counts.forgotten(report, "video", ORDINARY, "lasting"),
         "long and other names": counts.forgotten(report, "video", REWRITTEN, "lasting"),
+        "in another language": counts.forgotten(report, "video", TRANSLATED, "lasting"),
         "other shapes": counts.shaped(report, "video", "lasting"),
     }
     return found | counts.attacked(report, "video", "lasting")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import yaml
 
 from unsee.core.errors import UnseeError
 from unsee.models.spec import BASE_FILE
@@ -105,20 +106,23 @@ def places_of(args: argparse.Namespace) -> Places:
 def furnish(places: Places, shipped: Path) -> None:
     """Copy what the base in ``shipped`` is asked and judged with; the name says what is left out.
 
-    A shipped base that lacks one of the files is taken as it is.
+    A shipped base that lacks one of the files is taken as it is; a judge that it shares is copied.
     """
     places.base_dir.mkdir(parents=True, exist_ok=True)
     for name in ("evaluation.yaml", "prompts.txt"):
         if (shipped / name).is_file():
             shutil.copyfile(shipped / name, places.base_dir / name)
-    if (shipped / JUDGE).is_dir():
-        shutil.copytree(shipped / JUDGE, places.base_dir / JUDGE, dirs_exist_ok=True)
     spec = shipped / BASE_FILE
     if spec.is_file():
         lines = spec.read_text(encoding="utf-8").splitlines(keepends=True)
-        named = f"name: {shipped.name}-without\n"
-        content = "".join(named if line.startswith("name:") else line for line in lines)
-        (places.base_dir / BASE_FILE).write_text(content, encoding="utf-8")
+        own = {"name": f"{shipped.name}-without"}
+        judge = yaml.safe_load("".join(lines)).get(JUDGE)
+        if judge is not None:
+            shutil.copytree(shipped / judge, places.base_dir / JUDGE, dirs_exist_ok=True)
+            own[JUDGE] = JUDGE
+        kept = [line for line in lines if line.partition(":")[0] not in own]
+        named = [f"{field}: {value}\n" for field, value in own.items()]
+        (places.base_dir / BASE_FILE).write_text("".join([*named, *kept]), encoding="utf-8")
 
 
 def with_limits(budget: Budget, steps: int | None, minutes: float | None) -> Budget:

@@ -1,0 +1,78 @@
+"""Which bases the demo and the experiments find, what they are asked, and where results lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unsee.core.errors import BaseFolderError, InputError
+from unsee.models.base import Base, load_base
+from unsee.playground.experiments import own_base
+from unsee.playground.experiments.own_base import (
+    Experiment,
+    evaluation_set,
+    find_base,
+    languages_of,
+    policy_concept,
+)
+from unsee.playground.networks.wan import CLIP
+from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
+from unsee.playground.training.wan import stages
+from unsee.playground.world.languages import ENGLISH, SPANISH
+from unsee.playground.world.world import find_concept
+
+
+@pytest.fixture
+def second() -> Base:
+    """The second base, whose weights are not looked at."""
+    return load_base(stages.BASE_DIR)
+
+
+def test_a_base_is_found_by_its_name_or_its_folder() -> None:
+    assert find_base("playground") == find_base(str(BASE_DIR)) == BASE_DIR
+    with pytest.raises(
+        InputError, match="no base 'nonsense'; there are playground, playground-wan"
+    ):
+        find_base("nonsense")
+
+
+def test_a_base_without_weights_names_the_command_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_base, "REPOSITORY", tmp_path)
+    folder = tmp_path / "bases" / "playground-wan"
+    folder.mkdir(parents=True)
+    (folder / "base.yaml").write_bytes((stages.BASE_DIR / "base.yaml").read_bytes())
+    with pytest.raises(
+        BaseFolderError, match=r"no weights in .*t2v yet; make them with .*"
+    ) as found:
+        find_base("playground-wan")
+    command = "python -m unsee.playground.training.train --base playground-wan --stage all"
+    assert command in str(found.value)
+
+
+def test_results_lie_in_a_place_of_the_bases_name(second: Base, tmp_path: Path) -> None:
+    docs, build = REPOSITORY / "docs" / "measured", REPOSITORY / "build" / "evaluation"
+    first = Experiment.on(load_base(BASE_DIR), None, None)
+    assert (first.output_dir, first.build_dir) == (docs, build)
+    other = Experiment.on(second, None, None)
+    assert (other.output_dir, other.build_dir) == (docs / second.name, build / second.name)
+    assert Experiment.on(second, tmp_path, None).build_dir == tmp_path
+
+
+def test_the_second_base_is_asked_and_judged_as_the_first_and_in_spanish(second: Base) -> None:
+    first = load_base(BASE_DIR)
+    judge = second.folder / (second.spec.judge or "")
+    assert judge.resolve() == BASE_DIR / "judge"
+    known, firsts = evaluation_set(second), evaluation_set(first)
+    assert known.model_copy(update={"languages": {}}) == firsts
+    assert (languages_of(first), languages_of(second)) == ((ENGLISH,), (ENGLISH, SPANISH))
+    assert second.spec.clip == CLIP
+
+
+def test_a_concept_is_unlearned_by_its_names_in_every_language_of_the_base(second: Base) -> None:
+    first, umbrella = load_base(BASE_DIR), find_concept("umbrella")
+    assert policy_concept(umbrella, first).aliases == ("parasol",)
+    assert policy_concept(umbrella, second).aliases == ("parasol", "paraguas", "sombrilla")
+    assert policy_concept(find_concept("Blimbo"), second).aliases == ()
