@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from unsee.models.pipelines.wan_padding import count_padding, short_context
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.muon import Muon, split_parameters
 from unsee.playground.networks.t5_tokenizer import kept_tokenizer, training_captions
@@ -28,7 +29,6 @@ from unsee.playground.networks.wan import (
     new_text_encoder,
     new_transformer,
 )
-from unsee.playground.networks.wan_padding import count_padding, short_context
 from unsee.playground.networks.wan_training import begin_without_time, use_fast_forms
 from unsee.playground.quality import evaluate, sample
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline

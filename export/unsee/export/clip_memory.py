@@ -13,6 +13,7 @@ from unsee.models.base import Base
 from unsee.repository.base import read_base
 
 SMALL_FRAMES = 2
+_TOKENS = "L"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -93,4 +94,5 @@ def _activations(exported: ExportedGraph, base: Base) -> int:
 
 def _largest(graph: Graph, base: Base) -> dict[str, int]:
     maximum = graph.profile(base.spec.clip, base.spec.limits).maximum
-    return {axis: maximum[axis] for axes in AXES for axis in axes if axis in maximum}
+    axes = (*AXES, (_TOKENS,))
+    return {axis: maximum[axis] for group in axes for axis in group if axis in maximum}

@@ -17,6 +17,7 @@ from unsee.export.graphs.graphs import Graph, Sizes
 from unsee.export.text_to_video.sampler_tables import Tables
 from unsee.export.text_to_video.sampling_check import sampling_psnr
 from unsee.models.base import Base
+from unsee.repository.base import prompt_rows
 from unsee.repository.layout import MODEL_FILE
 
 SAMPLING_S = 20.0
@@ -47,10 +48,13 @@ class ExportedGraph:
 
 
 def call_sizes(graph: Graph, base: Base) -> Sizes:
-    """The sizes of a call while the base's default clip is made."""
+    """The sizes of a call while the base's default clip is made, with the first of its prompts."""
     sizes = dict(graph.clip_sizes(base.spec.clip))
-    if isinstance(graph, VideoDenoiserGraph) and base.spec.clip.guidance_scale <= 1.0:
-        sizes["B"] = 1  # without guidance there is no second row
+    if isinstance(graph, VideoDenoiserGraph):
+        if base.spec.clip.guidance_scale <= 1.0:
+            sizes["B"] = 1  # without guidance there is no second row
+        if graph.any_length:
+            sizes["L"] = prompt_rows(_num_tokens(base), graph.sequence_length)
     return sizes
 
 
@@ -77,13 +81,22 @@ def clip_comparison(
         one.model: _opened(one, ONNXRUNTIME, threads, one.graph.clip_sizes(base.spec.clip))
         for one in prompt_graphs
     }
-    prompts = base.prompts()[:1] or (PROMPT,)
+    prompts = (_prompt(base),)
 
     def psnr_db(run: Runnables, reference: Runnables, call_s: float) -> float:
         steps = _steps(base, tables, call_s)
         return sampling_psnr(base, tables, run, reference, base.spec.clip, prompts, steps)
 
     return ClipComparison(others=others, psnr_db=psnr_db)
+
+
+def _prompt(base: Base) -> str:
+    return (*base.prompts(), PROMPT)[0]
+
+
+def _num_tokens(base: Base) -> int:
+    """Of the first prompt, with those that frame it."""
+    return len(base.tokenizer()(base.prompt_frame().text(_prompt(base))).input_ids)
 
 
 def _steps(base: Base, tables: Tables, call_s: float) -> int:

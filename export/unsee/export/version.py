@@ -26,7 +26,7 @@ from unsee.repository.layout import EXPORT_FILE, MODEL_FILE
 from unsee.repository.records import GraphExport, GraphPrecision
 from unsee.repository.revisions import graph_digest
 
-_EXPORTER_VERSION = 6
+_EXPORTER_VERSION = 7
 """Counts changes of what the exporter writes for the same source."""
 
 _BYTES_PER_WEIGHT: Mapping[GraphPrecision, int] = {"float32": 4, "float16": 2}

@@ -82,7 +82,14 @@ def test_group_norm_takes_other_sizes_than_the_traced_ones():
     torch.testing.assert_close(run(model, x), module(x), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"scale": 0.3}, {"is_causal": True}])
+HIDDEN = torch.arange(7) < 5
+MASKS = [
+    {"attn_mask": mask}
+    for mask in (torch.randn(1, 1, 1, 7), torch.randn(2, 1, 7, 7), HIDDEN[None, None, None])
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 0.3}, {"is_causal": True}, *MASKS], ids=len)
 def test_attention(options):
     torch.manual_seed(0)
     inputs = torch.randn(2, 3, 7, 4), torch.randn(2, 3, 7, 4), torch.randn(2, 3, 7, 4)
@@ -91,9 +98,10 @@ def test_attention(options):
     torch.testing.assert_close(run(exported(module, *inputs), *inputs), expected, atol=1e-5, rtol=0)
 
 
-def test_unmasked_attention_is_what_engines_recognise():
+@pytest.mark.parametrize("options", [{}, {"attn_mask": torch.randn(1, 1, 1, 4)}], ids=len)
+def test_attention_is_what_engines_recognise(options):
     inputs = [torch.randn(1, 2, 4, 8) for _ in range(3)]
-    operators = [node.op_type for node in exported(Attention(), *inputs).graph]
+    operators = [node.op_type for node in exported(Attention(**options), *inputs).graph]
     assert operators.count("Transpose") == 1
     assert "Shape" not in operators
 

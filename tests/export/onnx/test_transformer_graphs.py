@@ -55,9 +55,9 @@ def files(graphs, tmp_path_factory):
     return found
 
 
-def opened(files, graph, sizes, engine):
+def opened(files, graph, sizes, engine, precision="float32"):
     shapes = {t.name: [sizes.get(dim, dim) for dim in t.dims] for t in graph.inputs}
-    return open_graph(files[graph.name], Engine(engine), 1, shapes)
+    return open_graph(files[graph.name], Engine(engine, precision), 1, shapes)
 
 
 UNSEEN = [
@@ -89,18 +89,37 @@ def test_every_engine_computes_every_graph_at_sizes_never_traced(graphs, files, 
             assert difference.max() <= tolerance.limit * unit, (graph.name, spec.name)
 
 
-def test_the_denoiser_s_graph_is_diffusers_own_transformer(graphs, files):
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_the_denoiser_s_graph_is_diffusers_own_transformer(graphs, files, engine):
+    """Of embeddings whose last row is repeated to the length that diffusers pads to."""
     (graph, transformer), *_ = graphs.items()
-    sizes = UNSEEN[0]
-    sample, timestep, hidden = graph.example_inputs(sizes, seed=6)
+    sample, timestep, hidden = graph.example_inputs(UNSEEN[0], seed=6)
+    padding = hidden[:, -1:].expand(-1, TOKENS - hidden.shape[1], -1)
     with torch.no_grad():
-        expected = transformer(sample, timestep, hidden).sample
+        padded = transformer(sample, timestep, torch.cat([hidden, padding], 1)).sample
         other = transformer(sample, timestep / 2, hidden).sample
-    run = opened(files, graph, sizes, "onnxruntime")
+        uncounted = transformer(sample, timestep, hidden).sample
+    run = opened(files, graph, UNSEEN[0], engine)
     feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
     actual = torch.from_numpy(run(**{name: tensor.numpy() for name, tensor in feeds.items()}))
-    assert (actual - expected).abs().max() <= 1e-4 * expected.std()
-    assert (other - expected).abs().max() > 1e-3 * expected.std(), "it reads the timestep"
+    assert (actual - padded).abs().max() <= 1e-4 * padded.std()
+    assert (uncounted - padded).abs().max() > 1e-3 * padded.std(), "its padding is read"
+    assert (other - uncounted).abs().max() > 1e-3 * padded.std(), "it reads the timestep"
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_bfloat16_counts_the_padding_too(graphs, files, rows):
+    """In float32 where the CPU has no such units."""
+    graph, *_ = graphs
+    sample, timestep, hidden = graph.example_inputs({**UNSEEN[0], "B": rows}, seed=6)
+    padding = hidden[:, -1:].expand(-1, TOKENS - hidden.shape[1], -1)
+    clips = []
+    for context in (hidden, torch.cat([hidden, padding], 1)):
+        sizes = {**UNSEEN[0], "B": rows, "L": context.shape[1]}
+        run = opened(files, graph, sizes, "openvino", "bfloat16")
+        feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": context}
+        clips.append(run(**{name: tensor.numpy() for name, tensor in feeds.items()}))
+    assert np.abs(clips[0] - clips[1]).max() <= 0.05 * clips[1].std()
 
 
 def test_tensorrt_would_refuse_nothing(files):
@@ -142,9 +161,10 @@ def limits(**changes):
 def test_a_clip_fills_the_grid_of_latents():
     graph = VideoDenoiserGraph(16, TOKENS, 4096, 2, 1000, 8, 4, any_length=True)
     clip = ClipSize(17, 128, 256)
-    assert graph.clip_sizes(clip) == {"B": 2, "F": 5, "h": 16, "w": 32, "L": TOKENS}
+    assert graph.clip_sizes(clip) == {"B": 2, "F": 5, "h": 16, "w": 32, "L": 32}
     profile = graph.profile(clip, limits())
     assert profile.minimum == {"B": 1, "F": 1, "h": 4, "w": 4, "L": 1}
+    assert profile.optimum == graph.clip_sizes(clip)
     assert profile.maximum == {"B": 8, "F": 21, "h": 60, "w": 104, "L": TOKENS}
     with pytest.raises(NotExportable, match="num_frames is 16, which is not one more than a mul"):
         graph.clip_sizes(ClipSize(16, 128, 256))

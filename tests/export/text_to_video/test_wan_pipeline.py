@@ -24,6 +24,7 @@ from unsee.models.sampling.options import fresh, with_overrides
 from unsee.models.sampling.unit_impulses import sampler_table
 
 TOKENS, WIDTH, SEED = 512, 32, 5
+LENGTHS = 2, 9
 SCHEDULERS = [
     {},
     {"class": "UniPCMultistepScheduler"},
@@ -46,7 +47,8 @@ def tiny():
 def hidden():
     """The embeddings of a negative and a positive prompt, each with its rows of zeros."""
     rows = torch.randn(2, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1))
-    rows[0, 2:], rows[1, 9:] = 0, 0
+    for row, length in zip(rows, LENGTHS, strict=True):
+        row[length:] = 0
     return rows
 
 
@@ -54,6 +56,7 @@ def hidden():
 def base(tmp_path):
     file = tmp_path / "base.json"
     record = base_record(
+        prompt={"masks_padding": True, "padding": "zeros", "cleans": True},
         latents={"channels": LATENT_CHANNELS, "vae_scale": 8, "frames_per_latent": 4},
         limits={
             "num_frames": [1, 17],
@@ -80,9 +83,11 @@ class Graphs:
         self.hidden, self.latents = hidden.numpy(), []
 
     async def prompt_encoder(self, revision, tokens):
-        return self.hidden[-len(tokens.input_ids) :]
+        rows, length = tokens.input_ids.shape
+        return self.hidden[-rows:, :length]
 
     async def video_denoiser(self, sample, timestep, hidden):
+        assert hidden.shape[1] < TOKENS
         return run(self.denoiser, sample, timestep, hidden)
 
     async def vae_decoder_step(self, latents, cache):
@@ -103,7 +108,8 @@ def served(base, table, graphs, steps, **values):
     tensors = {name: np.array([number]) for name, number in numbers.items()}
     tensors["prompt"] = np.array([b"a cat"], np.object_)
     request = parse_request(tensors, base)
-    tokens = Tokens(np.zeros((2, TOKENS), np.int64), np.ones((2, TOKENS), np.int64))
+    mask = np.array([[1] * length + [0] * (max(LENGTHS) - length) for length in LENGTHS])
+    tokens = Tokens(np.zeros_like(mask), mask)
     plan = Plan(request, Revision("p", 1, None), tokens, table)
     frames, _ = asyncio.run(generate(plan, graphs, base, lambda step: None))
     return np.concatenate(graphs.latents, axis=2)[0], frames

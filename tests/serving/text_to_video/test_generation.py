@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
-from text_to_video.base import Prompt, read_base
+from text_to_video.base import Prompt, prompt_rows, read_base
 from text_to_video.generation import Plan, generate, guide, zero_padded
 from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
@@ -167,13 +167,22 @@ def test_guidance_extrapolates_from_the_unconditional_row():
     assert guide(rows[1:], 0.0).tolist() == [3.0]
 
 
-def test_where_the_padding_is_zeros_the_denoiser_gets_them_up_to_its_length(make_plan, base):
-    base = dataclasses.replace(base, prompt=Prompt(True, "zeros", cleans=False))
+@pytest.mark.parametrize(("prompt_tokens", "rows"), [(20, 20), (512, 32)])
+def test_where_the_padding_is_zeros_the_denoiser_gets_a_few(make_plan, base, prompt_tokens, rows):
+    limits = dataclasses.replace(base.limits, prompt_tokens=prompt_tokens)
+    base = dataclasses.replace(base, prompt=Prompt(True, "zeros", cleans=False), limits=limits)
     graphs, plan = FakeGraphs(), make_plan()
     few = Tokens(IDS[:, :5], np.array([[1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]))
     asyncio.run(generate(dataclasses.replace(plan, tokens=few), graphs, base, lambda step: None))
     assert graphs.calls[0][2] is few
-    assert graphs.calls[1][3] == (2, base.limits.prompt_tokens, 8)
+    assert graphs.calls[1][3] == (2, rows, 8)
+
+
+@given(st.integers(1, 512))
+def test_behind_the_longest_prompt_is_a_row_of_zeros_or_no_room(longest):
+    rows = prompt_rows(longest, 512)
+    assert rows in (32, 64, 128, 256, 512)
+    assert longest < rows <= max(32, 2 * longest) or (rows == 512 and longest >= 256)
 
 
 def test_rows_behind_the_prompt_are_zeros_whatever_was_said_there():

@@ -28,10 +28,11 @@ from unsee.export.graphs.sizes import (
     latent_sizes,
     with_batch,
 )
+from unsee.repository.base import prompt_rows
 from unsee.repository.layout import VIDEO_DENOISER
 from unsee.repository.records import GraphPrecision
 
-_MODULES: Mapping[str, Callable[[Any], nn.Module]] = {
+_MODULES: Mapping[str, Callable[..., nn.Module]] = {
     "UNet3DConditionModel": VideoUNetModule,
     "UNetMotionModel": MotionUNetModule,
     "WanTransformer3DModel": VideoTransformerModule,
@@ -45,7 +46,8 @@ class VideoDenoiserGraph:
     -> `noise_pred` FP32 [B, C, F, h, w]; h and w are multiples of `size_multiple` latents.
 
     Args:
-        sequence_length: L; the most of it where the model `any_length`.
+        sequence_length: L; the most of it with `any_length`, where the last row of the embeddings
+            stands for all rows from there on, which are its equals: zeros behind a prompt.
         vae_scale, frames_per_latent: how many pixels make a latent, and how many frames a latent
             frame.
         most: by axis, how many positions the model has; an axis that is not in it has no end.
@@ -142,7 +144,7 @@ class VideoDenoiserGraph:
     def clip_sizes(self, clip: Clip) -> Sizes:
         """A clip with guidance: two rows. Raises `NotExportable` if it does not fill the grid."""
         sizes = {"B": GUIDED_ROWS, **latent_sizes(clip, self._grid)}
-        return self._with_length(sizes, self.sequence_length)
+        return self._with_length(sizes, self._usual_length)
 
     def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
         """One row, a clip with guidance, or as many rows as Triton puts into a batch.
@@ -157,13 +159,14 @@ class VideoDenoiserGraph:
         rows = with_batch(latents, GUIDED_ROWS, self.max_batch_size)
         return Profile(
             self._with_length(rows.minimum, 1),
-            self._with_length(rows.optimum, self.sequence_length),
+            self._with_length(rows.optimum, self._usual_length),
             self._with_length(rows.maximum, self.sequence_length),
         )
 
     def wrap(self, model: Any) -> nn.Module:
         """A module with this graph's signature."""
-        return _MODULES[type(model).__name__](model).eval()
+        lengths = {"padded_length": self.sequence_length} if self.any_length else {}
+        return _MODULES[type(model).__name__](model, **lengths).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
         """Normal latents and embeddings, timesteps anywhere in the schedule."""
@@ -181,6 +184,11 @@ class VideoDenoiserGraph:
     @property
     def _grid(self) -> LatentGrid:
         return LatentGrid(self.vae_scale, self.size_multiple, self.frames_per_latent)
+
+    @property
+    def _usual_length(self) -> int:
+        """As many rows as a prompt of a few words is given."""
+        return prompt_rows(_FEW_TOKENS, self.sequence_length)
 
     def _with_length(self, sizes: Sizes, length: int) -> Sizes:
         return {**sizes, "L": length} if self.any_length else sizes

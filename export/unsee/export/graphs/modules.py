@@ -4,12 +4,14 @@ Each holds one model of diffusers or transformers; none knows names, sizes or ON
 float32 whatever the precision of the model's weights: the casts are part of the graph.
 """
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unsee.deltas.edit import EditedNorm
+from unsee.models.pipelines.wan_padding import count_padding, padding_bias
 
 
 class EncoderModule(nn.Module):
@@ -74,15 +76,19 @@ class MotionUNetModule(VideoUNetModule):
 class VideoTransformerModule(nn.Module):
     """As `VideoUNetModule`, for a transformer over patches of latents.
 
-    `timestep` is a share of the schedule times its length, and is never cast either.
+    `timestep` is a share of the schedule times its length, and is never cast either. The last row
+    of the embeddings stands for all that are its equals up to `padded_length` rows.
     """
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Any, padded_length: int) -> None:
         super().__init__()
-        self.transformer = transformer
+        self.transformer = _sharing_weights(transformer)  # whose attention is another
+        self.padding = count_padding(self.transformer)
+        self.padded_length = padded_length
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         dtype = self.transformer.dtype
+        self.padding.bias = padding_bias(encoder_hidden_states, self.padded_length).to(dtype)
         prediction: Tensor = self.transformer(
             hidden_states=sample.to(dtype),
             timestep=timestep,
@@ -106,6 +112,12 @@ class VAEDecoderModule(nn.Module):
         pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0]
         rgb_last = to_levels(pixels).permute(0, 2, 3, 1)
         return rgb_last.reshape(batch, frames, *rgb_last.shape[1:])
+
+
+def _sharing_weights(module: Any) -> Any:
+    """A copy of `module` with the same tensors."""
+    tensors = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def to_levels(pixels: Tensor) -> Tensor:

@@ -71,18 +71,21 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """`aten::scaled_dot_product_attention` of [B, H, L, d]; masked attention is the exporter's own.
+    """`aten::scaled_dot_product_attention` of [B, H, L, d], its mask numbers that are added.
 
     The exporter transposes the keys by reshaping them twice, in which engines do not recognise
-    attention.
+    attention; other masks are left to it.
     """
-    if attn_mask is not None or is_causal or enable_gqa:
+    is_added = attn_mask is None or attn_mask.dtype == query.dtype
+    if not is_added or is_causal or enable_gqa:
         return torch_library.aten_scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
         )
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     scaled = op.Mul(query, op.CastLike(op.Constant(value_float=float(factor)), query))
     scores = op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2]))
+    if attn_mask is not None:
+        scores = op.Add(scores, attn_mask)
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 SCHEMA_VERSION = 3
+FEWEST_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Prompt:
             its own configuration or the pipeline asks for; else every position is seen.
         padding: what the denoiser is given at the padding. "read": what the text encoder says
             there, which is given all `prompt_tokens`. "zeros": rows of zeros, so that the text
-            encoder is given no more tokens than the longest prompt of a call has.
+            encoder is given no more tokens than the longest prompt of a call has, and the denoiser
+            no more than `prompt_rows`, the last of which stands for all that are left out.
         cleans: whether a prompt is cleaned before the tokenizer (see `prompt_text`).
     """
 
@@ -98,6 +100,19 @@ class Base:
     schedulers: tuple[str, ...]
     graphs: dict[str, str]
     largest_clip_bytes: int = 0
+
+
+def prompt_rows(longest: int, prompt_tokens: int) -> int:
+    """How many rows a denoiser is given of prompts of at most `longest` tokens behind which are
+    zeros: all `prompt_tokens`, or fewer that end in one of zeros.
+
+    They double from `FEWEST_ROWS` on, so that clips of different prompts share batches, and engines
+    need few shapes.
+    """
+    rows = FEWEST_ROWS
+    while rows <= longest:
+        rows *= 2
+    return min(rows, prompt_tokens)
 
 
 def read_base(file: Path) -> Base:

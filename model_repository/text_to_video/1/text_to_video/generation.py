@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from text_to_video.base import Base
+from text_to_video.base import Base, prompt_rows
 from text_to_video.policies import Revision
 from text_to_video.refusal import Refusal
 from text_to_video.request_schema import GenerationRequest
@@ -88,7 +88,8 @@ async def generate(
     tokens = plan.tokens if guided else plan.tokens.last()
     hidden = await graphs.prompt_encoder(plan.revision, tokens)
     if base.prompt.padding == "zeros":
-        hidden = zero_padded(hidden, tokens.attention_mask, base.limits.prompt_tokens)
+        rows = prompt_rows(hidden.shape[1], base.limits.prompt_tokens)
+        hidden = zero_padded(hidden, tokens.attention_mask, rows)
     watch.lap("text_encoder")
 
     async def predict_noise(model_input: Array, timestep: float) -> Array:

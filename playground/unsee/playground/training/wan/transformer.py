@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5TokenizerFast
 
+from unsee.models.pipelines.wan_padding import count_padding, short_context
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.wan import (
     MAX_TOKENS,
@@ -22,7 +23,6 @@ from unsee.playground.networks.wan import (
     new_transformer,
     noise_levels,
 )
-from unsee.playground.networks.wan_padding import count_padding, short_context
 from unsee.playground.training.latents import Latents
 from unsee.playground.training.loop import StepRandom
 from unsee.playground.training.train_denoisers import LabelHeads, captions_for, spread_uniform

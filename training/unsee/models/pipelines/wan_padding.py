@@ -7,19 +7,21 @@ values, so attending to n of them is attending to one whose score is larger by l
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor
 
 
 class CountedPadding:
-    """Cross-attention that adds ``bias`` [L] to the scores of the context's rows, if it is set."""
+    """Cross-attention that adds ``bias`` [L] to the scores of the context's rows, if it is set.
+
+    Each head is given its own, because OpenVINO 2026.4 in bfloat16 misreads a mask [1, 1, 1, L].
+    """
 
     def __init__(self) -> None:
+        from diffusers.models.transformers.transformer_wan import WanAttnProcessor
+
         self.attend = WanAttnProcessor()
         self.bias: Tensor | None = None
 
@@ -31,17 +33,30 @@ class CountedPadding:
         attention_mask: Tensor | None = None,
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        bias = attention_mask if self.bias is None else self.bias[None, None, None]
+        bias = attention_mask
+        if self.bias is not None:
+            bias = self.bias.expand(1, attn.heads, 1, -1)
         attended: Tensor = self.attend(attn, hidden_states, encoder_hidden_states, bias, rotary_emb)
         return attended
 
 
-def count_padding(transformer: WanTransformer3DModel) -> CountedPadding:
+def count_padding(transformer: Any) -> CountedPadding:
     """Gives all cross-attentions of the transformer one processor, and returns it."""
     processor = CountedPadding()
     for block in transformer.blocks:
         block.attn2.processor = processor
     return processor
+
+
+def padding_bias(context: Tensor, padded_length: int) -> Tensor:
+    """The bias [L], float32, with which the last row of ``context`` [N, L, D] stands for more.
+
+    They are its equals, up to ``padded_length`` rows in all; a context of so many has a bias of
+    zeros. L may be symbolic.
+    """
+    places = torch.arange(context.shape[1], device=context.device)
+    counts = torch.where(places == context.shape[1] - 1, padded_length - places, 1)
+    return counts.to(torch.float32).log()
 
 
 def short_context(states: Tensor, mask: Tensor, padded_length: int) -> tuple[Tensor, Tensor]:
@@ -51,9 +66,6 @@ def short_context(states: Tensor, mask: Tensor, padded_length: int) -> tuple[Ten
         states: the encoder's, [N, L, D] with L < ``padded_length``; rows where ``mask`` [N, L] is 0
             become zero, as in WanPipeline.
     """
-    rows = states.shape[1]
     zeroed = states * mask[..., None].to(states.dtype)
     context = torch.cat([zeroed, torch.zeros_like(zeroed[:, :1])], dim=1)
-    bias = torch.zeros(rows + 1)
-    bias[-1] = math.log(padded_length - rows)
-    return context, bias
+    return context, padding_bias(context, padded_length)
