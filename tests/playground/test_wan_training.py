@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import WanPipeline
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from unsee.deltas.folder import load_card
 from unsee.models.pipelines.wan_padding import count_padding, short_context
+from unsee.playground.experiments import every_concept
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.muon import Muon, split_parameters
 from unsee.playground.networks.t5_tokenizer import kept_tokenizer, training_captions
@@ -230,6 +233,34 @@ def test_quality_commands_judge_and_show_it(
     prompts = ["--prompt", "Blimbo at sea", "--prompt", "una casa"]
     assert sample.main([*base, "--kind", "t2v", "--output", str(sheet), *prompts]) == 0
     assert Image.open(sheet).size == (17 * 128, 2 * 128)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_concept_is_unlearned_and_measured_on_it_in_both_languages(
+    trained: Places, tmp_path: Path
+) -> None:
+    folder = tmp_path / "playground-wan"
+    shutil.copytree(trained.base_dir / "t2v", folder / "t2v")
+    for name in ("evaluation.yaml", "prompts.txt"):
+        shutil.copy(wan_stages.BASE_DIR / name, folder)
+    spec = yaml.safe_load((wan_stages.BASE_DIR / "base.yaml").read_text())
+    spec["judge"] = str((wan_stages.BASE_DIR / spec["judge"]).resolve())
+    spec["clip"] |= {"num_inference_steps": 1}
+    (folder / "base.yaml").write_text(yaml.safe_dump(spec))
+    options = ["--base", str(folder), "--concept", "umbrella", "--seed", "0", "--others", "1"]
+    options += ["--prompts-per-wording", "1", "--prompts-per-shape", "0", "--attack-every", "100"]
+    options += ["--build-dir", str(tmp_path / "build"), "--output-dir", str(tmp_path / "docs")]
+    options += ["--threads", str(torch.get_num_threads())]
+    every_concept.every_concept.main(options, standalone_mode=False)
+    record = json.loads((tmp_path / "docs" / "results.json").read_text())
+    assert record["base"] == "playground-wan"
+    assert record["clip"]["num_frames"] == 17
+    found = record["concepts"]["anchored"]["seed-0"]["umbrella"]
+    assert found["clips, translated"]["n"] == 1
+    assert found["translated siblings, clips"]["n"] == 7
+    card = load_card(tmp_path / "build" / "anchored" / "seed-0" / "umbrella" / "delta")
+    assert card.concept.aliases == ("parasol", "paraguas", "sombrilla")
 
 
 @pytest.mark.process
