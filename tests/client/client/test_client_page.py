@@ -37,7 +37,7 @@ def test_the_snippets_run_one_after_the_other(everything_is_fake, tmp_path, monk
     names["test_a_full_server_is_asked_again"]()
     saved = sorted(path.name for path in tmp_path.iterdir())
     assert saved == ["0.mp4", "1.mp4", "cat.mp4", "river.mp4"]
-    assert len(everything_is_fake.requests) == 6
+    assert len(everything_is_fake.requests) == 7
 
 
 def test_every_option_of_waiting_is_on_the_page():
