@@ -9,6 +9,7 @@ from pipeline_fakes import LATENT_CHANNELS, tiny_pipeline
 
 from unsee.core.errors import NotExportable
 from unsee.export.graphs.decoder_graphs import FirstFrameGraph, NextFramesGraph, decoder_graphs
+from unsee.export.onnx.half import half_copy
 
 TINY = {
     "base_dim": 4,
@@ -88,6 +89,18 @@ def test_frames_in_order_are_those_of_the_whole_clip(kind):
     assert apart.max() <= 1
     assert (apart > 0).float().mean() < 1e-4, "but for numbers next to the half of a level"
     assert levels_apart(in_order(vae, latents, forgets=True), expected).max() > 10
+
+
+def test_half_precision_moves_no_level_by_more_than_is_allowed():
+    """At the second base's width; norms over fewer channels come too near to zero."""
+    vae = autoencoder(base_dim=16)
+    latents = torch.randn(1, LATENT_CHANNELS, 3, 3, 5, generator=torch.Generator().manual_seed(1))
+    half = half_copy(vae)
+    first, _ = decoder_graphs(half)
+    frames, cache = first.wrap(half)(latents[:, :, :1])
+    assert (frames.dtype, cache.dtype) == (torch.uint8, torch.float32)
+    apart = levels_apart(in_order(half, latents), whole(vae, latents))
+    assert 0 < apart.max() <= first.tolerances["float16"].limit
 
 
 def test_the_graphs_say_what_the_modules_give():

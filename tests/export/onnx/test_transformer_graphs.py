@@ -132,7 +132,7 @@ def test_tensorrt_would_refuse_nothing(files):
 
 
 def test_half_precision_is_within_its_tolerances(graphs, tmp_path):
-    """Of the denoiser: norms over the tiny autoencoder's four channels come too near to zero."""
+    """Of the denoiser; the autoencoder's is in `test_causal_decoder`."""
     (denoiser, transformer), *_ = graphs.items()
     record = export_version(denoiser, transformer, tmp_path, "float16")
     assert 0 < record.parity.difference <= record.parity.tolerance

@@ -32,8 +32,9 @@ from unsee.deltas.attach import attach
 from unsee.deltas.composition import compose
 from unsee.deltas.edit import EditedNorm, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
-from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
+from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph, video_denoiser_graph
 from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
+from unsee.export.measured_graphs import call_sizes
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.onnx.exporter import export_onnx
 from unsee.export.onnx.half import in_float32
@@ -167,6 +168,16 @@ def test_the_graphs_of_a_wan_base_have_any_length(base: Base) -> None:
     assert text_encoder_graph(base).any_length
     assert edit_graph(base).any_length
     assert text_encoder_graph(base).sequence_length == TOKENS
+
+
+@pytest.mark.parametrize(("prompts", "rows"), [("Blimbo", 32), ("x" * 40, 64), (FULL, TOKENS)])
+def test_engines_are_chosen_and_warmed_at_the_rows_of_the_base_s_first_prompt(
+    tmp_path: Path, prompts: str, rows: int
+) -> None:
+    folder = write_pipeline_base("WanPipeline", tmp_path, tmp_path, prompts="prompts.txt")
+    (folder / "prompts.txt").write_text(f"{prompts}\nBlimbo\n")
+    base = load_base(folder)
+    assert call_sizes(video_denoiser_graph(base), base)["L"] == rows
 
 
 def test_what_is_served_is_what_diffusers_gives_its_denoiser(
