@@ -130,7 +130,8 @@ class Stages:
 )
 def demo(base_dir: Path, output_dir: Path | None, concept: str, seed: int, questions: int) -> None:
     """Unlearn a concept, evaluate, serve it from Triton, and see what has changed."""
-    folder = output_dir or Path("demo") / ("" if base_dir.name == FIRST else base_dir.name)
+    name = load_base(base_dir).name
+    folder = output_dir or Path("demo") / ("" if name == FIRST else name)
     run(DemoSettings(base_dir, folder.absolute(), concept, seed, questions), Console())
 
 
