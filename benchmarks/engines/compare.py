@@ -35,7 +35,15 @@ from benchmarks.engines.turns import (
     take_turns,
 )
 from benchmarks.engines.variants import VARIANTS, YARDSTICK, Call, Runner
-from benchmarks.measuring.bases import BASES, CACHE_DIR, Exported, export_base
+from benchmarks.measuring.bases import (
+    BASES,
+    CACHE_DIR,
+    MIDDLE,
+    MIDDLE_WAN,
+    PLAYGROUND_WAN,
+    Exported,
+    export_base,
+)
 from benchmarks.measuring.flops import base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed, in_own_process
@@ -45,8 +53,8 @@ from unsee.models.base import load_base
 SEED = 7
 NUM_PROMPTS = 4
 PROMPT = "a video"
-_TURNS = {"playground": 7, "middle": 5}
-_CLIP_TURNS = {"playground": 5, "middle": 2}
+_TURNS = {"playground": 7, MIDDLE: 5, PLAYGROUND_WAN: 7, MIDDLE_WAN: 5}
+_CLIP_TURNS = {"playground": 5, MIDDLE: 2, PLAYGROUND_WAN: 5, MIDDLE_WAN: 2}
 
 
 @click.command()
@@ -66,7 +74,7 @@ _CLIP_TURNS = {"playground": 5, "middle": 2}
     default=list(VARIANTS),
     help=f"Repeat it for several; all by default. {YARDSTICK} is always measured.",
 )
-@click.option("--turns", type=click.IntRange(min=1), help="[default: 7, middle: 5]")
+@click.option("--turns", type=click.IntRange(min=1), help="[default: 7, of random weights 5]")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: as many as there are cores]")
 @click.option("--judge", "num_judged", type=click.IntRange(min=0), default=32, show_default=True)
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
@@ -84,26 +92,32 @@ def engines(
 ) -> None:
     """Time the engines in turn, and print as JSON what each takes and costs in accuracy."""
     names = [name for name in VARIANTS if name == YARDSTICK or name in engines]
-    exports = {size: _export(size, cache_dir) for size in dict.fromkeys((*sizes, "playground"))}
-    served = str(chosen_engine(exports["playground"].repository_dir)("video_denoiser"))
+    wanted = dict.fromkeys((*sizes, *map(embedded_like, sizes)))
+    exports = {size: _export(size, cache_dir) for size in wanted}
     records: dict[str, Any] = {}
     for size in dict.fromkeys(sizes):
+        chosen = chosen_engine(exports[embedded_like(size)].repository_dir)
         plan = Plan(
             size=size,
             exported=exports[size],
             cache_dir=cache_dir,
             engines=names,
-            served=served,
+            served=str(chosen("video_denoiser")),
             threads=threads or all_cores(),
             turns=turns or _TURNS[size],
             clip_turns=min(turns or _CLIP_TURNS[size], _CLIP_TURNS[size]),
-            num_judged=num_judged if size == "playground" else 0,
+            num_judged=num_judged if size == embedded_like(size) else 0,
             seed=seed,
         )
         records[size] = measure(plan)
         if write:
             write_record(f"performance/engines-{size}", records[size])
     click.echo(as_json(records), nl=False)
+
+
+def embedded_like(size: str) -> str:
+    """The embedded base whose networks are of this one's kind."""
+    return PLAYGROUND_WAN if size in (PLAYGROUND_WAN, MIDDLE_WAN) else "playground"
 
 
 @dataclass(frozen=True)

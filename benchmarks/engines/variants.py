@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -180,14 +180,17 @@ def _compiled(module: Any, variant: Variant) -> Any:
     return torch.compile(module, dynamic=False)
 
 
-def _function(graph: Graph, module: Any) -> Callable[..., Array]:
+def _function(graph: Graph, module: Any) -> Runnable:
+    """Its output, or a tuple of them where the graph has several."""
     import torch
 
     names = [tensor.name for tensor in graph.inputs]
 
-    def run(**feeds: Array) -> Array:
+    def run(**feeds: Array) -> Any:
         with torch.no_grad():
-            output: Array = module(*(torch.from_numpy(feeds[name]) for name in names)).numpy()
-        return output
+            outputs = module(*(torch.from_numpy(feeds[name]) for name in names))
+        if isinstance(outputs, torch.Tensor):
+            return outputs.numpy()
+        return tuple(output.numpy() for output in outputs)
 
     return run

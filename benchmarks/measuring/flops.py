@@ -19,6 +19,7 @@ from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph, Sizes
 from unsee.models.base import Base, load_base
+from unsee.repository.layout import VAE_DECODER_NEXT, VIDEO_DENOISER
 
 _NOT_TIMED = 2
 _MATMULS = 3
@@ -168,7 +169,9 @@ class FlopTable:
 
     def of_clip(self, steps: int) -> int:
         """Of a whole guided clip of the default size."""
-        calls = {"text_encoder": 1, "video_denoiser": steps, "vae_decoder": 1}
+        calls = dict.fromkeys(self.graphs, 1) | {VIDEO_DENOISER: steps}
+        if VAE_DECODER_NEXT in calls:
+            calls[VAE_DECODER_NEXT] = self.clip_sizes(VIDEO_DENOISER)["F"] - 1
         return sum(count * self.of_clip_call(name) for name, count in calls.items())
 
 

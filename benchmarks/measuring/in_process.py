@@ -25,7 +25,7 @@ from unsee.repository.layout import (
     version_dir,
 )
 
-CHOSEN_GRAPHS = (VIDEO_DENOISER, VAE_DECODER)
+CHOSEN_GRAPHS = (VIDEO_DENOISER, VAE_DECODER, VAE_DECODER_NEXT)
 PROMPT_GRAPHS = (TEXT_ENCODER, BASE_MODEL)
 
 
@@ -135,9 +135,11 @@ def opened_graphs(
 ) -> dict[str, Runnable]:
     """The repository's graphs, those of prompts in ONNX Runtime, the others in `engine`."""
     engines = dict.fromkeys(PROMPT_GRAPHS, ONNXRUNTIME) | {n: engine(n) for n in CHOSEN_GRAPHS}
+    files = {name: version_dir(repository_dir, name) / MODEL_FILE for name in engines}
     return {
-        name: Opened(version_dir(repository_dir, name) / MODEL_FILE, chosen, threads, any_shapes)
+        name: Opened(files[name], chosen, threads, any_shapes)
         for name, chosen in engines.items()
+        if files[name].exists()  # only a causal autoencoder has a second graph
     }
 
 

@@ -10,6 +10,7 @@ values, and layers as narrow as the tests' models.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -160,29 +161,42 @@ def write_published(folder: Path, name: str, reduced: bool) -> None:
 
 
 def _write_wan(folder: Path, reduced: bool) -> None:
+    narrow = _WAN_NARROW if reduced else {}
+    vae = {"base_dim": 4, "num_res_blocks": 1} if reduced else {}
+    heads, width, inner = (4, 8, 64) if reduced else (64, 64, 10240)
+    encoder = {"num_heads": heads, "d_kv": width, "d_ff": inner}
+    write_wan_base(folder, _WAN_TRANSFORMER | narrow, encoder, vae, _WAN_SPEC)
+
+
+def write_wan_base(
+    folder: Path,
+    transformer: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    spec: Mapping[str, Any],
+) -> None:
+    """Write a base of a WanPipeline of these configurations and random weights into `folder`.
+
+    The text encoder has one layer; its tokenizer's pieces are single characters.
+    """
     import torch
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
 
     torch.manual_seed(0)
     tokenizer = _letters()
-    transformer = _WAN_TRANSFORMER | (_WAN_NARROW if reduced else {})
-    heads = 4 if reduced else 64
-    encoder = {
+    whole = {
         "vocab_size": len(tokenizer),
         "d_model": transformer["text_dim"],
-        "d_kv": 8 if reduced else 64,
-        "d_ff": 64 if reduced else 10240,
         "num_layers": 1,
-        "num_heads": heads,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
+        **encoder,
     }
-    narrow = {"base_dim": 4, "num_res_blocks": 1} if reduced else {}
     t2v = folder / "t2v"
-    write_part(t2v / "text_encoder", lambda: UMT5EncoderModel(UMT5Config(**encoder)).eval())
+    write_part(t2v / "text_encoder", lambda: UMT5EncoderModel(UMT5Config(**whole)).eval())
     write_part(t2v / "transformer", lambda: WanTransformer3DModel(**transformer).eval())
-    write_part(t2v / "vae", lambda: AutoencoderKLWan(**narrow).eval())
+    write_part(t2v / "vae", lambda: AutoencoderKLWan(**vae).eval())
     tokenizer.save_pretrained(t2v / "tokenizer")
     (t2v / "scheduler").mkdir()
     write_json(t2v / "scheduler" / "scheduler_config.json", _WAN_SCHEDULER)
@@ -196,7 +210,7 @@ def _write_wan(folder: Path, reduced: bool) -> None:
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
     write_json(t2v / "model_index.json", index)
-    write_spec(folder, _WAN_SPEC)
+    write_spec(folder, dict(spec))
 
 
 def _letters() -> Any:

@@ -170,7 +170,7 @@ def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
     computed, in_all, calls = (now - then for now, then in zip(after, before, strict=True))
     return {
         "threads": threads,
-        "engines": {name: str(engine(name)) for name in CHOSEN_GRAPHS},
+        "engines": {name: str(engine(name)) for name in CHOSEN_GRAPHS if name in graphs},
         "seconds_in_process": dataclasses.asdict(Spread.of(seconds["alone"])),
         "seconds_through_triton": dataclasses.asdict(Spread.of(seconds["served"])),
         "ratio": dataclasses.asdict(times_faster(seconds["served"], seconds["alone"])),
