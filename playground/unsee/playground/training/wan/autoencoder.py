@@ -38,10 +38,10 @@ class AutoencoderBatch:
     are nine frames long, and every fourth step has half as many clips in their full length.
     """
 
-    stills_steps: int = 1800
+    stills_steps: int = 1300
     stills_alone: int = 16
-    stills: int = 6
-    clips: int = 6
+    stills: int = 4
+    clips: int = 3
     window: int = 9
     whole_every: int = 4
 

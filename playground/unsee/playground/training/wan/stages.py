@@ -8,17 +8,15 @@ WanPipeline folder that can be looked at.
 A stage begins where the one before it ended: at its checkpoint in the build folder or, where there
 is none, at the base's folder. So one stage can be trained on one machine, the next on another.
 
-How long it takes on two quiet cores, reckoned from a few steps on one busy core of an AMD EPYC with
-avx512_bf16 and without AMX (seconds of that core in brackets):
+How long it takes on two quiet cores of an AMD EPYC with avx512_bf16 and without matrix units:
 
-    data, drawn once, 2.9 GB                      0.1 h
-    autoencoder   800 steps of 2.7 s (4.2)        0.6 h
-    latents of stills and clips                   0.1 h
-    stills        6,000 steps of 0.9 s (1.65)     1.5 h
-    clips         4,000 steps of 1.35 s (2.5)     1.5 h
+    data, drawn once, 2.9 GB                      2 min
+    autoencoder   1,300 steps of 0.38 s, and then 1,300 of 0.9 s
+    latents of stills and clips                   4 min
+    stills        1,900 steps of 1.5 s
+    clips         as many as there is time for
 
-About four hours in all, twice as long on one core. Where bfloat16 is no faster than float32, stills
-and clips take half as long again; AMX should make them faster. Whether bfloat16 pays is tried
+Where bfloat16 is no faster than float32, all takes half as long again. Whether it pays is tried
 once and kept in ``build_dir/precision.json``, because a run that is resumed must go on as it began.
 """
 
@@ -68,8 +66,8 @@ WIDE_CLIPS = replace(train_data.WIDE_CLIPS, num_frames=CLIP.num_frames)
 CLIPS = replace(train_data.CLIPS, num_frames=CLIP.num_frames)
 AUTOENCODER_BATCH = AutoencoderBatch()
 BUDGETS: Mapping[str, Budget] = {
-    "autoencoder": Budget(steps=3000, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
-    "stills": Budget(steps=6000, learning_rate=2e-3, ema_decay=0.998),
+    "autoencoder": Budget(steps=2600, learning_rate=4e-3, ema_decay=0.995, weight_decay=0.0),
+    "stills": Budget(steps=1900, learning_rate=2e-3, ema_decay=0.998),
     "clips": Budget(steps=4000, learning_rate=1e-3, ema_decay=0.998),
 }
 
@@ -85,7 +83,7 @@ class WanTraining:
     clips: DataSpec = CLIPS
     autoencoder_batch: AutoencoderBatch = AUTOENCODER_BATCH
     statistics_items: int = 96  # clips, and as many stills times their frames
-    stills_batch: tuple[int, int] = (32, 3)  # captions, draws of noise for each
+    stills_batch: tuple[int, int] = (32, 2)  # captions, draws of noise for each
     clips_batch: tuple[int, int] = (16, 1)
     stills_beside_clips: tuple[int, int] = (16, 2)
     text_only_steps: int = 150
