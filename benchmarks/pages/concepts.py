@@ -16,7 +16,12 @@ from benchmarks.pages.figures import (
     relative_percent,
 )
 
-TITLES = {"paper": "paper mode", "anchored": "default mode"}
+TITLES = {
+    "paper": "paper mode",
+    "without-prompts": "default mode without prompts",
+    "anchored": "default mode",
+}
+"""The page is about the last of them that was measured."""
 SIZES = {"seconds per concept": ("seconds", 1), "values of a delta": ("values", 0)}
 SIZES |= {"bytes of a delta": ("bytes", 0)}
 

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from benchmarks.pages.render import PAGES
 from fakes import write_tiny_base
+from unsee.core.errors import InputError
+from unsee.core.files import write_file
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
 from unsee.evaluation.evaluate import EvaluationPlan
@@ -26,6 +28,7 @@ from unsee.playground.experiments import ablation, composed_policies, own_base
 from unsee.playground.experiments.composed_policies import (
     WAYS,
     ConceptSet,
+    attack_plan,
     composed_encoder,
     delta_of,
 )
@@ -54,8 +57,13 @@ def deltas(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[Delta]:
 def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny base, and invented reports."""
 
-    def of_target(judged: Base, target: EvaluationTarget, *_: object) -> Report:
-        return concept_report(target.concepts[0].name, 1, target.encoder_digest)
+    def of_target(
+        judged: Base, target: EvaluationTarget, plan: EvaluationPlan, folder: Path, *_: object
+    ) -> Report:
+        report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
+        if plan.attacks:
+            write_file(folder / "report.json", report.model_dump_json().encode())
+        return report
 
     def of_delta(judged: Base, delta: Path, plan: EvaluationPlan, *_: object) -> Report:
         return concept_report("Blimbo", 1)
@@ -116,8 +124,49 @@ def test_the_record_grows_with_every_way_and_becomes_a_page(
     page = rendered("composition", docs)
     assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in page
     assert "| 75.0 % [30.1, 95.4] of 4 | – | 1.10 |" in page
+    assert "| still seen, any frame | floor | siblings kept |" in page
+    assert "of 8 | 0.0 % [0.0, 32.4] of 8 | 75.0 % [30.1, 95.4] of 4 |" in page
     assert "- 2-concepts: Blimbo, car" in page
     assert "forgetting car moves what names Blimbo by" in page
+
+
+def test_attacks_on_a_policy_are_recorded_and_kept_until_it_changes(
+    quick: None, base: Base, deltas: list[Delta], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composed_policies, "UNLEARNABLE", CONCEPTS)
+    asked: dict[Media, list[ConceptSet]] = {"video": [ConceptSet("2-concepts", CONCEPTS)]}
+    docs = tmp_path / "docs"
+
+    def recorded(**options: Any) -> dict[str, Any]:
+        experiment = Experiment(base, tmp_path, docs)
+        composed_policies.run(asked, experiment, Console(quiet=True), **options)
+        found: dict[str, Any] = json.loads((docs / "composition.json").read_text())
+        return found
+
+    assert "attacks" not in recorded()
+    assert "Attacks" not in rendered("composition", docs)
+    plan = attack_plan(4, [1, 4])
+    assert (plan.attack_prompts, {attack.times for attack in plan.attacks}) == (4, {1, 4})
+    first = recorded(attack_plans={"product": plan})
+    product, *others = first["policies"]
+    counted = {"tuned": 2, "base": 4, "floor": 0, "n": 4}
+    assert product["attacks"] == {"soft-prompt": {"Blimbo": counted}}
+    assert not any("attacks" in one for one in others)
+    assert first["attacks"]["soft-prompt"]["budget"] == "10 steps"
+    page = rendered("composition", docs)
+    shares = "100.0 % [51.0, 100.0] of 4 | 50.0 % [15.0, 85.0] of 4 | 0.0 % [0.0, 49.0] of 4"
+    assert f"| 2-concepts | `product` | soft-prompt | {shares} | 1 of 1 |" in page
+    assert "| soft-prompt | 10 steps | 2.0 |" in page
+    again = recorded()
+    assert [one.get("attacks") for one in again["policies"]] == [product["attacks"], None, None]
+    asked["video"] = [ConceptSet("2-concepts", CONCEPTS[:1])]
+    assert "attacks" not in recorded()  # another encoder than the one that was attacked
+
+
+def test_attacks_without_clips_are_refused(base: Base) -> None:
+    options = ["--base", str(base.folder), "--media", "image", "--attack-prompts", "1"]
+    with pytest.raises(InputError, match="add --media video"):
+        composed_policies.composed_policies.main(options, standalone_mode=False)
 
 
 def test_the_ablation_unlearns_with_every_variant(quick: None, base: Base, tmp_path: Path) -> None:

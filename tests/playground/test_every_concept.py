@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.target import open_target
+from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import every_concept, own_base
@@ -91,6 +93,44 @@ def test_every_seed_is_asked_and_only_the_chosen_are_attacked(
     }
     monkeypatch.setattr("unsee.jobs.job.unlearn", None)
     run(asked, Console(quiet=True))  # every delta is found again
+
+
+def test_a_base_without_its_prompts_is_asked_the_same(
+    asked: Run, plans: list[EvaluationPlan], base: Base, tmp_path: Path
+) -> None:
+    shutil.copytree(base.folder, tmp_path / "base", symlinks=True)
+    (tmp_path / "base" / "prompts.txt").write_text("a red house\na boat at sea\n")
+    spec = base.spec.model_copy(update={"prompts": "prompts.txt"})
+    prompted = replace(base, spec=spec, folder=tmp_path / "base")
+    one = replace(
+        asked,
+        concepts=chosen(["car"], []),
+        seeds=(0,),
+        experiment=replace(asked.experiment, base=prompted),
+    )
+    for mode in ("without-prompts", "anchored"):
+        run(replace(one, mode=mode), Console(quiet=True))
+    assert plans[0] == plans[1]
+    folders = {
+        mode: concept_folder(asked.experiment.build_dir, mode, 0, "car") / "delta"
+        for mode in own_base.MODES
+    }
+    without, usual = (load_delta(folders[mode]).card for mode in ("without-prompts", "anchored"))
+    assert without.tensors_digest != usual.tensors_digest
+    assert without.settings == usual.settings
+    unprompted = UnlearnJob(base, without.concept, QUICK, 0)
+    made = own_base.unlearned(unprompted, tmp_path / "unprompted").delta.card
+    assert made.tensors_digest == without.tensors_digest
+    record = json.loads((asked.experiment.output_dir / "results.json").read_text())
+    assert set(record["concepts"]) == {"without-prompts", "anchored"}
+
+
+def test_a_base_that_has_no_prompts_needs_no_mode_for_it(
+    asked: Run, plans: list[EvaluationPlan]
+) -> None:
+    with pytest.raises(InputError, match="without prompts already; use --mode anchored"):
+        run(replace(asked, mode="without-prompts"), Console(quiet=True))
+    assert not plans
 
 
 def test_deltas_alone_leave_no_record(asked: Run, plans: list[EvaluationPlan]) -> None:

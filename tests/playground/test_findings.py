@@ -13,6 +13,7 @@ from benchmarks.pages.render import PAGES
 from unsee.core.files import write_json
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.playground.experiments.findings import record
+from unsee.playground.experiments.own_base import Mode
 
 
 @pytest.fixture
@@ -91,6 +92,21 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
     assert "On 3 of the 3 encoders" in text
 
 
+def test_without_prompts_is_a_column_beside_the_default_mode(tmp_path: Path) -> None:
+    found = [fake_finding("Blimbo", 1), fake_finding("Blimbo", 2, mode="without-prompts")]
+    settings: dict[Mode, AnchoredMode] = dict.fromkeys(
+        ("anchored", "without-prompts"), AnchoredMode()
+    )
+    text = rendered(record(found, settings, {"python": "3"}), tmp_path)
+    header = "| base | default mode without prompts | default mode | floor | worst, default mode |"
+    assert header in text
+    assert row(text, "concept, clips, any frame")[1:3] == [
+        "50.0 % [15.0, 85.0] of 4",
+        "25.0 % [4.6, 69.9] of 4",
+    ]
+    assert "names no `prompts` file" in text
+
+
 def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
     paper = record(
         [fake_finding("Blimbo", 1, mode="paper")], {"paper": PaperMode()}, {"python": "3"}
@@ -98,6 +114,7 @@ def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
     text = rendered(paper, tmp_path)
     assert "| base | paper mode | floor | worst, paper mode |" in text
     assert "default mode" not in text
+    assert "prompts` file" not in text
     default = rendered(
         record([fake_finding("Blimbo", 1)], {"anchored": AnchoredMode()}, {"python": "3"}),
         tmp_path,

@@ -2,8 +2,9 @@
 
 Writes ``docs/measured/composition.json``, from which ``make pages`` renders the page: how well a
 policy forgets and keeps by every way of composing it, beside a joint solution of the same concepts,
-and how much the edit of one concept moves another. Reports lie in ``build/evaluation/composed`` and
-are found again.
+how much the edit of one concept moves another, and, with ``--attack-prompts``, what attacks bring
+back. Reports lie in ``build/evaluation/composed`` and are found again, those of attacks also by a
+run that makes none.
 """
 
 from __future__ import annotations
@@ -11,32 +12,36 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import click
 import numpy as np
 from rich.console import Console
 
+from unsee.core.errors import InputError, UnseeError
 from unsee.core.files import write_json
 from unsee.core.policy import Thresholds
 from unsee.deltas.composition import Merge, compose
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import edited
 from unsee.evaluation.evaluate import EvaluationPlan
-from unsee.evaluation.report.schema import Media, Report
+from unsee.evaluation.report.schema import Media, Report, load_report
 from unsee.evaluation.target import EvaluationTarget
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING
+from unsee.playground.experiments.every_concept import attacks_of
+from unsee.playground.experiments.findings import attack_budgets
 from unsee.playground.experiments.interference import interference
 from unsee.playground.experiments.joint import joint_edit
 from unsee.playground.experiments.own_base import (
     CATEGORIES,
     UNLEARNABLE,
     Experiment,
+    attack_budget_option,
     concept_folder,
     experiment_options,
     policy_concept,
@@ -53,6 +58,8 @@ SIZES = (2, 5, 10)
 TOGETHER = ("character", "style")
 JOINT = "joint"
 WAYS: tuple[str, ...] = (*get_args(Merge), JOINT)
+SERVED: Merge = "product"
+"""How a policy is composed that is served."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,37 @@ class ConceptSet:
     show_default=True,
     help="With images actions are left out: no picture shows one.",
 )
+@click.option(
+    "--attack-prompts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Attack each concept of each policy, and count so many clips; 0 attacks none.",
+)
+@attack_budget_option
+@click.option(
+    "--attack-way",
+    "attack_ways",
+    type=click.Choice(WAYS),
+    multiple=True,
+    default=(SERVED,),
+    show_default=True,
+    help="Attack only what is composed in this way; may be repeated.",
+)
 @experiment_options
-def composed_policies(media: tuple[Media, ...], experiment: Experiment) -> None:
+def composed_policies(
+    media: tuple[Media, ...],
+    attack_prompts: int,
+    attack_budgets: tuple[int, ...],
+    attack_ways: tuple[str, ...],
+    experiment: Experiment,
+) -> None:
     """Compose policies of 2 to 12 concepts in every way and measure what they forget and keep."""
-    run({one: concept_sets(one) for one in media}, experiment, Console(stderr=True))
+    if attack_prompts and "video" not in media:
+        raise InputError("--attack-prompts counts clips; add --media video")
+    plan = attack_plan(attack_prompts, attack_budgets)
+    plans = dict.fromkeys(attack_ways if attack_prompts else (), plan)
+    run({one: concept_sets(one) for one in media}, experiment, Console(stderr=True), plans)
 
 
 def plan_of(media: Media) -> EvaluationPlan:
@@ -89,6 +123,11 @@ def plan_of(media: Media) -> EvaluationPlan:
         media=(media,),
         attacks=(),
     )
+
+
+def attack_plan(prompts: int, budgets: Sequence[int]) -> EvaluationPlan:
+    """The same plan in clips with every attack; its other clips are found again."""
+    return replace(plan_of("video"), attack_prompts=prompts, attacks=attacks_of(budgets))
 
 
 def concept_sets(media: Media) -> list[ConceptSet]:
@@ -116,8 +155,12 @@ def run(
     asked: Mapping[Media, Sequence[ConceptSet]],
     experiment: Experiment,
     console: Console,
+    attack_plans: Mapping[str, EvaluationPlan] | None = None,
 ) -> None:
-    """The matrix from the deltas, then every set in every way; the record grows with each."""
+    """The matrix from the deltas, then every set in every way; the record grows with each.
+
+    ``attack_plans`` has the plans of the ways that are attacked, in clips.
+    """
     base, record = experiment.base, experiment.output_dir / RECORD
     deltas = {concept.name: delta_of(concept, experiment) for concept in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
@@ -128,22 +171,51 @@ def run(
         "policies": [],
         "interference": matrix,
     }
+    attacked: list[Report] = []
     for media, one, way in _cells(asked):
         started = time.monotonic()
         console.print(f"[bold]{one.name}[/bold], {way}, {media}")
         members = [deltas[concept.name] for concept in one.concepts]
         encoder, seconds = composed_encoder(base, members, way)
+        target = target_of(f"{one.name}-{way}", members, encoder)
         report = report_of(
             experiment.judged,
-            target_of(f"{one.name}-{way}", members, encoder),
+            target,
             plan_of(media),
             experiment.build_dir / "composed" / media / one.name / way,
             experiment.frames_dir,
         )
-        found["policies"].append(recorded(one, way, media, report, seconds))
+        cell = recorded(one, way, media, report, seconds)
+        plan = (attack_plans or {}).get(way)
+        if media == "video" and (under := attack_report(target, one, way, experiment, plan)):
+            attacked.append(under)
+            cell["attacks"] = counts.attacked_concepts(under, media)
+            found["attacks"] = attack_budgets(attacked)
+        found["policies"].append(cell)
         write_json(record, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     console.print(f"{record} is written; `make pages` renders its page")
+
+
+def attack_report(
+    target: EvaluationTarget,
+    policy: ConceptSet,
+    way: str,
+    experiment: Experiment,
+    plan: EvaluationPlan | None,
+) -> Report | None:
+    """The report of the attacks on ``target`` by ``plan`` or, without one, by an earlier run.
+
+    None if it is not to be attacked and never was; a report of another encoder does not count.
+    """
+    folder = experiment.build_dir / "composed" / "attacked" / policy.name / way
+    if plan is not None:
+        return report_of(experiment.judged, target, plan, folder, experiment.frames_dir)
+    try:
+        report = load_report(folder)
+    except UnseeError:
+        return None
+    return report if report.target.encoder_digest == target.encoder_digest else None
 
 
 def recorded(

@@ -53,12 +53,29 @@ def kept(report: Report, media: Media, group: Group) -> Counts:
 
 
 def attacked(report: Report, media: Media, rule: Rule = "any_frame") -> dict[str, Counts]:
-    """By attack (`attack_of`) how often it brings the concept back by ``rule``."""
+    """By attack (`attack_of`) how often it brings a concept back by ``rule``."""
     return {
         name: _counts(
             _by(row, rule) for row in report.attacks if (attack_of(row), row.media) == (name, media)
         )
         for name in dict.fromkeys(map(attack_of, report.attacks))
+    }
+
+
+def attacked_concepts(report: Report, media: Media) -> dict[str, dict[str, Counts]]:
+    """By attack, and by concept of a policy, how often it brings that one back in any frame."""
+    by_concept = {
+        concept.name: attacked(
+            report.model_copy(
+                update={"attacks": tuple(r for r in report.attacks if r.concept == concept.name)}
+            ),
+            media,
+        )
+        for concept in report.target.concepts
+    }
+    return {
+        attack: {name: found[attack] for name, found in by_concept.items() if attack in found}
+        for attack in attacked(report, media)
     }
 
 

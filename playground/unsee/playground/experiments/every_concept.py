@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import click
 import torch
@@ -34,10 +33,12 @@ from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.findings import Gatherer, record
 from unsee.playground.experiments.own_base import (
+    MODES,
     UNLEARNABLE,
     Experiment,
     Mode,
     attack_budget_option,
+    base_for_mode,
     category_option,
     chosen,
     concept_folder,
@@ -88,7 +89,14 @@ class Run:
 
 
 @click.command()
-@click.option("--mode", type=click.Choice(get_args(Mode)), default="anchored", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="anchored",
+    show_default=True,
+    help="without-prompts unlearns as on a base that names no prompts file; the questions are the "
+    "same.",
+)
 @concept_option
 @category_option
 @click.option(
@@ -171,7 +179,9 @@ def run(asked: Run, console: Console) -> None:
     settings: dict[Mode, Settings] = {
         "anchored": recommended.anchored,
         "paper": recommended.paper,
+        "without-prompts": recommended.anchored,
     }
+    learned_from = base_for_mode(base, asked.mode)
     gatherer = Gatherer(base, experiment.build_dir, settings)
     results = experiment.output_dir / RECORD
     seconds, sizes = [], []
@@ -182,7 +192,7 @@ def run(asked: Run, console: Console) -> None:
             f"[bold]{concept.name}[/bold], {asked.mode}, seed {seed} ({number} of {len(pairs)})"
         )
         folder = concept_folder(experiment.build_dir, asked.mode, seed, concept.name)
-        job = UnlearnJob(base, policy_concept(concept, base), settings[asked.mode], seed)
+        job = UnlearnJob(learned_from, policy_concept(concept, base), settings[asked.mode], seed)
         made = unlearned(job, folder / "delta")
         seconds.append(sum(made.delta.card.seconds.values()))
         sizes.append((made.folder / TENSORS_FILE).stat().st_size)

@@ -124,7 +124,7 @@ def record(
         },
         "gate": {mode: _gate([one.report for one in found]) for mode, found in by_mode.items()},
         "attacked": sum(bool(report.attacks) for report in shown),
-        "attacks": _attacks(shown),
+        "attacks": attack_budgets(shown),
         "concepts": concepts,
     }
 
@@ -181,7 +181,7 @@ def _gate(reports: Sequence[Report]) -> dict[str, Any]:
     }
 
 
-def _attacks(reports: Sequence[Report]) -> dict[str, Any]:
+def attack_budgets(reports: Sequence[Report]) -> dict[str, Any]:
     """Budget, source and mean seconds of every attack."""
     rows = [row for report in reports for row in report.attacks]
     return {

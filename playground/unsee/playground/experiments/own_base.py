@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 import torch
@@ -31,8 +31,10 @@ from unsee.playground.world.world import Concept as WorldConcept
 
 FIRST = BASE_DIR.name
 """The base that is meant where none is named."""
-Mode = Literal["paper", "anchored"]
-MODES: tuple[Mode, ...] = ("paper", "anchored")
+Mode = Literal["paper", "without-prompts", "anchored"]
+"""``without-prompts`` is the default mode as it is on a base that names no prompts file."""
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""The page of results is about the last of them that was measured."""
 
 UNLEARNABLE = tuple(c for c in CONCEPTS if c.category != "background")
 CATEGORIES = tuple(dict.fromkeys(c.category for c in UNLEARNABLE))
@@ -102,6 +104,22 @@ def languages_of(base: Base) -> tuple[Language, ...]:
     """The languages in which the base is asked."""
     others = evaluation_set(base).languages
     return (ENGLISH, *(LANGUAGES[name] for name in others if name in LANGUAGES))
+
+
+def base_for_mode(base: Base, mode: Mode) -> Base:
+    """The base on which ``mode`` unlearns: itself, or the same models without its prompts file.
+
+    Raises:
+        InputError: there is no such file to leave out.
+    """
+    if mode != "without-prompts":
+        return base
+    if base.spec.prompts is None:
+        raise InputError(
+            f"the base {base.name!r} names no prompts file, so its default mode is without prompts "
+            "already; use --mode anchored"
+        )
+    return replace(base, spec=base.spec.model_copy(update={"prompts": None}))
 
 
 def concept_folder(build_dir: Path, mode: str, seed: int, name: str) -> Path:
