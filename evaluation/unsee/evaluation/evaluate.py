@@ -326,6 +326,7 @@ def _settings(job: EvaluationJob) -> EvaluationSettings:
         recogniser=job.recogniser.name,
         recogniser_digest=job.recogniser.digest(),
         questions_digest=job.known.digest(),
+        translated=job.known.translated(),
     )
 
 

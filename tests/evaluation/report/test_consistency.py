@@ -38,6 +38,9 @@ EDITS = {
         for side in ("tuned", "base")
     ],
     "a-row-taken-out": lambda c: c["erased"].pop(0),
+    "no-row-in-another-language": lambda c: c["settings"].update(
+        translated=[c["target"]["concepts"][0]["category"]]
+    ),
     "a-row-twice": lambda c: c["erased"].append(c["erased"][0]),
     "an-attack-of-fewer": lambda c: c["attacks"][0]["any_frame"]["tuned"].update(n=4),
     "a-floor-of-more": lambda c: c["erased"][5]["lasting"]["floor"].update(

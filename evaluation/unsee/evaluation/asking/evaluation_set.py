@@ -165,6 +165,11 @@ class EvaluationSet(_Section):
         """The other languages that have prompts about concepts of `category`."""
         return [each for each in self.languages.values() if category in each.prompts]
 
+    def translated(self) -> tuple[SetCategory, ...]:
+        """The categories that some other language has prompts about."""
+        found = dict.fromkeys(one for each in self.languages.values() for one in each.prompts)
+        return tuple(sorted(found))
+
     def synonyms_of(self, concept: KnownConcept) -> Sequence[str]:
         """Its aliases in the language of the templates; all of them if none is in it."""
         others = self.languages.values()

@@ -101,7 +101,9 @@ def _missing_rows(report: Report) -> Iterator[str]:
             yield f"{key[0]} ({key[2]}, {key[1]}): {count} rows"
     media = {medium for _, medium, _ in keys}
     for concept in report.target.concepts:
-        wordings = (*_PLAIN_WORDINGS, "synonym") if concept.aliases else _PLAIN_WORDINGS
+        wordings = list(_PLAIN_WORDINGS)
+        wordings += ["synonym"] if concept.aliases else []
+        wordings += ["translated"] if concept.category in report.settings.translated else []
         for medium in sorted(media):
             if concept.category == "action" and medium == "image":
                 continue

@@ -250,6 +250,8 @@ class EvaluationSettings(_Record):
     recogniser_digest: str
     questions_digest: str | None = None
     """Of the evaluation set that the questions were made from; None in reports of version 0.1."""
+    translated: tuple[str, ...] = ()
+    """The categories whose concepts were asked for in other languages too."""
 
 
 class Report(_Record):
