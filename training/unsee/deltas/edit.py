@@ -119,7 +119,7 @@ def edited(text_encoder: Any, edit: Edit) -> Any:
 
     Raises `BaseFolderError` if the encoder does not end in a normalisation.
     """
-    copied = _with_the_same_weights(text_encoder)
+    copied = with_the_same_weights(text_encoder)
     install(copied, EditedNorm(final_layer_norm(copied), edit))
     return copied
 
@@ -141,7 +141,7 @@ def trunk(text_encoder: Any) -> Any:
 
     It shares the weights of `text_encoder`.
     """
-    copied = _with_the_same_weights(text_encoder)
+    copied = with_the_same_weights(text_encoder)
     _put_final_norm(copied, nn.Identity())
     return copied
 
@@ -192,6 +192,7 @@ def _put_final_norm(text_encoder: Any, norm: nn.Module) -> None:
     setattr(parent, name, norm)
 
 
-def _with_the_same_weights(text_encoder: Any) -> Any:
+def with_the_same_weights(text_encoder: Any) -> Any:
+    """A copy of the encoder's modules around the very same tensors."""
     tensors = (*text_encoder.parameters(), *text_encoder.buffers())
     return copy.deepcopy(text_encoder, {id(tensor): tensor for tensor in tensors})

@@ -68,12 +68,13 @@ class StateReader:
     """Reads the standardised last hidden states [B, L, D] float32 of a frozen text encoder.
 
     Where it does not read the padding (see `unsee.models.encoders.reading`), the states are zeros.
+    With another `norm` of the encoder they are what enters that one.
     """
 
-    def __init__(self, text_encoder: Any, frame: PromptFrame) -> None:
+    def __init__(self, text_encoder: Any, frame: PromptFrame, norm: Any = None) -> None:
         self._text_encoder = text_encoder
         self._frame = frame
-        self._norm = final_layer_norm(text_encoder)
+        self._norm = final_layer_norm(text_encoder) if norm is None else norm
 
     @property
     def size(self) -> int:
@@ -146,7 +147,7 @@ def forget_moments(
     total, count = ForgetMoments.none(len(mean)), 0
     for start in range(0, len(namings), PROMPTS_PER_CALL):
         batch = namings[start : start + PROMPTS_PER_CALL]
-        states, changes = _changes(reader, batch, anchor, frame, vectors)
+        states, changes = changes_needed(reader, batch, anchor, frame, vectors)
         states, changes = states.double() - mean, changes.double()
         lengths = changes.norm(dim=1, keepdim=True)
         unit = changes / lengths
@@ -157,7 +158,7 @@ def forget_moments(
     return total.times(1 / max(count, 1))
 
 
-def _changes(
+def changes_needed(
     reader: StateReader,
     namings: Sequence[Naming],
     anchor: Sequence[int],

@@ -1,0 +1,97 @@
+"""Edits that are compared with the default mode's: each gives an encoder, and the table adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unsee.core.policy import Concept
+from unsee.models.base import load_base
+from unsee.playground.experiments.edits import compare, learned, ways
+from unsee.playground.experiments.edits.ways import LINEAR, HeldInside, Subject
+from unsee.prompts.encoding import encode_prompts
+
+SHORT = learned.Training(
+    attackers=2,
+    attack_steps=3,
+    attack_vectors=2,
+    attack_batch=2,
+    shots=1,
+    counterexamples=4,
+    fit_steps=4,
+    fit_batch=16,
+)
+
+
+@pytest.fixture
+def subject(tiny_base_dir: Path, tmp_path: Path) -> Subject:
+    concept = Concept(name="Blimbo", category="character", aliases=())
+    return Subject(load_base(tiny_base_dir), concept, 0, tmp_path)
+
+
+def said(subject: Subject, encoder: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return encode_prompts(subject.base, encoder, ["Blimbo in the rain", "a house"])
+
+
+@pytest.mark.parametrize("way", [*LINEAR.values(), lambda one: learned.learned_change(one, SHORT)])
+def test_every_way_gives_an_encoder_that_says_something_else(
+    subject: Subject, way: Callable[[Subject], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "NUM_KEPT", 32)
+    own = subject.base.text_encoder()
+    weights = {name: value.clone() for name, value in own.state_dict().items()}
+    before = said(subject, own)
+    after = said(subject, way(subject))
+    assert after.isfinite().all()
+    assert (after[0] - before[0]).abs().max() > 1e-3
+    torch.testing.assert_close(said(subject, own), before)
+    for name, value in own.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+def test_states_are_held_where_the_kept_ones_lie() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2000, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    change = HeldInside.of(states, ends=0.0)
+    inside = states[:40].reshape(4, 10, 6)
+    torch.testing.assert_close(change(inside), inside, atol=1e-4, rtol=1e-4)
+    held = change(100 * inside)
+    torch.testing.assert_close(held[:, 0], 100 * inside[:, 0])
+    coordinates = (held[:, 1:] - change.mean) @ change.basis
+    assert (coordinates <= change.high + 1e-3).all()
+    assert (coordinates >= change.low - 1e-3).all()
+
+
+def test_a_learned_change_begins_as_the_identity_and_follows_its_pairs(subject: Subject) -> None:
+    change = learned.SmallChange(8)
+    states = torch.randn(3, 5, 8)
+    torch.testing.assert_close(change(states), states)
+    pool = learned._Pool.of(subject, SHORT)
+    size = len(pool.edit.up)
+    apart = torch.zeros(64, size)
+    apart[:, 0] = 9.0
+    pool.pairs = [(apart, -apart)]
+    pool.training = learned.Training(fit_steps=60, fit_batch=32)
+    pool.fit()
+    with torch.no_grad():
+        assert (pool.change(apart) + apart).square().mean() < 0.6 * (2 * apart).square().mean()
+        assert (pool.change(pool.kept) - pool.kept).square().mean() < 0.1
+
+
+def test_the_table_adds_concepts_up() -> None:
+    one = {"tuned": 1, "base": 4, "n": 4, "floor": 0}
+    concept = {"seconds": 10.0, "asked for": one, "others": {"tuned": 8, "base": 8, "n": 8}}
+    lines = compare.table({"projection": {"Blimbo": concept, "car": concept | {"seconds": 30.0}}})
+    assert lines[0] == "| edit | asked for | others | n | seconds |"
+    assert lines[2] == "| projection | 2 (8) of 8 | 16 (16) of 16 | 2 | 20 |"
+
+
+def test_eight_concepts_of_all_categories_are_compared() -> None:
+    names = [concept.name for concept in compare.subjects()]
+    assert len(set(names)) == 8
+    assert len({concept.category for concept in compare.subjects()}) == 5
