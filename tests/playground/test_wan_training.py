@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from unsee.deltas.folder import load_card
-from unsee.models.pipelines.wan_padding import count_padding, short_context
+from unsee.models.pipelines.wan_padding import count_padding, leave_out_padding, short_context
 from unsee.playground.experiments import every_concept
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.networks.muon import Muon, split_parameters
@@ -382,6 +382,26 @@ def test_counted_padding_equals_rows_of_zeros(padded_length: int) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     if padded_length > 9:
         assert (uncounted - wanted).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("used", [0, 5, 40, 80])
+def test_padding_that_is_left_out_changes_nothing(used: int) -> None:
+    torch.manual_seed(0)
+    transformer = new_transformer(SIZES)
+    torch.nn.init.normal_(transformer.proj_out.weight)
+    context = torch.zeros(2, 80, 16)
+    context[1, :used] = torch.randn(used, 16)
+    inputs = {"hidden_states": torch.randn(2, 4, 2, 8, 8), "timestep": torch.tensor([900.0, 100.0])}
+    seen: list[int] = []
+    with torch.no_grad():
+        wanted = transformer(**inputs, encoder_hidden_states=context).sample
+        leave_out_padding(transformer)
+        transformer.condition_embedder.text_embedder.register_forward_pre_hook(
+            lambda module, args: seen.append(args[0].shape[1])
+        )
+        found = transformer(**inputs, encoder_hidden_states=context).sample
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    assert seen == [{0: 32, 5: 32, 40: 64, 80: 80}[used]]
 
 
 def test_mixed_precision_is_close_to_the_exact_transformer() -> None:

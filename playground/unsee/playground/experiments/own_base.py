@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import click
 import torch
+from diffusers import WanTransformer3DModel
 
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import BaseFolderError, DeltaDamaged, InputError
@@ -22,6 +23,7 @@ from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.jobs.job import Outcome, UnlearnJob, differences, given_images, run_job
 from unsee.models.base import Base, load_base
 from unsee.models.components import source_place
+from unsee.models.pipelines.wan_padding import leave_out_padding
 from unsee.models.spec import BASE_FILE
 from unsee.playground.networks.mixed_precision import use_mixed_precision
 from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
@@ -218,10 +220,13 @@ def report_of(
 
 
 def fast_base(folder: Path) -> Base:
-    """A copy of the base for pictures, clips and attacks, with products in bfloat16."""
+    """A copy of the base for pictures, clips and attacks, with products in bfloat16 and, of Wan's
+    classes, without a prompt's padding."""
     base = load_base(folder)
-    use_mixed_precision(base.denoiser())
-    use_mixed_precision(base.t2v_denoiser())
+    for denoiser in {id(one): one for one in (base.denoiser(), base.t2v_denoiser())}.values():
+        use_mixed_precision(denoiser)
+        if isinstance(denoiser, WanTransformer3DModel):
+            leave_out_padding(denoiser)
     return base
 
 

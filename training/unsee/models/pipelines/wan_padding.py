@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FEWEST_ROWS = 32
+
 
 class CountedPadding:
     """Cross-attention that adds ``bias`` [L] to the scores of the context's rows, if it is set.
@@ -46,6 +48,27 @@ def count_padding(transformer: Any) -> CountedPadding:
     for block in transformer.blocks:
         block.attn2.processor = processor
     return processor
+
+
+def leave_out_padding(transformer: Any) -> None:
+    """From now on rows at the end that are zero in every prompt of a call are computed as one.
+
+    Acts on ``encoder_hidden_states`` [N, L, D] that is given by its name, as WanPipeline does, and
+    changes nothing but rounding. 32, 64, ... rows are kept, so that a compiled block sees few
+    lengths.
+    """
+    processor = count_padding(transformer)
+
+    def shorten(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        context = kwargs["encoder_hidden_states"]
+        length = context.shape[1]
+        places = context.ne(0).any(dim=2).any(dim=0).nonzero()
+        used = 1 + int(places.max()) if len(places) else 0
+        short = context[:, : min(max(_FEWEST_ROWS, 1 << used.bit_length()), length)]
+        processor.bias = padding_bias(short, length)
+        return args, kwargs | {"encoder_hidden_states": short}
+
+    transformer.register_forward_pre_hook(shorten, with_kwargs=True)
 
 
 def padding_bias(context: Tensor, padded_length: int) -> Tensor:
