@@ -457,7 +457,7 @@ def test_the_real_sizes_fit_in_forty_megabytes() -> None:
 def test_the_command_says_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = ["--build-dir", str(tmp_path)]
+    build = ["--build-dir", str(tmp_path), "--base-dir", str(tmp_path / "base")]
     with pytest.raises(SystemExit) as stopped:
         main(["--base", "playground-wan", "--stage", "t2i"])
     assert stopped.value.code == 2
