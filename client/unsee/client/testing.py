@@ -137,7 +137,7 @@ def gradient_clip(inputs: Inputs) -> Clip:
         "fps": 8.0,
         "started_at": "2026-01-01T00:00:00Z",
     }
-    asked = {name: inputs[name] for name in GenerationRecord.model_fields if name in inputs}
+    asked = {name: value for name, value in inputs.items() if name != "stream_frames"}
     return Clip(frames, GenerationRecord.model_validate(record | asked))
 
 
