@@ -75,8 +75,8 @@ def triton_clock(operator: InferenceServerClient) -> tuple[float, float, int]:
     "--repository",
     "repository_dir",
     type=click.Path(path_type=Path, exists=True),
-    help="[default: exports of the embedded base and of one of middle size, made or found in "
-    "build/benchmarks]",
+    help="[default: exports of the embedded bases and of larger ones of their kinds, made or found "
+    "in build/benchmarks]",
 )
 @click.option("--pairs", type=click.IntRange(min=2), default=15, show_default=True)
 @click.option(

@@ -192,7 +192,7 @@ def _put_final_norm(text_encoder: Any, norm: nn.Module) -> None:
     setattr(parent, name, norm)
 
 
-def with_the_same_weights(text_encoder: Any) -> Any:
-    """A copy of the encoder's modules around the very same tensors."""
-    tensors = (*text_encoder.parameters(), *text_encoder.buffers())
-    return copy.deepcopy(text_encoder, {id(tensor): tensor for tensor in tensors})
+def with_the_same_weights(module: Any) -> Any:
+    """A copy of a module around the very same tensors."""
+    tensors = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

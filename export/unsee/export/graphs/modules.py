@@ -4,13 +4,12 @@ Each holds one model of diffusers or transformers; none knows names, sizes or ON
 float32 whatever the precision of the model's weights: the casts are part of the graph.
 """
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unsee.deltas.edit import EditedNorm
+from unsee.deltas.edit import EditedNorm, with_the_same_weights
 from unsee.models.pipelines.wan_padding import count_padding, padding_bias
 
 
@@ -82,7 +81,7 @@ class VideoTransformerModule(nn.Module):
 
     def __init__(self, transformer: Any, padded_length: int) -> None:
         super().__init__()
-        self.transformer = _sharing_weights(transformer)  # whose attention is another
+        self.transformer = with_the_same_weights(transformer)  # whose attention is another
         self.padding = count_padding(self.transformer)
         self.padded_length = padded_length
 
@@ -112,12 +111,6 @@ class VAEDecoderModule(nn.Module):
         pixels = self.vae.decode(images.to(self.vae.dtype), return_dict=False)[0]
         rgb_last = to_levels(pixels).permute(0, 2, 3, 1)
         return rgb_last.reshape(batch, frames, *rgb_last.shape[1:])
-
-
-def _sharing_weights(module: Any) -> Any:
-    """A copy of `module` with the same tensors."""
-    tensors = (*module.parameters(), *module.buffers())
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
 def to_levels(pixels: Tensor) -> Tensor:

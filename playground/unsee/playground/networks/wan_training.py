@@ -77,8 +77,3 @@ def begin_without_time(vae: AutoencoderKLWan) -> None:
             weight = module.time_conv.weight
             outputs, inputs = weight.shape[:2]
             weight[:, :, -1, 0, 0] = torch.eye(inputs).repeat(outputs // inputs, 1)
-
-
-def use_autocast(enabled: bool) -> torch.autocast:
-    """bfloat16 products where ``enabled``."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled)

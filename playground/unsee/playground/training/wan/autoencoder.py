@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from unsee.playground.networks.wan import SIZES, WanSizes, new_autoencoder
 from unsee.playground.networks.wan_training import (
     begin_without_time,
-    use_autocast,
     use_fast_forms,
 )
 from unsee.playground.training.latents import Latents
@@ -95,7 +94,7 @@ class VideoAutoencoderTask:
 
     def reconstructed(self, video: Tensor, random: StepRandom) -> tuple[Tensor, Tensor]:
         """Frames decoded from noisy latents, and the latents."""
-        with use_autocast(self.mixed):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.mixed):
             latents = self.vae.encode(video).latent_dist.mean
             noise = torch.randn(latents.shape, generator=random.torch)
             decoded = self.vae.decode(latents + LATENT_NOISE * noise).sample
