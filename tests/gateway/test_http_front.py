@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import time
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from unsee.core.request_schema import INPUTS
 from unsee.gateway.callers.request import ClipRequest, HttpRequest, read_json
 from unsee.gateway.fronts import http_front
 from unsee.media import video_file
-from unsee.media.clip import Clip
+from unsee.media.clip import Clip, Part
 
 REPORT = "/v2/policies/family/report"
 
@@ -115,6 +116,48 @@ def test_a_decoder_that_dies_between_parts_is_told_and_what_was_sent_is_accounte
     }
     line = json.loads(caplog.messages[-1])
     assert (line["outcome"], line["frames_sent"]) == ("failed", 1)
+
+
+def clip_in_parts(gateway):
+    """The events of a clip of `kids`, as a front takes them."""
+    (kids,) = (tenant for tenant in gateway.settings.tenants if tenant.name == "kids")
+    request = ClipRequest(prompt="a cat", stream_frames=True)
+    return aclosing(gateway.clip("http", kids, lambda: (request, ""), gateway.deadline(None)))
+
+
+def test_who_takes_parts_slowly_holds_no_place_and_makes_no_clip_look_slow(served, caplog):
+    served.triton.answer = streamed
+    pause_s = 0.5
+
+    async def slowly():
+        taken = []
+        async with clip_in_parts(served.gateway) as answers:
+            async for answer in answers:
+                await asyncio.sleep(pause_s)
+                taken.append((type(answer.event), served.gateway.admission.running))
+        return taken
+
+    with caplog.at_level("INFO", "unsee.gateway.requests"):
+        assert served.run(slowly()) == [(Part, 0), (Part, 0), (Clip, 0)]
+    line = json.loads(caplog.messages[-1])
+    assert (line["outcome"], line["frames_sent"]) == ("ok", 2)
+    assert line["clip_s"] < pause_s
+
+
+def test_who_leaves_with_all_parts_but_the_record_is_noted_with_its_revision(served, caplog):
+    served.triton.answer = streamed
+
+    async def leaving():
+        async with clip_in_parts(served.gateway) as answers:
+            for _ in range(2):
+                assert isinstance((await anext(answers)).event, Part)
+            while served.gateway.admission.running:
+                await asyncio.sleep(0.01)
+
+    with caplog.at_level("INFO", "unsee.gateway.requests"):
+        served.run(leaving())
+    line = json.loads(caplog.messages[-1])
+    assert (line["outcome"], line["frames_sent"], line["revision"]) == ("cancelled", 2, 2)
 
 
 @pytest.mark.process

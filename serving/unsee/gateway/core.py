@@ -118,9 +118,11 @@ class Gateway:
     async def clip(
         self, front: Front, tenant: Tenant, read: Read, deadline: Deadline
     ) -> AsyncGenerator[Answer, None]:
-        """The events of one clip, the clip last, when its place is free again already.
+        """The events of one clip, the clip last.
 
-        Closing the iterator cancels the request in Triton and frees the place at once.
+        They are read as they are made: the place is free when the clip is made, whether or not the
+        caller has taken its events. Closing the iterator cancels the request in Triton and frees
+        the place at once.
 
         Raises:
             Refusal: whatever the reason; nothing else.
@@ -130,24 +132,35 @@ class Gateway:
             entry.prompt = asked.prompt
             request = permitted(tenant, asked)
             entry.policy = request.policy or ""
-            last = None
-            async with AsyncExitStack() as stack:
-                await self._take_place(stack, tenant, request, deadline, entry)
-                answers = await stack.enter_async_context(
-                    aclosing(self._made(request, deadline, entry))
-                )
+            placed = self._placed(tenant, request, deadline, entry)
+            async with aclosing(_read_ahead(placed)) as answers:
                 async for answer in answers:
-                    if isinstance(answer.event, Clip):
-                        last = answer
-                    else:
-                        yield answer
-            if last is not None:
-                yield last
+                    if isinstance(answer.event, Part):
+                        entry.frames_sent += len(answer.event.frames)
+                    yield answer
 
     def close(self) -> None:
         """Take no more requests; what runs goes on."""
         self.draining = True
         self.admission.close()
+
+    async def _placed(
+        self, tenant: Tenant, request: ClipRequest, deadline: Deadline, entry: Entry
+    ) -> AsyncGenerator[Answer, None]:
+        """The answers of Triton in a place of `tenant`, the clip when the place is free again."""
+        last = None
+        async with AsyncExitStack() as stack:
+            await self._take_place(stack, tenant, request, deadline, entry)
+            answers = await stack.enter_async_context(
+                aclosing(self._made(request, deadline, entry))
+            )
+            async for answer in answers:
+                if isinstance(answer.event, Clip):
+                    last = answer
+                else:
+                    yield answer
+        if last is not None:
+            yield last
 
     async def _take_place(
         self,
@@ -181,8 +194,6 @@ class Gateway:
             while (answer := await deadline.hold(anext(answers, None))) is not None:
                 now = time.monotonic()
                 longest_gap, seen = max(longest_gap, now - seen), now
-                if isinstance(answer.event, Part):
-                    entry.frames_sent += len(answer.event.frames)
                 if isinstance(answer.event, Clip):
                     entry.clip_s = round(now - started, 4)
                     self._measured.saw_clip(
@@ -214,3 +225,25 @@ class Gateway:
             "active_revisions": self.active_revisions(),
             "incidents": [vars(one) for one in merged(self.ledger.incidents, repository_dir)],
         }
+
+
+async def _read_ahead(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[Answer, None]:
+    """`answers`, read as fast as they come however slowly they are taken; at most a clip waits."""
+    waiting: asyncio.Queue[Answer | None] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
+            async with aclosing(answers):
+                async for answer in answers:
+                    waiting.put_nowait(answer)
+        finally:
+            waiting.put_nowait(None)
+
+    reading = asyncio.create_task(read())
+    try:
+        while (answer := await waiting.get()) is not None:
+            yield answer
+        await reading
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
