@@ -151,7 +151,11 @@ class Stream:
         self._underway = self._courier.submit(self._sender.send, _response(event, frames))
 
     def finish(self, event: dict[str, Any], frames: Array | None) -> None:
-        """Send the last response: the event, and frames UINT8 [F, H, W, 3] if none were sent."""
+        """Send the last response: the event, and frames UINT8 [F, H, W, 3] if none were sent.
+
+        Raises what sending the response before it raised: a clip that lacks a part has no record.
+        """
+        self._arrived()
         self._end(_response(event, frames))
 
     def refuse(self, refusal: Refusal) -> None:
