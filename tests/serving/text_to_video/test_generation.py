@@ -123,6 +123,25 @@ def test_each_part_is_told_as_soon_as_it_is_decoded(make_plan, in_fours):
     assert "stream_frames" not in record
 
 
+def test_a_latent_frame_that_gives_too_few_frames_is_no_part(make_plan, in_fours):
+    class ThreeAtATime(FramesInOrder):
+        async def vae_decoder_step(self, latents, cache):
+            frames, cache = await super().vae_decoder_step(latents, cache)
+            return frames[:, :3], cache
+
+    parts = []
+    work = generate(
+        make_plan(num_frames=5),
+        ThreeAtATime(),
+        in_fours,
+        lambda step: None,
+        lambda first, part: parts.append(first),
+    )
+    with pytest.raises(Refusal, match="wrong shape"):
+        asyncio.run(work)
+    assert parts == [0]
+
+
 def test_a_client_that_leaves_between_two_parts_stops_the_decoder(make_plan, in_fours):
     graphs = FramesInOrder()
     work = generate(

@@ -112,7 +112,10 @@ async def generate(
 
 
 async def decode(latents: Array, graphs: Graphs, base: Base) -> AsyncIterator[Array]:
-    """The frames UINT8 [F, H, W, 3] of latents [C, F, h, w], in parts as they are decoded."""
+    """The frames UINT8 [F, H, W, 3] of latents [C, F, h, w], in parts as they are decoded.
+
+    Raises Refusal if a latent frame gives another number of frames than it stands for.
+    """
     if base.latents.frames_per_latent == 1:
         yield (await graphs.vae_decoder(latents[None]))[0]
         return
@@ -120,6 +123,12 @@ async def decode(latents: Array, graphs: Graphs, base: Base) -> AsyncIterator[Ar
     for index in range(latents.shape[1]):
         frame = np.ascontiguousarray(latents[None, :, index : index + 1])
         frames, cache = await graphs.vae_decoder_step(frame, cache)
+        wanted = base.latents.frames_per_latent if index else 1
+        if frames.shape[1] != wanted:
+            cause = RuntimeError(f"latent frame {index} gave {frames.shape}, not {wanted} frames")
+            raise Refusal(
+                "INTERNAL", "the VAE decoder gave an answer of the wrong shape"
+            ) from cause
         yield frames[0]
 
 
