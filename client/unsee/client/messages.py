@@ -114,7 +114,7 @@ def read_response(response: Any, parts: Sequence[Part] = ()) -> Progress | Part 
             them.
 
     Raises:
-        ServerError: the response is not one of this model's.
+        ServerError: the response is not one of this model's, or does not follow `parts`.
     """
     outputs = dict(zip((o.name for o in response.outputs), response.outputs, strict=True))
     if "event" not in outputs:
@@ -130,6 +130,8 @@ def read_response(response: Any, parts: Sequence[Part] = ()) -> Progress | Part 
         frames = np.frombuffer(raw["frames"], np.uint8, math.prod(shape)).reshape(shape)
         if event["type"] == "part":
             first_frame, num_frames = int(event["first_frame"]), int(event["num_frames"])
+            if first_frame != _num_frames(parts):
+                raise ValueError(f"frame {first_frame} came after {_num_frames(parts)} frames")
             return Part(frames, first_frame, num_frames, float(event["fps"]))
         return Clip(frames, GenerationRecord.model_validate(event["record"]))
     except ValidationError as error:
@@ -143,12 +145,16 @@ def read_response(response: Any, parts: Sequence[Part] = ()) -> Progress | Part 
 
 def _joined(parts: Sequence[Part], record: GenerationRecord) -> Clip:
     """The clip whose frames came in parts; raises ValueError unless all of them came."""
-    came = sum(len(part.frames) for part in parts)
+    came = _num_frames(parts)
     if came != record.num_frames:
         raise ValueError(f"{came} of {record.num_frames} frames came")
     frames = np.concatenate([part.frames for part in parts])
     frames.flags.writeable = False
     return Clip(frames, record)
+
+
+def _num_frames(parts: Sequence[Part]) -> int:
+    return sum(len(part.frames) for part in parts)
 
 
 def read_error(text: str) -> RequestRejected:

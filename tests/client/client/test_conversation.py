@@ -133,6 +133,12 @@ def test_parts_that_do_not_make_up_the_clip_are_no_clip(answers, came):
         Play([[*answers, IN_PARTS]]).run()
 
 
+@pytest.mark.parametrize("first_frames", [(0, 0), (1, 0), (1,)])
+def test_a_part_out_of_its_place_is_not_taken(first_frames):
+    with pytest.raises(ServerError, match=r"frame \d came after \d frames"):
+        Play([[*map(part, first_frames), IN_PARTS]]).run()
+
+
 def test_an_error_after_some_parts_is_the_servers_sentence_and_not_tried_again():
     gone = error("UNAVAILABLE: the VAE decoder cannot be used at the moment")
     with pytest.raises(RequestRejected, match=r"^the VAE decoder cannot be used") as caught:
