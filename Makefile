@@ -77,5 +77,5 @@ stubs: $(READY)  ## the clients' types and the contract's page, from clients/con
 
 clean:  ## remove what the commands above made, except .venv
 	rm -rf demo build .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find model_repository -mindepth 1 -maxdepth 1 ! -name text_to_video -exec rm -rf {} +
-	rm -rf model_repository/text_to_video/assets
+	find model_repository -mindepth 1 -maxdepth 1 ! -name text_to_video ! -name prompt_encoder -exec rm -rf {} +
+	rm -rf model_repository/text_to_video/assets model_repository/*/config.pbtxt

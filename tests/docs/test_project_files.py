@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from typing import get_args
@@ -33,6 +34,22 @@ def test_every_make_target_that_a_newcomer_is_told_of_exists():
         named = set(re.findall(r"^make ([a-z-]+)", "\n".join(code), re.MULTILINE))
         assert named, f"{name} names no target"
         assert named <= targets, f"{name}: make has no {named - targets}"
+
+
+@pytest.mark.process
+def test_make_clean_leaves_what_is_committed(tmp_path):
+    listed = ["git", "ls-files", "model_repository"]
+    committed = subprocess.run(
+        listed, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    made = ("policies.json", "policy_base/1/model.onnx", "prompt_encoder/config.pbtxt")
+    for name in (*committed, *(f"model_repository/{file}" for file in made)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    subprocess.run(["make", "--silent", "-C", str(tmp_path), "clean"], check=True)
+    left = (p for p in (tmp_path / "model_repository").rglob("*") if p.is_file())
+    assert sorted(str(file.relative_to(tmp_path)) for file in left) == sorted(committed)
 
 
 def test_the_architecture_names_every_package_and_the_order_of_imports():
