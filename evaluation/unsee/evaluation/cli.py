@@ -67,8 +67,8 @@ _QUICK = _Amounts(2, 1, 6, 2, "none", 0)
 @click.option(
     "--recogniser",
     metavar="SPEC",
-    help="What recognises concepts: judge:FOLDER, clip:FOLDER_OR_HUB_ID or the name of an "
-    "installed recogniser.  [default: the base's judge]",
+    help="What recognises concepts: judge:FOLDER, clip:FOLDER_OR_HUB_ID or NAME:ARGUMENT of an "
+    "installed one.  [default: the base's judge]",
 )
 @click.option(
     "--clip-model", metavar="FOLDER_OR_ID", help="Also measure the CLIP score with this CLIP model."

@@ -1,6 +1,6 @@
 """`unsee publish`, `promote`, `rollback` and `policies`: options in, words or JSON out.
 
-The work is that of `publish`, `promotion` and `pointer`; the tables are `policy_tables`'s. What
+The work is that of `publish`, `promotion` and `pointer`; the tables are `tables`'s. What
 takes revisions away or looks back is in `revision_cli`.
 """
 

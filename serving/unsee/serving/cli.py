@@ -1,6 +1,6 @@
 """`unsee serve`: options in, a line out when the server is ready and one for each incident.
 
-The work is `triton`'s, `supervisor`'s and `supervisor_drain`'s.
+The work is that of `unsee.serving.server` and `unsee.serving.supervisor`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EXPOSED = (
-    "warning: whoever reaches {host} can also call the encoders, the denoiser and the repository "
-    "API and so get round every policy; listen on 127.0.0.1 and let callers in through: "
-    "unsee gateway"
+    "warning: whoever reaches {host} can also call the text encoder and the denoiser and so get "
+    "round every policy; listen on 127.0.0.1 and let callers in through: unsee gateway"
 )
 
 _PORT = Whole(1, 65535)
@@ -112,9 +111,9 @@ def serve(
     Prints one line when the server is ready. Without a key, its gRPC port gives inference, its HTTP
     port health and metadata, and a third one metrics. Everything else needs the admin key, which
     lies in a file for this user alone, where the other commands find it. Triton's log goes to a
-    file. After Ctrl-C or
-    SIGTERM new requests are refused and running clips finish; a second one stops at once. Processes
-    that died and were replaced are named on stderr and in incidents.jsonl of the repository.
+    file. After Ctrl-C or SIGTERM new requests are refused and running clips finish; a second one
+    stops at once. Processes that died and were replaced are named on stderr and in incidents.jsonl
+    of the repository.
 
     \b
     Example:

@@ -157,6 +157,18 @@ def test_every_option_says_what_it_is_for():
     assert silent == []
 
 
+def test_every_command_that_prints_json_has_its_keys_in_the_documents():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "command_line.md").read_text()
+    table = page.partition("## JSON")[2].partition("\n## ")[0]
+    silent = [
+        context.command_path
+        for context in every_command()
+        if any(parameter.name == "as_json" for parameter in context.command.params)
+        and f"`{context.command_path.removeprefix('unsee ')}" not in table
+    ]
+    assert silent == []
+
+
 @pytest.mark.process
 def test_the_page_in_the_documents_is_the_help(tmp_path):
     """In a process of its own: a command that has run by itself keeps the help of then."""

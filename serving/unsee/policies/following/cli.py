@@ -65,7 +65,7 @@ def follow(
     """Keep one of several Tritons in step with the pointer that all of them share.
 
     Run it beside each server. Revisions are copied from the store and probed before requests can
-    find them; what the pointer withdraws is refused at once and removed after its last request.
+    find them; what the pointer withdraws is refused at once.
 
     \b
     Example:
