@@ -12,6 +12,14 @@ from fakes import write_tiny_base
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base, load_base
 
+LIMITS = {
+    "num_frames": 8,
+    "height": [32, 64],
+    "width": [32, 64],
+    "num_inference_steps": 5,
+    "guidance_scale": 20.0,
+}
+
 
 def test_components_are_frozen_float32_and_kept(base: Base) -> None:
     for load in (base.text_encoder, base.vae, base.denoiser, base.t2v_denoiser):
@@ -88,6 +96,8 @@ def test_a_damaged_folder_is_named_in_one_sentence(
         ({"unlearn": {"anchored": {"momentum": 1.0}}}, "unlearn.anchored.momentum"),
         ({"colour": "red"}, "colour"),
         ({"t2i": None, "schedulers": {"t2i": {"beta_end": 0.1}}}, "there is no t2i"),
+        ({"limits": LIMITS | {"height": [64, 32]}}, "limits: height is from 64 to 32; give the"),
+        ({"limits": LIMITS | {"guidance_scale": float("nan")}}, "guidance_scale: .*finite number"),
     ],
 )
 def test_a_wrong_field_is_named(

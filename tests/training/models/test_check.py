@@ -211,6 +211,9 @@ def test_shards_are_read_and_a_missing_one_is_named(folder: Path, name: str) -> 
     file.with_name(f"{stem}-00002-of-00002.safetensors").unlink()
     with pytest.raises(BaseFolderError, match=r"00002-of-00002\.safetensors, which .* is missing"):
         require(load_base(folder))
+    file.with_name(f"{stem}.safetensors.index.json").unlink()
+    with pytest.raises(BaseFolderError, match=r"put .*\.safetensors\.index\.json there"):
+        require(load_base(folder))
 
 
 @pytest.mark.parametrize(

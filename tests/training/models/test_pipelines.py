@@ -255,6 +255,14 @@ def test_a_dynamic_shift_is_that_of_a_picture(pipeline_base_dir: Callable[[str],
     assert process.shift > 1
 
 
+@pytest.mark.parametrize("shift", [None, -3.0, 0.0, "3"])
+def test_a_shift_that_is_no_positive_number_is_refused(shift: object) -> None:
+    flow = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    flow.register_to_config(flow_shift=shift)
+    with pytest.raises(BaseFolderError, match=f"has a shift of {shift!r}; give it a number above"):
+        flow_matching(flow, "its file")
+
+
 def test_another_process_than_the_model_s_is_refused() -> None:
     betas, flow = UniPCMultistepScheduler(), FlowMatchEulerDiscreteScheduler()
     with pytest.raises(BaseFolderError, match=r"without use_flow_sigmas, .*trained by flow"):
@@ -309,6 +317,44 @@ def test_parts_that_do_not_fit_are_named(
     change_json(folder / "t2v" / "transformer" / "config.json", **option)
     problems = [finding.problem for finding in check(load_base(folder))]
     assert any(words in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"latents_mean": [0.1] * 3}, r"latents_mean: \[0.1, 0.1, 0.1\], .* list of 4 finite"),
+        ({"latents_mean": None}, "latents_mean: None"),
+        ({"latents_std": [0.8, 0.8, 0.8, 0.0]}, "no list of 4 positive numbers"),
+        ({"latents_std": ["a"] * 4}, "no list of 4 positive numbers"),
+        ({"patch_size": 2}, "patch_size: 2 and in_channels: 3; a patch"),
+        ({"patch_size": 0}, "patch_size: 0 and in_channels: 3; a patch"),
+        ({"scale_factor_spatial": 16}, "scale_factor_spatial: 16, .* layers make 8; write that"),
+        ({"scale_factor_temporal": 0}, "scale_factor_temporal: 0, .* layers make 4; write that"),
+        ({"temperal_downsample": [False]}, "vae .* cannot be loaded"),
+    ],
+)
+def test_an_autoencoder_s_config_must_be_that_of_its_layers(
+    wan_dir: Path, tmp_path: Path, option: dict[str, Any], words: str
+) -> None:
+    folder = _copied(load_base(wan_dir), tmp_path)
+    change_json(folder / "t2v" / "vae" / "config.json", **option)
+    with pytest.raises(BaseFolderError, match=words):
+        require(load_base(folder))
+
+
+def test_an_autoencoder_of_another_class_is_named(wan_dir: Path, tmp_path: Path) -> None:
+    folder = _copied(load_base(wan_dir), tmp_path)
+    index = folder / "t2v" / "model_index.json"
+    change_json(index, vae=["diffusers", "AutoencoderKLQwenImage"])
+    with pytest.raises(BaseFolderError, match="an AutoencoderKLQwenImage, and a WanPipeline"):
+        require(load_base(folder))
+
+
+def test_a_t5_tokenizer_without_padding_is_told_t5_s(wan_dir: Path, tmp_path: Path) -> None:
+    folder = _copied(load_base(wan_dir), tmp_path)
+    change_json(folder / "t2v" / "tokenizer" / "tokenizer_config.json", pad_token=None)
+    with pytest.raises(BaseFolderError, match='"<pad>" to pad as T5 does'):
+        require(load_base(folder))
 
 
 @pytest.mark.parametrize("option", [{"boundary_ratio": 0.875}, {"expand_timesteps": True}])

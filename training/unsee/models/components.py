@@ -132,7 +132,7 @@ def hollow(base: str, place: Path | str, component: str, loader: Any = None) -> 
     try:
         with quiet_libraries():
             return _hollow(loader, json.dumps(loader.load_config(folder, **options)))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:
         raise _unloadable(base, place, component or loader.__name__, error) from error
 
 

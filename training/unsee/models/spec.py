@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.core.validation import matching
@@ -27,7 +27,7 @@ class ClipDefaults(_Section):
     width: Count
     fps: Count
     num_inference_steps: Count
-    guidance_scale: float
+    guidance_scale: FiniteFloat
 
 
 class Limits(_Section):
@@ -37,7 +37,15 @@ class Limits(_Section):
     height: tuple[Count, Count]
     width: tuple[Count, Count]
     num_inference_steps: Count
-    guidance_scale: float
+    guidance_scale: FiniteFloat
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> Self:
+        for name in ("height", "width"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ValueError(f"{name} is from {least} to {most}; give the smaller one first")
+        return self
 
 
 class UnlearnDefaults(_Section):

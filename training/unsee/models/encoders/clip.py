@@ -23,6 +23,7 @@ class ClipFamily(EncoderFamily):
     class_names = ("CLIPTextModel", "CLIPTextModelWithProjection")
     special_tokens = ("bos_token", "eos_token", "pad_token")
     vocabularies = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+    usual_padding = '"<|endoftext|>" to pad as Stable Diffusion 1.x does'
 
     def start(self, tokenizer: Any) -> tuple[int, ...]:
         """The token that begins a prompt."""

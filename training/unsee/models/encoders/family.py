@@ -20,13 +20,15 @@ _FEWEST_TOKENS = 4
 class EncoderFamily(ABC):
     """Text encoders of the transformers classes `class_names`, and their tokenizers.
 
-    `special_tokens` are the attributes of the tokenizer that a prompt is framed with, and
-    `vocabularies` the sets of files of which one must lie in its folder.
+    `special_tokens` are the attributes of the tokenizer that a prompt is framed with,
+    `vocabularies` the sets of files of which one must lie in its folder, and `usual_padding` an
+    example of what pads, for a sentence.
     """
 
     class_names: ClassVar[tuple[str, ...]]
     special_tokens: ClassVar[tuple[str, ...]]
     vocabularies: ClassVar[tuple[tuple[str, ...], ...]]
+    usual_padding: ClassVar[str]
 
     @abstractmethod
     def start(self, tokenizer: Any) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ class T5Family(EncoderFamily):
     class_names = ("T5EncoderModel", "UMT5EncoderModel")
     special_tokens = ("eos_token", "pad_token")
     vocabularies = (("tokenizer.json",), ("spiece.model",))
+    usual_padding = '"<pad>" to pad as T5 does'
 
     def start(self, tokenizer: Any) -> tuple[int, ...]:
         """Nothing stands before a prompt."""

@@ -23,7 +23,7 @@ def check_tokenizer(
     """
     for name in family.special_tokens:
         if getattr(tokenizer, f"{name}_id", None) is None:
-            raise _no_token(where, name)
+            raise _no_token(where, name, family)
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise BaseFolderError(
             f"{where} holds a {type(tokenizer).__name__} without a tokenizer.json, which serving "
@@ -71,7 +71,7 @@ def check_tokenizer_config(folder: Path, family: EncoderFamily) -> None:
             continue
         for name in family.special_tokens:
             if content.get(name, "") is None:
-                raise _no_token(folder, name)
+                raise _no_token(folder, name, family)
         allowed = content.get("model_max_length")
         if allowed is not None and not isinstance(allowed, int | float):
             raise BaseFolderError(
@@ -122,10 +122,10 @@ def _framed_empty(tokenizer: Any, family: EncoderFamily) -> dict[str, int]:
     return {name: getattr(tokenizer, f"{name}_id") for name in names}
 
 
-def _no_token(where: object, name: str) -> BaseFolderError:
+def _no_token(where: object, name: str, family: EncoderFamily) -> BaseFolderError:
     return BaseFolderError(
         f'{where} names no {name}; add the line "{name}" to its tokenizer_config.json, '
-        'such as "<|endoftext|>" to pad as Stable Diffusion 1.x does'
+        f"such as {family.usual_padding}"
     )
 
 

@@ -174,4 +174,6 @@ def _no_weights(folder: Path, stem: str) -> BaseFolderError:
     remedy = f"put {stem}.safetensors there"
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in lying):
         remedy = f"pickled weights are converted by: unsee base convert {folder}"
+    elif any(re.search(_SHARD, name) for name in lying):
+        remedy = f"put {stem}.safetensors.index.json there, which says what is in which"
     return BaseFolderError(f"{folder} holds no {stem}.safetensors: {there}; {remedy}")

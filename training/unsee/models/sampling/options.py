@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -63,9 +64,18 @@ def is_flow_matching(scheduler: Any) -> bool:
 
 
 def flow_shift(scheduler: Any) -> float:
-    """By how much a flow-matching scheduler shifts its noise levels towards pure noise."""
+    """By how much a flow-matching scheduler shifts its noise levels towards pure noise.
+
+    Raises `BaseFolderError` if that is no positive number.
+    """
     config = scheduler.config
-    return float(config.get("flow_shift", config.get("shift", 1.0)))
+    shift = config.get("flow_shift", config.get("shift", 1.0))
+    if not isinstance(shift, int | float) or not 0 < shift < math.inf:
+        raise BaseFolderError(
+            f"the {type(scheduler).__name__} has a shift of {shift!r}; give it a number above 0, "
+            "such as 1.0, which shifts nothing"
+        )
+    return float(shift)
 
 
 def flow_options(scheduler: Any, known: Collection[str]) -> dict[str, Any]:
