@@ -1,5 +1,7 @@
 """Policy files: what is read, and that a mistake names the file and the field."""
 
+import unicodedata
+
 import pytest
 import yaml
 
@@ -76,3 +78,11 @@ def test_bytes_that_are_no_text(write):
 def test_a_policy_survives_the_round_trip_through_its_own_fields():
     policy = Policy.model_validate(blimbo())
     assert Policy.model_validate(policy.model_dump(by_alias=True)) == policy
+
+
+def test_a_name_is_one_however_its_accents_are_stored():
+    typed, stored = (unicodedata.normalize(form, "árbol") for form in ("NFC", "NFD"))
+    assert typed != stored
+    for name in (typed, stored):
+        concept = Concept(name=name, category="object", aliases=(name,))
+        assert (concept.name, concept.aliases) == (typed, (typed,))

@@ -157,6 +157,13 @@ def test_only_prompts_that_fit_are_asked(maker_of: MakerOf) -> None:
     assert alone == ["Blimbo"] * 4
 
 
+@pytest.mark.parametrize("prompt", ["一只小猫在跑", "小猫", "a 小猫"])
+def test_a_concept_is_named_in_a_writing_without_spaces(prompt: str) -> None:
+    cat = KnownConcept(name="cat", category="object", aliases=("小猫",))
+    assert cat.is_named_in(prompt)
+    assert not cat.is_named_in("一只小狗在跑")
+
+
 def test_a_common_noun_takes_its_article() -> None:
     umbrella = KnownConcept(name="umbrella", category="object", aliases=("parasol",))
     assert umbrella.phrase_of("umbrella") == "an umbrella"

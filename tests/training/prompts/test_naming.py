@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base, load_base
 from unsee.prompts.naming import Names, in_all_cases, parted
@@ -124,3 +125,48 @@ def test_a_tokenizer_that_keeps_letters_as_they_are_is_given_the_name_in_all_cas
     assert spelled.aliases == ("mobil", "MOBIL", "Billy", "billy", "BILLY")
     written = {naming.name for naming in contexts_of(cased, MOBIL).named}
     assert {word_ids(cased, name) for name in ("Mobil", "mobil", "BILLY")} <= written
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("小猫", "一只小猫在跑"),
+        ("ネコバス", "森のネコバスが走る"),
+        ("แมวน้อย", "รูปแมวน้อยวิ่ง"),
+        ("블림보", "숲에서 블림보가 달린다"),
+        ("Mobil", "一只Mobil在跑"),
+    ],
+)
+def test_a_name_needs_no_spaces_in_a_writing_without_them(
+    base: Base, name: str, prompt: str
+) -> None:
+    names = Names.of(base, Concept(name=name, category="character"))
+    assert parted([prompt, "a red house"], [names]) == ([prompt], [], ["a red house"])
+
+
+def test_a_single_sign_of_such_a_writing_may_be_part_of_a_word(base: Base) -> None:
+    names = Names.of(base, Concept(name="猫", category="object"))
+    assert parted(["猫", "一只熊猫", "狗"], [names]) == (["猫"], ["一只熊猫"], ["狗"])
+
+
+@pytest.mark.parametrize("name", ["Straße", "İzmir", "ﬁn", unicodedata.normalize("NFD", "Möbl")])
+def test_a_name_whose_cases_differ_by_more_than_case_is_found_in_each(
+    base: Base, pipeline_base_dir: Callable[[str], Path], name: str
+) -> None:
+    concept = Concept(name=name, category="person")
+    for one in (base, load_base(pipeline_base_dir("WanPipeline"))):
+        names = Names.of(one, concept)
+        for form in ("NFC", "NFD"):
+            for written in (name, name.lower(), name.upper()):
+                assert names.split(f"a {unicodedata.normalize(form, written)} here") is not None
+        assert contexts_of(one, concept).named
+
+
+def test_a_name_that_the_tokenizer_knows_nothing_of_is_refused(
+    base: Base, pipeline_base_dir: Callable[[str], Path]
+) -> None:
+    wan = load_base(pipeline_base_dir("WanPipeline"))
+    concept = MOBIL.model_copy(update={"aliases": ("Зонтик",)})
+    with pytest.raises(InputError, match="knows no part of the name 'Зонтик'"):
+        contexts_of(wan, concept)
+    assert contexts_of(base, concept).named

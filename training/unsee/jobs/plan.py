@@ -24,7 +24,7 @@ from unsee.models.check import require
 from unsee.models.generative import open_model
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
-from unsee.prompts.naming import Names, in_all_cases, parted
+from unsee.prompts.naming import Names, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
@@ -161,9 +161,9 @@ def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts, Prompts]:
         drawn = job.settings.epochs * job.settings.shots
         templates = tuple(fitting_prompts(job.base, training_prompts(job.concept)))
         return _drawn(drawn, templates), _drawn(0, ()), _drawn(0, ())
-    concept = in_all_cases(job.base, job.concept)
-    templates = tuple(fitting_prompts(job.base, training_prompts(concept)))
-    naming, near, others = parted(job.base.prompts(), [Names.of(job.base, job.concept)])
+    names = Names.of(job.base, job.concept)
+    templates = tuple(fitting_prompts(job.base, training_prompts(names.concept)))
+    naming, near, others = parted(job.base.prompts(), [names])
     return (
         _drawn(job.settings.prompts_to_forget, (*templates, *naming)),
         _drawn(job.settings.prompts_to_keep, others),

@@ -1,8 +1,12 @@
 """Where a prompt names a concept, as the tokenizer reads both.
 
 Tokenizers normalise before they split: some make every kind of space one, compose accents and
-lower letters. A *near name* is what a person would take for the name and the tokenizer does not:
-a plural, a possessive, letters of another width or alphabet, a soft hyphen in between.
+lower letters. A name is looked for in all cases and with its accents composed or not, whether or
+not they do. A *near name* is what a person would take for the name and the tokenizer does not: a
+plural, a possessive, letters of another width or alphabet, a soft hyphen in between.
+
+A name is a whole word where its writing has spaces between words. Chinese, Japanese, Thai and
+others have none, nor has a foreign name among their signs.
 """
 
 import re
@@ -14,6 +18,7 @@ from functools import cached_property
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
+from unsee.models.quiet import quiet_libraries
 
 Read = Callable[[str], str]
 
@@ -29,6 +34,16 @@ _ONE = ("l", "i")
 """What a 1, a bar or an exclamation mark may stand for."""
 _FEWEST_SPREAD = 4
 """Shorter names are not looked for with signs between their letters."""
+_UNSPACED = (
+    r"\u0e00-\u0eff"  # Thai, Lao
+    r"\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
+    r"\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+    r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese
+    r"\u1100-\u11ff\uac00-\ud7a3"  # Korean, whose particles follow a noun without one
+)
+_SPACED = rf"[^\W{_UNSPACED}]"
+"""A letter of a writing that has spaces between words."""
+_NOTHING = r"[^\s\S]"
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,13 @@ class Names:
 
     @classmethod
     def of(cls, base: Base, concept: Concept) -> "Names":
-        """As the tokenizer of `base` reads them."""
-        return cls(concept, reader(base))
+        """As the tokenizer of `base` reads them, in all cases that it tells apart.
+
+        Raises `InputError` if it knows nothing of a name.
+        """
+        for name in (concept.name, *concept.aliases):
+            _check_known(base, name)
+        return cls(in_all_cases(base, concept), reader(base))
 
     def split(self, prompt: str) -> tuple[str, str, str] | None:
         """The text before the first name, the name, and the text after, as they are read.
@@ -95,18 +115,26 @@ class Names:
 
     @cached_property
     def _all(self) -> tuple[str, ...]:
-        names = (self.concept.name, *self.concept.aliases)
-        return tuple(sorted(map(self.read, names), key=len, reverse=True))
+        names = {self.read(name) for name in (self.concept.name, *self.concept.aliases)}
+        names |= {unicodedata.normalize("NFD", name) for name in names}
+        return tuple(sorted(names, key=lambda name: (-len(name), name)))
 
     @cached_property
     def _exact(self) -> re.Pattern[str]:
-        names = "|".join(map(re.escape, self._all))
-        return re.compile(rf"(?<!\w)(?:{names})(?!\w|['’]s?\b)", re.IGNORECASE)
+        return re.compile(rf"(?:{as_words(self._all)})(?!['’]s?\b)", re.IGNORECASE)
 
     @cached_property
     def _near(self) -> re.Pattern[str]:
-        patterns = {_near_pattern(_folded(name, one)) for name in self._all for one in _ONE}
-        return re.compile(rf"(?<!\w)(?:{'|'.join(sorted(patterns))})(?!\w)")
+        folds = sorted({_folded(name, one) for name in self._all for one in _ONE})
+        return re.compile("|".join(_apart(fold, _near_pattern(fold), _SPACED) for fold in folds))
+
+
+def as_words(names: Iterable[str]) -> str:
+    """The regular expression that finds any of `names` where it is a word, or signs of a writing
+    without spaces; a single such sign is a word where nothing stands beside it."""
+    return "|".join(
+        _apart(name, re.escape(name), _SPACED if len(name) > 1 else r"\w") for name in names
+    )
 
 
 def reader(base: Base) -> Read:
@@ -133,6 +161,18 @@ def in_all_cases(base: Base, concept: Concept) -> Concept:
             seen.add(read(name))
             kept.append(name)
     return concept.model_copy(update={"aliases": tuple(kept[1:])})
+
+
+def _check_known(base: Base, name: str) -> None:
+    """Raise `InputError` if the tokenizer of `base` reads nothing, or unknown tokens alone."""
+    tokenizer = base.tokenizer()
+    with quiet_libraries():
+        ids = tokenizer(name, add_special_tokens=False).input_ids
+    if not any(one != tokenizer.unk_token_id and tokenizer.decode([one]).strip() for one in ids):
+        raise InputError(
+            f"the tokenizer of the base {base.name!r} knows no part of the name {name!r}, so no "
+            "prompt can ask for it by that; leave the name out"
+        )
 
 
 def parted(
@@ -164,6 +204,16 @@ def _folded(text: str, one: str) -> str:
     )
     letters = plain.casefold().translate(_CONFUSABLE)
     return re.sub(r"(?<=\w)[1|!](?=\w)|(?<!\w)[1|](?=\w)", one, letters)
+
+
+def _apart(name: str, pattern: str, signs: str) -> str:
+    """`pattern`, which finds `name`, with none of `signs` before or after it."""
+    return f"(?<!{_beside(name[:1], signs)})(?:{pattern})(?!{_beside(name[-1:], signs)})"
+
+
+def _beside(edge: str, signs: str) -> str:
+    """Which of `signs` may not stand beside the name's `edge`: none where it has no spaces."""
+    return _NOTHING if signs == _SPACED and re.match(f"[{_UNSPACED}]", edge) else signs
 
 
 def _near_pattern(name: str) -> str:

@@ -13,7 +13,7 @@ from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.encoders.frame import PromptFrame
 from unsee.models.quiet import quiet_libraries
-from unsee.prompts.naming import Names, in_all_cases, parted
+from unsee.prompts.naming import Names, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts, parted_ids
 from unsee.unlearning.anchors import Naming
@@ -75,7 +75,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
     """
     names = [Names.of(base, one) for one in (concept, *others)]
     own, _, kept = parted(base.prompts(), names)
-    templates = list(training_prompts(in_all_cases(base, concept)))
+    templates = list(training_prompts(names[0].concept))
     if len(own) < _FEWEST_OWN:
         own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
     named = tuple(fitting_prompts(base, [*templates, *own]))

@@ -26,11 +26,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
@@ -38,9 +46,14 @@ from unsee.core.policy import Concept
 from unsee.core.validation import describe
 from unsee.core.yaml_file import read_yaml
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
+from unsee.prompts.naming import as_words
 
 SetCategory = Literal["character", "style", "object", "person", "action", "background"]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=400),
+    AfterValidator(lambda text: unicodedata.normalize("NFC", text)),
+]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 _SLOT = re.compile(r"\{(\w*)\}")
@@ -222,8 +235,7 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 def _finder(*words: str) -> Callable[[str], re.Match[str] | None]:
     """Finds any of `words`, whole and in any case."""
-    either = "|".join(map(re.escape, words))
-    return re.compile(rf"(?<!\w)({either})(?!\w)", re.IGNORECASE).search
+    return re.compile(as_words(words), re.IGNORECASE).search
 
 
 def _merged(known: KnownConcept | None, asked: Concept) -> KnownConcept:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unsee.evaluation.report.schema import Shape
+from unsee.prompts.naming import as_words
 
 _LOOKALIKES = str.maketrans("aceiopsxyABCEHIKMOPTX", "асеіорѕхуАВСЕНІКМОРТХ")
 """Latin letters and the Cyrillic ones that look like them."""
@@ -98,5 +99,4 @@ def _around(prompt: str, word: str, change: Callable[[str], str]) -> str:
     """`prompt` with `change` of each `word` in it."""
     if not word:
         return prompt
-    pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
-    return re.sub(pattern, lambda match: change(match.group()), prompt)
+    return re.sub(as_words([word]), lambda match: change(match.group()), prompt)
