@@ -11,6 +11,7 @@ the prompt names it recognises. Among the candidates are those that need no code
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from unsee.export.text_to_video.sampling_check import psnr
 from unsee.playground.networks.judge import Judge
 from unsee.playground.quality.evaluate import Trial, covering_prompts
 from unsee.playground.quality.generate import clip_defaults
+from unsee.playground.training.program import exit_code_of
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.world import CONCEPTS, Scene
 
@@ -194,4 +196,4 @@ def acceleration(repository_dir: Path, num_prompts: int, threads: int, write: bo
 
 
 if __name__ == "__main__":
-    acceleration()
+    sys.exit(exit_code_of(acceleration))

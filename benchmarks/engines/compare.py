@@ -10,6 +10,7 @@ are random, so frames are compared on the embedded base alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say, write_option, write_record
 from unsee.models.base import load_base
+from unsee.playground.training.program import exit_code_of
 
 SEED = 7
 NUM_PROMPTS = 4
@@ -226,4 +228,4 @@ def _judge(plan: Plan, opened: Mapping[str, KeptProcess], steps: int) -> dict[st
 
 
 if __name__ == "__main__":
-    engines()
+    sys.exit(exit_code_of(engines))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.real_size import VIDEO_SIZES, write_video_base
 from benchmarks.measuring.record import MEASURED, as_json, write_option, write_record
 from unsee.core.policy import BASE_POLICY
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import TEXT_ENCODER, VAE_DECODER, VIDEO_DENOISER, policy_model
 
 BASE_MODEL = policy_model(BASE_POLICY)
@@ -225,4 +227,4 @@ def _machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    full_size_export()
+    sys.exit(exit_code_of(full_size_export))

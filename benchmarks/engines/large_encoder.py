@@ -9,6 +9,7 @@ of its own, with random weights; then two prompts are encoded with the file.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread, in_turn
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.machine import this_machine
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import MODEL_FILE
 
 CALL = {"B": 2, "L": 64}
@@ -105,4 +107,4 @@ def _graph() -> Any:
 
 
 if __name__ == "__main__":
-    large_encoder()
+    sys.exit(exit_code_of(large_encoder))

@@ -8,6 +8,7 @@ the prompt has 20 tokens. Padded, the graph is diffusers' own, which is given ev
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.modules import VideoUNetModule
 from unsee.export.onnx.exporter import export_onnx
 from unsee.playground.networks.wan import PADDED_LENGTH, new_transformer
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.base import prompt_rows
 
 TOKENS, SEED = 20, 7
@@ -91,4 +93,4 @@ def _timed(
 
 
 if __name__ == "__main__":
-    padding()
+    sys.exit(exit_code_of(padding))

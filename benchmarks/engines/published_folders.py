@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.published import NAMES, write_published
 from benchmarks.measuring.record import as_json
+from unsee.playground.training.program import exit_code_of
 
 CONCEPT = ("Van Gogh", "--category", "style")
 _TAIL_CHARACTERS = 2000
@@ -112,4 +113,4 @@ def _command(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    published_folders()
+    sys.exit(exit_code_of(published_folders))

@@ -9,6 +9,7 @@ sizes take turns in random order, in the engine that the export chose and in PyT
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from benchmarks.measuring.processes import KeptProcess, in_own_process
 from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread, in_random_turns
 from unsee.export.graphs.sizes import Sizes
+from unsee.playground.training.program import exit_code_of
 
 PROMPT = "Zorpik jumping in the forest"
 SEED = 7
@@ -140,4 +142,4 @@ def _flops(axis: Axis, table: FlopTable, value: int) -> int:
 
 
 if __name__ == "__main__":
-    scaling()
+    sys.exit(exit_code_of(scaling))

@@ -14,6 +14,7 @@ Needs an NVIDIA GPU, a PyTorch with CUDA and TensorRT of the version that serves
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from unsee.export.tensorrt.build import Device, EngineRunner, current_device
 from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
 from unsee.export.version import export_version, find_export
 from unsee.models.base import Base, load_base
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import MODEL_FILE, PLAN_FILE
 from unsee.repository.records import GraphExport
 
@@ -312,4 +314,4 @@ def _export(graph: Graph, model: Any, folder: Path) -> GraphExport:
 
 
 if __name__ == "__main__":
-    tensorrt_host()
+    sys.exit(exit_code_of(tensorrt_host))

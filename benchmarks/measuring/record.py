@@ -11,15 +11,25 @@ from typing import Any
 import click
 
 from unsee.core.files import write_file
+from unsee.repository import pointer
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
+
+
+def _checked(_context: click.Context, _option: click.Parameter, repository_dir: Path) -> Path:
+    """Raises `InputError` if it is no model repository, before anything of it is copied."""
+    pointer.read(repository_dir)
+    return repository_dir
+
 
 repository_option: Callable[[Any], Any] = click.option(
     "--repository",
     "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     default="demo/model_repository",
     show_default=True,
+    callback=_checked,
+    help="Of `make demo`, or another.",
 )
 write_option: Callable[[Any], Any] = click.option(
     "--write", is_flag=True, help="Keep the record in docs/measured, for `make pages`."

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.record import MEASURED, finish, write_option
 from benchmarks.measuring.timing import Spread, in_turn, seconds_of
 from unsee.export.engines.machine import this_machine
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import (
     MODEL_FILE,
     PROMPT_ENCODER,
@@ -174,4 +176,4 @@ def _tokens(repository_dir: Path) -> tuple[Any, Any]:
 
 
 if __name__ == "__main__":
-    policy_memory()
+    sys.exit(exit_code_of(policy_memory))

@@ -13,6 +13,7 @@ import itertools
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +28,7 @@ from benchmarks.measuring.service import Callers
 from unsee.client.client import Client
 from unsee.core.files import write_json
 from unsee.export.engines.machine import this_machine
+from unsee.playground.training.program import exit_code_of
 from unsee.repository import pointer
 from unsee.repository.layout import POINTER_FILE, REVISION_FILE, VERSION, policy_model, revision_dir
 from unsee.repository.records import PolicyState
@@ -129,4 +131,4 @@ def mixed(
 
 
 if __name__ == "__main__":
-    mixed()
+    sys.exit(exit_code_of(mixed))

@@ -32,6 +32,7 @@ from benchmarks.measuring.record import finish, repository_option, write_option
 from benchmarks.measuring.service import Callers, child_environment
 from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, ServerError, ServerUnreachable
+from unsee.playground.training.program import exit_code_of
 from unsee.repository import pointer
 from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.ports import free_ports
@@ -213,4 +214,4 @@ def counted(callers: Askers) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -19,6 +19,7 @@ import os
 import selectors
 import socket
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -35,6 +36,7 @@ from benchmarks.measuring.record import as_json, finish, say, write_option
 from benchmarks.measuring.service import Callers, Gateway, gateway, grey_triton
 from unsee.client.client import Client
 from unsee.core.errors import ServerError, UnseeError
+from unsee.playground.training.program import exit_code_of
 
 HELD_OPEN = 256
 """What the gateway takes in all, by default."""
@@ -273,4 +275,4 @@ def started(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

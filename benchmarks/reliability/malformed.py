@@ -14,6 +14,7 @@ import collections
 import http.client
 import json
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from benchmarks.measuring.record import finish, write_option
 from benchmarks.measuring.service import gateway
 from unsee.client.messages import build_request
 from unsee.core.request_schema import INPUTS
+from unsee.playground.training.program import exit_code_of
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATH = "/v2/models/text_to_video/generate_stream"
@@ -168,4 +170,4 @@ def body(chance: random.Random) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -37,6 +38,7 @@ from benchmarks.measuring.timing import Spread
 from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
+from unsee.playground.training.program import exit_code_of
 from unsee.policies import promotion
 from unsee.policies.following.follower import Follower, FollowerSettings, prepare
 from unsee.repository import ledger, pointer
@@ -297,4 +299,4 @@ def replicas(
 
 
 if __name__ == "__main__":
-    replicas()
+    sys.exit(exit_code_of(replicas))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -30,6 +31,7 @@ from benchmarks.measuring.service import Callers
 from benchmarks.reliability.revisions import copy_revision
 from unsee.client.client import Client
 from unsee.core.errors import ServerError
+from unsee.playground.training.program import exit_code_of
 from unsee.policies import promotion
 from unsee.policies.eligibility import make_eligible
 from unsee.policies.lock import alone
@@ -347,4 +349,4 @@ def swap(
 
 
 if __name__ == "__main__":
-    swap()
+    sys.exit(exit_code_of(swap))

@@ -27,6 +27,7 @@ from benchmarks.serving.footprint import closure, installed_bytes
 from unsee.client.client import Client
 from unsee.client.messages import MODEL
 from unsee.core.request_schema import INPUTS
+from unsee.playground.training.program import exit_code_of
 
 IMPORTS = ("import grpc", "from unsee.client import Client")
 NUM_FRAMES, STEPS = 16, 25
@@ -139,4 +140,4 @@ def client_cost(processes: int, turns: int, write: bool) -> None:
 
 
 if __name__ == "__main__":
-    client_cost()
+    sys.exit(exit_code_of(client_cost))

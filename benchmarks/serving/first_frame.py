@@ -10,6 +10,7 @@ run fails.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from unsee.client.client import Client
 from unsee.core.errors import UnseeError
 from unsee.export.engines.machine import this_machine
 from unsee.media.clip import Clip, Progress
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.base import read_base
 from unsee.repository.layout import VAE_DECODER, base_file
 from unsee.serving.server.triton import ServerSettings, TritonServer
@@ -119,4 +121,4 @@ def first_frame(
 
 
 if __name__ == "__main__":
-    first_frame()
+    sys.exit(exit_code_of(first_frame))

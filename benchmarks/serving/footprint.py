@@ -9,6 +9,7 @@ alive side by side and make clips in turn.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 import tomllib
@@ -30,6 +31,7 @@ from benchmarks.measuring.timing import Spread, in_turn
 from benchmarks.serving.overhead import PROMPT, SEED
 from unsee.client.client import Client
 from unsee.export.engines.machine import this_machine
+from unsee.playground.training.program import exit_code_of
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 DISTRIBUTION, EXTRA = "unsee", "serve"
@@ -147,4 +149,4 @@ def _total_bytes(files: Iterable[Path]) -> int:
 
 
 if __name__ == "__main__":
-    footprint()
+    sys.exit(exit_code_of(footprint))

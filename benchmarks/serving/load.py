@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -47,6 +48,7 @@ from unsee.client.client import Client
 from unsee.core.errors import RequestRejected, UnseeError
 from unsee.export.engines.machine import this_machine
 from unsee.media.clip import Clip
+from unsee.playground.training.program import exit_code_of
 from unsee.repository import pointer
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
@@ -343,4 +345,4 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    load()
+    sys.exit(exit_code_of(load))

@@ -14,6 +14,7 @@ grows.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ from unsee.client.client import Client
 from unsee.core.errors import UnseeError
 from unsee.export.engines.machine import this_machine
 from unsee.export.engines.session import Array, Runnable
+from unsee.playground.training.program import exit_code_of
 from unsee.serving.server.triton import ServerSettings, TritonServer
 
 PROMPT = "Zorpik jumping in the forest"
@@ -188,4 +190,4 @@ def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serving_overhead()
+    sys.exit(exit_code_of(serving_overhead))

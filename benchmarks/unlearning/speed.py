@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from benchmarks.measuring.timing import times_faster
 from benchmarks.unlearning.variants import VARIANTS, Job, Run, run
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
 from unsee.models.components import Precision
+from unsee.playground.training.program import exit_code_of
 from unsee.unlearning.anchored_mode import NUM_COUNTEREXAMPLES, NUM_HELD_OUT
 from unsee.unlearning.moments import PROMPTS_PER_CALL
 from unsee.unlearning.pictures import NUM_TRIALS
@@ -195,4 +197,4 @@ def default_calls(batch_size: int) -> dict[str, tuple[int, ...]]:
 
 
 if __name__ == "__main__":
-    unlearn()
+    sys.exit(exit_code_of(unlearn))

@@ -7,7 +7,14 @@ import pytest
 from benchmarks.reliability import swap
 from benchmarks.reliability.revisions import copy_revision
 from publish_fakes import write_repository
+from unsee.playground.training.program import exit_code_of
 from unsee.repository.revisions import check_files
+
+
+def test_a_folder_that_is_no_repository_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["swap", "--repository", str(tmp_path)])
+    assert exit_code_of(swap.swap) == 2
+    assert f"error: {tmp_path} is no model repository" in capsys.readouterr().err
 
 
 def test_a_revision_is_wrong_if_it_was_not_active_while_the_request_began(tmp_path):

@@ -92,6 +92,18 @@ def test_a_repository_of_an_older_base_or_version_makes_way(
     assert bool(said) != stays
 
 
+def test_a_repository_with_other_policies_than_the_demo_s_stays(tmp_path) -> None:
+    base = SimpleNamespace(digest=lambda: "sha256:now")
+    record = tmp_path / "policy_ours" / "1" / "revision.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(revision_record(base_digest="sha256:before").model_dump_json())
+    pointer = {"schema_version": 2, "policies": {}}
+    (tmp_path / "policies.json").write_text(json.dumps(pointer))
+    with pytest.raises(InputError, match="holds the policy 'ours', which is not the demo's"):
+        run.export_base(base, tmp_path, print)
+    assert record.exists()
+
+
 def test_a_share_counts_one_group_under_one_policy() -> None:
     seen = [(True, False), (True, True), (False, False)]
     trials = [_trial("concept", before, after) for before, after in seen]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 
 from unsee.core.errors import BaseFolderError, InputError
 from unsee.models.base import Base, load_base
@@ -17,6 +19,7 @@ from unsee.playground.experiments.own_base import (
     policy_concept,
 )
 from unsee.playground.networks.wan import CLIP
+from unsee.playground.training.program import exit_code_of
 from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
 from unsee.playground.training.wan import stages
 from unsee.playground.world.languages import ENGLISH, SPANISH
@@ -59,6 +62,49 @@ def test_results_lie_in_a_place_of_the_bases_name(second: Base, tmp_path: Path) 
     other = Experiment.on(second, None, None)
     assert (other.output_dir, other.build_dir) == (docs / second.name, build / second.name)
     assert Experiment.on(second, tmp_path, None).build_dir == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("playground", "playground"), ("../my base/v1", "my-base-v1")]
+)
+def test_results_of_a_base_in_another_place_never_lie_among_the_first_s(
+    tmp_path: Path, name: str, own: str
+) -> None:
+    content = yaml.safe_load((BASE_DIR / "base.yaml").read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | {"name": name}))
+    copy = Experiment.on(load_base(tmp_path), None, None)
+    assert copy.output_dir == REPOSITORY / "docs" / "measured" / own
+    assert copy.build_dir == REPOSITORY / "build" / "evaluation" / own
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    content = yaml.safe_load((BASE_DIR / "base.yaml").read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | {"name": "../.."}))
+    with pytest.raises(InputError, match=r"after the base '\.\./\.\.'; give name in its base"):
+        Experiment.on(load_base(tmp_path), None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "code"),
+    [
+        (OSError(28, "No space left on device", "/a/file"), "/a/file: No space left", 1),
+        (InputError("the base is wrong"), "error: the base is wrong", 2),
+    ],
+)
+def test_what_ends_an_experiment_is_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
+    code: int,
+) -> None:
+    @click.command()
+    def experiment() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["experiment"])
+    assert exit_code_of(experiment) == code
+    assert sentence in capsys.readouterr().err
 
 
 def test_the_second_base_is_asked_and_judged_as_the_first_and_in_spanish(second: Base) -> None:

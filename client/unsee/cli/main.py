@@ -146,12 +146,13 @@ def run(args: Sequence[str] | None = None) -> int:
     except (UnseeError, OSError) as error:
         if os.environ.get("UNSEE_TRACEBACK") == "1":
             raise
-        click.echo(f"error: {_cause(error)}", err=True)
+        click.echo(f"error: {cause(error)}", err=True)
         return error.exit_code if isinstance(error, UnseeError) else 1
     return outcome if isinstance(outcome, int) else 0
 
 
-def _cause(error: UnseeError | OSError) -> str:
+def cause(error: UnseeError | OSError) -> str:
+    """What went wrong in one line; of an error of the system, the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

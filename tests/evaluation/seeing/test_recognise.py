@@ -108,7 +108,9 @@ def test_the_judge_knows_its_labels(judge: Judge, frames: Frames) -> None:
 
 
 def test_the_base_s_judge_is_the_default(base: Base, judge: Judge, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'tiny' brings no judge; name one with --recogniser"):
+    with pytest.raises(
+        InputError, match=r"'tiny' brings no judge; name its folder as judge in base\.yaml"
+    ):
         open_recogniser(None, base, ())
     judge.save_pretrained(tmp_path / "judge")
     spec = base.spec.model_copy(update={"judge": "judge"})

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fakes import change_json, change_yaml
-from unsee.core.errors import BaseFolderError, UnseeError
+from unsee.core.errors import BaseFolderError, FileNotWritable, UnseeError
 from unsee.jobs.base_cli import base as base_command
 from unsee.models.base import load_base
 from unsee.models.check import check, require
@@ -252,6 +253,20 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(BaseFolderError, match="is not run"):
         convert_weights(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_conversion_that_does_not_fit_on_the_disk_is_one_sentence(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(4096)}, tmp_path / "pytorch_model.bin")
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(
+            FileNotWritable, match=r"cannot write .*model\.safetensors: .*too large"
+        ):
+            convert_weights(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert [file.name for file in tmp_path.iterdir()] == ["pytorch_model.bin"]
 
 
 @pytest.mark.parametrize("place", [".", "t2i", "t2i/text_encoder", "t2v/unet"])

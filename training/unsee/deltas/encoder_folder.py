@@ -24,6 +24,7 @@ from unsee.deltas.edit import final_layer_norm
 from unsee.models.base import Base
 from unsee.models.components import Precision
 from unsee.models.digest import tensors_digest
+from unsee.models.files.weights import writing
 
 RECORD_FILE = "unsee.json"
 _CARD_FILE = "README.md"
@@ -72,7 +73,7 @@ def save_encoder(
         deltas=tuple(delta.card.tensors_digest for delta in deltas),
         dtype=dtype,
     )
-    with new_folder(folder) as fresh:
+    with writing(folder), new_folder(folder) as fresh:
         encoder.to(getattr(torch, dtype)).save_pretrained(fresh)
         write_json(fresh / RECORD_FILE, record)
         write_file(fresh / _CARD_FILE, _card(record, encoder.config.num_hidden_layers))

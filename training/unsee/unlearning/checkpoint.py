@@ -28,6 +28,7 @@ from unsee.core.errors import InputError, Locked
 from unsee.core.files import UNFINISHED, lock, new_file, write_json
 from unsee.images.image_folder import load_images
 from unsee.models.digest import images_digest
+from unsee.models.files.weights import writing
 
 JOB_FILE = "job.json"
 IMAGES_FOLDER = "images"
@@ -86,7 +87,7 @@ class FolderCheckpoint:
             return
         file = self._folder / STATE_FILE
         content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with new_file(file) as fresh:
+        with writing(file), new_file(file) as fresh:
             save_file(content, fresh, metadata={"step": str(self.step)})
         self.saved_step = self.step
         finished = time.monotonic()

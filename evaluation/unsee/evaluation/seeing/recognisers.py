@@ -37,7 +37,8 @@ def open_recogniser(spec: str | None, base: Base, concepts: Sequence[Nameable]) 
 def _judge_of(base: Base) -> str:
     if base.spec.judge is None:
         raise InputError(
-            f"the base {base.name!r} brings no judge; name one with --recogniser ({_choices()})"
+            f"the base {base.name!r} brings no judge; name its folder as judge in base.yaml, or a "
+            f"recogniser with --recogniser ({_choices()})"
         )
     return f"judge:{base.folder / base.spec.judge}"
 

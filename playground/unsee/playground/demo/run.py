@@ -41,9 +41,9 @@ from unsee.playground.demo.report import (
     write_sheet,
 )
 from unsee.playground.experiments.own_base import (
-    FIRST,
     base_option,
     languages_of,
+    own_folder,
     own_report,
     policy_concept,
 )
@@ -130,8 +130,7 @@ class Stages:
 )
 def demo(base_dir: Path, output_dir: Path | None, concept: str, seed: int, questions: int) -> None:
     """Unlearn a concept, evaluate, serve it from Triton, and see what has changed."""
-    name = load_base(base_dir).name
-    folder = output_dir or Path("demo") / ("" if name == FIRST else name)
+    folder = output_dir or Path("demo") / own_folder(load_base(base_dir))
     run(DemoSettings(base_dir, folder.absolute(), concept, seed, questions), Console())
 
 
@@ -206,8 +205,18 @@ def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> No
 
 
 def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
-    """The demo's repository; one of another version, or of older weights, makes way."""
+    """The demo's repository; one of another version, or of older weights, makes way.
+
+    Raises `InputError` if that holds a policy that is not the demo's.
+    """
     if (repository_dir / POINTER_FILE).exists() and not _is_current(base, repository_dir):
+        others = sorted(policy_dirs(repository_dir).keys() - set(POLICIES))
+        if others:
+            raise InputError(
+                f"{repository_dir} is of another version, another base or older weights, and holds "
+                f"the policy {others[0]!r}, which is not the demo's; move it away, or choose "
+                "another --output-dir"
+            )
         say(f"made anew, since it is of another version or of older weights: {repository_dir}")
         shutil.rmtree(repository_dir)
     return write_repository(base, repository_dir, say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
@@ -53,7 +54,7 @@ class Experiment:
     @classmethod
     def on(cls, base: Base, build_dir: Path | None, output_dir: Path | None) -> Experiment:
         """Where nothing else is said, a base other than the first has folders of its own name."""
-        own = "" if base.name == FIRST else base.name
+        own = own_folder(base)
         build, measured = REPOSITORY / "build" / "evaluation", REPOSITORY / "docs" / "measured"
         return cls(base, build_dir or build / own, output_dir or measured / own)
 
@@ -69,6 +70,23 @@ class Experiment:
     def of_base(self) -> dict[str, str]:
         """What a record says of the base that it is of."""
         return {"base": self.base.name, "base_digest": self.base.digest()}
+
+
+def own_folder(base: Base) -> str:
+    """The folder for what is found on ``base``, in that of the first base, whose own is ``""``.
+
+    A copy of the first base in another place is another one, though it has the same name. Raises
+    `InputError` if no folder can have the base's name.
+    """
+    if base.folder == BASE_DIR:
+        return ""
+    folder = re.sub(r"[^\w.-]+", "-", base.name).strip(".-")
+    if not folder:
+        raise InputError(
+            f"no folder for results can be named after the base {base.name!r}; give name in its "
+            f"{BASE_FILE} a letter"
+        )
+    return folder
 
 
 def find_base(name: str) -> Path:

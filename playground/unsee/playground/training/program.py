@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from unsee.cli.main import cause
 from unsee.core.errors import UnseeError
 
 INTERRUPTED = 130
@@ -17,9 +18,9 @@ def exit_code_of(command: click.Command) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run it again to go on", err=True)
+        click.echo("interrupted; run it again", err=True)
         return INTERRUPTED
-    except UnseeError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
+    except (UnseeError, OSError) as error:
+        click.echo(f"error: {cause(error)}", err=True)
+        return error.exit_code if isinstance(error, UnseeError) else 1
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from unsee.core.errors import BaseFolderError, InputError
 from unsee.core.files import new_file
+from unsee.models.files.weights import writing
 
 _PICKLED = re.compile(r"(?P<stem>pytorch_model|diffusion_pytorch_model)(?P<variant>\.[^.]+?)?\.bin")
 _SHARDS = re.compile(r"(?P<stem>pytorch_model|diffusion_pytorch_model)\.bin\.index"
@@ -24,6 +25,7 @@ def convert_weights(folder: Path) -> tuple[Path, ...]:
     Raises:
         InputError: there is no such folder, or nothing in it to convert.
         BaseFolderError: a file holds something else than tensors, or a shard is missing.
+        FileNotWritable: the disk is full.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name a model's or a component's folder")
@@ -64,7 +66,7 @@ def _write(target: Path, sources: list[Path]) -> None:
     tensors: dict[str, Any] = {}
     for source in sources:
         tensors |= _tensors(source)
-    with new_file(target) as temporary:
+    with writing(target), new_file(target) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
 
 

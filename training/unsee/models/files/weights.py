@@ -5,12 +5,13 @@ Only safetensors are read. Opens files and compares names and shapes; loads no v
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsee.core.errors import BaseFolderError
+from unsee.core.errors import BaseFolderError, FileNotWritable
 
 _SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 _SHARD = r"-\d{5}-of-\d{5}"
@@ -76,6 +77,20 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[str, tuple[int, ...
                 "copy or download it again"
             ) from error
     return found
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let what the system says of safetensors written in the block be a `FileNotWritable`.
+
+    Their library has an error of its own for a full disk.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise FileNotWritable(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
 def check_names(
