@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
 import yaml
 
 from unsee.core.errors import BaseFolderError, InputError
+from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base, load_base
 from unsee.playground.experiments import own_base
 from unsee.playground.experiments.own_base import (
@@ -82,6 +84,16 @@ def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | {"name": "../.."}))
     with pytest.raises(InputError, match=r"after the base '\.\./\.\.'; give name in its base"):
         Experiment.on(load_base(tmp_path), None, None)
+
+
+def test_what_was_found_on_another_base_is_not_replaced(
+    second: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_base, "load_card", lambda folder: SimpleNamespace(base="playground"))
+    concept = policy_concept(find_concept("Blimbo"), second)
+    job = UnlearnJob(second, concept, second.spec.unlearn.anchored, 0)
+    with pytest.raises(InputError, match="on the base 'playground', and this is 'playground-wan'"):
+        own_base.unlearned(job, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from fakes import write_tiny_base
 from unsee.core.errors import BaseFolderError
@@ -107,6 +108,31 @@ def test_a_wrong_field_is_named(
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | change))
     with pytest.raises(BaseFolderError, match=f"base.yaml: .*{words}"):
         load_base(tmp_path)
+
+
+def test_a_folder_that_is_none_is_not_said_to_lack_a_file(
+    own_base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*arguments: object) -> None:
+        raise LocalEntryNotFoundError("cannot reach the hub")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    file = own_base_dir / "base.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"t2v": "models/wan"}))
+    words = "no folder models/wan beside base.yaml, and the hub .*: cannot reach the hub; name the"
+    with pytest.raises(BaseFolderError, match=words):
+        load_base(own_base_dir).pipeline()
+
+
+def test_the_hub_s_cache_is_told_from_its_snapshot(own_base_dir: Path) -> None:
+    snapshot = own_base_dir / "models--my--wan" / "snapshots" / "0123"
+    snapshot.parent.mkdir(parents=True)
+    (own_base_dir / "t2v").rename(snapshot)
+    file = own_base_dir / "base.yaml"
+    content = yaml.safe_load(file.read_text()) | {"t2v": "models--my--wan"}
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(BaseFolderError, match=r"no model_index.json; name the folder .*/0123$"):
+        load_base(own_base_dir).pipeline()
 
 
 def _asked(base: Base, prompts: Path | str) -> Base:

@@ -20,7 +20,7 @@ from unsee.images.image_folder import load_images
 from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.digest import images_digest
-from unsee.prompts.naming import Names, parted
+from unsee.prompts.naming import Names, check_known, parted
 from unsee.unlearning.checkpoint import FolderCheckpoint, open_checkpoint, partial_folder
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn
@@ -77,6 +77,7 @@ def run_job(
     `JobInterrupted` on Ctrl-C; what any stage raises is passed on, and `folder` is then as it was.
     """
     require(job.base)
+    check_known(job.base, job.concept)
     images = given_images(job)
     identity = _identity(job, images)
     if folder.exists() and not force:

@@ -24,7 +24,7 @@ from unsee.models.check import require
 from unsee.models.generative import open_model
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
-from unsee.prompts.naming import Names, parted
+from unsee.prompts.naming import Names, check_known, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
@@ -123,6 +123,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
     lies in `folder` is said by the plan's `outlook`.
     """
     require(job.base)
+    check_known(job.base, job.concept)
     given = given_images(job)
     forget, keep, near = _prompts(job)
     tensors, values = _trained(job)

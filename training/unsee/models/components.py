@@ -332,15 +332,28 @@ def model_index(base: str, place: Path | str) -> dict[str, Any]:
     """The content of the model's `model_index.json`. Raises `BaseFolderError` if unreadable."""
     try:
         content = json.loads(_index_file(place).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BaseFolderError(
-            f"base {base!r}: {place} is not a diffusers model folder: it has no model_index.json"
-        ) from None
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if isinstance(place, str):
+            raise BaseFolderError(
+                f"base {base!r}: there is no folder {place} beside base.yaml, and the hub does not "
+                f"give the model_index.json of {place}: {first_line(error)}; name the folder, or "
+                "download it there"
+            ) from error
+        if isinstance(error, FileNotFoundError):
+            raise BaseFolderError(
+                f"base {base!r}: {place} is not a diffusers model folder: it has no "
+                f"model_index.json{_snapshots(place)}"
+            ) from None
         raise BaseFolderError(
             f"base {base!r}: the model_index.json of {place} cannot be read: {first_line(error)}"
         ) from error
     return content if isinstance(content, dict) else {}
+
+
+def _snapshots(place: Path) -> str:
+    """Where to look instead, if `place` is a model's folder in the hub's cache."""
+    found = [index.parent for index in sorted(place.glob("snapshots/*/model_index.json"))]
+    return f"; name the folder {found[-1]}" if found else ""
 
 
 def _index_file(place: Path | str) -> Path:

@@ -55,12 +55,7 @@ class Names:
 
     @classmethod
     def of(cls, base: Base, concept: Concept) -> "Names":
-        """As the tokenizer of `base` reads them, in all cases that it tells apart.
-
-        Raises `InputError` if it knows nothing of a name.
-        """
-        for name in (concept.name, *concept.aliases):
-            _check_known(base, name)
+        """As the tokenizer of `base` reads them, in all cases that it tells apart."""
         return cls(in_all_cases(base, concept), reader(base))
 
     def split(self, prompt: str) -> tuple[str, str, str] | None:
@@ -163,16 +158,21 @@ def in_all_cases(base: Base, concept: Concept) -> Concept:
     return concept.model_copy(update={"aliases": tuple(kept[1:])})
 
 
-def _check_known(base: Base, name: str) -> None:
-    """Raise `InputError` if the tokenizer of `base` reads nothing, or unknown tokens alone."""
+def check_known(base: Base, concept: Concept) -> None:
+    """Raise `InputError` if the tokenizer of `base` reads a name as nothing but unknown tokens.
+
+    An edit by that name would be one of every unknown word.
+    """
     tokenizer = base.tokenizer()
-    with quiet_libraries():
-        ids = tokenizer(name, add_special_tokens=False).input_ids
-    if not any(one != tokenizer.unk_token_id and tokenizer.decode([one]).strip() for one in ids):
-        raise InputError(
-            f"the tokenizer of the base {base.name!r} knows no part of the name {name!r}, so no "
-            "prompt can ask for it by that; leave the name out"
-        )
+    for name in (concept.name, *concept.aliases):
+        with quiet_libraries():
+            ids = tokenizer(name, add_special_tokens=False).input_ids
+        known = [one for one in ids if one != tokenizer.unk_token_id]
+        if not any(tokenizer.decode([one]).strip() for one in known):
+            raise InputError(
+                f"the tokenizer of the base {base.name!r} knows no part of the name {name!r}, so "
+                "no prompt can ask for it by that; leave the name out"
+            )
 
 
 def parted(

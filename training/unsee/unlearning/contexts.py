@@ -13,7 +13,7 @@ from unsee.core.policy import Concept
 from unsee.models.base import Base
 from unsee.models.encoders.frame import PromptFrame
 from unsee.models.quiet import quiet_libraries
-from unsee.prompts.naming import Names, parted
+from unsee.prompts.naming import Names, check_known, parted
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts, parted_ids
 from unsee.unlearning.anchors import Naming
@@ -71,8 +71,9 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
     Prompts that name one of `others` are not kept either, and those with a near name (see
     `naming`) are neither kept nor forgotten.
 
-    Raises `InputError` if no prompt that names it fits the tokenizer.
+    Raises `InputError` if the tokenizer knows nothing of a name, or no prompt that names it fits.
     """
+    check_known(base, concept)
     names = [Names.of(base, one) for one in (concept, *others)]
     own, _, kept = parted(base.prompts(), names)
     templates = list(training_prompts(names[0].concept))

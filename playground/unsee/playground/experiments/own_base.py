@@ -16,6 +16,7 @@ from diffusers import WanTransformer3DModel
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import BaseFolderError, DeltaDamaged, InputError
 from unsee.core.policy import Concept
+from unsee.deltas.folder import load_card
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
 from unsee.evaluation.report.schema import Report
@@ -195,7 +196,11 @@ def chosen(names: Sequence[str], categories: Sequence[str]) -> list[WorldConcept
 
 
 def unlearned(job: UnlearnJob, folder: Path) -> Outcome:
-    """The job's delta in ``folder``: found there, or made in place of another one."""
+    """The job's delta in ``folder``: found there, or made in place of another one.
+
+    Raises:
+        InputError: that is another base's.
+    """
     return run_job(job, folder, force=_is_outdated(job, folder), stage_progress=stage_progress)
 
 
@@ -203,6 +208,12 @@ def _is_outdated(job: UnlearnJob, folder: Path) -> bool:
     if not folder.exists():
         return False
     try:
+        of_base = load_card(folder).base
+        if of_base != job.base.name:
+            raise InputError(
+                f"{folder} holds what was found on the base {of_base!r}, and this is "
+                f"{job.base.name!r}; choose another --build-dir"
+            )
         return bool(differences(job, folder, given_images(job)))
     except DeltaDamaged:
         return True
