@@ -157,6 +157,20 @@ def test_only_prompts_that_fit_are_asked(maker_of: MakerOf) -> None:
     assert alone == ["Blimbo"] * 4
 
 
+def test_a_word_of_another_language_is_found_whatever_the_case_of_its_concept(
+    multilingual: EvaluationSet,
+) -> None:
+    spanish = multilingual.languages["es"]
+    words = {name.upper(): phrases for name, phrases in spanish.words.items()}
+    shouted = spanish.model_copy(update={"words": words})
+    blimbo = multilingual.concepts[0]
+    assert spanish.phrases_of(blimbo) != (blimbo.name,)
+    assert shouted.phrases_of(blimbo) == spanish.phrases_of(blimbo)
+    known = multilingual.model_copy(update={"languages": {"es": shouted}})
+    named = blimbo.model_copy(update={"aliases": ("Blimby", "Blimbón")})
+    assert known.synonyms_of(named) == multilingual.synonyms_of(named) == ["Blimby"]
+
+
 @pytest.mark.parametrize("prompt", ["一只小猫在跑", "小猫", "a 小猫"])
 def test_a_concept_is_named_in_a_writing_without_spaces(prompt: str) -> None:
     cat = KnownConcept(name="cat", category="object", aliases=("小猫",))

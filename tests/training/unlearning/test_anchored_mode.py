@@ -190,6 +190,13 @@ def test_an_anchor_that_names_the_concept_is_refused(
         learn(replace(QUICK, anchor=anchor))
 
 
+def test_a_concept_that_the_category_s_anchor_names_needs_another(base: Base) -> None:
+    creature = Concept(name="Creature", category="character")
+    settings = replace(QUICK, anchor=None, attackers=0)
+    with pytest.raises(InputError, match="the anchor 'cartoon creature' names 'Creature'"):
+        learn_edit(base, creature, (), settings, torch.Generator(), None, None)
+
+
 def test_the_category_s_anchor_is_shown_where_none_is_given(learn: Callable[..., Learned]) -> None:
     assert learn(replace(QUICK, anchor=None)).anchor == ANCHORS[CONCEPT.category]
 

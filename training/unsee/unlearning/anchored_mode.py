@@ -62,7 +62,7 @@ def learn_edit(
     Raises `InputError` if the concept cannot be named within the encoder's length, or if the
     anchor names it.
     """
-    _check_anchor(settings.anchor, Names.of(base, concept))
+    _check_anchor(_anchor_of(concept, settings), Names.of(base, concept))
     learner = _Learner(_task(base, concept, images, settings, generator), settings, generator)
     found = checkpoint.load() if checkpoint is not None else None
     if found is not None:
@@ -103,8 +103,12 @@ def most_work(settings: AnchoredMode) -> Work:
     )
 
 
-def _check_anchor(anchor: str | None, names: Names) -> None:
-    if anchor is not None and names.split(anchor):
+def _anchor_of(concept: Concept, settings: AnchoredMode) -> str:
+    return ANCHORS[concept.category] if settings.anchor is None else settings.anchor
+
+
+def _check_anchor(anchor: str, names: Names) -> None:
+    if names.split(anchor):
         raise InputError(
             f"the anchor {anchor!r} names {names.concept.name!r}, which it is to stand for; "
             "give something else to be shown instead"
@@ -143,7 +147,7 @@ def _task(
     contexts = contexts_of(base, concept)
     frame = contexts.frame
     reader = StateReader(base.text_encoder(), frame)
-    anchor = ANCHORS[concept.category] if settings.anchor is None else settings.anchor
+    anchor = _anchor_of(concept, settings)
     anchor_ids = word_ids(base, anchor)
     keep = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator))
     namings = contexts.draw_named(settings.prompts_to_forget, generator)

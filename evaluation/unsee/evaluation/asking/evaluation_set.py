@@ -132,7 +132,12 @@ class OtherLanguage(_Section):
 
     def phrases_of(self, concept: KnownConcept) -> Sequence[str]:
         """The ways to name `concept` in a sentence."""
-        return self.words.get(concept.name, (concept.name,))
+        return self.translations_of(concept) or (concept.name,)
+
+    def translations_of(self, concept: KnownConcept) -> Sequence[str]:
+        """Its `words`, found by its name in any case; none if it keeps its name."""
+        wanted = concept.name.casefold()
+        return next((self.words[one] for one in self.words if one.casefold() == wanted), ())
 
 
 class EvaluationSet(_Section):
@@ -186,7 +191,7 @@ class EvaluationSet(_Section):
     def synonyms_of(self, concept: KnownConcept) -> Sequence[str]:
         """Its aliases in the language of the templates; all of them if none is in it."""
         others = self.languages.values()
-        foreign = [phrase for each in others for phrase in each.words.get(concept.name, ())]
+        foreign = [phrase for each in others for phrase in each.translations_of(concept)]
         own = [alias for alias in concept.aliases if not any(map(_finder(alias), foreign))]
         return own or concept.aliases
 
