@@ -49,6 +49,7 @@ from unsee.repository.records import (
     RevisionKind,
     RevisionRecord,
 )
+from unsee.repository.revisions import graph_digest
 
 SIZE_NAMES = {"clip-l": "sd1", "vit-h": "sd2"}
 """CLIP ViT-L/14's and OpenCLIP ViT-H/14's text encoders, by the image model that has them."""
@@ -146,6 +147,7 @@ class _Repository:
         return folder
 
     def _write_records(self, policy: str, kind: RevisionKind) -> None:
+        folder = revision_dir(self._folder, policy, VERSION)
         record = RevisionRecord(
             policy=policy,
             revision=VERSION,
@@ -154,12 +156,12 @@ class _Repository:
             base="measured",
             base_digest="sha256:measured",
             edit_digest=None,
-            graph_digest="sha256:measured",
+            graph_digest=graph_digest(folder),
             deltas=(),
             parity=ParityReport(tolerance=1.0, unit="std", sizes=()),
             created_at=datetime.now(UTC),
         )
-        write_json(revision_dir(self._folder, policy, VERSION) / REVISION_FILE, record)
+        write_json(folder / REVISION_FILE, record)
         tuned = TunedEncoderGraph(**vars(self._graph))
         graph = self._edit_graph if kind == "edit" else tuned
         config = policy_config(graph, policy_model(policy), all_versions=True)

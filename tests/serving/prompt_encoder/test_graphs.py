@@ -1,5 +1,6 @@
 """The open graphs of a repository: opened once, opened again when replaced, closed for others."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -143,11 +144,25 @@ def test_a_damaged_file_fails_its_own_requests_until_it_is_replaced(repository, 
 
 
 def test_a_graph_of_another_kind_than_its_record_is_not_opened(repository):
-    folder = write_fake_revision(repository, "tuned", 1, kind="encoder")
-    shutil.copy(folder / "model.onnx", revision_dir(repository, "family", 1))
+    file = write_fake_revision(repository, "tuned", 1, kind="encoder") / "revision.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"kind": "edit"}))
     with pytest.raises(Refusal, match="cannot be opened") as caught:
-        PolicyGraphs(repository, MUCH).graph("family", 1)
+        PolicyGraphs(repository, MUCH).graph("tuned", 1)
     assert "takes ('input_ids', 'attention_mask')" in str(caught.value.__cause__)
+
+
+def test_a_graph_that_its_record_does_not_name_is_not_opened(repository):
+    folders = [revision_dir(repository, "family", revision) for revision in (1, 2)]
+    graphs = PolicyGraphs(repository, MUCH)
+    graphs.graph("family", 2)
+    shutil.copy(folders[0] / "model.onnx", folders[1])
+    with pytest.raises(Refusal, match="cannot be opened") as caught:
+        graphs.graph("family", 2)
+    assert "it was changed or damaged" in str(caught.value.__cause__)
+    assert graphs.graph("family", 1).kind == "edit"
+    (folders[0] / "model.onnx.data").write_bytes(b"weights of another")
+    with pytest.raises(Refusal, match="cannot be opened"):
+        PolicyGraphs(repository, MUCH).graph("family", 1)
 
 
 @pytest.mark.parametrize(("policy", "revision"), [("studio", 1), ("family", 9)])
