@@ -84,11 +84,11 @@ def made_up_timings(monkeypatch):
 class Bench:
     """Two graphs whose engines give made-up frames."""
 
-    def __init__(self, psnr_db=50.0, broken=()):
+    def __init__(self, psnr_db=50.0, broken=(), makes_no_clip=()):
         self.opened: list[tuple[str, str]] = []
         self.judged: list[dict[str, str]] = []
         self.lines: list[str] = []
-        self._psnr_db, self._broken = psnr_db, broken
+        self._psnr_db, self._broken, self._makes_no_clip = psnr_db, broken, makes_no_clip
 
     def subject(self, name, digest="sha256:1"):
         return MeasuredGraph(
@@ -117,6 +117,8 @@ class Bench:
 
     def _judge(self, run, reference, seconds):
         self.judged.append({name: getattr(graph, "engine", SIMPLE) for name, graph in run.items()})
+        if {*self.judged[-1].values()} & {*self._makes_no_clip}:
+            raise NotExportable("the sampling check made no clip: values that are not finite")
         return self._psnr_db
 
     def choose(self, selection, here):
@@ -186,6 +188,16 @@ def test_engines_whose_frames_differ_are_out():
     choice = Bench(psnr_db=LEAST_PSNR_DB - 1).choose(EngineSelection(), machine())
     assert choice.engine("video_denoiser") == Engine("onnxruntime")
     assert "at least 35 dB are wanted" in choice.graphs["video_denoiser"].reason
+
+
+def test_an_engine_that_makes_no_clip_is_passed_over_and_said():
+    bench = Bench(makes_no_clip=(FAST,))
+    choice = bench.choose(EngineSelection(), machine())
+    assert choice.engine("video_denoiser") == Engine.of(EXACT)
+    failure = choice.graphs["video_denoiser"].candidates[2].failure
+    assert failure == f"{FAST}: the sampling check made no clip: values that are not finite"
+    with pytest.raises(NotExportable, match="not finite; choose another with --engine"):
+        bench.choose(EngineSelection(engine="openvino", precision="bfloat16"), machine())
 
 
 def test_a_choice_is_found_again_until_something_changes(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from unsee.core.errors import ParityError
+from unsee.core.errors import NotExportable, ParityError
 from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.text_to_video.sampling_check import (
     ClipSize,
@@ -102,6 +102,18 @@ def test_a_clip_that_cannot_be_made_is_a_clear_sentence(tiny_base, tables, in_to
     given = {"clip": ClipSize(2, 64, 64), "prompts": PROMPTS[:1], "steps": STEPS} | change
     with pytest.raises(ParityError, match=words), np.errstate(all="ignore"):
         sample_clips(tiny_base, tables, run, **given)
+
+
+def test_whether_the_reference_or_the_other_makes_no_clip_is_told_apart(
+    tiny_base, tables, in_torch
+):
+    def infinite(**inputs):
+        return np.full_like(inputs["sample"], np.inf)
+
+    broken, clip = {**in_torch, "video_denoiser": infinite}, ClipSize(2, 64, 64)
+    for runs, error in (((broken, in_torch), NotExportable), ((in_torch, broken), ParityError)):
+        with pytest.raises(error, match="not finite"), np.errstate(all="ignore"):
+            sampling_psnr(tiny_base, tables, *runs, clip, PROMPTS[:1], STEPS)
 
 
 def test_psnr_is_what_it_is_defined_as():

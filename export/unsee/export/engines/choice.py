@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from unsee.core.errors import NotExportable
 from unsee.core.files import write_json
@@ -59,7 +60,7 @@ class ClipComparison:
     """How frames are compared; `others` are the graphs that need no choice, in float32.
 
     `psnr_db(run, reference, seconds)` makes a clip's frames both ways and compares them; `seconds`
-    is what a call of the first measured graph takes.
+    is what a call of the first measured graph takes. It raises `NotExportable` if `run` makes none.
     """
 
     others: Runnables
@@ -154,8 +155,12 @@ def _measured_choices(
             if candidate.timing is not None and candidate.failure is None:
                 call_s = call_s or candidate.timing.reference_seconds
                 runs = chosen | {graph.name: opened[str(engine)]}
-                frames = comparison.psnr_db(runs, reference, call_s)
-                candidate = candidate.model_copy(update={"psnr_db": round(frames, 2)})
+                try:
+                    frames = comparison.psnr_db(runs, reference, call_s)
+                    found: dict[str, Any] = {"psnr_db": round(frames, 2)}
+                except (NotExportable, RuntimeError) as error:
+                    found = {"failure": f"{engine}: {_first_line(error)}"}
+                candidate = candidate.model_copy(update=found)
             measured.append(candidate)
         best = measured[0] if _is_selected(measured) else pick(measured)
         if best.engine != str(ONNXRUNTIME):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 
-from unsee.core.errors import ParityError
+from unsee.core.errors import NotExportable, ParityError
 from unsee.core.policy import BASE_POLICY
 from unsee.deltas.edit import final_layer_norm, trunk
 from unsee.export.engines.session import Array, Runnable
@@ -154,10 +154,15 @@ def sampling_psnr(
     """How near the frames of `run` are to those of `reference`, in dB (see `psnr`).
 
     One clip of the size `clip` per prompt, in `steps` of the base's own scheduler with its own
-    guidance, from the same noise on both sides. Raises what `sample_clips` raises.
+    guidance, from the same noise on both sides. Raises what `sample_clips` raises, but
+    `NotExportable` where `run` alone makes no clip.
     """
     expected = sample_clips(base, tables, reference, clip, prompts, steps)
-    return psnr(sample_clips(base, tables, run, clip, prompts, steps), expected)
+    try:
+        frames = sample_clips(base, tables, run, clip, prompts, steps)
+    except ParityError as error:
+        raise NotExportable(str(error)) from error
+    return psnr(frames, expected)
 
 
 def sample_clips(
