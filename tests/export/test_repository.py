@@ -13,13 +13,21 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from record_fakes import revision_record
-from unsee.core.errors import InputError, NotExportable, RepositoryError
+from unsee.core.errors import (
+    InputError,
+    Locked,
+    NotExportable,
+    RepositoryError,
+    RepositoryIncomplete,
+)
+from unsee.core.files import LOCK_FILE, lock
 from unsee.export.build import write_repository
 from unsee.export.cli import export
 from unsee.export.engines.record import EngineChoice, EngineSelection
 from unsee.export.version import read_export
 from unsee.models.base import load_base
-from unsee.repository.layout import EXPORT_FILE
+from unsee.repository.check import loadable_models
+from unsee.repository.layout import EXPORT_FILE, LOCKS_DIR
 from unsee.repository.revisions import graph_digest
 
 SIMPLE = EngineSelection(engine="onnxruntime")
@@ -80,8 +88,9 @@ def test_base_json_carries_the_bases_own_values(exported):
     assert content["limits"]["num_inference_steps"] == [1, 5]
     assert content["limits"]["size_multiple"] == 16
     assert content["limits"]["prompt_tokens"] == 48
-    for model in ("video_denoiser", "vae_decoder"):
+    for model in ("text_encoder", "video_denoiser", "vae_decoder"):
         assert content["graphs"][model] == graph_digest(exported.repository_dir / model / "1")
+    for model in ("video_denoiser", "vae_decoder"):
         assert content["graphs"][f"{model}_engine"] == "onnxruntime-float32"
 
 
@@ -181,6 +190,39 @@ def test_what_an_interrupted_export_left_is_removed(exported, repository):
     leftover.mkdir()
     write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert not leftover.exists()
+
+
+def test_what_an_interrupted_export_has_mixed_is_not_served(exported, repository, monkeypatch):
+    base = load_base(exported.base_dir)
+    with torch.no_grad():
+        base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unsee.export.build.found_or_chosen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_repository(base, repository, selection=SIMPLE)
+    with pytest.raises(RepositoryIncomplete, match="vae_decoder is of another export"):
+        loadable_models(repository)
+    write_repository(base, repository, selection=SIMPLE)
+    assert "vae_decoder" in loadable_models(repository)
+
+
+def test_two_exports_into_one_repository_take_turns(exported, repository, monkeypatch):
+    alone = []
+
+    def graph(*arguments):
+        with pytest.raises(Locked), lock(repository / LOCKS_DIR / LOCK_FILE, command="export"):
+            pass
+        alone.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unsee.export.build._graph", graph)
+    with pytest.raises(KeyboardInterrupt):
+        write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
+    assert alone
 
 
 def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, repository):

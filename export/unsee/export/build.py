@@ -39,6 +39,7 @@ from unsee.repository.layout import (
     CONFIG_FILE,
     ENGINES_FILE,
     GOLDEN_FILE,
+    LOCKS_DIR,
     POINTER_FILE,
     REVISION_FILE,
     VERSION,
@@ -115,38 +116,42 @@ def write_repository(
     states = trunk(in_float32(base.text_encoder()))
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
-    outcomes = (
-        _graph(text_encoder, states, "float32", repository_dir, progress),
-        _base_policy(base, repository_dir, progress),
-        _graph(denoiser, base.t2v_denoiser(), precision, repository_dir, progress),
-        *(_graph(one, base.t2v_vae(), precision, repository_dir, progress) for one in decoders),
-    )
-    config = batched_config(text_encoder)
-    write_file(repository_dir / text_encoder.name / CONFIG_FILE, pbtxt(config))
-    graphs: tuple[Graph, ...] = (text_encoder, edit_graph(base), denoiser, *decoders)
-    encoder, policy, *chosen = (
-        ExportedGraph(graph, version_dir(repository_dir, outcome.model), outcome.export.sha256)
-        for graph, outcome in zip(graphs, outcomes, strict=True)
-    )
-    choice, reused = found_or_chosen(
-        repository_dir / ENGINES_FILE,
-        [measured_graph(exported, base, machine.threads) for exported in chosen],
-        selection,
-        machine,
-        lambda: clip_comparison((encoder, policy), base, tables, machine.threads),
-        progress,
-    )
-    for exported in chosen:
-        model = base.t2v_denoiser() if exported.graph is denoiser else base.t2v_vae()
-        write_service(exported, model, choice.engine(exported.graph.name), base, progress)
-    computed_by = _computed_by(choice)
-    progress("reckoning the memory of a clip at the limits")
-    known = known_bytes(base_file(repository_dir), base, computed_by)
-    memory = clip_memory(base, chosen, known)
-    write_prompt_encoder(repository_dir)
-    largest = memory.num_bytes
-    write_text_to_video(base, denoiser, decoders[0], tables, computed_by, largest, repository_dir)
-    _write_first_policies(repository_dir)
+    with locked(repository_dir / LOCKS_DIR):  # of two at once, one finds what the other wrote
+        _check_same_base(base, repository_dir)
+        outcomes = (
+            _graph(text_encoder, states, "float32", repository_dir, progress),
+            _base_policy(base, repository_dir, progress),
+            _graph(denoiser, base.t2v_denoiser(), precision, repository_dir, progress),
+            *(_graph(one, base.t2v_vae(), precision, repository_dir, progress) for one in decoders),
+        )
+        config = batched_config(text_encoder)
+        write_file(repository_dir / text_encoder.name / CONFIG_FILE, pbtxt(config))
+        graphs: tuple[Graph, ...] = (text_encoder, edit_graph(base), denoiser, *decoders)
+        encoder, policy, *chosen = (
+            ExportedGraph(graph, version_dir(repository_dir, outcome.model), outcome.export.sha256)
+            for graph, outcome in zip(graphs, outcomes, strict=True)
+        )
+        choice, reused = found_or_chosen(
+            repository_dir / ENGINES_FILE,
+            [measured_graph(exported, base, machine.threads) for exported in chosen],
+            selection,
+            machine,
+            lambda: clip_comparison((encoder, policy), base, tables, machine.threads),
+            progress,
+        )
+        for exported in chosen:
+            model = base.t2v_denoiser() if exported.graph is denoiser else base.t2v_vae()
+            write_service(exported, model, choice.engine(exported.graph.name), base, progress)
+        computed_by = _computed_by(choice, encoder)
+        progress("reckoning the memory of a clip at the limits")
+        known = known_bytes(base_file(repository_dir), base, computed_by)
+        memory = clip_memory(base, chosen, known)
+        write_prompt_encoder(repository_dir)
+        largest = memory.num_bytes
+        write_text_to_video(
+            base, denoiser, decoders[0], tables, computed_by, largest, repository_dir
+        )
+        _write_first_policies(repository_dir)
     return ExportRecord(
         base=base.name,
         base_digest=base.digest(),
@@ -219,9 +224,10 @@ def _check_same_base(base: Base, repository_dir: Path) -> None:
                 )
 
 
-def _computed_by(choice: EngineChoice) -> dict[str, str]:
+def _computed_by(choice: EngineChoice, encoder: ExportedGraph) -> dict[str, str]:
     """Digest and engine of each graph, as they go into every clip's record."""
     digests = {name: graph.graph_digest for name, graph in choice.graphs.items()}
+    digests[encoder.model] = encoder.digest
     return digests | {f"{name}_engine": graph.engine for name, graph in choice.graphs.items()}
 
 

@@ -7,6 +7,7 @@ needs the standard library alone.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -85,7 +86,8 @@ class Base:
     Args:
         digest: that of the base's text encoder.
         schedulers: the names that a request may choose from.
-        graphs: digest and engine of each graph, as they go into every clip's record.
+        graphs: digest of each graph, and engine of those that have a choice, as they go into every
+            clip's record.
         largest_clip_bytes: about what a clip at the limits takes of memory while it is made; 0:
             not known.
     """
@@ -128,6 +130,31 @@ def read_base(file: Path) -> Base:
         raise ValueError(f"{file.name} has schema_version {version!r}, not {SCHEMA_VERSION}")
     base: Base = _fitted(Base, record, file.name)
     return base
+
+
+def check_graphs(base: Base, export_file: Callable[[str], Path]) -> None:
+    """Look whether the graphs beside the record are those that it names.
+
+    An export that was interrupted leaves the graphs of two, which fit in shape and make no clip
+    that anybody wants.
+
+    Args:
+        export_file: the `export.json` of a model.
+
+    Raises:
+        ValueError: one is not; it is named, with both digests.
+        OSError: the `export.json` of one cannot be read.
+    """
+    for model, digest in base.graphs.items():
+        if not digest.startswith("sha256:"):  # the engine of a graph
+            continue
+        record = json.loads(export_file(model).read_text(encoding="utf-8"))
+        found = record.get("sha256") if isinstance(record, dict) else None
+        if found != digest:
+            raise ValueError(
+                f"{model} is of another export than the record of the base: its graph has the "
+                f"digest {str(found)[:19]}, not {digest[:19]}"
+            )
 
 
 def _fitted(wanted: Any, value: Any, where: str) -> Any:

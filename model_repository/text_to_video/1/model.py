@@ -22,10 +22,11 @@ import triton_python_backend_utils as pb_utils
 
 from text_to_video.acceleration import PACES, accelerated
 from text_to_video.admission import Admission
-from text_to_video.base import read_base
+from text_to_video.base import check_graphs, read_base
 from text_to_video.generation import Plan, generate
 from text_to_video.layout import (
     BASE_FILE,
+    EXPORT_FILE,
     PROMPT_ENCODER,
     SAMPLERS_FILE,
     TOKENIZER_FILE,
@@ -33,6 +34,7 @@ from text_to_video.layout import (
     VAE_DECODER_NEXT,
     VIDEO_DENOISER,
     assets_dir,
+    version_dir,
 )
 from text_to_video.policies import PolicyPointer, Revision
 from text_to_video.refusal import Refusal
@@ -54,17 +56,19 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the assets; raises TritonModelException naming the one that does not fit."""
         model_dir = Path(args["model_repository"])
-        assets = assets_dir(model_dir.parent)
+        repository_dir = model_dir.parent
+        assets = assets_dir(repository_dir)
         parameters = json.loads(args["model_config"]).get("parameters", {})
         try:
             self._base = read_base(assets / BASE_FILE)
+            check_graphs(self._base, lambda model: version_dir(repository_dir, model) / EXPORT_FILE)
             self._tokenizer = PromptTokenizer(assets / TOKENIZER_FILE, self._base)
             self._tables = SamplerTables(assets / SAMPLERS_FILE)
         except Exception as error:
             LOGGER.exception("text_to_video cannot read its assets")
             message = f"text_to_video cannot read its assets: {error}"
             raise pb_utils.TritonModelException(message) from None
-        self._policies = PolicyPointer(model_dir.parent)
+        self._policies = PolicyPointer(repository_dir)
         self._admission = Admission(
             _parameter(parameters, "max_running_requests", MAX_RUNNING),
             _parameter(parameters, "max_waiting_requests", MAX_WAITING),

@@ -104,10 +104,24 @@ def test_a_policy_whose_last_revision_was_retired_needs_no_folder(tmp_path):
     assert loadable_models(repository) == list(SERVED_MODELS)
 
 
-def test_what_is_not_eligible_need_not_be_whole(tmp_path):
+@pytest.mark.parametrize("revision", ["1", "2", "3"])
+def test_a_lost_revision_does_not_keep_the_others_from_being_served(tmp_path, revision):
     repository = write_fake_repository(tmp_path / "repository")
-    (repository / "policy_family" / "3" / "model.onnx").unlink()
+    shutil.rmtree(repository / "policy_family" / revision)
     assert loadable_models(repository) == list(SERVED_MODELS)
+
+
+@pytest.mark.parametrize("model", ["text_encoder", "video_denoiser", "vae_decoder"])
+def test_graphs_of_two_exports_are_not_served(tmp_path, model):
+    repository = write_fake_repository(tmp_path / "repository")
+    file = repository / model / "1" / "export.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sha256": "sha256:another"}))
+    words = f"{model} is of another export .* sha256:another, not sha256:.*again with: unsee export"
+    with pytest.raises(RepositoryIncomplete, match=words):
+        loadable_models(repository)
+    file.unlink()
+    with pytest.raises(RepositoryIncomplete, match=f"cannot be served: .*{model}/1/export.json"):
+        loadable_models(repository)
 
 
 def test_a_repository_of_version_0_1_is_refused_with_what_to_do():
@@ -124,7 +138,6 @@ def test_a_repository_of_version_0_1_is_refused_with_what_to_do():
         "vae_decoder/config.pbtxt",
         "text_encoder/1/model.onnx",
         "policy_base/1/model.onnx",
-        "policy_family/2/model.onnx",
         "prompt_encoder/1/model.py",
         "text_to_video/1/model.py",
         "text_to_video/assets/samplers.safetensors",
@@ -161,7 +174,7 @@ def test_a_record_of_the_base_in_another_format_is_refused_with_what_to_do(tmp_p
         loadable_models(repository)
 
 
-@pytest.mark.parametrize("model", ["video_denoiser", "policy_family", "prompt_encoder"])
+@pytest.mark.parametrize("model", ["video_denoiser", "policy_base", "prompt_encoder"])
 def test_a_repository_without_a_model_is_refused(tmp_path, model):
     repository = write_fake_repository(tmp_path / "repository")
     shutil.rmtree(repository / model)

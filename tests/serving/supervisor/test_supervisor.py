@@ -118,6 +118,23 @@ def test_a_dead_version_is_replaced_alone_and_told_once(world):
     assert incident.what.startswith("the process of text_encoder, version 1 died")
 
 
+@pytest.mark.parametrize("file", ["video_denoiser/1/export.json", "text_to_video/assets/base.json"])
+def test_after_another_export_all_models_are_loaded_again_not_one(world, file):
+    world.supervisor.look()
+    written = world.settings.repository_dir / file
+    written.parent.mkdir(parents=True)
+    written.write_text("another")
+    world.kill(ENCODER)
+    world.supervisor.look()
+    assert world.reloads == []
+    assert len(world.starts) == 1
+    (incident,) = world.notes
+    assert (incident.kind, incident.outcome) == ("server", "repaired")
+    assert "the process of text_encoder, version 1 after another export" in incident.what
+    world.supervisor.look()
+    assert [version for _, version in world.reloads] == [ENCODER], "it is this export's now"
+
+
 def test_a_version_that_was_unloaded_is_not_dead(world):
     world.supervisor.look()
     world.kill(ENCODER)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving_fakes import TEMPLATE_DIR
+from serving_fakes import TEMPLATE_DIR, write_fake_repository
 from text_to_video.refusal import Refusal
 
 FINAL = 1
@@ -73,3 +73,15 @@ def test_a_clip_whose_last_part_was_not_sent_ends_as_an_error_without_a_record(m
     sender = Sender(loses_frames=True)
     streamed(model, sender)
     assert sender.sent == [("INTERNAL: the server failed", FINAL)]
+
+
+def test_the_graphs_of_another_export_are_refused_at_the_start(model, tmp_path):
+    repository = write_fake_repository(tmp_path / "repository")
+    arguments = {"model_repository": str(repository / "text_to_video"), "model_config": "{}"}
+    model.TritonPythonModel().initialize(arguments)
+    file = repository / "video_denoiser" / "1" / "export.json"
+    file.write_text(json.dumps({"sha256": "sha256:another"}))
+    model.pb_utils.TritonModelException = RuntimeError
+    words = r"cannot read its assets: video_denoiser is of another export .* sha256:another, not "
+    with pytest.raises(RuntimeError, match=words):
+        model.TritonPythonModel().initialize(arguments)

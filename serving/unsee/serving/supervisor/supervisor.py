@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from unsee.core.errors import ServerError, UnseeError
+from unsee.repository.check import export_records
 from unsee.repository.layout import PROMPT_ENCODER, TEXT_TO_VIDEO
 from unsee.repository.records import Incident
 from unsee.serving.server.triton import TritonServer
@@ -101,6 +102,7 @@ class Supervisor:
         self._note = note
         self._limits = limits or RepairLimits()
         self._triton = Server(settings.grpc_url)
+        self._exported = export_records(settings.repository_dir)
         self._restarts = Tries(self._limits)
         self._repairs: dict[ModelVersion, Tries] = {}
         self._known: set[ModelVersion] = set()
@@ -161,6 +163,10 @@ class Supervisor:
             return  # it is starting, ending or busy: the next look will tell
         ready = {version for version, state in index if state is VersionState.LOADED}
         dead = (ready - set(alive.values())) & self._known
+        if dead and export_records(self._server.settings.repository_dir) != self._exported:
+            lost = min(dead)  # a new process would serve the new export, all others the one before
+            self._restart(f"tritonserver lost the process of {lost} after another export")
+            return
         for version in sorted(dead):  # what is small before the large graphs
             self._repair(version)
         if not dead:
@@ -216,6 +222,7 @@ class Supervisor:
             self._restarts.tried(time.monotonic())
             try:
                 self._server.stop()
+                self._exported = export_records(self._server.settings.repository_dir)
                 self._server.start()
                 self._server.wait_ready()
             except (UnseeError, OSError) as error:
