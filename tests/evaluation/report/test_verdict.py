@@ -11,6 +11,7 @@ from report_fakes import (
     fake_report,
     kept_rows,
     mean,
+    rate,
 )
 from unsee.core.policy import Thresholds
 from unsee.evaluation.report.schema import MeanPair, MotionRow
@@ -70,6 +71,37 @@ def test_erasure_is_pooled_over_wordings_and_media_and_the_worst_concept_counts(
     assert not found.passed
     assert "Zorpik is still recognised in 17 of 64 samples, 26.6 %" in found.sentence
     assert "missed by 19 percentage points" in found.sentence
+
+
+def test_a_concept_with_few_samples_does_not_hide_behind_a_worse_one_with_many():
+    erased = erased_rows("Blimbo", hits=1, n=16, floor=1) + erased_rows("Zorpik")[1:2]
+    report = fake_report(("Blimbo", "Zorpik"), erased=erased)
+    found = check(report, "erased_at_most", samples_at_least=9)
+    assert found.passed
+    assert found.sentence.startswith("Blimbo")
+    found = check(report, "samples_at_least", samples_at_least=9)
+    assert (found.measured, found.passed) == (8, False)
+    attacks = attack_rows("Blimbo") + attack_rows("Zorpik")[-1:]
+    report = fake_report(("Blimbo", "Zorpik"), attacks=attacks)
+    few = [row for row in attacks if (row.attack, row.concept) == ("benign-relearning", "Zorpik")]
+    assert sum(row.lasting.tuned.n for row in few) == 8
+    report = report.model_copy(
+        update={"attacks": tuple(row for row in attacks if row.attack == "benign-relearning")}
+    )
+    limits = {"samples_at_least": 9, "attacked_at_most": 1.0}
+    assert check(report, "attacked_at_most", **limits).passed
+    assert not check(report, "samples_at_least", **limits).passed
+
+
+def test_a_hundred_points_are_not_written_as_a_power_of_ten():
+    all_seen = tuple(
+        row.model_copy(update={"lasting": row.lasting.model_copy(update={"tuned": rate(8, 8)})})
+        for row in erased_rows("Blimbo")
+    )
+    found = check(fake_report(erased=all_seen), "erased_at_most")
+    assert "which is 100 percentage points over the floor" in found.sentence
+    assert " to 100) (at most" in found.sentence
+    assert percent(12.0) == "1200 %"
 
 
 def test_what_the_base_shows_unasked_does_not_count():

@@ -34,7 +34,7 @@ class Check:
     Args:
         name: the field of `Thresholds`.
         measured: in the limit's unit; None if the report does not hold the figure.
-        n: samples behind the figure; 0 if there is none.
+        n: samples behind the figure, the fewest if it is the worst of several; 0 if there is none.
         sentence: what was found; if the check failed, also by how much.
         interval: the 95 % interval of an excess; None for other figures.
     """
@@ -90,17 +90,17 @@ def verdict_of(report: Report, thresholds: Thresholds) -> Verdict:
 
 def percent(share: float) -> str:
     """A share in per cent with three significant digits: `"4 %"`, `"97.5 %"`, `"0.125 %"`."""
-    return f"{100 * share:.3g} %"
+    return f"{_digits(100 * share, 3)} %"
 
 
 def points(difference: float) -> str:
     """A difference of shares: `"4.7 percentage points"`."""
-    return _points_of(f"{100 * difference:.2g}")
+    return _points_of(_digits(100 * difference, 2))
 
 
 def points_range(excess: Excess) -> str:
     """The bounds of an excess in percentage points: `"-1.2 to 9.4"`."""
-    return f"{100 * excess.low:.2g} to {100 * excess.high:.2g}"
+    return f"{_digits(100 * excess.low, 2)} to {_digits(100 * excess.high, 2)}"
 
 
 def attack_name(attack: str, times: int) -> str:
@@ -136,13 +136,14 @@ def _erased(report: Report, thresholds: Thresholds) -> list[Check]:
         return [_missing(name, limit, "whether a concept is still recognised")]
     worst = max(excesses, key=lambda concept: excesses[concept][1].value)
     triple, excess = excesses[worst]
-    checks = [_excess(name, triple, excess, excess.value, limit, f"{worst} is still recognised in")]
+    n, found = _fewest(excesses.values()), f"{worst} is still recognised in"
+    checks = [_excess(name, triple, excess, excess.value, limit, found, n)]
     if thresholds.erased_interval_at_most is not None:
         worst = max(excesses, key=lambda concept: excesses[concept][1].high)
         triple, excess = excesses[worst]
         name, limit = "erased_interval_at_most", thresholds.erased_interval_at_most
         found = f"the interval's upper end, {worst}: still recognised in"
-        checks.append(_excess(name, triple, excess, excess.high, limit, found))
+        checks.append(_excess(name, triple, excess, excess.high, limit, found, n))
     return checks
 
 
@@ -201,7 +202,12 @@ def _attacked(report: Report, limit: float) -> Check:
     worst = max(excesses, key=lambda key: excesses[key][1].value)
     triple, excess = excesses[worst]
     found = f"the attack {attack_name(worst[0], worst[1])} brings {worst[2]} back in"
-    return _excess(name, triple, excess, excess.value, limit, found)
+    return _excess(name, triple, excess, excess.value, limit, found, _fewest(excesses.values()))
+
+
+def _fewest(judged: Iterable[tuple[RateTriple, Excess]]) -> int:
+    """The fewest samples behind any of the excesses of which only the worst is told."""
+    return min(triple.tuned.n for triple, _ in judged)
 
 
 def _kept(report: Report, group: Group, name: str, limit: float) -> Check:
@@ -253,7 +259,13 @@ def _samples(checks: Sequence[Check], limit: int) -> Check:
 
 
 def _excess(
-    name: str, triple: RateTriple, excess: Excess, measured: float, limit: float, found: str
+    name: str,
+    triple: RateTriple,
+    excess: Excess,
+    measured: float,
+    limit: float,
+    found: str,
+    n: int,
 ) -> Check:
     passed = measured <= limit + _ROUNDING
     rule = _rule(f"at most {percent(limit)}", measured - limit, passed)
@@ -262,7 +274,7 @@ def _excess(
         f"{triple.floor.hits} of {triple.floor.n} (95 % interval {points_range(excess)})"
     )
     interval = excess.low, excess.high
-    return Check(name, measured, limit, triple.tuned.n, passed, sentence + rule, interval)
+    return Check(name, measured, limit, n, passed, sentence + rule, interval)
 
 
 def _unanswered(
@@ -288,12 +300,17 @@ def _missing(name: str, limit: float, what: str) -> Check:
 
 
 def _rule(limit: str, excess: float, passed: bool) -> str:
-    missed = "" if passed else f"; missed by {_points_of(f'{100 * excess:.2g}')}"
+    missed = "" if passed else f"; missed by {_points_of(_digits(100 * excess, 2))}"
     return f" ({limit}{missed})"
 
 
 def _of(rate: Rate) -> str:
     return f"{rate.hits} of {rate.n} samples, {percent(rate.share)}"
+
+
+def _digits(number: float, digits: int) -> str:
+    """With so many significant digits; 100 is `"100"` and not a power of ten."""
+    return f"{float(f'{number:.{digits}g}'):g}"
 
 
 def _points_of(number: str) -> str:
