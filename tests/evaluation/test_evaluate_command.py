@@ -201,6 +201,49 @@ def test_again_makes_nothing_and_other_inputs_need_force(
     assert load_report(out).settings.num_others == 3
 
 
+def test_other_thresholds_are_on_the_page_too_and_nothing_is_made_again(
+    delta_dir: Path,
+    arguments: list[str],
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments += ["--media", "image", "--attacks", "none"]
+    policy = tmp_path / "family.yaml"
+    unsee = [{"concept": "blimbo", "category": "character", "delta": str(delta_dir)}]
+
+    def page(samples: int) -> str:
+        limits = {"samples_at_least": samples}
+        policy.write_text(yaml.safe_dump({"name": "family", "unsee": unsee, "thresholds": limits}))
+        result = _evaluate(policy, *arguments)
+        assert result.exit_code == 0, result.output
+        return (out / "report.html").read_text()
+
+    assert "(at least 2)" in page(2)
+    report = load_report(out)
+    assert [one.name for one in report.target.concepts] == ["Blimbo"]  # as its rows call it
+    assert {row.concept for row in report.erased} == {"Blimbo"}
+    assert inconsistencies(report) == ()
+    (out / "report.sig").write_bytes(b"of what stands here now")
+    monkeypatch.setattr(FrameMaker, "_generate", None)  # all frames are found again
+    assert "(at least 99; " in page(99)
+    assert load_report(out).erased == report.erased
+    assert not (out / "report.sig").exists()
+
+
+def test_another_size_of_clips_or_other_limits_are_another_evaluation(
+    delta_dir: Path, arguments: list[str], brief_dir: Path, tmp_path: Path, out: Path
+) -> None:
+    arguments += ["--media", "image", "--attacks", "none", "--prompts-per-shape", "1"]
+    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    spec = yaml.safe_load((brief_dir / BASE_FILE).read_text())
+    spec["clip"] |= {"height": 128}
+    spec["limits"] = {**spec.get("limits", {}), "num_inference_steps": 9}
+    (tmp_path / BASE_FILE).write_text(yaml.safe_dump(spec))
+    other = _evaluate(delta_dir, *arguments, "--base", str(tmp_path))
+    assert "another evaluation (clip_size, ends differ)" in str(other.exception)
+
+
 def test_an_interrupted_run_goes_on(
     delta_dir: Path,
     brief_dir: Path,

@@ -278,6 +278,7 @@ def _report(
 
 def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
     media: set[Media] = set(job.plan.media)
+    clip, limits = job.base.spec.clip, job.base.spec.limits
     if job.plan.attacks:
         media.add("image")
     return Inputs(
@@ -290,6 +291,11 @@ def _inputs(job: EvaluationJob, maker: FrameMaker) -> Inputs:
         models={one: maker.digest(one) for one in sorted(media)} | _painting(job, maker),
         clip_model=job.clip.digest() if job.clip else None,
         questions=job.known.digest(),
+        clip_size=(clip.height, clip.width),
+        ends=(limits.guidance_scale, limits.num_inference_steps)
+        if job.plan.prompts_per_shape
+        else None,
+        thresholds=job.target.thresholds,
     )
 
 
@@ -300,11 +306,16 @@ def _painting(job: EvaluationJob, maker: FrameMaker) -> dict[str, str]:
 
 
 def _target(job: EvaluationJob) -> Target:
-    target = job.target
+    """What is evaluated, its concepts by the names that the rows have."""
+    target, known = job.target, job.known.with_erased(job.target.concepts)
+    names = [found.name for one in target.concepts if (found := known.find(one.name))]
     return Target(
         kind=target.kind,
         name=target.name,
-        concepts=target.concepts,
+        concepts=tuple(
+            one.model_copy(update={"name": name})
+            for one, name in zip(target.concepts, names, strict=True)
+        ),
         base=job.base.name,
         base_digest=job.base.digest(),
         encoder_digest=target.encoder_digest,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.files import write_file, write_json
+from unsee.core.policy import Thresholds
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
@@ -33,7 +34,9 @@ class Inputs(BaseModel):
 
     `models` are the denoisers' by medium, and that of an attacker's pictures if it is another one,
     `attacks` the budgets by name, `clip_model` the digest of the model of the CLIP score,
-    `questions` that of the concepts and templates.
+    `questions` that of the concepts and templates. `clip_size` is height and width, `ends` the most
+    guidance and steps that other shapes are asked with. `thresholds` decide what the page says and
+    nothing that is measured. The last three are None in folders of version 0.1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,20 +49,27 @@ class Inputs(BaseModel):
     models: dict[str, str]
     clip_model: str | None
     questions: str
+    clip_size: tuple[int, int] | None = None
+    ends: tuple[float, int] | None = None
+    thresholds: Thresholds | None = None
 
 
 def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
     """Make `folder` ready for `inputs`; return its report if it was finished with the same ones.
 
     Raises `InputError` if the folder holds another evaluation or other files and `force` is not
-    given; with `force` another evaluation's report is removed and other files are left alone.
+    given; with `force` another evaluation's report is removed and other files are left alone. A
+    report that was only held against other thresholds is written again.
     """
-    known = _load_inputs(folder)
+    known = load_inputs(folder)
     if known == inputs:
         return _load_report(folder)
-    if not force:
+    measures_the_same = known is not None and inputs == known.model_copy(
+        update={"thresholds": inputs.thresholds}
+    )
+    if not (force or measures_the_same):
         _check_free(folder, known, inputs)
-    for name in (REPORT_FILE, PAGE_FILE):
+    for name in (REPORT_FILE, PAGE_FILE, SIGNATURE_FILE):
         (folder / name).unlink(missing_ok=True)
     write_json(folder / INPUTS_FILE, inputs)
     return None
@@ -103,7 +113,8 @@ def _differences(known: Inputs, inputs: Inputs) -> list[str]:
     return names
 
 
-def _load_inputs(folder: Path) -> Inputs | None:
+def load_inputs(folder: Path) -> Inputs | None:
+    """What the evaluation in `folder` was started with; None if that cannot be read."""
     try:
         return Inputs.model_validate_json((folder / INPUTS_FILE).read_bytes())
     except (OSError, ValidationError):
