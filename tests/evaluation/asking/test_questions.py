@@ -147,6 +147,28 @@ def test_no_prompt_names_another_unseen_concept(maker_of: MakerOf) -> None:
                 assert not concept.is_named_in(question.prompt)
 
 
+def test_a_prompt_with_a_shared_word_names_no_other_unseen_concept(known: EvaluationSet) -> None:
+    entry = {"prompt": "Mipsu and an umbrella", "concept": "Mipsu", "shares": ["Blimbo"]}
+    both = EvaluationSet.model_validate(known.model_dump() | {"shared_words": [entry]})
+
+    def asked(*names: str) -> int:
+        erased = tuple(one for one in both.concepts if one.name in names)
+        return len(QuestionMaker(both, erased, 0, lambda prompt: True).about_shared_words(1))
+
+    assert (asked("Blimbo"), asked("Blimbo", "Zorpik"), asked("umbrella")) == (1, 1, 0)
+    assert asked("Blimbo", "umbrella") == 0
+
+
+def test_the_floor_s_prompt_fits_too(maker_of: MakerOf) -> None:
+    maker = replace(maker_of("Blimbo"), fits=lambda prompt: len(prompt) < 20)
+    erased = maker.erased[0]
+    asked = maker.for_attack(erased, 1)
+    asked += [maker._question(erased, "erased", "alone", index) for index in range(4)]
+    assert {(one.prompt, one.plain) for one in asked} == {("Blimbo", "something")}
+    kept = [maker._question(erased, "sibling", "alone", index).prompt for index in range(4)]
+    assert "a picture of Blimbo" in kept  # nothing is asked with their plain prompts
+
+
 def test_only_prompts_that_fit_are_asked(maker_of: MakerOf) -> None:
     maker = maker_of("Blimbo")
     short = replace(maker, fits=lambda prompt: len(prompt) < 10)

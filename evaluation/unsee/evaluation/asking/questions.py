@@ -18,6 +18,7 @@ from unsee.evaluation.asking.evaluation_set import (
     EvaluationSet,
     KnownConcept,
     OtherLanguage,
+    SharedWords,
     filled,
     slots_of,
 )
@@ -27,6 +28,7 @@ from unsee.evaluation.report.schema import Shape, Wording
 Kind = Literal["erased", "sibling", "other", "shared_words", "translated", "attack", "shape"]
 WORDINGS: tuple[Wording, ...] = get_args(Wording)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
+_WITHOUT_FLOOR: tuple[Kind, ...] = ("sibling", "other", "translated")
 _ORDINARY: tuple[Wording, ...] = ("alone", "context")
 _ATTEMPTS = 50
 
@@ -97,14 +99,12 @@ class QuestionMaker:
 
     def about_shared_words(self, per_concept: int) -> list[Question]:
         """Prompts of kept concepts that have a word in common with an unseen one."""
-        names = {concept.name.casefold() for concept in self.erased}
         questions = []
         for concept in self._kept():
             prompts = [
                 entry.prompt
                 for entry in self.known.shared_words
-                if entry.concept.casefold() == concept.name.casefold()
-                and names & {name.casefold() for name in entry.shares}
+                if entry.concept.casefold() == concept.name.casefold() and self._shares_alone(entry)
             ]
             for index in range(per_concept if prompts else 0):
                 prompt = prompts[index % len(prompts)]
@@ -160,6 +160,14 @@ class QuestionMaker:
             "shorter templates"
         )
 
+    def _shares_alone(self, entry: SharedWords) -> bool:
+        """Whether the prompt shares a word with an unseen concept, and names no other one."""
+        shares = {name.casefold() for name in entry.shares}
+        others = [one for one in self.erased if one.name.casefold() not in shares]
+        return len(others) < len(self.erased) and not any(
+            one.is_named_in(entry.prompt) for one in others
+        )
+
     def _kept(self) -> list[KnownConcept]:
         names = {concept.name.casefold() for concept in self.erased}
         return [one for one in self.known.concepts if one.name.casefold() not in names]
@@ -182,8 +190,9 @@ class QuestionMaker:
             if fills is None:
                 continue
             prompt = filled(template, fills | {"": speech.phrase, "name": speech.name})
-            if self.fits(prompt) and not any(one.is_named_in(prompt) for one in forbidden):
-                plain = filled(template, fills | {"": speech.neutral, "name": speech.neutral})
+            plain = filled(template, fills | {"": speech.neutral, "name": speech.neutral})
+            fit = self.fits(prompt) and (kind in _WITHOUT_FLOOR or self.fits(plain))
+            if fit and not any(one.is_named_in(prompt) for one in forbidden):
                 seed = self._number(concept.name, role, wording, index)
                 return Question(concept, kind, wording, prompt, plain, seed)
         raise InputError(
