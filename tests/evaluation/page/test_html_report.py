@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report_fakes import attack_rows, erased_rows, fake_frames, fake_report, kept_rows
+from report_fakes import attack_rows, erased_rows, fake_frames, fake_report, kept_rows, shown
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page.examples import Example
 from unsee.evaluation.page.html_report import write_page
@@ -104,6 +104,22 @@ def test_attacks_of_callers_and_of_holders_of_the_weights_stand_apart(written):
     assert page.text.index("Prompt search, by budget", caller) < weights
     assert page.text.index("soft prompt", weights) > weights
     assert page.text.count("by budget") == 1  # of the other attacks there is one budget
+
+
+def test_samples_that_are_not_counted_are_told_beside_those_that_are(written):
+    first, *others = erased_rows("Blimbo")
+    few = first.model_copy(update={**shown(0, 5, 0, 5), "unmeasured": 3})
+    page = written(fake_report(erased=(few, *others)))
+    assert re.findall(r"(\d of 5), [^<]*</small><small>([^<]*)", page.html) == [
+        ("0 of 5", "3 blank, not counted")
+    ]
+
+
+def test_of_attacks_no_more_is_said_than_was_measured(written):
+    page = written(examples=[example("attack", "soft prompt: <soft 4 vectors>")])
+    assert "nothing else differs, except under attack: there each encoder is given" in page.text
+    assert "A black-box search has no more than a user of the service" in page.text
+    assert "from above" not in page.text
 
 
 def test_a_failed_verdict_says_what_is_missed_and_by_how_much(written):
