@@ -61,8 +61,7 @@ def quick(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
         judged: Base, target: EvaluationTarget, plan: EvaluationPlan, folder: Path, *_: object
     ) -> Report:
         report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
-        if plan.attacks:
-            write_file(folder / "report.json", report.model_dump_json().encode())
+        write_file(folder / "report.json", report.model_dump_json().encode())
         return report
 
     def of_delta(judged: Base, delta: Path, plan: EvaluationPlan, *_: object) -> Report:
@@ -159,6 +158,12 @@ def test_attacks_on_a_policy_are_recorded_and_kept_until_it_changes(
     assert "| soft-prompt | 10 steps | 2.0 |" in page
     again = recorded()
     assert [one.get("attacks") for one in again["policies"]] == [product["attacks"], None, None]
+    file = tmp_path / "composed" / "attacked" / "2-concepts" / "product" / "report.json"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"sha256:2", b"sha256:3"))
+    assert "attacks" not in recorded()  # another recogniser looked
+    file.write_bytes(content)
+    assert "attacks" in recorded()
     asked["video"] = [ConceptSet("2-concepts", CONCEPTS[:1])]
     assert "attacks" not in recorded()  # another encoder than the one that was attacked
 

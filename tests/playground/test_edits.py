@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from finding_fakes import concept_report
+from rich.console import Console
 
 from unsee.core.policy import Concept
 from unsee.models.base import load_base
+from unsee.playground.experiments import own_base
 from unsee.playground.experiments.edits import compare, learned, ways
 from unsee.playground.experiments.edits.ways import LINEAR, HeldInside, Subject
+from unsee.playground.experiments.own_base import Experiment, chosen
 from unsee.prompts.encoding import encode_prompts
 
 SHORT = learned.Training(
@@ -89,6 +93,24 @@ def test_the_table_adds_concepts_up() -> None:
     lines = compare.table({"projection": {"Blimbo": concept, "car": concept | {"seconds": 30.0}}})
     assert lines[0] == "| edit | asked for | others | n | seconds |"
     assert lines[2] == "| projection | 2 (8) of 8 | 16 (16) of 16 | 2 | 20 |"
+
+
+def test_no_way_saves_seconds_by_what_another_has_made(
+    tiny_base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, found = load_base(tiny_base_dir), []
+
+    def way(subject: Subject) -> Any:
+        found.append(list(subject.folder.iterdir()))
+        (subject.folder / "delta").mkdir()
+        return subject.base.text_encoder()
+
+    monkeypatch.setattr(own_base, "fast_base", lambda folder: base)
+    monkeypatch.setattr(compare, "report_of", lambda *_: concept_report("Blimbo", 1))
+    experiment = Experiment(base, tmp_path, tmp_path)
+    concepts = chosen(["Blimbo"], [])
+    compare.run({"one": way, "two": way}, concepts, compare.PLAN, experiment, Console(quiet=True))
+    assert found == [[], []]
 
 
 def test_eight_concepts_of_all_categories_are_compared() -> None:

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from fakes import write_tiny_base
 from unsee.core.errors import InputError
-from unsee.core.files import write_file
+from unsee.core.files import write_file, write_json
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
+from unsee.evaluation.report.schema import load_report
+from unsee.evaluation.run_folder import Inputs
 from unsee.evaluation.target import open_target
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base, load_base
@@ -170,6 +172,35 @@ def test_a_report_of_an_older_delta_is_not_gathered(
     )
     write_file(file, concept_report("car", 1, "sha256:other").model_dump_json().encode())
     assert Gatherer(base, asked.experiment.build_dir, {"anchored": QUICK}).gathered() == []
+
+
+@pytest.mark.parametrize("changed", ["denoiser", "recogniser"])
+def test_a_report_of_another_denoiser_or_recogniser_is_not_in_the_record(
+    asked: Run, plans: list[EvaluationPlan], changed: str
+) -> None:
+    one = replace(asked, seeds=(0,))
+    run(one, Console(quiet=True))
+    for name, models in (("Blimbo", {"video": "sha256:old"}), ("car", {"video": "sha256:new"})):
+        folder = concept_folder(asked.experiment.build_dir, "anchored", 0, name) / "report"
+        report = load_report(folder)
+        settings = report.settings
+        if changed == "denoiser":
+            inputs = Inputs(
+                target=report.target,
+                settings=settings,
+                media=("video",),
+                attacks={},
+                models=models,
+                clip_model=None,
+                questions="sha256:3",
+            )
+            write_json(folder / "inputs.json", inputs)
+        elif name == "Blimbo":
+            settings = settings.model_copy(update={"recogniser_digest": "sha256:old"})
+            write_json(folder / "report.json", report.model_copy(update={"settings": settings}))
+    run(replace(one, concepts=chosen(["car"], [])), Console(quiet=True))
+    record = json.loads((asked.experiment.output_dir / "results.json").read_text())
+    assert set(record["concepts"]["anchored"]["seed-0"]) == {"car"}
 
 
 def test_a_delta_of_other_settings_is_made_anew(

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -34,7 +35,7 @@ from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING
 from unsee.playground.experiments.every_concept import attacks_of
-from unsee.playground.experiments.findings import attack_budgets
+from unsee.playground.experiments.findings import attack_budgets, made_alike
 from unsee.playground.experiments.interference import interference
 from unsee.playground.experiments.joint import joint_edit
 from unsee.playground.experiments.own_base import (
@@ -178,16 +179,14 @@ def run(
         members = [deltas[concept.name] for concept in one.concepts]
         encoder, seconds = composed_encoder(base, members, way)
         target = target_of(f"{one.name}-{way}", members, encoder)
-        report = report_of(
-            experiment.judged,
-            target,
-            plan_of(media),
-            experiment.build_dir / "composed" / media / one.name / way,
-            experiment.frames_dir,
-        )
+        folder = experiment.build_dir / "composed" / media / one.name / way
+        report = report_of(experiment.judged, target, plan_of(media), folder, experiment.frames_dir)
         cell = recorded(one, way, media, report, seconds)
         plan = (attack_plans or {}).get(way)
-        if media == "video" and (under := attack_report(target, one, way, experiment, plan)):
+        under = (
+            attack_report(target, folder, one, way, experiment, plan) if media == "video" else None
+        )
+        if under is not None:
             attacked.append(under)
             cell["attacks"] = counts.attacked_concepts(under, media)
             found["attacks"] = attack_budgets(attacked)
@@ -199,6 +198,7 @@ def run(
 
 def attack_report(
     target: EvaluationTarget,
+    like: Path,
     policy: ConceptSet,
     way: str,
     experiment: Experiment,
@@ -206,16 +206,18 @@ def attack_report(
 ) -> Report | None:
     """The report of the attacks on ``target`` by ``plan`` or, without one, by an earlier run.
 
-    None if it is not to be attacked and never was; a report of another encoder does not count.
+    None if it is not to be attacked and never was; a report of another encoder, or that was not
+    `made_alike` the one in the folder ``like``, does not count.
     """
     folder = experiment.build_dir / "composed" / "attacked" / policy.name / way
     if plan is not None:
         return report_of(experiment.judged, target, plan, folder, experiment.frames_dir)
     try:
-        report = load_report(folder)
+        report, is_alike = load_report(folder), made_alike(folder, like)
     except UnseeError:
         return None
-    return report if report.target.encoder_digest == target.encoder_digest else None
+    is_of_target = report.target.encoder_digest == target.encoder_digest
+    return report if is_alike and is_of_target else None
 
 
 def recorded(

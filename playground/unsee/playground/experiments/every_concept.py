@@ -199,7 +199,7 @@ def run(asked: Run, console: Console) -> None:
         if not asked.only_unlearn:
             plan, frames_dir = asked.plan_of(concept.name, seed), experiment.frames_dir
             own_report(experiment.judged, folder / "delta", plan, folder / "report", frames_dir)
-            found = record(gatherer.gathered(), settings, machine())
+            found = record(gatherer.gathered(folder / "report"), settings, machine())
             write_json(results, experiment.of_base() | found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     if asked.only_unlearn:

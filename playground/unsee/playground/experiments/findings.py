@@ -19,11 +19,20 @@ from unsee.deltas.delta import Card
 from unsee.deltas.folder import TENSORS_FILE, load_card
 from unsee.evaluation.report.schema import Report, load_report
 from unsee.evaluation.report.verdict import verdict_of
+from unsee.evaluation.run_folder import load_inputs
 from unsee.evaluation.target import open_target
 from unsee.models.base import Base
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.own_base import MODES, UNLEARNABLE, Mode, concept_folder
+
+_MADE_WITH = (
+    "recogniser_digest",
+    "questions_digest",
+    "num_frames",
+    "num_inference_steps",
+    "guidance_scale",
+)
 
 
 @dataclass(frozen=True)
@@ -53,14 +62,17 @@ class Gatherer:
     settings: Mapping[Mode, Settings]
     _digests: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
-    def gathered(self) -> list[Finding]:
-        """Everything that is finished, by mode, seed and the world's order."""
+    def gathered(self, like: Path | None = None) -> list[Finding]:
+        """Everything that is finished, by mode, seed and the world's order.
+
+        Of reports in the folder ``like`` and elsewhere only those that were `made_alike`.
+        """
         return [
             finding
             for mode in self.settings
             for seed in self._seeds(mode)
             for concept in UNLEARNABLE
-            if (finding := self._finding(mode, seed, concept.name)) is not None
+            if (finding := self._finding(mode, seed, concept.name, like)) is not None
         ]
 
     def _seeds(self, mode: Mode) -> Sequence[int]:
@@ -68,7 +80,7 @@ class Gatherer:
         numbers = (folder.name.removeprefix("seed-") for folder in folders)
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def _finding(self, mode: Mode, seed: int, concept: str) -> Finding | None:
+    def _finding(self, mode: Mode, seed: int, concept: str, like: Path | None) -> Finding | None:
         """None if the delta or its report is absent, unfinished or of something else."""
         folder = concept_folder(self.build_dir, mode, seed, concept)
         if not (folder / "report").is_dir() or not (folder / "delta").is_dir():
@@ -79,6 +91,8 @@ class Gatherer:
             if (card.base_digest, card.settings, card.seed) != expected:
                 return None
             if report.target.encoder_digest != self._encoder_digest(card, folder / "delta"):
+                return None
+            if like is not None and not made_alike(folder / "report", like):
                 return None
             file = folder / "delta" / TENSORS_FILE
             values, num_bytes = _num_values(file), file.stat().st_size
@@ -92,6 +106,22 @@ class Gatherer:
         if key not in self._digests:
             self._digests[key] = open_target(delta, self.base).encoder_digest
         return self._digests[key]
+
+
+def made_alike(one: Path, other: Path) -> bool:
+    """Whether the reports in two folders were made with the same denoisers, clips, questions and
+    recogniser; they may ask for other concepts, and for more or less.
+
+    Raises `InputError` if one of them is missing.
+    """
+    here, there = _made_with(one), _made_with(other)
+    return all(here[name] == there[name] for name in here.keys() & there.keys())
+
+
+def _made_with(folder: Path) -> dict[str, Any]:
+    settings, inputs = load_report(folder).settings, load_inputs(folder)
+    found = {name: getattr(settings, name) for name in _MADE_WITH}
+    return found if inputs is None else found | inputs.models
 
 
 def _num_values(file: Path) -> int:

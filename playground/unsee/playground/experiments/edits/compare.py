@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -82,12 +84,12 @@ def run(
         found["ways"][way] = {}
         for concept in concepts:
             console.print(f"[bold]{way}[/bold], {concept.name}")
-            folder = experiment.build_dir / "edits" / slug(concept.name)
             asked = policy_concept(concept, experiment.base)
-            subject = Subject(experiment.base, asked, plan.seed, folder)
-            started = time.monotonic()
-            encoder = ways[way](subject).requires_grad_(False)
-            seconds = time.monotonic() - started
+            with TemporaryDirectory() as empty:  # a delta that is found would cost no seconds
+                subject = Subject(experiment.base, asked, plan.seed, Path(empty))
+                started = time.monotonic()
+                encoder = ways[way](subject).requires_grad_(False)
+                seconds = time.monotonic() - started
             report = _report(experiment, subject, encoder, slug(way), plan)
             found["ways"][way][concept.name] = {"seconds": round(seconds, 1), **counted(report)}
             write_json(experiment.build_dir / RECORD, found, indent=1)
@@ -105,7 +107,7 @@ def _report(
         encoder_digest=tensors_digest(encoder.state_dict()),
         thresholds=Thresholds(),
     )
-    folder = subject.folder / f"report-{way}"
+    folder = experiment.build_dir / "edits" / slug(subject.concept.name) / f"report-{way}"
     return report_of(experiment.judged, target, plan, folder, experiment.frames_dir)
 
 

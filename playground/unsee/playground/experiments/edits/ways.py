@@ -40,7 +40,7 @@ ENDS = 5e-4
 
 @dataclass(frozen=True)
 class Subject:
-    """A concept of a base, and the folder in which its deltas are found again."""
+    """A concept of a base, and the folder for its deltas."""
 
     base: Base
     concept: Concept
