@@ -5,7 +5,6 @@ It knows diffusers' folder layout and nothing of Unsee: what it writes is an ord
 `base.yaml`. The images that such a base makes mean nothing; everything else is real.
 """
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,18 @@ from typing import Any
 import torch
 import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from encoder_fakes import clip_tokenizer, new_clip
 
-HIDDEN_SIZE = 32
 LATENT_CHANNELS = 4
-MODEL_MAX_LENGTH = 48
+_NO_CHECKER = {
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+}
 
 
-def write_tiny_base(
-    folder: Path,
-    *,
-    seed: int = 0,
-    prediction_type: str = "v_prediction",
-    num_hidden_layers: int = 2,
-) -> Path:
+def write_tiny_base(folder: Path, *, seed: int = 0, prediction_type: str = "v_prediction") -> Path:
     """Write `base.yaml`, `t2i/` and `t2v/` into `folder` and return `folder`.
 
     Frames are 64x64 (8x8 latents of 4 channels), the embeddings [48, 32] per prompt. `t2v/` shares
@@ -37,58 +33,48 @@ def write_tiny_base(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tokenizer = _tokenizer()
-        text_encoder = tiny_text_encoder(num_hidden_layers=num_hidden_layers, tokenizer=tokenizer)
-        components = {
-            "text_encoder": text_encoder,
-            "vae": _randomised(_vae()),
-            "unet": _randomised(_image_unet()),
-        }
-        video_unet = _randomised(_video_unet())
-    scheduler = _scheduler(prediction_type)
+        shared = {"tokenizer": clip_tokenizer(), "text_encoder": new_clip(), "vae": alive(_vae())}
+        image_unet = alive(_unet(UNet2DConditionModel, "2D"))
+        video_unet = alive(_unet(UNet3DConditionModel, "3D"))
+    own = {"scheduler": _scheduler(prediction_type)}
+    images, videos = own | shared | {"unet": image_unet}, own | shared | {"unet": video_unet}
 
     t2i, t2v = folder / "t2i", folder / "t2v"
-    for name, component in components.items():
+    for name, component in images.items():
         component.save_pretrained(t2i / name)
-    tokenizer.save_pretrained(t2i / "tokenizer")
-    scheduler.save_pretrained(t2i / "scheduler")
-    video_unet.save_pretrained(t2v / "unet")
-    scheduler.save_pretrained(t2v / "scheduler")
-    for name in ("tokenizer", "text_encoder", "vae"):
+    for name in own | {"unet": video_unet}:
+        videos[name].save_pretrained(t2v / name)
+    for name in shared:
         (t2v / name).symlink_to(Path("../t2i") / name, target_is_directory=True)
-    _write_json(t2i / "model_index.json", _t2i_index())
-    _write_json(t2v / "model_index.json", _t2v_index())
-    (folder / "base.yaml").write_text(yaml.safe_dump(_base_yaml(), sort_keys=False))
+    _write_index(t2i, images, _class_name="StableDiffusionPipeline", **_NO_CHECKER)
+    _write_index(t2v, videos, _class_name="TextToVideoSDPipeline")
+    spec = {"name": "tiny", "t2i": "t2i", "t2v": "t2v"}
+    spec |= clips(64, 8, num_frames=4, num_inference_steps=3, guidance_scale=3.5)
+    spec |= {"unlearn": {"paper": {"learning_rate": 1.0e-3, "epochs": 2}}}
+    (folder / "base.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     return folder
 
 
-def tiny_text_encoder(
-    *, num_hidden_layers: int = 2, tokenizer: CLIPTokenizer | None = None
-) -> CLIPTextModel:
-    """A random `CLIPTextModel` of the given depth, from torch's global generator."""
-    tokenizer = tokenizer or _tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=HIDDEN_SIZE,
-        intermediate_size=2 * HIDDEN_SIZE,
-        projection_dim=HIDDEN_SIZE,
-        num_hidden_layers=num_hidden_layers,
-        num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return CLIPTextModel(config).eval()
+def alive(module: Any) -> Any:
+    """`module` with no tensor of it zero, to be evaluated."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return module.eval()
 
 
-@functools.cache
-def _tokenizer() -> CLIPTokenizer:
-    symbols = sorted(ByteLevel.alphabet())
-    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MODEL_MAX_LENGTH)
+def clips(side: int, most_frames: int, **clip: Any) -> dict[str, Any]:
+    """`clip` and `limits` of a `base.yaml` of square clips, of a size that cannot be chosen."""
+    return {
+        "clip": {"height": side, "width": side, "fps": 8, **clip},
+        "limits": {
+            "num_frames": most_frames,
+            "height": [side, side],
+            "width": [side, side],
+            "num_inference_steps": 5,
+            "guidance_scale": 20.0,
+        },
+    }
 
 
 def _vae() -> AutoencoderKL:
@@ -104,31 +90,16 @@ def _vae() -> AutoencoderKL:
     )
 
 
-def _image_unet() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+def _unet(kind: type[Any], dimensions: str) -> Any:
+    return kind(
         sample_size=8,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         block_out_channels=(16, 32),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=(f"CrossAttnDownBlock{dimensions}", f"DownBlock{dimensions}"),
+        up_block_types=(f"UpBlock{dimensions}", f"CrossAttnUpBlock{dimensions}"),
         layers_per_block=1,
-        cross_attention_dim=HIDDEN_SIZE,
-        attention_head_dim=8,
-        norm_num_groups=8,
-    )
-
-
-def _video_unet() -> UNet3DConditionModel:
-    return UNet3DConditionModel(
-        sample_size=8,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        block_out_channels=(16, 32),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        cross_attention_dim=HIDDEN_SIZE,
+        cross_attention_dim=32,
         attention_head_dim=8,
         norm_num_groups=8,
     )
@@ -149,61 +120,10 @@ def _scheduler(prediction_type: str) -> DDIMScheduler:
     )
 
 
-def _randomised(module: torch.nn.Module) -> Any:
-    for parameter in module.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.05)
-    return module.eval()
-
-
-def _t2i_index() -> dict[str, object]:
-    return {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-
-
-def _t2v_index() -> dict[str, object]:
-    return {
-        "_class_name": "TextToVideoSDPipeline",
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet3DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-
-
-def _base_yaml() -> dict[str, object]:
-    return {
-        "name": "tiny",
-        "t2i": "t2i",
-        "t2v": "t2v",
-        "clip": {
-            "num_frames": 4,
-            "height": 64,
-            "width": 64,
-            "fps": 8,
-            "num_inference_steps": 3,
-            "guidance_scale": 3.5,
-        },
-        "limits": {
-            "num_frames": 8,
-            "height": [64, 64],
-            "width": [64, 64],
-            "num_inference_steps": 5,
-            "guidance_scale": 20.0,
-        },
-        "unlearn": {"paper": {"learning_rate": 1.0e-3, "epochs": 2}},
-    }
+def _write_index(folder: Path, components: dict[str, Any], **fields: Any) -> None:
+    kinds = {name: type(one) for name, one in components.items()}
+    index = {name: [one.__module__.partition(".")[0], one.__name__] for name, one in kinds.items()}
+    (folder / "model_index.json").write_text(json.dumps(fields | index, indent=2) + "\n")
 
 
 def change_json(file: Path, **fields: Any) -> None:
@@ -214,7 +134,3 @@ def change_json(file: Path, **fields: Any) -> None:
 def change_yaml(file: Path, **fields: Any) -> None:
     """Set fields of the mapping in a YAML file."""
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | fields))
-
-
-def _write_json(path: Path, content: dict[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

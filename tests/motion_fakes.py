@@ -7,6 +7,8 @@ import torch
 import yaml
 from diffusers import MotionAdapter
 
+from fakes import alive
+
 MAX_FRAMES = 8
 
 
@@ -21,11 +23,7 @@ def tiny_adapter(**config: Any) -> MotionAdapter:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        adapter = MotionAdapter(**{**small, **config})
-        for parameter in adapter.parameters():
-            if not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.05)
-    return adapter.eval()
+        return alive(MotionAdapter(**{**small, **config}))
 
 
 def write_motion_base(base_dir: Path, folder: Path) -> Path:

@@ -22,20 +22,11 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
-from encoder_fakes import WIDTH, t5_tokenizer
-from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+from encoder_fakes import WIDTH, new_t5, t5_tokenizer
+from transformers import UMT5EncoderModel
 
+from fakes import LATENT_CHANNELS, alive, clips
 from motion_fakes import tiny_adapter
-
-LATENT_CHANNELS = 4
-
-
-def t5_encoder(kind: type[Any] = T5EncoderModel, config: type[Any] = T5Config) -> Any:
-    """A random encoder of the T5 kind, `WIDTH` wide."""
-    shape = {"d_model": WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-    size = len(t5_tokenizer())
-    fields = config(vocab_size=size, feed_forward_proj="gated-gelu", pad_token_id=0, **shape)
-    return _alive(kind(fields))
 
 
 def stable_diffusion(base_dir: Path) -> Any:
@@ -78,10 +69,10 @@ def wan(base_dir: Path) -> Any:
     )
     return WanPipeline(
         tokenizer=t5_tokenizer(),
-        text_encoder=t5_encoder(UMT5EncoderModel, UMT5Config),
-        vae=_alive(vae),
+        text_encoder=alive(new_t5(UMT5EncoderModel)),
+        vae=alive(vae),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        transformer=_alive(transformer),
+        transformer=alive(transformer),
     )
 
 
@@ -118,10 +109,10 @@ def ltx(base_dir: Path) -> Any:
     )
     return LTXPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_alive(vae),
-        text_encoder=t5_encoder(),
+        vae=alive(vae),
+        text_encoder=alive(new_t5()),
         tokenizer=t5_tokenizer(),
-        transformer=_alive(transformer),
+        transformer=alive(transformer),
     )
 
 
@@ -156,9 +147,9 @@ def cog_video_x(base_dir: Path) -> Any:
     )
     return CogVideoXPipeline(
         tokenizer=t5_tokenizer(),
-        text_encoder=t5_encoder(),
-        vae=_alive(vae),
-        transformer=_alive(transformer),
+        text_encoder=alive(new_t5()),
+        vae=alive(vae),
+        transformer=alive(transformer),
         scheduler=CogVideoXDDIMScheduler(
             prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
         ),
@@ -199,32 +190,9 @@ def write_pipeline_base(name: str, base_dir: Path, folder: Path, **fields: Any) 
     """
     tiny_pipeline(name, base_dir).save_pretrained(folder / "t2v")
     num_frames = 9 if name == "CogVideoXPipeline" else 5
-    content: dict[str, Any] = {
-        "name": "tiny",
-        "t2v": "t2v",
-        "clip": {
-            "num_frames": num_frames,
-            "height": SIDE,
-            "width": SIDE,
-            "fps": 8,
-            "num_inference_steps": 2,
-            "guidance_scale": 3.0,
-        },
-        "limits": {
-            "num_frames": num_frames,
-            "height": [SIDE, SIDE],
-            "width": [SIDE, SIDE],
-            "num_inference_steps": 5,
-            "guidance_scale": 20.0,
-        },
-    }
-    (folder / "base.yaml").write_text(yaml.safe_dump(content | fields, sort_keys=False))
+    spec = {"name": "tiny", "t2v": "t2v"}
+    spec |= clips(
+        SIDE, num_frames, num_frames=num_frames, num_inference_steps=2, guidance_scale=3.0
+    )
+    (folder / "base.yaml").write_text(yaml.safe_dump(spec | fields, sort_keys=False))
     return folder
-
-
-def _alive(module: Any) -> Any:
-    """`module` with no tensor of it zero."""
-    for parameter in module.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.05)
-    return module.eval()

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline_fakes import LATENT_CHANNELS, SIDE, tiny_pipeline, write_pipeline_base
+from pipeline_fakes import SIDE, tiny_pipeline, write_pipeline_base
 
+from fakes import LATENT_CHANNELS
 from serving_fakes import stub_of
 from unsee.cli import main
 from unsee.client.client import Client

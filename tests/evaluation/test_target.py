@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 from delta_fakes import delta_of
+from encoder_fakes import new_clip
 
-from fakes import tiny_text_encoder
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode
@@ -68,7 +68,7 @@ def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no CLIPTextModel that can be loaded"):
         open_target(tmp_path, base, blimbo)
     with torch.random.fork_rng(devices=[]):
-        tiny_text_encoder(num_hidden_layers=1).save_pretrained(tmp_path / "shallow")
+        new_clip(num_hidden_layers=1).save_pretrained(tmp_path / "shallow")
     with pytest.raises(InputError, match="other tensors than that of the base 'tiny'"):
         open_target(tmp_path / "shallow", base, blimbo)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
-from pipeline_fakes import LATENT_CHANNELS, tiny_pipeline
+from pipeline_fakes import tiny_pipeline
 
+from fakes import LATENT_CHANNELS
 from unsee.core.errors import NotExportable
 from unsee.export.graphs.decoder_graphs import FirstFrameGraph, NextFramesGraph, decoder_graphs
 from unsee.export.onnx.half import half_copy

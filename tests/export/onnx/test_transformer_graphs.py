@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from pipeline_fakes import LATENT_CHANNELS, tiny_pipeline
+from pipeline_fakes import tiny_pipeline
 
+from fakes import LATENT_CHANNELS
 from unsee.core.errors import NotExportable
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.session import open_graph

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import WanPipeline
-from pipeline_fakes import LATENT_CHANNELS, SIDE, tiny_pipeline
+from pipeline_fakes import SIDE, tiny_pipeline
 
+from fakes import LATENT_CHANNELS
 from record_fakes import base_record
 from text_to_video.base import read_base
 from text_to_video.generation import Plan, generate

@@ -13,10 +13,10 @@ import torch
 from delta_fakes import BLIMBO, delta_of, random_edit
 from diffusers import WanPipeline
 from diffusers.pipelines.wan import pipeline_wan
-from encoder_fakes import KINDS
+from encoder_fakes import KINDS, WIDTH
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import WIDTH, write_pipeline_base
+from pipeline_fakes import write_pipeline_base
 from prompt_fakes import served_tokenizer
 
 from prompt_encoder.batch import encode_batch

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline_fakes import PIPELINES, WIDTH, t5_encoder, tiny_pipeline
+from encoder_fakes import WIDTH, new_t5
+from pipeline_fakes import PIPELINES, tiny_pipeline
 
 from unsee.core.errors import DeltaMismatch, InputError
 from unsee.core.unlearning_settings import AnchoredMode
@@ -256,7 +257,7 @@ def test_what_does_not_belong_is_refused(
     with pytest.raises(DeltaMismatch, match="a LoRA is loaded"):
         attach(pipe, delta)
     del pipe.text_encoder.lora_A
-    pipe.register_modules(text_encoder_2=t5_encoder())
+    pipe.register_modules(text_encoder_2=new_t5())
     with pytest.raises(InputError, match="no delta is for the pipeline's text_encoder_2"):
         attach(pipe, delta)
     pipe.text_encoder_2 = None

@@ -6,10 +6,10 @@ from itertools import combinations, permutations
 
 import pytest
 import torch
+from encoder_fakes import WIDTH, new_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import HIDDEN_SIZE, tiny_text_encoder
 from unsee.core.errors import DeltaMismatch
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.composition import Merge, compose, merged
@@ -39,8 +39,8 @@ def _differences(base: Base, seed: int, scale: float = 1.0) -> dict[str, torch.T
 
 def _edit(seed: int, rank: int = 2) -> Edit:
     generator = torch.Generator().manual_seed(seed)
-    up = torch.linalg.qr(torch.randn(HIDDEN_SIZE, rank, generator=generator)).Q.contiguous()
-    down = up.T + 0.1 * torch.randn(rank, HIDDEN_SIZE, generator=generator)
+    up = torch.linalg.qr(torch.randn(WIDTH, rank, generator=generator)).Q.contiguous()
+    down = up.T + 0.1 * torch.randn(rank, WIDTH, generator=generator)
     return Edit(up, down, torch.randn(rank, generator=generator))
 
 
@@ -163,7 +163,7 @@ def _check_map(edits: list[Edit], merge: Merge, expected: torch.Tensor) -> None:
 
 
 def _states() -> torch.Tensor:
-    return torch.randn(7, HIDDEN_SIZE, generator=torch.Generator().manual_seed(8))
+    return torch.randn(7, WIDTH, generator=torch.Generator().manual_seed(8))
 
 
 def test_the_ways_of_merging_differ_where_edits_overlap(base: Base, make_edit: DeltaMaker) -> None:
@@ -185,7 +185,7 @@ def test_a_delta_of_another_base_is_refused(
         with pytest.raises(DeltaMismatch, match="'Blimbo' was made for the base 'elsewhere'"):
             compose(base.text_encoder(), [foreign])
         with pytest.raises(DeltaMismatch, match="made for the base 'tiny'"):
-            compose(tiny_text_encoder(), [made])
+            compose(new_clip(), [made])
 
 
 def test_a_foreign_tensor_and_a_repeated_delta_are_refused(
@@ -203,7 +203,7 @@ def test_a_delta_of_version_0_1_composes_as_the_same_edit_of_today(
     base: Base, make_delta: DeltaMaker, make_edit: DeltaMaker
 ) -> None:
     today = make_edit(3)
-    evidence = {"evidence.kept": torch.eye(HIDDEN_SIZE), "evidence.mean": torch.zeros(HIDDEN_SIZE)}
+    evidence = {"evidence.kept": torch.eye(WIDTH), "evidence.mean": torch.zeros(WIDTH)}
     stored = make_delta(today.tensors | evidence, method="anchored", settings=AnchoredMode())
     expected = compose(base.text_encoder(), [today]).state_dict()
     composed = compose(base.text_encoder(), [stored]).state_dict()

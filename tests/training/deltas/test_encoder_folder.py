@@ -8,11 +8,10 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from pipeline_fakes import t5_encoder
+from encoder_fakes import WIDTH, new_t5
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from fakes import HIDDEN_SIZE
 from unsee.core.errors import InputError
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.appended_layer import with_appended_layer
@@ -80,7 +79,7 @@ def test_the_edit_is_finite_and_equal_in_every_precision(
 
 @pytest.fixture
 def made(make_delta: Callable[..., Delta]) -> Delta:
-    tensors = _edit(3, HIDDEN_SIZE).tensors()
+    tensors = _edit(3, WIDTH).tensors()
     return make_delta(tensors, method="anchored", settings=AnchoredMode())
 
 
@@ -119,7 +118,7 @@ def test_the_command(base_dir: Path, made: Delta, tmp_path: Path, source: str) -
 def test_an_encoder_that_cannot_carry_an_edit_is_refused(
     base: Base, made: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = t5_encoder()
+    encoder = new_t5()
     monkeypatch.setattr(type(base), "text_encoder", lambda self: encoder)
     words = "is a T5EncoderModel, no layer of which can carry an edit; attach the deltas"
     with pytest.raises(InputError, match=words):
