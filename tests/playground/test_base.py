@@ -22,7 +22,6 @@ from unsee.playground.quality.evaluate import (
     covering_prompts,
     judge_accuracy,
     named_in,
-    rate,
     reconstructed,
 )
 from unsee.playground.quality.generate import generate_clips, generate_stills, load_pipeline
@@ -183,9 +182,3 @@ def test_every_temporal_layer_can_learn_after_inflation() -> None:
     ]
     assert len(last) > 10
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in last)
-
-
-def test_wilson_interval_matches_published_values() -> None:
-    some, nothing = rate([True] * 8 + [False] * 2), rate([])
-    assert (round(some["low"], 4), round(some["high"], 4)) == (0.4902, 0.9433)
-    assert (nothing["low"], nothing["high"]) == (0.0, 1.0)
