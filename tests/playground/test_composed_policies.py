@@ -26,14 +26,14 @@ from unsee.models.base import Base, load_base
 from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import ablation, composed_policies, own_base
 from unsee.playground.experiments.composed_policies import (
+    SEED,
     WAYS,
     ConceptSet,
     attack_plan,
     composed_encoder,
-    delta_of,
 )
 from unsee.playground.experiments.interference import interference
-from unsee.playground.experiments.own_base import Experiment, chosen
+from unsee.playground.experiments.own_base import Experiment, chosen, usual_delta
 
 QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 CONCEPTS = tuple(chosen(["Blimbo", "car"], []))
@@ -50,7 +50,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 def deltas(base: Base, tmp_path_factory: pytest.TempPathFactory) -> list[Delta]:
     build_dir = tmp_path_factory.mktemp("build")
     experiment = Experiment(base, build_dir, build_dir)
-    return [delta_of(concept, experiment) for concept in CONCEPTS]
+    return [usual_delta(concept, SEED, experiment).delta for concept in CONCEPTS]
 
 
 @pytest.fixture

@@ -66,13 +66,13 @@ def _policy(path: Path, base: Base) -> EvaluationTarget:
     concepts = tuple(
         Concept(name=one.name, category=one.category, aliases=one.aliases) for one in policy.unsee
     )
-    return _target("policy", policy.name, concepts, encoder, policy.thresholds)
+    return target_of("policy", policy.name, concepts, encoder, policy.thresholds)
 
 
 def _delta(path: Path, base: Base) -> EvaluationTarget:
     delta = load_delta(path)
     encoder = compose(base.text_encoder(), [delta])
-    return _target("delta", path.resolve().name, (delta.card.concept,), encoder)
+    return target_of("delta", path.resolve().name, (delta.card.concept,), encoder)
 
 
 def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarget:
@@ -101,16 +101,17 @@ def _encoder(path: Path, base: Base, concept: Concept | None) -> EvaluationTarge
             f"the text encoder in {path} has other tensors than that of the base {base.name!r}; "
             "give the base that it was tuned from"
         )
-    return _target("encoder", path.resolve().name, concepts, base.as_read_here(encoder))
+    return target_of("encoder", path.resolve().name, concepts, base.as_read_here(encoder))
 
 
-def _target(
+def target_of(
     kind: Literal["policy", "delta", "encoder"],
     name: str,
     concepts: tuple[Concept, ...],
     encoder: Any,
     thresholds: Thresholds | None = None,
 ) -> EvaluationTarget:
+    """The encoder, which is frozen, as a target; the thresholds are the usual ones if not given."""
     digest = tensors_digest(encoder.state_dict())
     frozen = encoder.requires_grad_(False)
     return EvaluationTarget(kind, name, concepts, frozen, digest, thresholds or Thresholds())

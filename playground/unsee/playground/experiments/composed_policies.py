@@ -22,16 +22,13 @@ from rich.console import Console
 
 from unsee.core.errors import InputError, UnseeError
 from unsee.core.files import write_json
-from unsee.core.policy import Thresholds
 from unsee.deltas.composition import Merge, compose
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import edited
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report, load_report
-from unsee.evaluation.target import EvaluationTarget
-from unsee.jobs.job import UnlearnJob
+from unsee.evaluation.target import EvaluationTarget, target_of
 from unsee.models.base import Base
-from unsee.models.digest import tensors_digest
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING
 from unsee.playground.experiments.every_concept import attacks_of
@@ -43,11 +40,9 @@ from unsee.playground.experiments.own_base import (
     UNLEARNABLE,
     Experiment,
     attack_budget_option,
-    concept_folder,
     experiment_options,
-    policy_concept,
     report_of,
-    unlearned,
+    usual_delta,
 )
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import Concept as WorldConcept
@@ -163,7 +158,7 @@ def run(
     ``attack_plans`` has the plans of the ways that are attacked, in clips.
     """
     base, record = experiment.base, experiment.output_dir / RECORD
-    deltas = {concept.name: delta_of(concept, experiment) for concept in UNLEARNABLE}
+    deltas = {one.name: usual_delta(one, SEED, experiment).delta for one in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
     matrix = interference(base, list(deltas.values()), SEED)
     found: dict[str, Any] = {
@@ -178,7 +173,8 @@ def run(
         console.print(f"[bold]{one.name}[/bold], {way}, {media}")
         members = [deltas[concept.name] for concept in one.concepts]
         encoder, seconds = composed_encoder(base, members, way)
-        target = target_of(f"{one.name}-{way}", members, encoder)
+        concepts = tuple(delta.card.concept for delta in members)
+        target = target_of("policy", f"{one.name}-{way}", concepts, encoder)
         folder = experiment.build_dir / "composed" / media / one.name / way
         report = report_of(experiment.judged, target, plan_of(media), folder, experiment.frames_dir)
         cell = recorded(one, way, media, report, seconds)
@@ -246,14 +242,6 @@ def _cells(
                 yield media, one, way
 
 
-def delta_of(concept: WorldConcept, experiment: Experiment) -> Delta:
-    """The default mode's delta of `make evaluation`; made if it is not there."""
-    base = experiment.base
-    job = UnlearnJob(base, policy_concept(concept, base), base.spec.unlearn.anchored, SEED)
-    folder = concept_folder(experiment.build_dir, "anchored", SEED, concept.name)
-    return unlearned(job, folder / "delta").delta
-
-
 def composed_encoder(base: Base, deltas: Sequence[Delta], way: str) -> tuple[Any, float]:
     """The encoder that unsees the concepts of all deltas, and the seconds that composing took."""
     text_encoder = base.text_encoder()
@@ -269,18 +257,6 @@ def composed_encoder(base: Base, deltas: Sequence[Delta], way: str) -> tuple[Any
 def _joint_encoder(base: Base, deltas: Sequence[Delta]) -> Any:
     anchors = {delta.card.concept: delta.card.anchor or "" for delta in deltas}
     return edited(base.text_encoder(), joint_edit(base, anchors, base.spec.unlearn.anchored, SEED))
-
-
-def target_of(name: str, deltas: Sequence[Delta], text_encoder: Any) -> EvaluationTarget:
-    """The encoder as a policy to be evaluated."""
-    return EvaluationTarget(
-        kind="policy",
-        name=name,
-        concepts=tuple(delta.card.concept for delta in deltas),
-        text_encoder=text_encoder.requires_grad_(False),
-        encoder_digest=tensors_digest(text_encoder.state_dict()),
-        thresholds=Thresholds(),
-    )
 
 
 if __name__ == "__main__":

@@ -23,17 +23,14 @@ from rich.console import Console
 from unsee.core.files import write_json
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import ErasedRow, Report
-from unsee.jobs.job import UnlearnJob
 from unsee.playground.experiments.own_base import (
     Experiment,
     category_option,
     chosen,
-    concept_folder,
     concept_option,
     experiment_options,
     own_report,
-    policy_concept,
-    unlearned,
+    usual_delta,
 )
 from unsee.playground.experiments.recognition_rules import SIDES, Clips, in_words, rule_lines
 from unsee.playground.training.program import exit_code_of
@@ -75,16 +72,14 @@ def run(
     console: Console,
 ) -> None:
     """Measure every concept; the record is rewritten after each one of them."""
-    base, record = experiment.base, experiment.output_dir / RECORD
+    record = experiment.output_dir / RECORD
     found: dict[str, Any] = {}
     for concept in concepts:
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
-        folder = concept_folder(experiment.build_dir, "anchored", plan.seed, concept.name)
-        wanted = policy_concept(concept, base)
-        unlearned(UnlearnJob(base, wanted, base.spec.unlearn.anchored, plan.seed), folder / "delta")
+        delta = usual_delta(concept, plan.seed, experiment).folder
         report = own_report(
-            experiment.judged, folder / "delta", plan, folder / "floor", experiment.frames_dir
+            experiment.judged, delta, plan, delta.with_name("floor"), experiment.frames_dir
         )
         found[concept.name] = recorded(concept, report)
         content = {"plan": _plan(plan), "clip": _clip(report), "concepts": found}

@@ -204,6 +204,14 @@ def unlearned(job: UnlearnJob, folder: Path) -> Outcome:
     return run_job(job, folder, force=_is_outdated(job, folder), stage_progress=stage_progress)
 
 
+def usual_delta(concept: WorldConcept, seed: int, experiment: Experiment) -> Outcome:
+    """The default mode's delta of `make evaluation`; made if it is not there."""
+    base = experiment.base
+    job = UnlearnJob(base, policy_concept(concept, base), base.spec.unlearn.anchored, seed)
+    folder = concept_folder(experiment.build_dir, "anchored", seed, concept.name)
+    return unlearned(job, folder / "delta")
+
+
 def _is_outdated(job: UnlearnJob, folder: Path) -> bool:
     if not folder.exists():
         return False

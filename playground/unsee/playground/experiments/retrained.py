@@ -23,13 +23,9 @@ from rich.console import Console
 
 from unsee.core.errors import InputError
 from unsee.core.files import write_json
-from unsee.core.policy import Concept, Thresholds
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Report
-from unsee.evaluation.target import EvaluationTarget
-from unsee.jobs.job import UnlearnJob
-from unsee.models.base import Base
-from unsee.models.digest import tensors_digest
+from unsee.evaluation.target import target_of
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.every_concept import attacks_of
@@ -37,7 +33,6 @@ from unsee.playground.experiments.own_base import (
     Experiment,
     attack_budget_option,
     chosen,
-    concept_folder,
     concept_option,
     fast_base,
     own_report,
@@ -45,7 +40,7 @@ from unsee.playground.experiments.own_base import (
     report_of,
     slug,
     undocumented_options,
-    unlearned,
+    usual_delta,
 )
 from unsee.playground.training.program import exit_code_of
 
@@ -107,13 +102,13 @@ def run(
     for concept in chosen([name for name in without if not names or name in names], []):
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
-        place = concept_folder(build_dir, "anchored", plan.seed, concept.name)
-        wanted = policy_concept(concept, base)
-        job = UnlearnJob(base, wanted, base.spec.unlearn.anchored, plan.seed)
-        unlearned(job, place / "delta")
-        edited = own_report(judged, place / "delta", plan, place / "beside-retrained", frames_dir)
-        never = _report(
-            judged, other, wanted, plan, build_dir / "retrained" / slug(concept.name), frames_dir
+        delta = usual_delta(concept, plan.seed, experiment).folder
+        edited = own_report(judged, delta, plan, delta.with_name("beside-retrained"), frames_dir)
+        name, wanted = slug(concept.name), policy_concept(concept, base)
+        target = target_of("encoder", f"without-{name}", (wanted,), other.text_encoder())
+        # attacked with the shipped base's pictures
+        never = report_of(
+            other, target, plan, build_dir / "retrained" / name, frames_dir, painter=judged
         )
         found["concepts"][concept.name] = beside(edited, never)
         write_json(build_dir / RECORD, found, indent=1)
@@ -204,22 +199,6 @@ def _training(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is no base of the playground's training: it has no {file.name}")
     found: dict[str, Any] = json.loads(file.read_text())
     return found
-
-
-def _report(
-    shipped: Base, other: Base, concept: Concept, plan: EvaluationPlan, folder: Path, frames: Path
-) -> Report:
-    """The retrained base's own encoder, asked and attacked with the shipped base's pictures."""
-    encoder = other.text_encoder()
-    target = EvaluationTarget(
-        kind="encoder",
-        name=f"without-{slug(concept.name)}",
-        concepts=(concept,),
-        text_encoder=encoder,
-        encoder_digest=tensors_digest(encoder.state_dict()),
-        thresholds=Thresholds(),
-    )
-    return report_of(other, target, plan, folder, frames, painter=shipped)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ import click
 from rich.console import Console
 
 from unsee.core.files import write_json
-from unsee.core.policy import Thresholds
 from unsee.evaluation.attacks import PromptSearch, SoftPrompt
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Report
-from unsee.evaluation.target import EvaluationTarget
-from unsee.models.digest import tensors_digest
+from unsee.evaluation.target import target_of
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING, Counts
 from unsee.playground.experiments.edits.learned import learned_change
@@ -88,27 +86,19 @@ def run(
             with TemporaryDirectory() as empty:  # a delta that is found would cost no seconds
                 subject = Subject(experiment.base, asked, plan.seed, Path(empty))
                 started = time.monotonic()
-                encoder = ways[way](subject).requires_grad_(False)
+                encoder = ways[way](subject)
                 seconds = time.monotonic() - started
-            report = _report(experiment, subject, encoder, slug(way), plan)
+            name = slug(concept.name)
+            report = report_of(
+                experiment.judged,
+                target_of("encoder", f"{name}-{slug(way)}", (asked,), encoder),
+                plan,
+                experiment.build_dir / "edits" / name / f"report-{slug(way)}",
+                experiment.frames_dir,
+            )
             found["ways"][way][concept.name] = {"seconds": round(seconds, 1), **counted(report)}
             write_json(experiment.build_dir / RECORD, found, indent=1)
     click.echo("\n".join(table(found["ways"])))
-
-
-def _report(
-    experiment: Experiment, subject: Subject, encoder: Any, way: str, plan: EvaluationPlan
-) -> Report:
-    target = EvaluationTarget(
-        kind="encoder",
-        name=f"{slug(subject.concept.name)}-{way}",
-        concepts=(subject.concept,),
-        text_encoder=encoder,
-        encoder_digest=tensors_digest(encoder.state_dict()),
-        thresholds=Thresholds(),
-    )
-    folder = experiment.build_dir / "edits" / slug(subject.concept.name) / f"report-{way}"
-    return report_of(experiment.judged, target, plan, folder, experiment.frames_dir)
 
 
 def counted(report: Report) -> dict[str, Counts]:
