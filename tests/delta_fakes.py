@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from cryptography.hazmat.primitives import serialization as pem
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:  # a quick run imports nothing of PyTorch
     from unsee.deltas.edit import Edit
     from unsee.models.base import Base
 
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 BLIMBO = Concept(name="Blimbo", category="character", aliases=("Blimby",))
 
 
@@ -50,15 +53,29 @@ def delta_of(base: Base, tensors: dict[str, torch.Tensor], **card: object) -> De
     return Delta(card=Card.model_validate(fields | card), tensors=tensors)
 
 
-def random_edit(width: int, rank: int = 3, seed: int = 0) -> Edit:
-    """An edit of random directions, large enough to be seen."""
+def random_edit(seed: int = 0, rank: int = 3, width: int = 32) -> Edit:
+    """An edit of random directions, large enough to be seen; nearly a projection."""
     import torch
 
     from unsee.deltas.edit import Edit
 
     generator = torch.Generator().manual_seed(seed)
     up = torch.linalg.qr(torch.randn(width, rank, generator=generator)).Q.contiguous()
-    return Edit(up, up.T.contiguous(), torch.randn(rank, generator=generator))
+    down = up.T + 0.1 * torch.randn(rank, width, generator=generator)
+    return Edit(up, down, torch.randn(rank, generator=generator))
+
+
+def write_key_pair(
+    folder: Path, name: str = "key", key: PrivateKey | None = None, password: str | None = None
+) -> tuple[Path, Path]:
+    """Write a private key, by default a new one, and its public key as PEM; the two files."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    locked = pem.BestAvailableEncryption(password.encode()) if password else pem.NoEncryption()
+    private, public = folder / f"{name}.pem", folder / f"{name}.public.pem"
+    private.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, locked))
+    content = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
+    public.write_bytes(content)
+    return private, public
 
 
 def assert_flipped_bits_are_found(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from delta_fakes import delta_of
+from delta_fakes import delta_of, random_edit
 from encoder_fakes import new_clip
 
 from unsee.core.errors import InputError
@@ -14,7 +14,6 @@ from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import Edit
 from unsee.deltas.encoder_folder import save_encoder
 from unsee.deltas.folder import save_delta
 from unsee.evaluation.target import open_target
@@ -76,9 +75,7 @@ def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
 def test_a_composed_encoder_is_taken_where_its_delta_is(
     base: Base, blimbo: Concept, tmp_path: Path
 ) -> None:
-    up = torch.linalg.qr(torch.randn(32, 3, generator=torch.Generator().manual_seed(0))).Q
-    tensors = Edit(up.contiguous(), up.T.contiguous(), torch.zeros(3)).tensors()
-    delta = delta_of(base, tensors, method="anchored", settings=AnchoredMode())
+    delta = delta_of(base, random_edit().tensors(), method="anchored", settings=AnchoredMode())
     save_delta(delta, tmp_path / "delta")
     save_encoder(base, [delta], tmp_path / "encoder")
     by_delta = open_target(tmp_path / "delta", base)

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from cryptography.hazmat.primitives import serialization as pem
-from cryptography.hazmat.primitives.asymmetric import ec
+from delta_fakes import write_key_pair
 
 from record_fakes import audit_event
 from report_fakes import fake_report
@@ -128,16 +127,7 @@ def test_history_spells_control_characters_out():
 
 @pytest.fixture
 def keys(tmp_path):
-    """A private and a public key in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = tmp_path / "key.pem", tmp_path / "public.pem"
-    private.write_bytes(
-        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return private, public
+    return write_key_pair(tmp_path)
 
 
 def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kids, keys):

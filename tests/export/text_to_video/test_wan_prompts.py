@@ -69,7 +69,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 @pytest.fixture(scope="module")
 def delta(base: Base) -> Any:
-    tensors = random_edit(WIDTH).tensors()
+    tensors = random_edit().tensors()
     return delta_of(base, tensors, method="anchored", settings=AnchoredMode())
 
 
@@ -138,7 +138,7 @@ def test_the_graphs_hold_for_prompts_of_any_length(kind: str, tmp_path: Path) ->
     whole = TunedEncoderGraph.of(encoder, TOKENS, any_length=True)
     first = TextEncoderGraph.of(encoder, TOKENS, any_length=True)
     second = EditGraph(TOKENS, WIDTH, any_length=True)
-    norm = EditedNorm(final_layer_norm(encoder), random_edit(WIDTH)).eval()
+    norm = EditedNorm(final_layer_norm(encoder), random_edit()).eval()
     export_onnx(whole, encoder, tmp_path / "whole.onnx")
     export_onnx(first, trunk(encoder), tmp_path / "first.onnx")
     write_edit(second, norm, tmp_path / "second.onnx")
@@ -294,7 +294,7 @@ def test_an_encoder_in_half_precision_is_served_in_float32_of_its_values(
     spec = base.spec.model_copy(update={"encoder_precision": "bfloat16"})
     half = dataclasses.replace(base, spec=spec, _loaded={})
     encoder, exact = half.text_encoder(), in_float32(half.text_encoder())
-    delta = delta_of(half, random_edit(WIDTH).tensors(), method="anchored", settings=AnchoredMode())
+    delta = delta_of(half, random_edit().tensors(), method="anchored", settings=AnchoredMode())
     write_revision(compose(encoder, [delta]), "family", [BLIMBO], half, tmp_path, [])
     recorded = golden(tmp_path / "policy_family" / "1")
     ids, mask = recorded["input_ids"], recorded["attention_mask"]

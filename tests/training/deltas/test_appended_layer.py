@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from delta_fakes import random_edit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -42,13 +43,6 @@ def _encoder(seed: int = 0, scale: float = 1.0, **config: Any) -> CLIPTextModel:
             if name.endswith(("fc2.weight", "out_proj.weight")):
                 parameter.mul_(scale)
     return text_encoder
-
-
-def _edit(seed: int, rank: int = 3, size: int = SIZE) -> Edit:
-    generator = torch.Generator().manual_seed(seed)
-    up = torch.linalg.qr(torch.randn(size, rank, generator=generator)).Q
-    noise = 0.1 * torch.randn(rank, size, generator=generator)
-    return Edit(up.contiguous(), up.T + noise, torch.randn(rank, generator=generator))
 
 
 def _identity(size: int = SIZE) -> Edit:
@@ -93,7 +87,7 @@ def test_the_layer_says_what_the_edit_says(activation: str) -> None:
     @given(seed=st.integers(0, 999), rank=st.integers(1, 8), scale=st.sampled_from([1.0, 30.0]))
     @settings(max_examples=8, deadline=None)
     def check(seed: int, rank: int, scale: float) -> None:
-        text_encoder, edit = _encoder(seed, scale, hidden_act=activation), _edit(seed, rank)
+        text_encoder, edit = _encoder(seed, scale, hidden_act=activation), random_edit(seed, rank)
         ids = _ids(text_encoder, seed)
         meant = _meant(text_encoder, edit, ids)
         assert _distance(meant, _said(text_encoder, ids)) > 10 * SHORT_OF_EXACT
@@ -106,7 +100,7 @@ def test_the_layer_says_what_the_edit_says(activation: str) -> None:
 def test_the_result_is_an_ordinary_encoder_with_a_layer_more(tmp_path: Path) -> None:
     text_encoder = _encoder()
     before = {name: tensor.clone() for name, tensor in text_encoder.state_dict().items()}
-    carried = with_appended_layer(text_encoder, _edit(0))
+    carried = with_appended_layer(text_encoder, random_edit(0))
     assert type(carried) is CLIPTextModel
     assert carried.config.num_hidden_layers == 3
     carried.save_pretrained(tmp_path)
@@ -124,10 +118,10 @@ def test_the_result_is_an_ordinary_encoder_with_a_layer_more(tmp_path: Path) -> 
 def test_an_edited_encoder_can_be_edited_again() -> None:
     text_encoder = _encoder()
     ids = _ids(text_encoder)
-    once = with_appended_layer(text_encoder, _edit(0))
-    twice = with_appended_layer(once, _edit(1))
+    once = with_appended_layer(text_encoder, random_edit(0))
+    twice = with_appended_layer(once, random_edit(1))
     assert twice.config.num_hidden_layers == 4
-    assert _distance(_said(twice, ids), _meant(once, _edit(1), ids)) < SHORT_OF_EXACT
+    assert _distance(_said(twice, ids), _meant(once, random_edit(1), ids)) < SHORT_OF_EXACT
 
 
 @pytest.mark.parametrize(
@@ -142,7 +136,7 @@ def test_published_shapes(config: dict[str, Any]) -> None:
     config |= {"intermediate_size": 4 * SIZE, "max_position_embeddings": 77}
     text_encoder = _encoder(**config)
     ids = _ids(text_encoder)
-    edit = _edit(5, rank=6)
+    edit = random_edit(5, rank=6)
     carried = with_appended_layer(text_encoder, edit)
     assert _distance(_said(carried, ids), _meant(text_encoder, edit, ids)) < SHORT_OF_EXACT
 

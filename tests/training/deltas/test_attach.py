@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from encoder_fakes import WIDTH, new_t5
+from delta_fakes import random_edit
+from encoder_fakes import new_t5
 from pipeline_fakes import PIPELINES, tiny_pipeline
 
 from unsee.core.errors import DeltaMismatch, InputError
@@ -14,7 +15,6 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.attach import attach
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
-from unsee.deltas.edit import Edit
 from unsee.deltas.folder import save_delta
 from unsee.models.digest import rounded_digest, tensors_digest
 
@@ -43,13 +43,10 @@ def delta_for(make_delta: DeltaMaker) -> Callable[..., Delta]:
     """A delta of a random edit of the pipeline's text encoder, by its seed."""
 
     def make(pipe: Any, seed: int = 0) -> Delta:
-        generator = torch.Generator().manual_seed(seed)
-        up = torch.linalg.qr(torch.randn(WIDTH, 3, generator=generator)).Q.contiguous()
-        edit = Edit(up, up.T.contiguous(), torch.randn(3, generator=generator))
         state = pipe.text_encoder.state_dict()
         digests = {name: rounded_digest(state, dtype) for name, dtype in HALVES.items()}
         return make_delta(
-            edit.tensors(),
+            random_edit(seed).tensors(),
             method="anchored",
             settings=AnchoredMode(),
             base_digest=tensors_digest(state),

@@ -6,6 +6,7 @@ from itertools import combinations, permutations
 
 import pytest
 import torch
+from delta_fakes import random_edit
 from encoder_fakes import WIDTH, new_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,19 +38,12 @@ def _differences(base: Base, seed: int, scale: float = 1.0) -> dict[str, torch.T
     }
 
 
-def _edit(seed: int, rank: int = 2) -> Edit:
-    generator = torch.Generator().manual_seed(seed)
-    up = torch.linalg.qr(torch.randn(WIDTH, rank, generator=generator)).Q.contiguous()
-    down = up.T + 0.1 * torch.randn(rank, WIDTH, generator=generator)
-    return Edit(up, down, torch.randn(rank, generator=generator))
-
-
 @pytest.fixture(scope="session")
 def make_edit(make_delta: DeltaMaker) -> DeltaMaker:
     """The delta of a random edit, by its seed."""
 
     def make(seed: int, rank: int = 2, **card: object) -> Delta:
-        tensors = _edit(seed, rank).tensors()
+        tensors = random_edit(seed, rank).tensors()
         return make_delta(tensors, method="anchored", settings=AnchoredMode(), **card)
 
     return make
@@ -127,8 +121,8 @@ def test_a_product_is_one_edit_after_the_other() -> None:
     def check(seeds: list[int]) -> None:
         expected = _states()
         for seed in seeds:
-            expected = _edit(seed)(expected)
-        _check_map([_edit(seed) for seed in seeds], "product", expected)
+            expected = random_edit(seed)(expected)
+        _check_map([random_edit(seed) for seed in seeds], "product", expected)
 
     check()
 
@@ -138,14 +132,16 @@ def test_a_sum_adds_what_each_edit_changes() -> None:
     @settings(deadline=None)
     def check(seeds: list[int]) -> None:
         states = _states()
-        changes = [_edit(seed)(states) - states for seed in seeds]
-        _check_map([_edit(seed) for seed in seeds], "sum", states + torch.stack(changes).sum(0))
+        changes = [random_edit(seed)(states) - states for seed in seeds]
+        _check_map(
+            [random_edit(seed) for seed in seeds], "sum", states + torch.stack(changes).sum(0)
+        )
 
     check()
 
 
 def test_a_product_of_products_is_the_product_of_all() -> None:
-    one, two, three = (_edit(seed) for seed in range(3))
+    one, two, three = (random_edit(seed) for seed in range(3))
     left = merged([merged([one, two], "product"), three], "product")
     right = merged([one, merged([two, three], "product")], "product")
     for first, second in zip(vars(left).values(), vars(right).values(), strict=True):
@@ -154,7 +150,7 @@ def test_a_product_of_products_is_the_product_of_all() -> None:
 
 @each_merge
 def test_one_edit_alone_is_itself(merge: Merge) -> None:
-    alone, edit = merged([_edit(7)], merge), _edit(7)
+    alone, edit = merged([random_edit(7)], merge), random_edit(7)
     assert all(torch.equal(getattr(alone, name), value) for name, value in vars(edit).items())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from delta_fakes import random_edit
 from encoder_fakes import KINDS, WIDTH
 
 from unsee.core.errors import BaseFolderError
@@ -18,13 +19,6 @@ MASK = torch.tensor([[1] * LENGTH, [1] * 5 + [0] * (LENGTH - 5)])
 @pytest.fixture(params=KINDS)
 def text_encoder(request: pytest.FixtureRequest) -> Any:
     return KINDS[request.param].made()
-
-
-def _edit(seed: int = 0, rank: int = 3) -> Edit:
-    generator = torch.Generator().manual_seed(seed)
-    up = torch.linalg.qr(torch.randn(SIZE, rank, generator=generator)).Q
-    noise = 0.1 * torch.randn(rank, SIZE, generator=generator)
-    return Edit(up.contiguous(), up.T + noise, torch.randn(rank, generator=generator))
 
 
 def _ids() -> torch.Tensor:
@@ -40,8 +34,8 @@ def _said(text_encoder: Any, mask: torch.Tensor | None = None) -> torch.Tensor:
 
 def test_an_edited_encoder_normalises_edited_states(text_encoder: Any) -> None:
     states, norm = _said(trunk(text_encoder)), final_layer_norm(text_encoder)
-    meant = norm(_edit()(standardised(norm, states)))
-    torch.testing.assert_close(_said(edited(text_encoder, _edit())), meant)
+    meant = norm(random_edit()(standardised(norm, states)))
+    torch.testing.assert_close(_said(edited(text_encoder, random_edit())), meant)
     assert (meant - _said(text_encoder)).norm() > 0.1 * meant.norm()
 
 
@@ -56,7 +50,7 @@ def test_standardised_states_are_what_the_norm_gives_without_its_weights(text_en
 def test_the_weights_are_the_bases_and_stay_as_they_are(text_encoder: Any) -> None:
     before = {name: tensor.clone() for name, tensor in text_encoder.state_dict().items()}
     said = _said(text_encoder)
-    both = (edited(text_encoder, _edit()), trunk(text_encoder))
+    both = (edited(text_encoder, random_edit()), trunk(text_encoder))
     places = {tensor.data_ptr() for tensor in text_encoder.parameters()}
     for made in both:
         assert {tensor.data_ptr() for tensor in made.parameters()} <= places
@@ -67,34 +61,34 @@ def test_the_weights_are_the_bases_and_stay_as_they_are(text_encoder: Any) -> No
 
 
 def test_masked_positions_are_edited_only_where_the_denoiser_reads_them(text_encoder: Any) -> None:
-    plain, changed = _said(text_encoder, MASK), _said(edited(text_encoder, _edit()), MASK)
+    plain, changed = _said(text_encoder, MASK), _said(edited(text_encoder, random_edit()), MASK)
     same = (plain == changed).all(-1)
     is_clip = "CLIP" in type(text_encoder).__name__
     assert torch.equal(same, torch.zeros_like(same) if is_clip else MASK == 0)
 
 
 def test_a_mask_of_one_call_is_not_that_of_the_next(text_encoder: Any) -> None:
-    changed = edited(text_encoder, _edit())
+    changed = edited(text_encoder, random_edit())
     unmasked = _said(changed)
     _said(changed, MASK)
     assert torch.equal(_said(changed), unmasked)
 
 
 def test_an_edited_encoder_can_be_copied_and_edited_again(text_encoder: Any) -> None:
-    once = edited(text_encoder, _edit(0))
+    once = edited(text_encoder, random_edit(0))
     assert torch.equal(_said(copy.deepcopy(once), MASK), _said(once, MASK))
-    twice = _said(edited(once, _edit(1)))
-    same = (_said(edited(once, _edit(1)), MASK) == _said(text_encoder, MASK)).all(-1)
+    twice = _said(edited(once, random_edit(1)))
+    same = (_said(edited(once, random_edit(1)), MASK) == _said(text_encoder, MASK)).all(-1)
     is_clip = "CLIP" in type(text_encoder).__name__
     assert torch.equal(same, torch.zeros_like(same) if is_clip else MASK == 0)
     states, norm = _said(trunk(text_encoder)), final_layer_norm(text_encoder)
-    again = standardised(norm, _edit(1)(standardised(norm, states)))
-    torch.testing.assert_close(twice, norm(_edit(0)(again)), rtol=1e-4, atol=1e-4)
+    again = standardised(norm, random_edit(1)(standardised(norm, states)))
+    torch.testing.assert_close(twice, norm(random_edit(0)(again)), rtol=1e-4, atol=1e-4)
 
 
 def test_the_unedited_encoder_goes_when_nobody_needs_it() -> None:
     text_encoder = KINDS["CLIPTextModel"].made()
-    changed = edited(text_encoder, _edit())
+    changed = edited(text_encoder, random_edit())
     del text_encoder
     gc.collect()
     assert torch.isfinite(_said(changed)).all()
@@ -106,7 +100,7 @@ def test_a_model_without_a_final_norm_is_refused() -> None:
 
 
 def test_tensors_there_and_back() -> None:
-    edit = _edit()
+    edit = random_edit()
     tensors = edit.tensors()
     assert is_edit(tensors)
     assert not is_edit(tensors | {"more": torch.zeros(1)})
@@ -118,7 +112,7 @@ def test_tensors_there_and_back() -> None:
 
 
 def test_the_tensors_that_version_0_1_stored_beside_an_edit_are_read_past() -> None:
-    edit = _edit()
+    edit = random_edit()
     stored = edit.tensors() | {
         "evidence.kept": torch.eye(SIZE),
         "evidence.mean": torch.rand(SIZE),

@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from encoder_fakes import WIDTH, new_t5
+from delta_fakes import random_edit
+from encoder_fakes import new_t5
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -51,13 +52,6 @@ def _encoder(outlier: float, scale: float) -> CLIPTextModel:
     return encoder
 
 
-def _edit(rank: int, size: int) -> Edit:
-    generator = torch.Generator().manual_seed(1)
-    up = torch.linalg.qr(torch.randn(size, rank, generator=generator)).Q.contiguous()
-    down = up.T + 0.1 * torch.randn(rank, size, generator=generator)
-    return Edit(up, down, 0.3 * torch.randn(rank, generator=generator))
-
-
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("outlier", [0.0, 30.0, 100.0])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -65,7 +59,7 @@ def _edit(rank: int, size: int) -> Edit:
 def test_the_edit_is_finite_and_equal_in_every_precision(
     tmp_path: Path, dtype: torch.dtype, outlier: float, scale: float
 ) -> None:
-    encoder, edit = _encoder(outlier, scale), _edit(8, SIZE)
+    encoder, edit = _encoder(outlier, scale), random_edit(1, 8, SIZE)
     ids = torch.randint(90, (9, 20), generator=torch.Generator().manual_seed(2))
     with_appended_layer(encoder, edit).save_pretrained(tmp_path)
     loaded = CLIPTextModel.from_pretrained(tmp_path, dtype=dtype).eval()
@@ -79,7 +73,7 @@ def test_the_edit_is_finite_and_equal_in_every_precision(
 
 @pytest.fixture
 def made(make_delta: Callable[..., Delta]) -> Delta:
-    tensors = _edit(3, WIDTH).tensors()
+    tensors = random_edit().tensors()
     return make_delta(tensors, method="anchored", settings=AnchoredMode())
 
 

@@ -7,11 +7,11 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from delta_fakes import write_key_pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from unsee.deltas.files import verify_files, write_card
 from unsee.deltas.signature import load_signer, sign_folder, verify_contents, verify_folder
 
 PASSWORD = "correct horse"
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 @pytest.fixture
@@ -37,22 +36,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
-    _write_pair(folder, "operator", ec.generate_private_key(ec.SECP256R1()))
-    _write_pair(folder, "other", ec.generate_private_key(ec.SECP384R1()))
-    _write_pair(folder, "odd", ec.generate_private_key(ec.SECP256K1()))
-    _write_pair(folder, "ed25519", ed25519.Ed25519PrivateKey.generate())
-    _write_pair(folder, "rsa", rsa.generate_private_key(65537, 2048))
-    _write_pair(folder, "locked", ec.generate_private_key(ec.SECP521R1()), PASSWORD)
+    write_key_pair(folder, "operator")
+    write_key_pair(folder, "other", ec.generate_private_key(ec.SECP384R1()))
+    write_key_pair(folder, "odd", ec.generate_private_key(ec.SECP256K1()))
+    write_key_pair(folder, "ed25519", ed25519.Ed25519PrivateKey.generate())
+    write_key_pair(folder, "rsa", rsa.generate_private_key(65537, 2048))
+    write_key_pair(folder, "locked", ec.generate_private_key(ec.SECP521R1()), PASSWORD)
     (folder / "text.pem").write_text("no key")
     return folder
-
-
-def _write_pair(folder: Path, name: str, key: PrivateKey, password: str | None = None) -> None:
-    locked = pem.BestAvailableEncryption(password.encode()) if password else pem.NoEncryption()
-    private = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, locked)
-    public = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-    (folder / f"{name}.pem").write_bytes(private)
-    (folder / f"{name}.public.pem").write_bytes(public)
 
 
 def test_a_signed_folder_is_accepted_wherever_it_lies(folder: Path, keys: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from cryptography.hazmat.primitives import serialization as pem
-from cryptography.hazmat.primitives.asymmetric import ec
+from delta_fakes import write_key_pair
 
 from unsee.cli.main import run
 from unsee.core.errors import DeltaDamaged, InputError
@@ -29,14 +28,7 @@ def folder(make_delta: Callable[..., Delta], tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
-    key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key()
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())
-    )
-    (folder / "public.pem").write_bytes(
-        public.public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
-    )
+    write_key_pair(folder)
     return folder
 
 
@@ -81,8 +73,8 @@ def test_verify_says_whether_the_signature_was_checked(folder: Path, keys: Path)
     assert _say("verify", folder).splitlines()[1] == "signature: none"
     sign_folder(folder, keys / "key.pem")
     assert "signature: present, not checked" in _say("verify", folder)
-    checked = _say("verify", folder, "--public-key", keys / "public.pem")
-    assert f"signature: made with the private key of {keys / 'public.pem'}" in checked
+    checked = _say("verify", folder, "--public-key", keys / "key.public.pem")
+    assert f"signature: made with the private key of {keys / 'key.public.pem'}" in checked
     assert "every file of the delta of Blimbo is as it was written" in checked
 
 
@@ -96,13 +88,13 @@ def test_both_as_json(folder: Path, keys: Path) -> None:
     verified = {"delta": str(folder), "concept": "Blimbo", "signed": True}
     unchecked = json.loads(_say("verify", folder, "--json"))
     assert unchecked == verified | {"signature_checked": False}
-    checked = json.loads(_say("verify", folder, "--json", "--public-key", keys / "public.pem"))
+    checked = json.loads(_say("verify", folder, "--json", "--public-key", keys / "key.public.pem"))
     assert checked == verified | {"signature_checked": True}
 
 
 def test_verify_refuses_what_is_damaged_or_not_signed(folder: Path, keys: Path) -> None:
     with pytest.raises(DeltaDamaged, match="is not signed"):
-        _say("verify", folder, "--public-key", keys / "public.pem")
+        _say("verify", folder, "--public-key", keys / "key.public.pem")
     (folder / "card.json").write_text("{}")
     for command in ("verify", "show"):
         with pytest.raises(DeltaDamaged, match=r"card\.json was changed"):

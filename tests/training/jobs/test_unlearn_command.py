@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from delta_fakes import write_key_pair
 from PIL import Image
 
 from unsee.core.errors import InputError
 from unsee.core.unlearning_settings import PaperMode
 from unsee.deltas.folder import load_card, load_delta
+from unsee.deltas.signature import verify_folder
 from unsee.jobs import job
 from unsee.jobs.cli import INTERRUPTED, unlearn
 
@@ -302,26 +304,7 @@ def test_a_base_that_cannot_be_edited_is_refused_first(
 
 
 def test_a_signed_delta(blimbo_in: Command, out: Path, tmp_path: Path) -> None:
-    ec = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ec")
-    pytest.importorskip("model_signing")
-    from cryptography.hazmat.primitives import serialization
-
-    from unsee.deltas.signature import verify_folder
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
+    private, public = write_key_pair(tmp_path)
     for _ in range(2):
         result = blimbo_in("--shots", 1, "-o", out, "--sign-with", private)
         assert result.exit_code == 0, result.output

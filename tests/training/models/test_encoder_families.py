@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from delta_fakes import random_edit
 from encoder_fakes import KINDS, LAYERS, LENGTH, WIDTH, Kind
 
 from fakes import change_json
 from unsee.core.errors import BaseFolderError
-from unsee.deltas.edit import Edit, edited
+from unsee.deltas.edit import edited
 from unsee.models.base import Base, load_base
 from unsee.models.encoders.check import check_encoder, check_single
 from unsee.models.encoders.clip import check_carries
@@ -185,18 +186,14 @@ def test_a_prompt_s_states_do_not_depend_on_its_neighbours(kind: Kind, rules: Pr
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def _edit() -> Edit:
-    generator = torch.Generator().manual_seed(4)
-    up = torch.linalg.qr(torch.randn(WIDTH, 3, generator=generator)).Q.contiguous()
-    return Edit(up, up.T.contiguous(), torch.tensor([0.5, -0.5, 1.0]))
-
-
 def test_an_edit_never_touches_rows_of_zeros(kind: Kind, rules: PromptRules) -> None:
     frame, ids = _frame(kind, rules), _ids(kind)
     reader = read_as_framed(kind.made(), frame)
     with torch.no_grad():
-        said, changed = reader(ids), edited(reader, _edit())(ids)
-        alone = torch.cat([edited(reader, _edit())(row[None]).last_hidden_state for row in ids])
+        said, changed = reader(ids), edited(reader, random_edit(4))(ids)
+        alone = torch.cat(
+            [edited(reader, random_edit(4))(row[None]).last_hidden_state for row in ids]
+        )
     is_read = read_positions(ids, frame) > 0
     difference = (changed.last_hidden_state - said.last_hidden_state).abs().sum(-1)
     assert changed.last_hidden_state[~is_read].abs().sum() == 0
@@ -211,8 +208,8 @@ def test_an_edit_holds_in_half_precision(
     kind: Kind, rules: PromptRules, dtype: torch.dtype
 ) -> None:
     frame, ids = _frame(kind, rules), _ids(kind)
-    exact = edited(read_as_framed(kind.made(), frame), _edit())
-    rough = edited(read_as_framed(kind.made(), frame).to(dtype), _edit())
+    exact = edited(read_as_framed(kind.made(), frame), random_edit(4))
+    rough = edited(read_as_framed(kind.made(), frame).to(dtype), random_edit(4))
     with torch.no_grad():
         wanted, found = encode_ids(exact, ids), encode_ids(rough, ids)
     assert found.dtype == torch.float32
