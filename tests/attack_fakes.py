@@ -22,11 +22,15 @@ from unsee.core.policy import Concept
 from unsee.evaluation.attacks import Victim
 from unsee.models.base import Base, load_base
 from unsee.prompts.encoding import encode_prompts
+from unsee.prompts.templates import prompts_around
+from unsee.unlearning.contexts import contexts_of
+from unsee.unlearning.pictures import Pictures, pictures_of
 
 NAME, OTHER, FILLER = "q", "y", "x"
 CONCEPT = Concept(name=NAME, category="character")
 SHORT = ("{} a", "{} b c", "{} m", "{} k o", "{} s t u", "{} h")
 """Prompts in which the concept's word counts for much."""
+NUM_IMAGES = 3
 _BLOCK, _SIDE = 8, 8
 
 
@@ -165,6 +169,14 @@ def painted_base(folder: Path) -> Base:
     loaded = {key: Blocks() if "vae" in str(key) else value for key, value in loaded.items()}
     base._loaded.update(loaded)
     return base
+
+
+def painted_pictures(base: Base, anchor: str | None, seed: int = 0) -> Pictures:
+    """Of the concept, as the base paints it in `NUM_IMAGES` prompts."""
+    world, prompts = World(base), prompts_around(CONCEPT.name, CONCEPT.category)[:NUM_IMAGES]
+    images = [world.paint(prompt) for prompt in prompts]
+    generator = torch.Generator().manual_seed(seed)
+    return pictures_of(base, CONCEPT, images, contexts_of(base, CONCEPT), anchor, generator)
 
 
 def _alphas_cumprod(base: Base) -> torch.Tensor:

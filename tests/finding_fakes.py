@@ -2,12 +2,11 @@
 
 from datetime import UTC, datetime
 
-from report_fakes import mean, pair, triple
+from report_fakes import fake_settings, mean, pair, triple
 from unsee.core.policy import Concept
 from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
-    EvaluationSettings,
     KeptRow,
     MeanPair,
     MotionRow,
@@ -44,18 +43,7 @@ def concept_report(name: str, seen: int, encoder_digest: str = "sha256:1") -> Re
             base_digest="sha256:0",
             encoder_digest=encoder_digest,
         ),
-        settings=EvaluationSettings(
-            seed=0,
-            prompts_per_wording=4,
-            prompts_per_sibling=1,
-            num_others=1,
-            attack_prompts=4,
-            num_frames=16,
-            num_inference_steps=20,
-            guidance_scale=3.5,
-            recogniser="judge",
-            recogniser_digest="sha256:2",
-        ),
+        settings=fake_settings(),
         erased=tuple(
             ErasedRow(
                 concept=name,

@@ -8,12 +8,12 @@ first word says: `good`, `wrong` (answers something else) or `broken` (cannot be
 import hashlib
 import json
 import struct
-from concurrent import futures
 
 import grpc
 import numpy as np
 from safetensors.numpy import save_file
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
+from wire_fakes import LocalServer
 
 from record_fakes import base_record, graph_export, revision_record
 from unsee.core.files import locked, new_folder
@@ -29,7 +29,7 @@ LIMITS = {"num_inference_steps": [1, 50], "num_frames": [1, 8], "height": [8, 64
 UNHEALTHY = "Stub process 'prompt_encoder_0_0' is not healthy."
 
 
-class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeTriton(LocalServer):
     """Serves `repository` at `url` until `stop`.
 
     While `dead`, the process of `prompt_encoder` does not answer, until the model is loaded again.
@@ -39,16 +39,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, repository):
         self.repository = repository
         self.dead, self.calls = False, []
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def stop(self):
-        self._server.stop(grace=None).wait()
-
-    def ServerLive(self, request, context):
-        return service_pb2.ServerLiveResponse(live=True)
+        super().__init__()
 
     def RepositoryModelLoad(self, request, context):
         self.calls.append(("load", request.model_name))

@@ -2,10 +2,12 @@
 
 import json
 import struct
+from concurrent import futures
 from typing import Any
 
+import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 RECORD = {
     "prompt": "a cat",
@@ -24,6 +26,22 @@ RECORD = {
     "started_at": "2026-01-01T00:00:00Z",
     "seconds": {"text_encoder": 0.1, "video_denoiser": 0.7},
 }
+
+
+class LocalServer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers at `url`, in this process, from when it is made until `stop`."""
+
+    def __init__(self, *interceptors: grpc.ServerInterceptor) -> None:
+        self._server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=interceptors)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(grace=None).wait()
+
+    def ServerLive(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
 
 
 def event(content: dict[str, Any], frames: np.ndarray | None = None) -> Any:

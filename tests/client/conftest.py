@@ -6,14 +6,13 @@ It knows the wire format only: a test hands it the function that answers a reque
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import wire_fakes
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 from wire_fakes import decoded, event, progress
 
 RECORD = wire_fakes.RECORD | {
@@ -58,7 +57,7 @@ def one_step_and_silence(inputs: dict[str, Any], context: grpc.ServicerContext) 
         time.sleep(0.01)
 
 
-class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeServer(wire_fakes.LocalServer):
     """Serves `answer`; `requests` are the inputs it saw, `cancelled` says a call was broken off."""
 
     def __init__(self) -> None:
@@ -66,13 +65,7 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.requests: list[dict[str, Any]] = []
         self.metadata: dict[str, str] = {}
         self.cancelled = threading.Event()
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def ServerLive(self, request: Any, context: Any) -> Any:
-        return service_pb2.ServerLiveResponse(live=True)
+        super().__init__()
 
     def ModelStreamInfer(self, request_iterator: Any, context: Any) -> Iterator[Any]:
         self.metadata = {key: str(value) for key, value in context.invocation_metadata()}
@@ -83,9 +76,6 @@ class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.requests.append(inputs)
             yield from self.answer(inputs, context)
         finished.append(True)
-
-    def stop(self) -> None:
-        self._server.stop(grace=None).wait()
 
 
 @pytest.fixture

@@ -3,15 +3,18 @@
 import json
 import multiprocessing
 import os
+from functools import partial
 
 import pytest
 
+from record_fakes import audit_event
 from unsee.core.errors import FileNotWritable, InputError
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import AUDIT_FILE, INCIDENTS_FILE, POINTER_FILE
-from unsee.repository.records import AuditEvent, Incident, PolicyState
+from unsee.repository.records import Incident, PolicyState
 
 FULL = OSError(28, "No space left on device")
+event = partial(audit_event, revision=1)
 
 
 @pytest.fixture
@@ -23,15 +26,8 @@ def repository(tmp_path):
 
 def add(repository, revision):
     def decide(before):
-        event = AuditEvent(
-            action="publish",
-            policy="family",
-            revision=revision,
-            encoder_digest=None,
-            report_digest=None,
-        )
         state = before.policies.get("family", PolicyState())
-        return before.with_state("family", state.with_eligible(revision)), event
+        return before.with_state("family", state.with_eligible(revision)), event(revision=revision)
 
     return ledger.change(repository, decide)
 
@@ -113,17 +109,6 @@ def test_what_the_log_missed_goes_before_a_new_change_or_nothing_does(repository
             with pytest.raises(FileNotWritable):
                 add(repository, revision)
     assert pointer.read(repository).state("family").eligible == (1,)
-
-
-def event(**changes):
-    fields = {
-        "action": "publish",
-        "policy": "family",
-        "revision": 1,
-        "encoder_digest": "sha256:e",
-        "report_digest": None,
-    }
-    return AuditEvent(**(fields | changes))
 
 
 def append(folder, *events):

@@ -10,10 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from record_fakes import audit_event
 from unsee.core.errors import InputError
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import POINTER_FILE
-from unsee.repository.records import AuditEvent, Policies, PolicyState
+from unsee.repository.records import Policies, PolicyState
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_broken_file_is_named_and_left_as_it_is(repository, content):
     file = repository / POINTER_FILE
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"policies\.json is broken"):
-        ledger.change(repository, lambda before: (before, event()))
+        ledger.change(repository, lambda before: (before, audit_event()))
     assert file.read_bytes() == content
 
 
@@ -124,7 +125,7 @@ def test_a_folder_that_is_no_repository(tmp_path):
     with pytest.raises(InputError, match="unsee export"):
         pointer.read(tmp_path)
     with pytest.raises(InputError, match="nowhere"):
-        ledger.change(tmp_path / "nowhere", lambda before: (before, event()))
+        ledger.change(tmp_path / "nowhere", lambda before: (before, audit_event()))
 
 
 class StateMachine(RuleBasedStateMachine):
@@ -176,12 +177,6 @@ class StateMachine(RuleBasedStateMachine):
 
 TestStateMachine = StateMachine.TestCase
 TestStateMachine.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
-
-
-def event(policy="family", revision=1):
-    return AuditEvent(
-        action="publish", policy=policy, revision=revision, encoder_digest=None, report_digest=None
-    )
 
 
 WRITER = """

@@ -1,11 +1,10 @@
 """What an operator asks of a Triton, against a gRPC server in this process that speaks so."""
 
-from concurrent import futures
-
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
+from wire_fakes import LocalServer
 
 from unsee.core.errors import RequestRejected, ServerUnreachable
 from unsee.triton.admin_key import GRPC_HEADER
@@ -37,7 +36,7 @@ class _Headers(grpc.ServerInterceptor):
         return continuation(call)
 
 
-class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeTriton(LocalServer):
     """Answers with `embeds`; refuses to load when `refusal` is set."""
 
     def __init__(self):
@@ -45,13 +44,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.refusal = None
         self.ready = True
         self.loads, self.unloads, self.headers = [], [], []
-        self._server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[_Headers(self)])
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
-
-    def ServerLive(self, request, context):
-        return service_pb2.ServerLiveResponse(live=True)
+        super().__init__(_Headers(self))
 
     def ServerReady(self, request, context):
         return service_pb2.ServerReadyResponse(ready=self.ready)
@@ -88,9 +81,6 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         response.outputs.add(name="prompt_embeds", datatype="FP32", shape=self.embeds.shape)
         response.raw_output_contents.append(self.embeds.tobytes())
         return response
-
-    def stop(self):
-        self._server.stop(grace=None).wait()
 
 
 @pytest.fixture

@@ -3,17 +3,16 @@
 import pytest
 import torch
 
-from attack_fakes import CONCEPT, World, painted_base
+from attack_fakes import CONCEPT, painted_base, painted_pictures
 from unsee.core.errors import InputError
 from unsee.models.base import Base
 from unsee.models.encoders.frame import PromptFrame
 from unsee.prompts.encoding import encode_vectors, token_table
-from unsee.prompts.templates import prompts_around
 from unsee.unlearning.anchors import Naming
 from unsee.unlearning.attackers import Attackers, free_prompts
 from unsee.unlearning.contexts import Contexts, contexts_of, word_ids
 from unsee.unlearning.moments import StateReader
-from unsee.unlearning.pictures import Pictures, pictures_of
+from unsee.unlearning.pictures import Pictures
 
 NUM_VECTORS = 3
 
@@ -29,11 +28,8 @@ def contexts(painted: Base) -> Contexts:
 
 
 @pytest.fixture(scope="module")
-def pictures(painted: Base, contexts: Contexts) -> Pictures:
-    prompts = prompts_around(CONCEPT.name, CONCEPT.category)[:3]
-    images = [World(painted).paint(prompt) for prompt in prompts]
-    generator = torch.Generator().manual_seed(0)
-    return pictures_of(painted, CONCEPT, images, contexts, "y", generator)
+def pictures(painted: Base) -> Pictures:
+    return painted_pictures(painted, "y")
 
 
 def _attackers(

@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from attack_fakes import CONCEPT, World, painted_base
+from attack_fakes import CONCEPT, NUM_IMAGES, World, painted_base, painted_pictures
 from unsee.models.base import Base
 from unsee.prompts.encoding import encode_ids
 from unsee.prompts.templates import prompts_around
 from unsee.unlearning.anchors import ANCHORS, anchored
 from unsee.unlearning.contexts import contexts_of, word_ids
 from unsee.unlearning.pictures import NUM_TRIALS, Pictures, Scale, pictures_of
-
-NUM_IMAGES = 3
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +24,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 @pytest.fixture(scope="module")
 def pictures(painted: Base) -> Pictures:
-    return _pictures(painted, None)
-
-
-def _pictures(base: Base, anchor: str | None, seed: int = 0) -> Pictures:
-    world = World(base)
-    prompts = prompts_around(CONCEPT.name, CONCEPT.category)[:NUM_IMAGES]
-    images = [world.paint(prompt) for prompt in prompts]
-    generator = torch.Generator().manual_seed(seed)
-    return pictures_of(base, CONCEPT, images, contexts_of(base, CONCEPT), anchor, generator)
+    return painted_pictures(painted, None)
 
 
 def _embeds(base: Base, rows: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -56,7 +46,7 @@ def _anchored(base: Base, pictures: Pictures) -> torch.Tensor:
 
 @pytest.mark.parametrize("anchor", [None, "y", ""])
 def test_the_concept_is_0_and_the_anchor_1(painted: Base, anchor: str | None) -> None:
-    pictures = _pictures(painted, anchor)
+    pictures = painted_pictures(painted, anchor)
     assert pictures.scale.is_clear
     named, shown = _named(painted, pictures), _anchored(painted, pictures)
     assert pictures.share(named) == pytest.approx(0, abs=1e-5)
@@ -68,9 +58,9 @@ def test_the_concept_is_0_and_the_anchor_1(painted: Base, anchor: str | None) ->
 
 def test_without_an_anchor_it_is_the_category_s(painted: Base, pictures: Pictures) -> None:
     assert pictures.anchor == ANCHORS[CONCEPT.category]
-    given = _pictures(painted, ANCHORS[CONCEPT.category])
+    given = painted_pictures(painted, ANCHORS[CONCEPT.category])
     assert torch.equal(given.scale.anchor, pictures.scale.anchor)
-    assert _pictures(painted, "y").anchor == "y"
+    assert painted_pictures(painted, "y").anchor == "y"
 
 
 def test_every_picture_keeps_its_own_prompt(painted: Base, pictures: Pictures) -> None:
@@ -103,14 +93,14 @@ def test_errors_have_a_gradient(painted: Base, pictures: Pictures) -> None:
 
 def test_the_seed_decides_the_bank(painted: Base, pictures: Pictures) -> None:
     def bank(seed: int) -> torch.Tensor:
-        return _pictures(painted, None, seed).bank.noise
+        return painted_pictures(painted, None, seed).bank.noise
 
     assert torch.equal(bank(0), pictures.bank.noise)
     assert not torch.equal(bank(1), pictures.bank.noise)
 
 
 def test_pictures_that_do_not_tell_the_two_apart_are_not_clear(painted: Base) -> None:
-    pictures = _pictures(painted, CONCEPT.name)
+    pictures = painted_pictures(painted, CONCEPT.name)
     assert pictures.scale.gap == pytest.approx(0, abs=1e-6)
     assert not pictures.scale.is_clear
 
