@@ -13,7 +13,7 @@ import numpy as np
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.record import read_choice
 from unsee.export.engines.session import Array, Runnable, open_graph
-from unsee.export.text_to_video.sampling_check import BASE_MODEL
+from unsee.export.text_to_video.sampling_check import BASE_MODEL, LoopGraphs
 from unsee.export.text_to_video.serving_code import make_importable
 from unsee.repository.layout import (
     ENGINES_FILE,
@@ -29,7 +29,7 @@ CHOSEN_GRAPHS = (VIDEO_DENOISER, VAE_DECODER, VAE_DECODER_NEXT)
 PROMPT_GRAPHS = (TEXT_ENCODER, BASE_MODEL)
 
 
-class InProcess:
+class InProcess(LoopGraphs):
     """Makes clips of an exported base with `graphs`, functions of their inputs by name.
 
     Of the latest clip, `stage_seconds` is what each stage took, as records of clips have it, and
@@ -51,7 +51,7 @@ class InProcess:
         self._tables = SamplerTables(assets / "samplers.safetensors")
         self._tokenizer = PromptTokenizer(assets / "tokenizer.json", self._base)
         self._pointer = PolicyPointer(repository_dir)
-        self._graphs = graphs
+        super().__init__(graphs)
 
     def generate(self, prompt: str, seed: int, **options: float | str) -> Array:
         """Frames uint8 [F, H, W, 3]; `options` are other inputs of a request by name."""
@@ -71,28 +71,6 @@ class InProcess:
         clip, record = asyncio.run(generate(plan, self, self._base, lambda step: None))
         self.stage_seconds = record["seconds"]
         return clip
-
-    async def prompt_encoder(self, revision: Any, tokens: Any) -> Array:
-        mask = tokens.attention_mask
-        states = self._graphs[TEXT_ENCODER](input_ids=tokens.input_ids, attention_mask=mask)
-        embeds: Array = self._graphs[BASE_MODEL](states=states, attention_mask=mask)
-        return embeds
-
-    async def video_denoiser(self, sample: Array, timestep: Array, hidden: Array) -> Array:
-        feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": hidden}
-        noise_pred: Array = self._graphs[VIDEO_DENOISER](**feeds)
-        return noise_pred
-
-    async def vae_decoder(self, latents: Array) -> Array:
-        frames: Array = self._graphs[VAE_DECODER](latents=latents)
-        return frames
-
-    async def vae_decoder_step(self, latents: Array, cache: Array | None) -> tuple[Array, Array]:
-        if cache is None:
-            frames, cache = self._graphs[VAE_DECODER](latents=latents)
-        else:
-            frames, cache = self._graphs[VAE_DECODER_NEXT](latents=latents, cache=cache)
-        return frames, cache
 
 
 class Opened:

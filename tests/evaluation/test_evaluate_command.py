@@ -28,7 +28,7 @@ from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import Media, Reach, load_report
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
-from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.generate import FrameMaker, clip_sampling
 from unsee.evaluation.seeing.observe import Encoder, Observer
 from unsee.evaluation.seeing.recognise import Frames
 from unsee.evaluation.target import open_target
@@ -294,7 +294,7 @@ def test_the_floor_is_the_base_under_plain_prompts(
     delta_dir: Path, brief_dir: Path, frames_dir: Path, base: Base, known: EvaluationSet
 ) -> None:
     """An encoder that says of every prompt what the base says of its plain one reaches it."""
-    maker = FrameMaker(base, FrameStore(frames_dir), GenerationSettings.of(load_base(brief_dir)))
+    maker = FrameMaker(base, FrameStore(frames_dir), clip_sampling(load_base(brief_dir)))
     concept = known.find("Blimbo")
     assert concept is not None
     asked = QuestionMaker(known, (concept,), 0, lambda prompt: True).about_erased(concept, 2)

@@ -22,7 +22,7 @@ from unsee.evaluation.run_folder import ATTACKS_FOLDER, Inputs, begin, finish
 from unsee.evaluation.seeing import measures, shown
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
-from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.generate import FrameMaker, clip_sampling
 from unsee.evaluation.seeing.measures import Observation
 from unsee.evaluation.seeing.observe import Encoder, Observer
 from unsee.evaluation.seeing.openai_clip import ClipModel
@@ -119,7 +119,7 @@ def evaluate(
             encoders.
     """
     require(job.base)
-    maker = FrameMaker(job.base, FrameStore(frames_dir), GenerationSettings.of(job.base))
+    maker = FrameMaker(job.base, FrameStore(frames_dir), clip_sampling(job.base))
     questions = _questions(job)
     found = begin(folder, _inputs(job, maker), force=force)
     if found is not None:
@@ -248,7 +248,7 @@ def _painter(job: EvaluationJob, observer: Observer) -> Observer:
     """What makes the pictures that an attacker holds."""
     if job.painter is None:
         return observer
-    maker = FrameMaker(job.painter, observer.maker.store, GenerationSettings.of(job.painter))
+    maker = FrameMaker(job.painter, observer.maker.store, clip_sampling(job.painter))
     return replace(observer, base=Encoder(job.painter.text_encoder(), job.painter), maker=maker)
 
 

@@ -12,7 +12,7 @@ from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
-from unsee.evaluation.seeing.generate import FrameMaker, GenerationSettings
+from unsee.evaluation.seeing.generate import FrameMaker, clip_sampling
 from unsee.evaluation.seeing.measures import blank_of
 from unsee.models.base import Base
 from unsee.models.generative import open_model
@@ -25,7 +25,7 @@ def encoder(base: Base) -> PromptEncoder:
 
 @pytest.fixture
 def maker(base: Base, tmp_path: Path) -> FrameMaker:
-    return FrameMaker(base, FrameStore(tmp_path / "frames"), GenerationSettings.of(base))
+    return FrameMaker(base, FrameStore(tmp_path / "frames"), clip_sampling(base))
 
 
 def test_embeds_are_those_of_the_pipeline(base: Base, encoder: PromptEncoder) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,32 +28,24 @@ _MOST_PER_BATCH = 32
 Shape = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How clips are sampled; an image has one frame and the size of the model that makes it."""
-
-    num_frames: int
-    height: int
-    width: int
-    num_inference_steps: int
-    guidance_scale: float
-
-    @classmethod
-    def of(cls, base: Base) -> GenerationSettings:
-        """What the base's service does when a request says nothing."""
-        clip = base.spec.clip
-        return cls(
-            clip.num_frames, clip.height, clip.width, clip.num_inference_steps, clip.guidance_scale
-        )
+def clip_sampling(base: Base) -> Sampling:
+    """How the base's service makes a clip when a request says nothing."""
+    clip = base.spec.clip
+    return Sampling(
+        clip.num_frames, clip.height, clip.width, clip.num_inference_steps, clip.guidance_scale
+    )
 
 
 @dataclass(frozen=True)
 class FrameMaker:
-    """Makes frames, or finds them in `store`; `progress(n)` is called for every n finished."""
+    """Makes frames, or finds them in `store`; `progress(n)` is called for every n finished.
+
+    `settings` are those of clips; an image has one frame and the size of the model that makes it.
+    """
 
     base: Base
     store: FrameStore
-    settings: GenerationSettings
+    settings: Sampling
     progress: Callable[[int], None] | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -132,9 +124,8 @@ class FrameMaker:
         seeds: Sequence[int],
     ) -> Frames:
         num_frames, height, width, _ = self.shape(media)
-        steps, scale = self.settings.num_inference_steps, self.settings.guidance_scale
         pixels = self._model(media).sample(
-            Sampling(num_frames, height, width, steps, scale),
+            replace(self.settings, num_frames=num_frames, height=height, width=width),
             prompt_embeds.float(),
             negative_prompt_embeds.float().expand_as(prompt_embeds),
             [torch.Generator().manual_seed(seed) for seed in seeds],

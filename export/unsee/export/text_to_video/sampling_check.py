@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClipSize",
     "Frames",
+    "LoopGraphs",
     "Runnables",
     "Sampling",
     "psnr",
@@ -137,7 +138,7 @@ class Sampling:
             tokens=self._tokenizer.encode(negative_prompt="", prompt=prompt),
             table=self._table,
         )
-        making = generate(plan, _Graphs(run), self._base, lambda step: None)
+        making = generate(plan, LoopGraphs(run), self._base, lambda step: None)
         frames: Frames = asyncio.run(making)[0]
         return frames
 
@@ -220,7 +221,7 @@ def _in_torch(graph: Graph, model: Any) -> Runnable:
     return run
 
 
-class _Graphs:
+class LoopGraphs:
     """Runnables in the shape in which the serving loop calls its graphs."""
 
     def __init__(self, run: Runnables) -> None:
