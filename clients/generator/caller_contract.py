@@ -6,7 +6,6 @@ and no page that is made of it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,8 +135,3 @@ class Contract(_Part):
     record: tuple[JsonField, ...]
     statuses: tuple[Status, ...]
     limits: tuple[Limit, ...]
-
-
-def read_contract(path: Path) -> Contract:
-    """Read the file; raises pydantic's ValidationError naming the field that is wrong."""
-    return Contract.model_validate_json(path.read_bytes())

@@ -50,7 +50,8 @@ BASE = Base(
 def contract(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "clients" / "generator"))
     module = importlib.import_module("caller_contract")
-    return module.read_contract(ROOT / "clients" / "contract" / "text_to_video.json")
+    written = ROOT / "clients" / "contract" / "text_to_video.json"
+    return module.Contract.model_validate_json(written.read_bytes())
 
 
 @pytest.fixture

@@ -36,21 +36,19 @@ def generate_few_shot_images(
     seed: int,
     *,
     num_inference_steps: int | None = None,
-    guidance_scale: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Image.Image]:
     """Return `shots` RGB images of `concept` in the size of the model that makes pictures.
 
     Each image has its own prompt (see `few_shot_prompts`) and its own random generator, so image k
-    does not depend on how many are asked for. Steps and guidance default to the base's clip
-    settings. `progress(step, total)` counts denoising steps over all images. Raises `InputError`
+    does not depend on how many are asked for. Guidance is that of the base's clips, and steps by
+    default. `progress(step, total)` counts denoising steps over all images. Raises `InputError`
     like `few_shot_prompts`.
     """
     prompts = few_shot_prompts(base, concept, shots)
     steps = num_inference_steps or base.spec.clip.num_inference_steps
-    scale = base.spec.clip.guidance_scale if guidance_scale is None else guidance_scale
     model = open_model(base, "image")
-    sampling = Sampling(1, *model.picture_size, steps, scale)
+    sampling = Sampling(1, *model.picture_size, steps, base.spec.clip.guidance_scale)
     frame = base.prompt_frame("image")
     rows = fitting_prompts(base, prompts)
     embeds = {text: _embeds(base, frame.padded(ids)) for text, ids in rows.items()}

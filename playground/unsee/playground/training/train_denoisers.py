@@ -32,11 +32,10 @@ CAPTION_DROPOUT = 0.1
 def captions_for(
     labels: npt.NDArray[np.uint8],
     rng: np.random.Generator,
-    dropout: float = CAPTION_DROPOUT,
     write: Callable[[Scene, np.random.Generator], str] = caption,
 ) -> list[str]:
     """A fresh caption for each row of labels; some are empty, for guidance."""
-    return ["" if rng.uniform() < dropout else write(scene_of(row), rng) for row in labels]
+    return ["" if rng.uniform() < CAPTION_DROPOUT else write(scene_of(row), rng) for row in labels]
 
 
 def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:

@@ -6,11 +6,11 @@ import socket
 from contextlib import ExitStack
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` different ports of `host` that were free a moment ago."""
+def free_ports(count: int) -> list[int]:
+    """`count` different ports of 127.0.0.1 that were free a moment ago."""
     with ExitStack() as stack:
         sockets = [
-            stack.enter_context(socket.create_server((host, 0), reuse_port=False))
+            stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=False))
             for _ in range(count)
         ]
         return [int(listening.getsockname()[1]) for listening in sockets]

@@ -63,11 +63,6 @@ class OpenVINOSession:
         if not num_static_shapes:
             self._infer_request(None)
 
-    @property
-    def compiled_shapes(self) -> list[Shapes | None]:
-        """What is compiled, the one that was used last at the end; None is every shape."""
-        return list(self._compiled)
-
     def run(self, feeds: Feeds) -> list[Array]:
         """The outputs in order; compiles first where these shapes are new."""
         shapes = tuple(feeds[name].shape for name in self.inputs)
