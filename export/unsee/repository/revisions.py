@@ -24,6 +24,8 @@ from typing import Any
 
 from unsee.core.errors import RevisionUnfit
 from unsee.core.files import sync
+from unsee.core.policy import BASE_POLICY
+from unsee.repository.base import read_base
 from unsee.repository.layout import (
     EXPORT_FILE,
     GOLDEN_FILE,
@@ -33,6 +35,7 @@ from unsee.repository.layout import (
     REVISION_FILE,
     WEIGHTS_FILE,
     archive_dir,
+    base_file,
     revision_dir,
 )
 from unsee.repository.records import GraphExport, RevisionRecord, read_record
@@ -45,10 +48,13 @@ def check_files(repository_dir: Path, policy: str, revision: int) -> Path:
     """The revision's folder, if its graph is the one of its records and it is this revision.
 
     Raises:
-        RevisionUnfit: a file is missing, broken, or differs from the records; it is named.
+        RevisionUnfit: a file is missing, broken, or differs from the records; it is named. Or the
+            revision was made from another base than the repository's.
     """
     folder = revision_dir(repository_dir, policy, revision)
     check_folder(folder, policy, revision)
+    if policy != BASE_POLICY:
+        _check_base(repository_dir, folder)
     return folder
 
 
@@ -147,6 +153,20 @@ def put_away(version_dir: Path, archive: str) -> Path:
     for changed in (folder, version_dir.parent):
         sync(changed)
     return target
+
+
+def _check_base(repository_dir: Path, folder: Path) -> None:
+    """What another base's text encoder says is not what the revision edits."""
+    record = read_record(RevisionRecord, folder / REVISION_FILE, AGAIN, RevisionUnfit)
+    try:
+        digest = read_base(base_file(repository_dir)).digest
+    except (OSError, ValueError):  # nothing can be served from such a repository
+        return
+    if record.base_digest != digest:
+        raise RevisionUnfit(
+            f"{folder} was made from another base than the repository's (text encoder "
+            f"{_short(record.base_digest)}, not {_short(digest)}); {AGAIN}"
+        )
 
 
 def _short(value: object) -> str:

@@ -58,6 +58,12 @@ def test_a_record_of_another_revision_is_named(repository, folder, field):
         check_files(repository, "family", 2)
 
 
+def test_a_revision_of_another_base_is_refused(repository, folder):
+    rewrite(folder / "revision.json", base_digest="sha256:another base")
+    with pytest.raises(RevisionUnfit, match=r"another base .*sha256:another base, not sha256:0"):
+        check_files(repository, "family", 2)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"rubbish"])
 def test_a_missing_or_broken_golden_answer_is_named(folder, content):
     file = folder / "golden.safetensors"
