@@ -354,15 +354,27 @@ def test_a_budget_of_once_is_the_usual_one_and_more_is_more(attack: Attack) -> N
 
 def test_what_a_multiple_of_the_budget_buys() -> None:
     soft = SoftPrompt().at(4)
-    assert (soft.num_vectors, soft.starts, soft.steps) == (8, 6, 240)
+    assert (soft.num_vectors, soft.starts, soft.steps) == (8, 6, 300)
     assert SoftPrompt().at(16).num_vectors == 8
     search = PromptSearch().at(16)
     assert (search.num_tokens, search.steps) == (8, 160)
     vector = ConceptVector(etas=(1.0, 4.0, 16.0), trials=8).at(4)
     assert vector.etas == pytest.approx((1, 2, 4, 8, 16))
-    assert vector.trials == 16
+    assert vector.trials == 19
     assert BenignRelearning().at(4).steps == 128
     assert BlackBoxSearch().at(16).clips == 512
+
+
+@pytest.mark.parametrize("times", [2, 4, 16])
+def test_a_multiple_of_the_budget_is_one_of_all_that_is_spent(times: int) -> None:
+    def steps(soft: SoftPrompt) -> int:
+        return soft.starts * soft.start_steps + soft.steps
+
+    def trials(vector: ConceptVector) -> int:
+        return len(vector.etas) * vector.trials
+
+    assert steps(SoftPrompt().at(times)) == times * steps(SoftPrompt())
+    assert trials(ConceptVector().at(times)) == pytest.approx(times * trials(ConceptVector()), 0.02)
 
 
 def test_every_attack_states_its_source_and_budget() -> None:

@@ -37,16 +37,16 @@ class ConceptVector:
     times: int = 1
 
     def at(self, times: int) -> Self:
-        """As many more factors between the present ones as more trials of each."""
+        """`times` the trials in all: more factors between the present ones, and more of each."""
         more = math.isqrt(times)
-        etas = [
+        between = [
             low * (high / low) ** (step / more)
             for low, high in pairwise(self.etas)
             for step in range(more)
         ]
-        return replace(
-            self, etas=(*etas, self.etas[-1]), trials=self.trials * times // more, times=times
-        )
+        etas = (*between, self.etas[-1])
+        trials = self.trials * len(self.etas) * times // len(etas)
+        return replace(self, etas=etas, trials=trials, times=times)
 
     def budget(self) -> str:
         """What it may spend, in one line."""

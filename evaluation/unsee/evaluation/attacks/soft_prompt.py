@@ -58,12 +58,15 @@ class SoftPrompt:
     directions: int = 0
 
     def at(self, times: int) -> Self:
-        """`times` the steps, more starts, and from 4 times on twice the vectors."""
+        """`times` the steps in all, some of them in more starts, and from 4 times on twice the
+        vectors."""
+        starts = self.starts * math.isqrt(times)
+        usual = self.starts * self.start_steps + self.steps
         return replace(
             self,
             num_vectors=self.num_vectors * min(2, math.isqrt(times)),
-            starts=self.starts * math.isqrt(times),
-            steps=self.steps * times,
+            starts=starts,
+            steps=times * usual - starts * self.start_steps,
             times=times,
         )
 
