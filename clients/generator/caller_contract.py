@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from unsee.core.validation import ClosedModel
 
 Datatype = Literal["BYTES", "INT64", "INT32", "FP32", "BOOL", "UINT8"]
 JsonType = Literal["string", "integer", "number", "strings", "numbers", "record"]
 """Of a field in an event; `strings` and `numbers` are objects of them by name."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Input(_Part):
+class Input(ClosedModel):
     """A tensor of the request.
 
     Args:
@@ -48,7 +46,7 @@ class Input(_Part):
     default_from: str | None = None
 
 
-class Output(_Part):
+class Output(ClosedModel):
     """A tensor of a response; a name in `shape` is a size that the record states.
 
     Of a part the first size is its own number of frames.
@@ -61,7 +59,7 @@ class Output(_Part):
     description: str
 
 
-class JsonField(_Part):
+class JsonField(ClosedModel):
     """A field of an event or of the record; not `required`: older servers do not send it."""
 
     name: str
@@ -72,7 +70,7 @@ class JsonField(_Part):
     description: str
 
 
-class Event(_Part):
+class Event(ClosedModel):
     """What the output `event` says, told apart by `type`; `frames`: they come with it."""
 
     type: str
@@ -81,7 +79,7 @@ class Event(_Part):
     fields: tuple[JsonField, ...]
 
 
-class Status(_Part):
+class Status(ClosedModel):
     """How a request fails: the name of a gRPC status.
 
     Args:
@@ -97,7 +95,7 @@ class Status(_Part):
     description: str
 
 
-class Limit(_Part):
+class Limit(ClosedModel):
     """A bound of one server, with the value that it has unless its operator sets another."""
 
     name: str
@@ -107,14 +105,14 @@ class Limit(_Part):
     description: str
 
 
-class Metadata(_Part):
+class Metadata(ClosedModel):
     """What a caller may send beside a request over gRPC."""
 
     name: str
     description: str
 
 
-class Service(_Part):
+class Service(ClosedModel):
     """Where the model is asked."""
 
     grpc_service: str
@@ -122,7 +120,7 @@ class Service(_Part):
     http_path: str
 
 
-class Contract(_Part):
+class Contract(ClosedModel):
     """Everything that a caller needs to know of one model."""
 
     schema_file: str = Field(alias="$schema")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 SHOWN_VALUE = 80
@@ -69,6 +69,12 @@ _SENTENCES: Mapping[str, str] = {
 _WITHOUT_VALUE = frozenset({"missing", "extra_forbidden", "invalid_key", "json_invalid"})
 """Where the value would say nothing more."""
 _OF_LENGTH = frozenset({"too_short", "string_too_short"})
+
+
+class ClosedModel(BaseModel):
+    """What is frozen, and refuses fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def describe(error: ValidationError) -> str:

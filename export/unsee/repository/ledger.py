@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
 from unsee.core.files import appending, lock, write_json
+from unsee.core.validation import ClosedModel
 from unsee.repository import pointer
 from unsee.repository.layout import (
     AUDIT_FILE,
@@ -29,7 +30,7 @@ from unsee.repository.layout import (
     REPORT_PAGE_FILE,
     revision_dir,
 )
-from unsee.repository.records import AuditEvent, Incident, Policies, Record
+from unsee.repository.records import AuditEvent, Incident, Policies
 
 Decide = Callable[[Policies], tuple[Policies, AuditEvent]]
 Append = Callable[[bytes], None]
@@ -258,7 +259,7 @@ def _missed(repository_dir: Path, policies: Policies) -> AuditEvent | None:
     return None if last in read_log(repository_dir).events else last
 
 
-def _line(record: Record) -> bytes:
+def _line(record: ClosedModel) -> bytes:
     return record.model_dump_json().encode()
 
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.files import user_at_host
 from unsee.core.policy import Concept, PolicyName, Thresholds
-from unsee.core.validation import describe
+from unsee.core.validation import ClosedModel, describe
 
 GraphPrecision = Literal["float32", "float16"]
 """How a graph computes inside; its borders are FP32, INT64 or UINT8 in either."""
@@ -26,16 +26,10 @@ Number = Annotated[int, Field(ge=1)]
 """The number of a revision."""
 
 
-class Record(BaseModel):
-    """The base of all records."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+AnyRecord = TypeVar("AnyRecord", bound=ClosedModel)
 
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
-
-
-class SizeParity(Record):
+class SizeParity(ClosedModel):
     """The difference at one size: `max_abs` in the output's units, `max_rel` = max_abs / std.
 
     std is the standard deviation of PyTorch's output.
@@ -46,7 +40,7 @@ class SizeParity(Record):
     max_rel: float
 
 
-class ParityReport(Record):
+class ParityReport(ClosedModel):
     """The differences of one graph at every size checked, and what it was allowed."""
 
     tolerance: float
@@ -63,7 +57,7 @@ class ParityReport(Record):
         return size.max_rel if self.unit == "std" else size.max_abs
 
 
-class GraphExport(Record):
+class GraphExport(ClosedModel):
     """`export.json`: which graph `model.onnx` is and how well it matches PyTorch.
 
     Args:
@@ -89,14 +83,14 @@ class GraphExport(Record):
     created_at: datetime
 
 
-class DeltaDigest(Record):
+class DeltaDigest(ClosedModel):
     """Which delta a revision contains: its concept's name and the digest of its tensors."""
 
     concept: str
     tensors_digest: str
 
 
-class RevisionRecord(Record):
+class RevisionRecord(ClosedModel):
     """`revision.json`: what a revision of a policy is and what it was made of.
 
     Args:
@@ -122,7 +116,7 @@ class RevisionRecord(Record):
     created_at: datetime
 
 
-class AuditEvent(Record):
+class AuditEvent(ClosedModel):
     """One line of `audit.jsonl`.
 
     Args:
@@ -157,7 +151,7 @@ class AuditEvent(Record):
     outcome: str = "done"
 
 
-class Incident(Record):
+class Incident(ClosedModel):
     """One line of `incidents.jsonl`: what died in a served repository, and what came of it.
 
     Args:
@@ -180,7 +174,7 @@ class Incident(Record):
     what: str
 
 
-class PolicyState(Record):
+class PolicyState(ClosedModel):
     """The revisions of one policy.
 
     Args:
@@ -227,7 +221,7 @@ class PolicyState(Record):
         return self.model_copy(update=update)
 
 
-class Policies(Record):
+class Policies(ClosedModel):
     """`policies.json`, the pointer file.
 
     Args:
@@ -238,7 +232,7 @@ class Policies(Record):
 
     schema_version: Literal[2] = 2
     default_policy: PolicyName | None = None
-    policies: dict[PolicyName, PolicyState] = {}
+    policies: dict[PolicyName, PolicyState] = Field(default_factory=dict)
     last_change: AuditEvent | None = None
 
     def state(self, policy: str) -> PolicyState:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
-from unsee.core.validation import matching
+from unsee.core.validation import ClosedModel, matching
 from unsee.models.components import Precision
 from unsee.models.sampling.options import SchedulerOptions
 
@@ -15,11 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 Media = Literal["image", "video"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClipDefaults(_Section):
+class ClipDefaults(ClosedModel):
     """What a clip is when a request says nothing; `fps` in frames per second, sizes in pixels."""
 
     num_frames: Count
@@ -30,7 +26,7 @@ class ClipDefaults(_Section):
     guidance_scale: FiniteFloat
 
 
-class Limits(_Section):
+class Limits(ClosedModel):
     """The most that a request may ask for; height and width are (minimum, maximum) in pixels."""
 
     num_frames: Count
@@ -48,14 +44,14 @@ class Limits(_Section):
         return self
 
 
-class UnlearnDefaults(_Section):
+class UnlearnDefaults(ClosedModel):
     """Settings of unlearning that this base recommends; what it leaves out is the mode's own."""
 
     paper: PaperMode = PaperMode()
     anchored: AnchoredMode = AnchoredMode()
 
 
-class BaseSpec(_Section):
+class BaseSpec(ClosedModel):
     """The content of `base.yaml`; `t2i` and `t2v` are folders (relative to it) or hub ids.
 
     Without `t2i` the video model makes the pictures, as clips of one frame.

@@ -33,8 +33,6 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -43,7 +41,7 @@ from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
-from unsee.core.validation import describe
+from unsee.core.validation import ClosedModel, describe
 from unsee.core.yaml_file import read_yaml
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 from unsee.prompts.naming import as_words
@@ -60,11 +58,7 @@ _SLOT = re.compile(r"\{(\w*)\}")
 _OWN_SLOTS = ("", "name")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KnownConcept(_Section):
+class KnownConcept(ClosedModel):
     """Something that the base can show; `phrase` is how it stands in a sentence."""
 
     name: Text
@@ -85,7 +79,7 @@ class KnownConcept(_Section):
         return _finder(self.name, *self.aliases)(prompt) is not None
 
 
-class Templates(_Section):
+class Templates(ClosedModel):
     """The wordings for one category; `neutral` stands for a concept that is left out."""
 
     alone: Texts
@@ -101,7 +95,7 @@ class Templates(_Section):
         return self
 
 
-class SharedWords(_Section):
+class SharedWords(ClosedModel):
     """A prompt of `concept` that has a word in common with each concept in `shares`."""
 
     prompt: Text
@@ -109,7 +103,7 @@ class SharedWords(_Section):
     shares: Texts
 
 
-class OtherLanguage(_Section):
+class OtherLanguage(ClosedModel):
     """How the base is asked in a language other than the templates'.
 
     `words` are concepts as they stand in its sentences; one that is not listed keeps its name.
@@ -140,7 +134,7 @@ class OtherLanguage(_Section):
         return next((self.words[one] for one in self.words if one.casefold() == wanted), ())
 
 
-class EvaluationSet(_Section):
+class EvaluationSet(ClosedModel):
     """Everything that a base can be asked. Categories without templates get the built-in ones."""
 
     concepts: tuple[KnownConcept, ...] = ()

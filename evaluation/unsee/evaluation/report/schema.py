@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
-from unsee.core.validation import describe
+from unsee.core.validation import ClosedModel, describe
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
@@ -53,17 +53,13 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class _Versioned(BaseModel):
     """The one field of a report that every version has."""
 
     schema_version: int
 
 
-class Rate(_Record):
+class Rate(ClosedModel):
     """`hits` of `n`, with Wilson's 95 % interval."""
 
     hits: Count
@@ -77,7 +73,7 @@ class Rate(_Record):
         return self.hits / self.n if self.n else float("nan")
 
 
-class Mean(_Record):
+class Mean(ClosedModel):
     """The mean of `n` values, with a bootstrap 95 % interval."""
 
     value: float
@@ -86,21 +82,21 @@ class Mean(_Record):
     n: Count
 
 
-class RatePair(_Record):
+class RatePair(ClosedModel):
     """The same questions and seeds, put to the tuned encoder and to the base's."""
 
     tuned: Rate
     base: Rate
 
 
-class MeanPair(_Record):
+class MeanPair(ClosedModel):
     """The same questions and seeds, put to the tuned encoder and to the base's."""
 
     tuned: Mean
     base: Mean
 
 
-class RateTriple(_Record):
+class RateTriple(ClosedModel):
     """A share between its two controls: equal seeds, and equal prompts but for the `floor`, whose
     prompts have a neutral word in the concept's place."""
 
@@ -109,7 +105,7 @@ class RateTriple(_Record):
     floor: Rate
 
 
-class FramesShown(_Record):
+class FramesShown(ClosedModel):
     """In how many of its frames each measured sample shows the concept, sample by sample."""
 
     num_frames: Annotated[int, Field(ge=1)]
@@ -118,7 +114,7 @@ class FramesShown(_Record):
     floor: tuple[Count, ...]
 
 
-class ShownRow(_Record):
+class ShownRow(ClosedModel):
     """How often an unseen concept is recognised, by three rules.
 
     `any_frame`: in a single frame at least. `lasting`: in at least `lasting_frames` frames; the
@@ -143,7 +139,7 @@ class ErasedRow(ShownRow):
     wording: Wording
 
 
-class KeptRow(_Record):
+class KeptRow(ClosedModel):
     """How often something that should be kept is recognised (average over frames).
 
     `group`: a sibling is of an unseen concept's category; `shared_words` are prompts that share a
@@ -158,7 +154,7 @@ class KeptRow(_Record):
     recognised: RatePair
 
 
-class ReemergenceRow(_Record):
+class ReemergenceRow(ClosedModel):
     """Whether a concept comes back late in a clip, over all erased video prompts of the concept.
 
     `returned`: of the clips whose first half shows it in no frame, those whose second half does.
@@ -171,7 +167,7 @@ class ReemergenceRow(_Record):
     base_curve: tuple[Share, ...]
 
 
-class MotionRow(_Record):
+class MotionRow(ClosedModel):
     """Motion of kept clips: mean absolute difference of successive frames, in levels of 0 to 255.
 
     `ratio` is the mean of the tuned encoder's motion over the mean of the base's for the same
@@ -182,7 +178,7 @@ class MotionRow(_Record):
     ratio: Mean
 
 
-class DriftRow(_Record):
+class DriftRow(ClosedModel):
     """How far unrelated prompts' frames moved for equal seeds, in levels of 0 to 255.
 
     `tuned` is the mean absolute difference to the base's frames; `other_seed` is the base's own
@@ -194,7 +190,7 @@ class DriftRow(_Record):
     other_seed: Mean
 
 
-class ClipScoreRow(_Record):
+class ClipScoreRow(ClosedModel):
     """CLIP score (cosine of image and text embeddings x 100; arXiv 2104.08718) of kept prompts."""
 
     media: Media
@@ -223,7 +219,7 @@ class AttackRow(ShownRow):
     seconds: float
 
 
-class Target(_Record):
+class Target(ClosedModel):
     """What was evaluated. `encoder_digest` is `tensors_digest` of the text encoder's state."""
 
     kind: Literal["policy", "delta", "encoder"]
@@ -234,7 +230,7 @@ class Target(_Record):
     encoder_digest: str
 
 
-class EvaluationSettings(_Record):
+class EvaluationSettings(ClosedModel):
     """What every figure of the report was made with."""
 
     seed: int
@@ -254,7 +250,7 @@ class EvaluationSettings(_Record):
     """The categories whose concepts were asked for in other languages too."""
 
 
-class Report(_Record):
+class Report(ClosedModel):
     """The content of `report.json`; a list is empty where the quantity was not measured."""
 
     schema_version: Literal[2] = SCHEMA_VERSION

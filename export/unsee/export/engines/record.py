@@ -5,8 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from unsee.core.validation import ClosedModel
 from unsee.export.engines.engine import AUTO, Engine
 from unsee.export.engines.machine import Machine
 from unsee.export.engines.measurement import Timing
@@ -15,11 +16,7 @@ LEAST_PSNR_DB = 35.0
 """Frames that differ more from float32's are not the same clip to the eye."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EngineSelection(_Record):
+class EngineSelection(ClosedModel):
     """What the caller selects: an engine and a precision, each by name or "auto"."""
 
     engine: str = AUTO
@@ -30,7 +27,7 @@ MEASURED = EngineSelection()
 """Whatever is best on this machine."""
 
 
-class Candidate(_Record):
+class Candidate(ClosedModel):
     """What was measured of an engine on a graph; `failure` says why its frames were not compared.
 
     `psnr_db` is of the frames of one whole clip against float32's, made with the engines that were
@@ -54,7 +51,7 @@ class Candidate(_Record):
         return self.failure is None and exact
 
 
-class GraphChoice(_Record):
+class GraphChoice(ClosedModel):
     """The engine of one graph and why; `sizes` are those of the calls that were timed."""
 
     graph_digest: str
@@ -64,7 +61,7 @@ class GraphChoice(_Record):
     candidates: tuple[Candidate, ...]
 
 
-class EngineChoice(_Record):
+class EngineChoice(ClosedModel):
     """The content of `engines.json`; `seconds` is how long the measurements took."""
 
     schema_version: Literal[2] = 2

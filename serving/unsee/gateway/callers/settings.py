@@ -15,9 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -27,6 +25,7 @@ from pydantic import (
 
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY, PolicyName
+from unsee.core.validation import ClosedModel
 from unsee.core.yaml_file import read_yaml
 from unsee.gateway.callers.refusal import problems
 
@@ -80,11 +79,7 @@ Address = Annotated[str, AfterValidator(_is_address)]
 File = Annotated[Path, AfterValidator(_from_folder)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tls(_Part):
+class Tls(ClosedModel):
     """PEM files. With `client_ca` every caller must show a certificate that it has signed."""
 
     certificate: File
@@ -92,7 +87,7 @@ class Tls(_Part):
     client_ca: File | None = None
 
 
-class Token(_Part):
+class Token(ClosedModel):
     """A token by its SHA-256, and the last day (UTC) on which it is accepted; None: every day."""
 
     sha256: TokenHash
@@ -103,7 +98,7 @@ class Token(_Part):
         return self.expires is None or datetime.now(UTC).date() <= self.expires
 
 
-class Tenant(_Part):
+class Tenant(ClosedModel):
     """A caller: how it is known, what it may use, and its share.
 
     Args:
@@ -164,7 +159,7 @@ class Tenant(_Part):
         return self.default_policy
 
 
-class Limits(_Part):
+class Limits(ClosedModel):
     """Bounds of the whole gateway.
 
     Args:
@@ -203,7 +198,7 @@ class Limits(_Part):
         return min(tenant.max_open_calls, max(1, self.max_connections // 2))
 
 
-class Settings(_Part):
+class Settings(ClosedModel):
     """The content of `gateway.yaml`.
 
     Args:
