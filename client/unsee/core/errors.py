@@ -30,6 +30,11 @@ A message is one sentence: what was wrong, with which value, what to do next.
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UnseeError(Exception):
     """Base of every error whose message is meant for the user; `exit_code` is the command's."""
 

@@ -49,7 +49,7 @@ def promotable(policies: Policies, policy: str, revision: int | None = None) -> 
     if state.eligible:
         raise InputError(
             f'every eligible revision of the policy "{policy}" was rolled back '
-            f"({_listed(state.eligible)}); name one of them with --revision, or publish a new one"
+            f"({listed(state.eligible)}); name one of them with --revision, or publish a new one"
         )
     raise InputError(f'the policy "{policy}" has no eligible revision; publish one first')
 
@@ -76,7 +76,7 @@ def previous(policies: Policies, policy: str, revision: int | None = None) -> in
         return earlier[-1]
     raise InputError(
         f'no revision that was active before revision {state.active} of the policy "{policy}" is '
-        f"eligible any more; eligible are: {_listed(state.eligible)}; name one with --to"
+        f"eligible any more; eligible are: {listed(state.eligible)}; name one with --to"
     )
 
 
@@ -102,10 +102,11 @@ def _eligible(policy: str, state: PolicyState, revision: int) -> int:
         why = "was retired" if revision in state.retired else "is not eligible"
         raise InputError(
             f'revision {revision} of the policy "{policy}" {why}; '
-            f"eligible are: {_listed(state.eligible)}"
+            f"eligible are: {listed(state.eligible)}"
         )
     return revision
 
 
-def _listed(revisions: tuple[int, ...]) -> str:
+def listed(revisions: tuple[int, ...]) -> str:
+    """`"1, 2"`, or `"none"`."""
     return ", ".join(map(str, revisions)) or "none"

@@ -8,6 +8,7 @@ from pathlib import Path
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY
 from unsee.repository import ledger
+from unsee.repository.pointer import listed
 from unsee.repository.records import AuditEvent, Policies, PolicyState
 from unsee.repository.revisions import read_revision
 
@@ -22,7 +23,7 @@ def policies_table(policies: Policies, repository_dir: Path) -> str:
                 f"{name} (default)" if name == policies.default_policy else name,
                 str(state.active or "none"),
                 _eligible(state),
-                _listed(state.retired),
+                listed(state.retired),
                 _verdict(repository_dir, name, shown),
                 _unseen(repository_dir, name, shown),
             )
@@ -87,10 +88,6 @@ def _unseen(repository_dir: Path, policy: str, revision: int | None) -> str:
         return ", ".join(c.name for c in record.concepts) or "nothing"
     except InputError:
         return "its record is missing or broken"
-
-
-def _listed(revisions: Sequence[int]) -> str:
-    return ", ".join(map(str, revisions)) or "none"
 
 
 def _short(digest: str | None) -> str:

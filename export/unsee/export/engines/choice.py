@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unsee.core.errors import NotExportable
+from unsee.core.errors import NotExportable, first_line
 from unsee.core.files import write_json
 from unsee.export.engines.engine import (
     ALL_ENGINES,
@@ -159,7 +159,7 @@ def _measured_choices(
                     frames = comparison.psnr_db(runs, reference, call_s)
                     found: dict[str, Any] = {"psnr_db": round(frames, 2)}
                 except (NotExportable, RuntimeError) as error:
-                    found = {"failure": f"{engine}: {_first_line(error)}"}
+                    found = {"failure": f"{engine}: {first_line(error)}"}
                 candidate = candidate.model_copy(update=found)
             measured.append(candidate)
         best = measured[0] if _is_selected(measured) else pick(measured)
@@ -187,7 +187,7 @@ def _timed(
         opened[name] = graph.open(engine)
         timing = compare(opened[name], reference, graph.feeds())
     except (NotExportable, RuntimeError) as error:
-        return Candidate(engine=name, failure=_first_line(error))
+        return Candidate(engine=name, failure=first_line(error))
     slow = any(other.fits and other.speedup >= timing.speedup for other in before)
     failure = f"{engine} is {timing.speedup:.2f} times as fast" if slow else None
     return Candidate(engine=name, timing=timing, failure=failure)
@@ -244,7 +244,3 @@ def _speed(candidate: Candidate) -> str:
 def _frames(candidate: Candidate) -> str:
     same = candidate.psnr_db is None
     return "the same frames" if same else f"frames {candidate.psnr_db:.1f} dB from float32's"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from unsee.core.errors import ParityError
+from unsee.core.errors import ParityError, first_line
 from unsee.export.graphs.graphs import CARRIED, Graph, Tolerance
 from unsee.export.graphs.sizes import Sizes
 from unsee.repository.records import GraphPrecision, ParityReport, SizeParity
@@ -91,7 +91,7 @@ def _differences(
         actual = _all(run(*inputs))
     except Exception as error:
         raise ParityError(
-            f"{name} cannot be run at {_words(sizes)}: {_first_line(error)}"
+            f"{name} cannot be run at {_words(sizes)}: {first_line(error)}"
         ) from error
     return [
         _difference(name, wanted, given, sizes)
@@ -123,7 +123,7 @@ def _in_onnxruntime(graph: Graph, file: Path) -> RunGraph:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ParityError(
-            f"ONNX Runtime cannot open the exported {graph.name}: {_first_line(error)}"
+            f"ONNX Runtime cannot open the exported {graph.name}: {first_line(error)}"
         ) from error
     names = [spec.name for spec in graph.inputs]
     outputs = [spec.name for spec in graph.outputs]
@@ -137,7 +137,3 @@ def _in_onnxruntime(graph: Graph, file: Path) -> RunGraph:
 
 def _words(sizes: Sizes) -> str:
     return ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -68,6 +68,11 @@ def gateway_failed() -> Refusal:
     return Refusal("INTERNAL", "gateway", "the gateway failed; its log says why")
 
 
+def invalid(message: str) -> Refusal:
+    """The refusal of a request that is wrong in itself."""
+    return Refusal("INVALID_ARGUMENT", "request", message)
+
+
 def quoted(text: str, limit: int = 64) -> str:
     """`text` in quotes, fit for a message: control characters escaped, long text cut."""
     return ascii(text if len(text) <= limit else text[:limit] + "...")

@@ -27,7 +27,7 @@ from tritonclient.grpc import service_pb2
 from unsee.client.messages import MODEL, build_request
 from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
 from unsee.core.validation import matching
-from unsee.gateway.callers.refusal import Refusal, problems, quoted
+from unsee.gateway.callers.refusal import Refusal, invalid, problems, quoted
 
 OUTPUTS = ("event", "frames")
 VERSIONS = ("", "1")
@@ -127,7 +127,7 @@ def read_json(body: bytes) -> StreamRequest:
     try:
         return StreamRequest.model_validate_json(body)
     except ValidationError as error:
-        raise _invalid(first_problem(error)) from None
+        raise invalid(first_problem(error)) from None
 
 
 def read_protobuf(message: bytes) -> tuple[ClipRequest, str]:
@@ -140,18 +140,18 @@ def read_protobuf(message: bytes) -> tuple[ClipRequest, str]:
     try:
         request.ParseFromString(message)
     except DecodeError:
-        raise _invalid("the message is not a ModelInferRequest") from None
+        raise invalid("the message is not a ModelInferRequest") from None
     check_model(request.model_name, request.model_version)
     if request.parameters:
-        raise _invalid(f"the parameter {quoted(min(request.parameters))} is not accepted here")
+        raise invalid(f"the parameter {quoted(min(request.parameters))} is not accepted here")
     if not REQUEST_ID.fullmatch(request.id):
-        raise _invalid(ID_FORM)
+        raise invalid(ID_FORM)
     _check_outputs(request.outputs)
     values = _tensors(request)
     try:
         return ClipRequest.model_validate(values), request.id
     except ValidationError as error:
-        raise _invalid(problems(error)[0]) from None
+        raise invalid(problems(error)[0]) from None
 
 
 def check_model(name: str, version: str) -> None:
@@ -169,20 +169,20 @@ def to_protobuf(request: ClipRequest, upstream_id: str) -> Any:
 
 def _tensors(request: Any) -> dict[str, Any]:
     if len(request.inputs) != len(request.raw_input_contents):
-        raise _invalid("each input needs its value in raw_input_contents")
+        raise invalid("each input needs its value in raw_input_contents")
     values: dict[str, Any] = {}
     for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True):
         name = tensor.name
         if name not in INPUTS:
-            raise _invalid(f"there is no input {quoted(name)}; known are {', '.join(INPUTS)}")
+            raise invalid(f"there is no input {quoted(name)}; known are {', '.join(INPUTS)}")
         if name in values:
-            raise _invalid(f"the input {name} is given twice")
+            raise invalid(f"the input {name} is given twice")
         if tensor.parameters:
             key = quoted(min(tensor.parameters))
-            raise _invalid(f"the parameter {key} of the input {name} is not accepted here")
+            raise invalid(f"the parameter {key} of the input {name} is not accepted here")
         datatype = INPUTS[name].datatype
         if tensor.datatype != datatype or list(tensor.shape) != [1]:
-            raise _invalid(f"the input {name} must be {datatype} of shape [1]")
+            raise invalid(f"the input {name} must be {datatype} of shape [1]")
         values[name] = _scalar(name, raw)
     return values
 
@@ -191,26 +191,26 @@ def _scalar(name: str, raw: bytes) -> Any:
     datatype = INPUTS[name].datatype
     if datatype == "BYTES":
         if len(raw) < 4 or int.from_bytes(raw[:4], "little") != len(raw) - 4:
-            raise _invalid(f"the input {name} must hold one string with its length before it")
+            raise invalid(f"the input {name} must hold one string with its length before it")
         try:
             return raw[4:].decode("utf-8")
         except UnicodeDecodeError:
-            raise _invalid(f"{name} is not text in UTF-8") from None
+            raise invalid(f"{name} is not text in UTF-8") from None
     if len(raw) != SIZES[datatype]:
-        raise _invalid(f"the input {name} must be one {datatype} value")
+        raise invalid(f"the input {name} must be one {datatype} value")
     (value,) = struct.unpack(FORMATS[datatype], raw)
     if isinstance(value, float) and not math.isfinite(value):
-        raise _invalid(f"{name} must be a finite number")
+        raise invalid(f"{name} must be a finite number")
     return value
 
 
 def _check_outputs(outputs: Any) -> None:
     for output in outputs:
         if output.name not in OUTPUTS:
-            raise _invalid(f"there is no output {quoted(output.name)}; there are event and frames")
+            raise invalid(f"there is no output {quoted(output.name)}; there are event and frames")
         if output.parameters:
             key = quoted(min(output.parameters))
-            raise _invalid(f"the parameter {key} of the output {output.name} is not accepted here")
+            raise invalid(f"the parameter {key} of the output {output.name} is not accepted here")
 
 
 def first_problem(error: ValidationError) -> str:
@@ -218,7 +218,3 @@ def first_problem(error: ValidationError) -> str:
     if error.errors(include_url=False)[0]["type"] == "json_invalid":
         return "the body is not valid JSON"
     return problems(error)[0]
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", "request", message)

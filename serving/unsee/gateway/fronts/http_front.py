@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.client.messages import MODEL
 from unsee.core.errors import InputError
-from unsee.gateway.callers.refusal import Refusal, gateway_failed
+from unsee.gateway.callers.refusal import Refusal, gateway_failed, invalid
 from unsee.gateway.callers.request import StreamRequest, read_json
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
@@ -141,7 +141,7 @@ class HttpFront:
     async def _generate(self, request: Request) -> Response:
         tenant = caller(self._gateway, request)
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            raise _invalid("send the request as content-type: application/json")
+            raise invalid("send the request as content-type: application/json")
         body = await read_body(request, self._limits)
         return ClipStream(self._events(tenant, body), self._limits.read_timeout_s)
 
@@ -278,7 +278,3 @@ _START = {
 
 def _body(content: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, "more_body": more}
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", "request", message)

@@ -24,7 +24,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from unsee.client.messages import MODEL
 from unsee.core.request_schema import nearest_fitting
 from unsee.core.validation import matching
-from unsee.gateway.callers.refusal import Refusal, quoted
+from unsee.gateway.callers.refusal import invalid, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem
 from unsee.gateway.openai.videos import Wanted
 from unsee.repository.base import Base
@@ -157,11 +157,6 @@ def read_query(items: Iterable[tuple[str, str]]) -> ListQuery:
     """The query of a list; raises Refusal (INVALID_ARGUMENT), naming the field."""
     fields = _once(items)
     return _checked(lambda: ListQuery.model_validate_strings(fields))
-
-
-def invalid(message: str) -> Refusal:
-    """The refusal of a request that is wrong."""
-    return Refusal("INVALID_ARGUMENT", "request", message)
 
 
 def _once(items: Iterable[tuple[str, str]]) -> Mapping[str, str]:

@@ -75,9 +75,12 @@ class StableDiffusion(GenerativeModel):
 
 
 class _VideoUNet(StableDiffusion):
-    """A UNet of clips, whose latents are [N, C, F, h, w]."""
+    """A UNet of clips, whose latents are [N, C, F, h, w]; its pipeline is like that of others."""
 
     makes_images = False
+    options = GenerativeModel.options
+    frames = GenerativeModel.frames
+    components = GenerativeModel.components
 
     @property
     def picture_size(self) -> tuple[int, int]:
@@ -87,20 +90,6 @@ class _VideoUNet(StableDiffusion):
     def latents(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """One frame."""
         return super().latents(pixels, generator)[:, :, None]
-
-    def options(
-        self, sampling: Sampling, prompt_embeds: torch.Tensor, negative: torch.Tensor
-    ) -> Mapping[str, Any]:
-        """The number of frames."""
-        return {"num_frames": sampling.num_frames}
-
-    def frames(self, output: Any) -> NDArray[np.float32]:
-        """The clips' frames."""
-        return np.asarray(output.frames)
-
-    def components(self) -> dict[str, Any]:
-        """A video pipeline filters nothing."""
-        return GenerativeModel.components(self)
 
 
 class TextToVideoSD(_VideoUNet):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from unsee.core.errors import BaseFolderError
+from unsee.core.errors import BaseFolderError, first_line
 from unsee.models.quiet import quiet_libraries
 from unsee.models.sampling.options import fresh, is_flow_matching
 from unsee.models.sampling.sampler_table import SamplerTable
@@ -60,8 +60,9 @@ def sampler_table(scheduler: Any, num_inference_steps: int) -> SamplerTable:
         TypeError,
         ValueError,
     ) as error:  # diffusers has no error class of its own for "not that many steps"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BaseFolderError(f"cannot make {num_inference_steps} steps: {reason}") from error
+        raise BaseFolderError(
+            f"cannot make {num_inference_steps} steps: {first_line(error)}"
+        ) from error
 
 
 def acting_nonlinear_options(scheduler: Any) -> list[str]:
