@@ -13,6 +13,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
 from encoder_fakes import clip_tokenizer, new_clip
+from transformers import CLIPTextModel, CLIPTokenizer
 
 LATENT_CHANNELS = 4
 _NO_CHECKER = {
@@ -124,6 +125,16 @@ def _write_index(folder: Path, components: dict[str, Any], **fields: Any) -> Non
     kinds = {name: type(one) for name, one in components.items()}
     index = {name: [one.__module__.partition(".")[0], one.__name__] for name, one in kinds.items()}
     (folder / "model_index.json").write_text(json.dumps(fields | index, indent=2) + "\n")
+
+
+def add_word(folder: Path, word: str) -> None:
+    """Give the base's tokenizer a token more, and its text encoder a row."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "t2i/tokenizer")
+    tokenizer.add_tokens([word])
+    tokenizer.save_pretrained(folder / "t2i/tokenizer")
+    encoder = CLIPTextModel.from_pretrained(folder / "t2i/text_encoder")
+    encoder.resize_token_embeddings(len(tokenizer))
+    encoder.save_pretrained(folder / "t2i/text_encoder")
 
 
 def change_json(file: Path, **fields: Any) -> None:

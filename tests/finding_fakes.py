@@ -1,9 +1,13 @@
 """Findings and reports with sums that are known; nothing here was measured."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from fakes import write_tiny_base
 from report_fakes import fake_settings, mean, pair, triple
 from unsee.core.policy import Concept
+from unsee.core.unlearning_settings import AnchoredMode
 from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
@@ -13,8 +17,19 @@ from unsee.evaluation.report.schema import (
     Report,
     Target,
 )
+from unsee.models.base import Base, load_base
+from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments.findings import Finding
 from unsee.playground.experiments.own_base import Mode
+
+QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
+
+
+def quick_base(folder: Path) -> Base:
+    """The tiny base, written into `folder`; its default mode is over in a moment."""
+    tiny = load_base(write_tiny_base(folder))
+    unlearn = {"unlearn": UnlearnDefaults(anchored=QUICK)}
+    return replace(tiny, spec=tiny.spec.model_copy(update=unlearn))
 
 
 def fake_finding(name: str, seen: int, *, mode: Mode = "anchored", seed: int = 0) -> Finding:

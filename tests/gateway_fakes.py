@@ -39,6 +39,16 @@ async def good_answer(inputs: dict[str, Any], context: Any) -> None:
     await context.write(result(inputs))
 
 
+async def stuck(inputs: dict[str, Any], context: Any) -> None:
+    await context.write(progress(1))
+    await asyncio.Event().wait()
+
+
+async def failing(inputs: dict[str, Any], context: Any) -> None:
+    await context.write(progress(1))
+    await context.write(error("INTERNAL: the server failed; its log says why"))
+
+
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers like Triton; `streams` holds what each request brought."""
 

@@ -1,6 +1,5 @@
 """The gateway over gRPC: clips pass, and every way round it ends in one sentence."""
 
-import asyncio
 import json
 import struct
 import time
@@ -9,9 +8,9 @@ import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from wire_fakes import error, progress
+from wire_fakes import error
 
-from gateway_fakes import FRAMES, TOKENS, good_answer, result, wait_until
+from gateway_fakes import FRAMES, TOKENS, good_answer, result, stuck, wait_until
 from unsee.client.client import Client
 from unsee.client.messages import build_request
 from unsee.core.errors import RequestRejected
@@ -318,11 +317,7 @@ def test_a_stream_that_brings_no_request_is_ended(idle_stub):
 
 
 def test_leaving_cancels_in_triton_and_frees_the_place(client, served):
-    async def slow(inputs, context):
-        await context.write(progress(1))
-        await asyncio.Event().wait()
-
-    served.triton.answer = slow
+    served.triton.answer = stuck
     events = client.stream("a")
     next(events)
     assert served.gateway.admission.running == 1

@@ -12,9 +12,9 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 from gateway_calls import PATH, ask, connection_to, posting, raw, refused
-from wire_fakes import RECORD, error, event, in_parts, progress
+from wire_fakes import RECORD, error, event, in_parts
 
-from gateway_fakes import FRAMES, result, wait_until
+from gateway_fakes import FRAMES, failing, result, wait_until
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
 from unsee.core.request_schema import INPUTS
@@ -381,11 +381,7 @@ def test_a_refusal_before_the_first_event_is_a_status(served):
 
 
 def test_a_refusal_after_it_is_an_event(served):
-    async def fail(inputs, context):
-        await context.write(progress(1))
-        await context.write(error("INTERNAL: the server failed; its log says why"))
-
-    served.triton.answer = fail
+    served.triton.answer = failing
     code, _, body = ask(served, body={"prompt": "a"})
     assert code == 200
     assert [name for name, _ in events(body)] == ["progress", "error"]

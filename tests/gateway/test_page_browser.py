@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageSequence
 from wire_fakes import decoded, error, progress
 
-from gateway_fakes import FRAMES, TOKENS, result
+from gateway_fakes import FRAMES, TOKENS, result, stuck
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -264,10 +264,6 @@ def test_an_error_is_the_servers_sentence_and_hurts_no_other_clip(visit, served)
 
 
 def test_cancelling_ends_the_clips_in_triton(visit, served):
-    async def stuck(inputs, context):
-        await context.write(progress(1))
-        await asyncio.Event().wait()
-
     served.triton.answer = stuck
     one = visit()
     one.make(None)

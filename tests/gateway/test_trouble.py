@@ -12,7 +12,7 @@ import pytest
 from gateway_calls import command, write_settings
 from wire_fakes import error, progress
 
-from gateway_fakes import PATIENCE_S, TOKENS, result, tenants, wait_until
+from gateway_fakes import PATIENCE_S, TOKENS, result, stuck, tenants, wait_until
 from unsee.client.client import Client
 from unsee.core.errors import DeadlineExceeded, RequestRejected, UnseeError
 from unsee.media.clip import Progress
@@ -30,14 +30,9 @@ def client_of(served, who="kids", **options):
     return Client(served.addresses.grpc, token=TOKENS[who], **options)
 
 
-async def one_step_and_silence(inputs, context):
-    await context.write(progress(1))
-    await asyncio.Event().wait()
-
-
 def test_a_triton_that_falls_silent_ends_the_clip(serve):
     served = serve(http=None, limits={"idle_timeout_s": 0.3, "drain_timeout_s": 0.5})
-    served.triton.answer = one_step_and_silence
+    served.triton.answer = stuck
     started = time.monotonic()
     with client_of(served, timeout_s=20) as client:
         events = client.stream("a")
@@ -52,7 +47,7 @@ def test_a_triton_that_falls_silent_ends_the_clip(serve):
 
 def test_a_triton_that_dies_in_a_clip_ends_it(serve):
     served = serve(http=None, limits={"drain_timeout_s": 0.5})
-    served.triton.answer = one_step_and_silence
+    served.triton.answer = stuck
     with client_of(served, timeout_s=20, retries=0) as client:
         events = client.stream("a")
         next(events)
@@ -70,7 +65,7 @@ def test_a_triton_that_dies_in_a_clip_ends_it(serve):
 
 def test_the_callers_deadline_holds_in_the_queue_too(serve):
     served = serve(http=None, limits={"max_running": 1, "drain_timeout_s": 0.5})
-    served.triton.answer = one_step_and_silence
+    served.triton.answer = stuck
     with client_of(served) as first, client_of(served) as second:
         events = first.stream("a", timeout_s=20)
         next(events)
@@ -84,7 +79,7 @@ def test_the_callers_deadline_holds_in_the_queue_too(serve):
 
 def test_a_longer_deadline_than_the_bound_is_cut(serve):
     served = serve(http=None, limits={"max_deadline_s": 0.3, "drain_timeout_s": 0.5})
-    served.triton.answer = one_step_and_silence
+    served.triton.answer = stuck
     with client_of(served) as client, pytest.raises(DeadlineExceeded):
         client.generate("a", timeout_s=1000)
 
@@ -117,7 +112,7 @@ def test_draining_lets_what_runs_finish_and_takes_nothing_new(serve):
 
 def test_draining_ends_what_takes_too_long(serve):
     served = serve(http=None, limits={"drain_timeout_s": 0.3})
-    served.triton.answer = one_step_and_silence
+    served.triton.answer = stuck
     with client_of(served, timeout_s=20) as client:
         events = client.stream("a")
         next(events)

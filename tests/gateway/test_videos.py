@@ -9,9 +9,9 @@ import gateway_calls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_fakes import decoded, error, progress
+from wire_fakes import decoded, error
 
-from gateway_fakes import FRAMES, TOKENS, tenants, wait_until
+from gateway_fakes import FRAMES, TOKENS, failing, stuck, tenants, wait_until
 from record_fakes import base_record
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
@@ -77,11 +77,6 @@ def client_of():
 @pytest.fixture
 def videos(served, client_of):
     return client_of(served)
-
-
-async def stuck(inputs, context):
-    await context.write(progress(1))
-    await asyncio.Event().wait()
 
 
 def completed(videos, **asked):
@@ -282,11 +277,7 @@ def test_what_the_model_refuses_is_the_answer(served, videos):
 
 
 def test_a_fault_later_is_a_failed_video(served, videos):
-    async def fail(inputs, context):
-        await context.write(progress(1))
-        await context.write(error("INTERNAL: the server failed; its log says why"))
-
-    served.triton.answer = fail
+    served.triton.answer = failing
     video = videos.create_and_poll(prompt="a cat", model="family", poll_interval_ms=20)
     assert (video.status, video.error.code) == ("failed", "server_error")
     assert video.error.message == "the server failed; its log says why"

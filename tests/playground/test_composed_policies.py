@@ -10,20 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from finding_fakes import concept_report
+from finding_fakes import QUICK, concept_report, quick_base
 from rich.console import Console
 
 from benchmarks.pages.render import PAGES
-from fakes import write_tiny_base
 from unsee.core.errors import InputError
 from unsee.core.files import write_file
-from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.delta import Delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import EvaluationTarget
-from unsee.models.base import Base, load_base
-from unsee.models.spec import UnlearnDefaults
+from unsee.models.base import Base
 from unsee.playground.experiments import ablation, composed_policies, own_base
 from unsee.playground.experiments.composed_policies import (
     SEED,
@@ -35,15 +32,12 @@ from unsee.playground.experiments.composed_policies import (
 from unsee.playground.experiments.interference import interference
 from unsee.playground.experiments.own_base import Experiment, chosen, usual_delta
 
-QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 CONCEPTS = tuple(chosen(["Blimbo", "car"], []))
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    tiny = load_base(write_tiny_base(tmp_path_factory.mktemp("tiny")))
-    spec = tiny.spec.model_copy(update={"unlearn": UnlearnDefaults(anchored=QUICK)})
-    return replace(tiny, spec=spec)
+    return quick_base(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

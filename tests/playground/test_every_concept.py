@@ -9,20 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finding_fakes import concept_report
+from finding_fakes import QUICK, concept_report, quick_base
 from rich.console import Console
 
-from fakes import write_tiny_base
 from unsee.core.errors import InputError
 from unsee.core.files import write_file, write_json
-from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import load_report
 from unsee.evaluation.run_folder import Inputs
 from unsee.evaluation.target import open_target
 from unsee.jobs.job import UnlearnJob
-from unsee.models.base import Base, load_base
+from unsee.models.base import Base
 from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import every_concept, own_base
 from unsee.playground.experiments.every_concept import ATTACKS, Run, run
@@ -34,14 +32,10 @@ from unsee.playground.experiments.own_base import (
     concept_folder,
 )
 
-QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    tiny = load_base(write_tiny_base(tmp_path_factory.mktemp("tiny")))
-    spec = tiny.spec.model_copy(update={"unlearn": UnlearnDefaults(anchored=QUICK)})
-    return replace(tiny, spec=spec)
+    return quick_base(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -7,31 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finding_fakes import concept_report
+from finding_fakes import concept_report, quick_base
 from rich.console import Console
 
-from fakes import write_tiny_base
 from unsee.core.errors import InputError
-from unsee.core.unlearning_settings import AnchoredMode
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
 from unsee.evaluation.report.schema import Report
-from unsee.models.base import Base, load_base
-from unsee.models.spec import UnlearnDefaults
+from unsee.models.base import Base
 from unsee.playground.experiments import own_base, retrained
 from unsee.playground.experiments.own_base import Experiment
 from unsee.playground.experiments.retrained import knowledge, run, table, withheld
 
-QUICK = AnchoredMode(attackers=0, rank=2, prompts_to_forget=8, prompts_to_keep=8, shots=1)
 PLAN = EvaluationPlan(0, 1, 0, 1, 1, ("video",), ())
 TRAINING = {"t2v": {"command": "train --without Fwomp kite", "without": ["Fwomp", "kite"]}}
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Base:
-    tiny = load_base(write_tiny_base(tmp_path / "tiny"))
-    return replace(
-        tiny, spec=tiny.spec.model_copy(update={"unlearn": UnlearnDefaults(anchored=QUICK)})
-    )
+    return quick_base(tmp_path / "tiny")
 
 
 def results(right: int, withheld_right: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
+from wire_fakes import error
 
 from unsee.client.client import run_blocking
 from unsee.client.connection import CallFailed, Silence
@@ -33,10 +34,6 @@ DRAINING = [
 
 def infer(response):
     return service_pb2.ModelStreamInferResponse(infer_response=response)
-
-
-def error(text):
-    return service_pb2.ModelStreamInferResponse(error_message=text)
 
 
 def result(**record):

@@ -1,6 +1,5 @@
 """A prompt's embeddings are the same in diffusers, unlearning, evaluation and the served graph."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
 from prompt_fakes import served_tokenizer
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fakes import write_tiny_base
+from fakes import add_word, change_json, write_tiny_base
 from unsee.deltas.edit import Edit, edited, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
@@ -31,12 +30,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_base(tmp_path_factory.mktemp("plain"))
 
 
-def _change(file: Path, **fields: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
-
-
 def _masked(folder: Path) -> None:
-    _change(folder / "t2i/text_encoder/config.json", use_attention_mask=True)
+    change_json(folder / "t2i/text_encoder/config.json", use_attention_mask=True)
 
 
 def _bang(folder: Path, *models: str) -> None:
@@ -55,21 +50,16 @@ def _masked_bang(folder: Path) -> None:
 
 
 def _shorter(folder: Path) -> None:
-    _change(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=36)
+    change_json(folder / "t2i/tokenizer/tokenizer_config.json", model_max_length=36)
 
 
 def _other_ids(folder: Path) -> None:
     config = folder / "t2i/text_encoder/config.json"
-    _change(config, bos_token_id=0, eos_token_id=2, pad_token_id=1)
+    change_json(config, bos_token_id=0, eos_token_id=2, pad_token_id=1)
 
 
 def _more_words(folder: Path) -> None:
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "t2i/tokenizer")
-    tokenizer.add_tokens(["wow"])
-    tokenizer.save_pretrained(folder / "t2i/tokenizer")
-    encoder = CLIPTextModel.from_pretrained(folder / "t2i/text_encoder")
-    encoder.resize_token_embeddings(len(tokenizer))
-    encoder.save_pretrained(folder / "t2i/text_encoder")
+    add_word(folder, "wow")
 
 
 CHANGES = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
-from fakes import change_json, change_yaml
+from fakes import add_word, change_json, change_yaml
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
 from unsee.deltas.composition import compose
@@ -47,12 +47,7 @@ def _other_ids(folder: Path) -> None:
 
 
 def _more_words(folder: Path) -> None:
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "t2i/tokenizer")
-    tokenizer.add_tokens(["blimbo"])
-    tokenizer.save_pretrained(folder / "t2i/tokenizer")
-    encoder = CLIPTextModel.from_pretrained(folder / "t2i/text_encoder")
-    encoder.resize_token_embeddings(len(tokenizer))
-    encoder.save_pretrained(folder / "t2i/text_encoder")
+    add_word(folder, "blimbo")
 
 
 def _padded_with_bang(folder: Path) -> None:
