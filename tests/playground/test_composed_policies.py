@@ -154,7 +154,7 @@ def test_attacks_on_a_policy_are_recorded_and_kept_until_it_changes(
     assert [one.get("attacks") for one in again["policies"]] == [product["attacks"], None, None]
     file = tmp_path / "composed" / "attacked" / "2-concepts" / "product" / "report.json"
     content = file.read_bytes()
-    file.write_bytes(content.replace(b"sha256:2", b"sha256:3"))
+    file.write_bytes(content.replace(b"sha256:9a9e", b"sha256:9a9f"))
     assert "attacks" not in recorded()  # another recogniser looked
     file.write_bytes(content)
     assert "attacks" in recorded()
