@@ -13,14 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from unsee.gateway.callers.refusal import Refusal
+from unsee.gateway.callers.refusal import Refusal, invalid
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
 from unsee.gateway.fronts.http_exchange import Endpoint, caller, guarded, read_body
 from unsee.gateway.openai.video_request import (
     ListQuery,
     VideoRequest,
-    invalid,
     read_form,
     read_json,
     read_query,
