@@ -1,4 +1,4 @@
-"""How fast and how exact each engine is: one denoising step and whole clips, at two sizes.
+"""How fast and how exact each engine is: one denoising step and whole clips, on four bases.
 
 Every engine has a process of its own, alive and idle while the others have their turn. The turns
 come in random order, so that a drift of the machine's speed hits all of them, and every ratio is
@@ -29,6 +29,7 @@ from benchmarks.engines.accuracy import (
 )
 from benchmarks.engines.turns import (
     Peak,
+    has_matrix_units,
     job_of,
     machine_facts,
     open_all,
@@ -113,8 +114,13 @@ def engines(
         )
         records[size] = measure(plan)
         if write:
-            write_record(f"performance/engines-{size}", records[size])
+            write_record(f"{record_folder()}/engines-{size}", records[size])
     click.echo(as_json(records), nl=False)
+
+
+def record_folder() -> str:
+    """Where the records of this kind of machine are kept, relative to docs/measured."""
+    return "performance" if has_matrix_units() else "performance/without_matrix_units"
 
 
 def embedded_like(size: str) -> str:

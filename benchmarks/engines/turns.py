@@ -55,6 +55,14 @@ def machine_facts() -> dict[str, Any]:
     return facts | {"versions": {"torch": torch.__version__, **facts["versions"]}}
 
 
+def has_matrix_units() -> bool:
+    """Whether the CPU multiplies small matrices in bfloat16 by units of its own (Intel's AMX)."""
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
 def job_of(variant: str, exported: Exported, threads: int, cache_dir: Path = CACHE_DIR) -> Job:
     """The variant on an export; what `torch.compile` compiles is kept below `cache_dir`."""
     inductor_dir = cache_dir / "inductor"

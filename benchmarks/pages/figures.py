@@ -159,6 +159,11 @@ def step_parts(run: Record) -> dict[str, Record]:
     return {"in one process": alone, "through Triton": served, "more through Triton": more}
 
 
+def engines(records: Mapping[str, Any]) -> dict[str, Any]:
+    """What templates of engines need beside their records: those of one size each, in order."""
+    return {"engines": [one for name, one in records.items() if name.startswith("engines_")]}
+
+
 def large_packages(sizes: Mapping[str, int]) -> tuple[dict[str, int], int, int]:
     """Those of at least one per cent of the total; the number and the bytes of the others."""
     least = sum(sizes.values()) / 100

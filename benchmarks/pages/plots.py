@@ -14,6 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from benchmarks.pages import figures
 from benchmarks.pages.concepts import context as concepts_context
 from benchmarks.pages.figures import pooled
 
@@ -39,15 +40,20 @@ _EAGER = "eager-float32"
 _FAINTEST = 1e-4
 
 
-def performance(records: Mapping[str, Any]) -> dict[str, bytes]:
-    """Speeds of the engines at both sizes, and how cost grows."""
+def engines(records: Mapping[str, Any], folder: str = "performance") -> dict[str, bytes]:
+    """Speeds of the engines, of a step and of a clip, at every size that has a record."""
     files = {}
-    for size in ("playground", "middle"):
-        record = records[f"engines_{size}"]
+    for record in figures.engines(records)["engines"]:
         for what, title in (("step", "step"), ("clip", "whole clip")):
             drawn = _speeds(record, f"{what}_times_eager")
             label = f"{title}: times as fast as PyTorch eager float32"
-            files[f"performance/engines-{size}-{what}.svg"] = bars(drawn, label, 1.0)
+            files[f"{folder}/engines-{record['size']}-{what}.svg"] = bars(drawn, label, 1.0)
+    return files
+
+
+def performance(records: Mapping[str, Any]) -> dict[str, bytes]:
+    """Speeds of the engines, and how cost grows."""
+    files = engines(records)
     scaling = records["scaling"]
     labels = {"steps": "steps", "frames": "frames", "batch": "rows in a batch"}
     labels |= {"resolution": "edge in latents"}
@@ -55,6 +61,11 @@ def performance(records: Mapping[str, Any]) -> dict[str, bytes]:
         panels = _growth_panels(scaling["axes"][axis]["points"], scaling["served"])
         files[f"performance/scaling-{axis}.svg"] = growth(panels, xlabel)
     return files
+
+
+def without_matrix_units(records: Mapping[str, Any]) -> dict[str, bytes]:
+    """The same speeds on a CPU without such units."""
+    return engines(records, "performance/without_matrix_units")
 
 
 def load(records: Mapping[str, Any]) -> dict[str, bytes]:

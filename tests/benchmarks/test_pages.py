@@ -59,7 +59,7 @@ def test_every_measured_page_is_rendered() -> None:
     pages = {str(Path(page.base, page.name)) for page in EVERY}
     found = {str(file.relative_to(MEASURED).with_suffix("")) for file in MEASURED.rglob("*.md")}
     assert found == pages | HAND_WRITTEN
-    assert {file.name for file in TEMPLATES.iterdir()} == {f"{name}.md.jinja" for name in names}
+    assert {file.name for file in TEMPLATES.glob("*.md.jinja")} == {f"{n}.md.jinja" for n in names}
     read = {str(Path(page.base, path)) for page in EVERY for path in page.records.values()}
     assert {str(file.relative_to(MEASURED)) for file in MEASURED.rglob("*.json")} == read
 
