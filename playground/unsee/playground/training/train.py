@@ -24,6 +24,7 @@ import torch
 import yaml
 
 from unsee.core.errors import UnseeError
+from unsee.models.quiet import quiet_libraries
 from unsee.models.spec import BASE_FILE
 from unsee.playground.training import stages, train_data
 from unsee.playground.training.loop import Budget
@@ -150,7 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_arguments(arguments)
     torch.set_num_threads(args.threads)
     try:
-        return train(args)
+        with quiet_libraries():  # they advise against the float16 that weights are kept in
+            return train(args)
     except KeyboardInterrupt:
         print("stopped; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
