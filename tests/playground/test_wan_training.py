@@ -294,6 +294,12 @@ def test_a_stage_goes_on_from_the_base_where_there_is_no_checkpoint(
         torch.testing.assert_close(value, average[name].half().float())
     stages = stages_of(TINY)
     assert stages["clips"].train(replace(BUDGET, steps=1), places)
+    written = places.base_dir / "t2v"
+    for config in written.rglob("*config.json"):
+        assert str(tmp_path) not in config.read_text(), f"{config.name} names a folder here"
+    kept = json.loads((written / "tokenizer" / "tokenizer.json").read_text())
+    assert kept["padding"] is None
+    assert kept["truncation"] is None
 
 
 @pytest.mark.process

@@ -39,14 +39,16 @@ SHARED_INDEX = {
 
 
 def save_half(module: Any, folder: Path) -> None:
-    """Saves a copy of the weights in float16 safetensors."""
+    """Saves a copy of the weights in float16 safetensors; the config names no folder here."""
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     module.to(torch.float32).load_state_dict(before)
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text())
+    config.pop("_name_or_path", None)  # of a module that was loaded
     if "dtype" in config:  # transformers would load float16 beside diffusers' float32
-        config_file.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+        config["dtype"] = "float32"
+    config_file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def export_t2i(

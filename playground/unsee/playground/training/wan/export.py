@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ COMPONENTS: Mapping[str, Any] = {
 }
 
 
+def save_unpadded(tokenizer: T5TokenizerFast, folder: Path) -> None:
+    """Saves a tokenizer without the padding and truncation that its last call asked for."""
+    plain = copy.deepcopy(tokenizer)
+    plain.backend_tokenizer.no_padding()
+    plain.backend_tokenizer.no_truncation()
+    plain.save_pretrained(folder)
+
+
 def export_wan(
     folder: Path,
     tokenizer: T5TokenizerFast,
@@ -34,7 +43,7 @@ def export_wan(
 ) -> None:
     """Writes the pipeline's folder, weights in float16; an existing one is replaced in one move."""
     with new_folder(folder, replace=True) as partial:
-        tokenizer.save_pretrained(partial / "tokenizer")
+        save_unpadded(tokenizer, partial / "tokenizer")
         scheduler.save_pretrained(partial / "scheduler")
         modules = {"text_encoder": text_encoder, "vae": vae, "transformer": transformer}
         for name, module in modules.items():
