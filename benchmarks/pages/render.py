@@ -93,19 +93,6 @@ PAGES = (
         plots.performance,
         figures.engines,
     ),
-    Page(
-        "without_matrix_units",
-        _beside(
-            "performance/without_matrix_units",
-            "engines-playground",
-            "engines-playground-wan",
-            "engines-middle",
-            "engines-middle-wan",
-        ),
-        plots.without_matrix_units,
-        figures.engines,
-    ),
-    Page("first_frame", {"first_frame": "performance/first_frame.json"}),
     Page("acceleration", {"acceleration": "acceleration.json"}),
     Page("load", {"load": "load.json"}, plots.load),
     Page(
