@@ -100,8 +100,9 @@ def _engine_line(model: str, choice: GraphChoice) -> str:
 
 
 def _parity(report: ParityReport) -> str:
+    worst = max(report.sizes, key=report.difference_at)
     return (
-        f"{report.difference:.2g} of {report.tolerance:g} {report.unit} "
+        f"{report.difference:.2g} of {report.allowed_at(worst):.2g} {report.unit} "
         f"at {len(report.sizes)} sizes"
     )
 

@@ -32,12 +32,15 @@ AnyRecord = TypeVar("AnyRecord", bound=ClosedModel)
 class SizeParity(ClosedModel):
     """The difference at one size: `max_abs` in the output's units, `max_rel` = max_abs / std.
 
-    std is the standard deviation of PyTorch's output.
+    std is the standard deviation of PyTorch's output. `rounding` is how far PyTorch's own float32
+    is from float64 there, in the unit of the report; it is measured where the difference is above
+    the tolerance.
     """
 
     sizes: dict[str, int]
     max_abs: float
     max_rel: float
+    rounding: float | None = None
 
 
 class ParityReport(ClosedModel):
@@ -55,6 +58,11 @@ class ParityReport(ClosedModel):
     def difference_at(self, size: SizeParity) -> float:
         """The difference at one size, in `unit`s."""
         return size.max_rel if self.unit == "std" else size.max_abs
+
+    def allowed_at(self, size: SizeParity) -> float:
+        """The tolerance or, where PyTorch's own rounding is larger than half of it, twice that:
+        two computations that each are so far from the exact one may be so far apart."""
+        return max(self.tolerance, 2 * (size.rounding or 0.0))
 
 
 class GraphExport(ClosedModel):

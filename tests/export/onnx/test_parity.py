@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import text_encoder_graph
 from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
+from unsee.export.graphs.graphs import Tolerance
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.onnx.exporter import OPSET, export_onnx
 from unsee.export.onnx.parity import check_parity, compare
@@ -182,3 +184,33 @@ def test_an_engine_that_is_wrong_at_one_size_is_refused(tiny_base, change, words
 def test_an_unknown_video_denoiser_is_refused_by_name(tiny_base):
     with pytest.raises(NotExportable, match="UNet2DConditionModel"):
         VideoDenoiserGraph.of(tiny_base.denoiser(), 48, 1000, 8)
+
+
+class Cancelling(torch.nn.Module):
+    """The identity, by a sum whose parts cancel: float32 keeps few digits of it."""
+
+    def forward(self, given):
+        return (given + 1e4) - 1e4
+
+
+def cancelling_graph():
+    tolerances = {"float32": Tolerance(1e-4, "std")}
+    return SimpleNamespace(
+        tolerances=tolerances,
+        outputs=("output",),
+        wrap=lambda model: model,
+        example_inputs=lambda sizes, seed: (torch.linspace(-1, 1, sizes["B"]),),
+    )
+
+
+def test_a_graph_may_round_as_pytorch_does_and_no_more():
+    graph, sizes = cancelling_graph(), [{"B": 3001}]
+    report = compare("it", graph, Cancelling(), torch.clone, sizes, "float32")
+    (size,) = report.sizes
+    assert report.tolerance < report.difference <= 2 * size.rounding
+    with pytest.raises(ParityError, match=r"it differs from PyTorch by 0\.0.* is allowed"):
+        compare("it", graph, Cancelling(), lambda x: x + 0.01, sizes, "float32")
+    exact = compare("it", graph, torch.nn.Identity(), torch.clone, sizes, "float32")
+    assert exact.sizes[0].rounding is None
+    with pytest.raises(ParityError):
+        compare("it", graph, torch.nn.Identity(), lambda x: x + 0.01, sizes, "float32")

@@ -1,5 +1,6 @@
 """Whether an exported graph computes what its PyTorch model computes, at several sizes."""
 
+import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,16 @@ def compare(
 
     `run` takes the graph's inputs as tensors on `device`. PyTorch computes without TF32. The report
     is of the first output; others are held to `CARRIED`. Raises `ParityError`, which ends in
-    `advice`, above the graph's tolerance for `precision`, or for another shape or dtype than
-    PyTorch's.
+    `advice`, above the graph's tolerance for `precision` unless PyTorch's own rounding is as large
+    (`ParityReport.allowed_at`), or for another shape or dtype than PyTorch's.
     """
     tolerance = graph.tolerances[precision]
     others = CARRIED[precision]
     wrapper = graph.wrap(model).to(device)
     results = [_differences(name, graph, wrapper, run, at, device) for at in sizes]
     report = _report(tolerance, [first for first, *_ in results])
+    if precision == "float32":
+        report = _with_rounding(report, graph, wrapper, device)
     _check(name, report, advice)
     for place, spec in enumerate(graph.outputs[1:], start=1):
         _check(f"{spec.name} of {name}", _report(others, [size[place] for size in results]), advice)
@@ -67,12 +70,40 @@ def _report(tolerance: Tolerance, sizes: Iterable[SizeParity]) -> ParityReport:
 
 def _check(name: str, report: ParityReport, advice: str) -> None:
     for size in report.sizes:
-        difference = report.difference_at(size)
-        if not difference <= report.tolerance:
+        difference, allowed = report.difference_at(size), report.allowed_at(size)
+        if not difference <= allowed:
             raise ParityError(
                 f"{name} differs from PyTorch by {difference:.3g} {report.unit} "
-                f"at {_words(size.sizes)}, and {report.tolerance:g} is allowed; {advice}"
+                f"at {_words(size.sizes)}, and {allowed:.3g} is allowed; {advice}"
             )
+
+
+def _with_rounding(
+    report: ParityReport, graph: Graph, wrapper: torch.nn.Module, device: torch.device
+) -> ParityReport:
+    """The report with PyTorch's own rounding at the sizes that are above the tolerance.
+
+    An attention whose logits are large, as T5's are, which scales none, multiplies what float32
+    rounds: at 512 tokens more than the tolerance, in PyTorch as in any graph.
+    """
+    sizes = []
+    for size in report.sizes:
+        if report.difference_at(size) <= report.tolerance:
+            sizes.append(size)
+            continue
+        inputs = [t.to(device) for t in graph.example_inputs(size.sizes, seed=INPUT_SEED)]
+        exact = [t.double() if t.is_floating_point() else t for t in inputs]
+        try:
+            with torch.no_grad():
+                wanted = _all(copy.deepcopy(wrapper).double()(*exact))[0].double()
+                given = _all(wrapper(*inputs))[0].double()
+        except RuntimeError:  # a model that computes part of it in float32 by name
+            sizes.append(size)
+            continue
+        max_abs = float((wanted - given).abs().max())
+        rounding = max_abs / float(wanted.std()) if report.unit == "std" else max_abs
+        sizes.append(size.model_copy(update={"rounding": rounding}))
+    return report.model_copy(update={"sizes": tuple(sizes)})
 
 
 def _differences(
