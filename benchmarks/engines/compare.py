@@ -152,7 +152,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     prompts = base.prompts()[:NUM_PROMPTS] or (PROMPT,)
     has_meaning = bool(base.prompts())
     table = base_flops(plan.exported.base_dir)
-    step_flops = table.of_clip_call("video_denoiser")
+    step_flops, clip_flops = table.of_clip_call("video_denoiser"), table.of_clip(steps)
     with ExitStack() as stack:
         say(f"{plan.size}: opening {len(plan.engines)} engines")
         jobs = {n: job_of(n, plan.exported, plan.threads, plan.cache_dir) for n in plan.engines}
@@ -187,7 +187,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "clip": clip.model_dump(),
         "parameters": sum(p.numel() for p in base.t2v_denoiser().parameters()),
         "step_flops": step_flops,
-        "clip_flops": table.of_clip(steps),
+        "clip_flops": clip_flops,
         "peak_flops": best,
         "rows": rows,
         "failures": failures,

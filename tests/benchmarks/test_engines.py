@@ -172,6 +172,16 @@ def test_flops_are_counted_without_computing(exported: tuple[Path, Path]) -> Non
     assert table.of_clip(5) - table.of_clip(4) == guided
 
 
+def test_flops_of_a_causal_decoder_count_its_first_frame_once(
+    pipeline_base_dir: Callable[[str], Path],
+) -> None:
+    table = flops.base_flops(pipeline_base_dir("WanPipeline"))
+    names = ("text_encoder", "vae_decoder", "vae_decoder_next")  # 5 frames: 2 latent frames
+    assert all(table.of_clip_call(name) > 0 for name in names)
+    once = sum(map(table.of_clip_call, names))
+    assert table.of_clip(3) == once + 3 * table.of_clip_call("video_denoiser")
+
+
 def test_engines_take_any_shape_or_each_for_itself(exported: tuple[Path, Path]) -> None:
     for any_shapes, opened in ((True, 1), (False, 2)):
         graphs = in_process.opened_graphs(exported[1], lambda _: Engine("openvino"), 1, any_shapes)
