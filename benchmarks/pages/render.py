@@ -93,6 +93,13 @@ PAGES = (
         plots.performance,
         figures.engines,
     ),
+    Page(
+        "without_matrix_units",
+        _beside("performance/without_matrix_units", "engines-playground-wan"),
+        plots.without_matrix_units,
+        figures.engines,
+    ),
+    Page("first_frame", {"first_frame": "performance/first_frame.json"}),
     Page("acceleration", {"acceleration": "acceleration.json"}),
     Page("load", {"load": "load.json"}, plots.load),
     Page(
