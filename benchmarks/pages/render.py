@@ -70,6 +70,13 @@ def _beside(folder: str, *names: str) -> dict[str, str]:
     return {name.replace("-", "_"): f"{folder}/{name}.json" for name in names}
 
 
+def _engines(folder: str) -> dict[str, str]:
+    """The records of `benchmarks.engines.compare` in `folder`, of those bases that have one."""
+    bases = ("playground", "middle", "playground-wan", "middle-wan")
+    records = _beside(folder, *(f"engines-{base}" for base in bases))
+    return {name: path for name, path in records.items() if (MEASURED / path).exists()}
+
+
 EXPERIMENTS = (
     Page("results", {"results": "results.json"}, plots.results, concepts.context),
     Page("floors", {"floors": "floors.json"}, context=floors.context),
@@ -82,20 +89,13 @@ PAGES = (
     *EXPERIMENTS,
     Page(
         "performance",
-        _beside(
-            "performance",
-            "engines-playground",
-            "engines-middle",
-            "overhead",
-            "scaling",
-            "footprint",
-        ),
+        _engines("performance") | _beside("performance", "overhead", "scaling", "footprint"),
         plots.performance,
         figures.engines,
     ),
     Page(
         "without_matrix_units",
-        _beside("performance/without_matrix_units", "engines-playground-wan"),
+        _engines("performance/without_matrix_units"),
         plots.without_matrix_units,
         figures.engines,
     ),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.measuring import flops, processes, real_size
-from benchmarks.unlearning import speed
+from benchmarks.unlearning import encoders, speed
+from unsee.models.base import load_base
+from unsee.unlearning.anchors import Naming
+from unsee.unlearning.contexts import word_ids
+from unsee.unlearning.moments import StateReader
 
 
 @pytest.fixture
@@ -98,3 +103,23 @@ def test_the_counter_knows_attention_on_the_cpu() -> None:
     product = 2 * 2 * 32 * 32 * 8
     assert meter.repeat(attend).flops == (2 + 5) * product
     assert len(meter.seconds) == 1
+
+
+@pytest.mark.parametrize("name", ["TextToVideoSDPipeline", "WanPipeline"])
+def test_only_an_encoder_that_looks_both_ways_changes_before_a_name(
+    pipeline_base_dir: Callable[[str], Path], name: str
+) -> None:
+    base = load_base(pipeline_base_dir(name))
+    before, named, after = (word_ids(base, words) for words in ("a cat", "dog", "on the sea"))
+    namings = [Naming(before, named, after), Naming((), named, after)]
+    reader = StateReader(base.text_encoder(), base.prompt_frame())
+    shares = encoders.change_by_place(reader, namings, word_ids(base, "bird"), base)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["name"] > 0
+    assert (shares["before"] == 0) == (name == "TextToVideoSDPipeline")
+
+
+def test_every_token_of_a_prompt_has_its_place() -> None:
+    naming = Naming((7, 8), (9,), (10, 11))
+    places = [encoders.place_of(position, naming, first=1) for position in range(8)]
+    assert places == [*["before"] * 3, "name", "after", "after", "end", "end"]
