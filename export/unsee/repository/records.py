@@ -33,8 +33,7 @@ class SizeParity(ClosedModel):
     """The difference at one size: `max_abs` in the output's units, `max_rel` = max_abs / std.
 
     std is the standard deviation of PyTorch's output. `rounding` is how far PyTorch's own float32
-    is from float64 there, in the unit of the report; it is measured where the difference is above
-    the tolerance.
+    is from float64 there, over std; it is measured where `max_rel` is above the tolerance.
     """
 
     sizes: dict[str, int]
