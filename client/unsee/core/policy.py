@@ -10,31 +10,22 @@ A policy names the folders of its deltas; reading it does not open them.
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.validation import describe, matching
+from unsee.core.validation import COMPOSED, describe, matching
 from unsee.core.yaml_file import read_yaml
 
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(lambda name: unicodedata.normalize("NFC", name)),
+    COMPOSED,
 ]
-"""Accents are composed: a name that is typed or stored in two ways is one."""
 Share = Annotated[float, Field(ge=0, le=1)]
 PolicyName = Annotated[
     str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,10 @@ _SENTENCES: Mapping[str, str] = {
 _WITHOUT_VALUE = frozenset({"missing", "extra_forbidden", "invalid_key", "json_invalid"})
 """Where the value would say nothing more."""
 _OF_LENGTH = frozenset({"too_short", "string_too_short"})
+
+
+COMPOSED = AfterValidator(lambda text: unicodedata.normalize("NFC", text))
+"""For text with accents: what is typed or stored in two ways is one."""
 
 
 class ClosedModel(BaseModel):

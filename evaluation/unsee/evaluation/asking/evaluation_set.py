@@ -26,22 +26,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
-from unsee.core.validation import ClosedModel, describe
+from unsee.core.validation import COMPOSED, ClosedModel, describe
 from unsee.core.yaml_file import read_yaml
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 from unsee.prompts.naming import as_words
@@ -50,7 +44,7 @@ SetCategory = Literal["character", "style", "object", "person", "action", "backg
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=400),
-    AfterValidator(lambda text: unicodedata.normalize("NFC", text)),
+    COMPOSED,
 ]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 
