@@ -1,6 +1,7 @@
 """The gateway over gRPC: clips pass, and every way round it ends in one sentence."""
 
 import json
+import queue
 import struct
 import time
 
@@ -297,6 +298,19 @@ def test_a_big_message_is_refused(idle_stub, length, compression, status):
     requests = iter([build_request({"prompt": "a" * length})])
     call = idle_stub.ModelStreamInfer(requests, metadata=WHO, timeout=20, compression=compression)
     assert refused(list, call)[0] == status
+
+
+def test_a_stream_ends_with_the_token_that_began_it(stub, served):
+    requests = queue.SimpleQueue()
+    call = stub.ModelStreamInfer(iter(requests.get, None), metadata=WHO, timeout=20)
+    requests.put(build_request({"prompt": "a cat"}))
+    for _ in range(4):
+        next(call)
+    without = {"tenants": tuple(t for t in served.settings.tenants if t.name != "kids")}
+    served.gateway.use_tenants(served.settings.model_copy(update=without))
+    requests.put(build_request({"prompt": "a cat"}))
+    assert refused(next, call)[0] == "UNAUTHENTICATED"
+    requests.put(None)
 
 
 def test_big_metadata_is_refused(idle_stub):

@@ -129,6 +129,7 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
                 if message is None:
                     raise Refusal("INVALID_ARGUMENT", "too_slow", "the stream brought no request")
                 while message is not None:
+                    tenant = self._tenant(context)  # which may have been changed or ended since
                     await self._answer(message, tenant, context)
                     message = await self._next_message(context)
         except Refusal as refusal:
