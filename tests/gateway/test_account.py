@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +15,7 @@ from gateway_fakes import TOKENS, tenants
 from record_fakes import audit_event, revision_record
 from unsee.cli.main import run, unsee
 from unsee.client.client import Client
-from unsee.core.errors import InputError, RequestRejected, ServerUnreachable
+from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
 from unsee.core.record import GenerationRecord
 from unsee.gateway.behind.measured import (
     LEAST_IDLE_S,
@@ -249,6 +251,30 @@ def test_the_status_is_not_for_everybody(serve, monkeypatch):
         gateway_status("clips.example:9000")
     with pytest.raises(ServerUnreachable):
         gateway_status("http://127.0.0.1:1")
+
+
+def test_the_token_is_not_sent_on_to_where_an_answer_points(monkeypatch):
+    seen = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    monkeypatch.setenv("UNSEE_TOKEN", TOKENS["admin"])
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with pytest.raises(ServerError, match="HTTP 302"):
+            gateway_status(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+    assert seen == ["/v2/status"]
 
 
 def test_a_fresh_token_is_printed_once_with_its_hash():

@@ -37,7 +37,7 @@ def gateway_status(url: str) -> dict[str, Any]:
         f"{url.rstrip('/')}/v2/status", headers={"authorization": f"Bearer {_token(url)}"}
     )
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_tls())
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_tls()), _NoRedirects
     )
     try:
         with opener.open(request, timeout=TIMEOUT_S) as response:
@@ -87,6 +87,13 @@ def _token(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(f"{parts.hostname}:0"):
         raise InputError(f"the token would travel to {url} unencrypted; use https")
     return token
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A gateway sends nobody elsewhere, and the token would go along."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        """Follow none."""
 
 
 def _tls() -> ssl.SSLContext:
