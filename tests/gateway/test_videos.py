@@ -428,6 +428,18 @@ def test_no_content_type_is_more_than_refused(boundary):
         asyncio.run(read_form(f"multipart/form-data; boundary={boundary}", form(("prompt", "a"))))
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "utf-7", "zlib", "latin-1"])
+def test_a_form_in_another_charset_is_refused(idle, charset):
+    content = f"multipart/form-data; boundary=b; charset={charset}"
+    code, _, told = ask(idle, "POST", PATH, form(("prompt", "a")), content=content)
+    assert (code, told["error"]["code"]) == (400, "invalid_value")
+
+
+def test_a_form_may_say_that_it_is_in_utf_8():
+    content = "multipart/form-data; boundary=b; charset=UTF-8"
+    assert asyncio.run(read_form(content, form(("prompt", "ä")))).prompt == "ä"
+
+
 @pytest.mark.parametrize(
     "content", ["multipart/form-data", "text/plain", "application/x-www-form-urlencoded", ""]
 )

@@ -18,6 +18,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -135,6 +136,9 @@ async def read_form(content_type: str, body: bytes) -> VideoRequest:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    _, options = parse_options_header(content_type)
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # the parser would use any codec
+        raise invalid("a form must be text in UTF-8; leave its charset out, or say utf-8")
     try:
         body.decode("utf-8")  # the parser would take other bytes for another alphabet's
     except UnicodeDecodeError:
