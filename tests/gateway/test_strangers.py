@@ -111,6 +111,19 @@ def test_unknown_callers_cannot_fill_the_log(served, caplog):
     assert total == 3 * LineBudget.LINES
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: x\r\n\r\n",
+    ],
+    ids=["malformed", "upgrade"],
+)
+def test_odd_requests_cannot_fill_the_log(shared, caplog, data):
+    assert raw(shared, data).startswith(b"HTTP/1.1 ")
+    assert caplog.records == []
+
+
 async def refused_by(served):
     with pytest.raises(Refusal):
         served.gateway.authenticate("http", Presented("Bearer nobody"))

@@ -50,7 +50,7 @@ class HttpServer(uvicorn.Server):
 def http_server(
     app: ASGIApp, limits: Limits, tls: Tls | None, on_refused: Callable[[], None]
 ) -> HttpServer:
-    """A server of `app`; it logs nothing of its own and serves the sockets it is given.
+    """A server of `app`; it logs its own faults alone and serves the sockets it is given.
 
     Args:
         on_refused: called for each connection that is closed to make room for another one.
@@ -62,6 +62,7 @@ def http_server(
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # a warning for every malformed request would let anybody fill the log
         access_log=False,
         server_header=False,
         proxy_headers=False,
