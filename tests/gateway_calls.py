@@ -76,6 +76,19 @@ def connection_to(served: Any) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=20)
 
 
+def closed(connection: socket.socket, timeout_s: float = 8.0) -> bool:
+    """Whether the other side ends the connection in time."""
+    connection.settimeout(timeout_s)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
 def raw(served: Any, data: bytes) -> bytes:
     """What the HTTP front answers to these bytes, until it closes the connection."""
     with connection_to(served) as connection:
@@ -99,6 +112,12 @@ def counted(served: Any, name: str, **labels: str) -> float | None:
     """The value of a metric of the gateway."""
     value: float | None = served.gateway.metrics.registry.get_sample_value(name, labels)
     return value
+
+
+def turned_away(served: Any) -> float:
+    """How many calls and connections were closed or refused for being too many."""
+    name = "unsee_gateway_refusals_total"
+    return counted(served, name, tenant="", reason="connections") or 0
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:

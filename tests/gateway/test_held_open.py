@@ -6,7 +6,7 @@ import time
 
 import grpc
 import pytest
-from gateway_calls import ask, connection_to, counted, posting
+from gateway_calls import ask, closed, connection_to, posting, turned_away
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway_fakes import TOKENS, wait_until
@@ -63,25 +63,8 @@ def connections(served, *data):
         yield opened
 
 
-def closed(connection, timeout_s=8.0):
-    connection.settimeout(timeout_s)
-    try:
-        while connection.recv(65536):
-            pass
-    except ConnectionResetError:
-        return True
-    except TimeoutError:
-        return False
-    return True
-
-
 def is_answered(served):
     return ask(served, "/livez", who=None)[0] == ask(served, "/v2/policies")[0] == 200
-
-
-def turned_away(served):
-    name = "unsee_gateway_refusals_total"
-    return counted(served, name, tenant="", reason="connections") or 0
 
 
 @pytest.mark.parametrize("method", ["ServerLive", "ModelReady"])  # for anybody, for tenants

@@ -1,12 +1,16 @@
 """TLS and client certificates on both fronts."""
 
+import contextlib
 import json
+import socket
 import ssl
+import struct
 import urllib.error
 import urllib.request
 
 import pytest
 import trustme
+from gateway_calls import closed, connection_to, turned_away
 
 from gateway_fakes import TOKENS, tenants
 from unsee.client.client import Client
@@ -73,6 +77,34 @@ def test_a_token_travels_encrypted(encrypted, authority):
     with Client(url, token=TOKENS["kids"], ca_certificate=authority.file) as client:
         assert client.generate("a").record.policy == "family"
     assert policies(encrypted, authority, token=TOKENS["kids"])["default_policy"] == "family"
+
+
+def test_connections_that_never_encrypt_keep_nobody_out_and_are_cut_off(serve, authority):
+    certificate, key = authority.pem("server")
+    served = serve(
+        grpc=None,
+        tls={"certificate": certificate, "key": key},
+        limits={"read_timeout_s": 1.0, "drain_timeout_s": 0.5},
+    )
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(connection_to(served)) for _ in range(300)]
+        assert policies(served, authority, token=TOKENS["kids"])["default_policy"] == "family"
+        assert turned_away(served) >= 300 - 64
+        assert all(closed(connection) for connection in opened)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET /livez HTTP/1.1\r\n\r\n"])
+def test_a_connection_that_leaves_before_it_is_encrypted_is_no_error(
+    encrypted, authority, sent, caplog
+):
+    with connection_to(encrypted) as connection:
+        connection.sendall(sent)
+    with connection_to(encrypted) as connection:
+        connection.sendall(sent)
+        reset = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    assert policies(encrypted, authority, token=TOKENS["kids"])["default_policy"] == "family"
+    assert caplog.records == []
 
 
 def test_without_tls_or_with_another_authority_there_is_no_connection(encrypted, other_authority):

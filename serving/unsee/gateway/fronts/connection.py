@@ -1,7 +1,9 @@
 """The HTTP connections of the gateway: uvicorn's, each with deadlines, and a bound on their number.
 
 uvicorn bounds neither the time that the head or the body of a request may take, nor the connections
-of one address, and does not tell an application whose certificate a connection has shown.
+of one address, and does not tell an application whose certificate a connection has shown. asyncio
+shows it no connection before TLS is agreed on, so these agree on it themselves: a caller that never
+does is counted and cut off like any other.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import h11
@@ -58,7 +60,7 @@ def http_server(
     connections = Connections(limits, on_refused)
     config = uvicorn.Config(
         app,
-        http=_protocol(connections),
+        http=_protocol(connections, tls),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -68,7 +70,6 @@ def http_server(
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, math.ceil(limits.drain_timeout_s)),
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        **_tls_options(tls),
     )
     return HttpServer(config, connections)
 
@@ -141,13 +142,19 @@ class GuardedConnection(H11Protocol):
     """One connection, with what its registry needs to judge it."""
 
     registry: Connections
+    tls: ssl.SSLContext | None = None
+    """None: unencrypted."""
     peer = ""
     spare = False
     """Whether it was opened beyond the limit."""
     tenant: str | None = None
     """Whose request is being served; None while nobody's is whom the gateway knows."""
     since = 0.0
-    """When it was opened, the last answer ended, or the head of the present request was read."""
+    """When it was opened or encrypted, the last answer ended, or the head of the request came."""
+    _handshake: asyncio.Task[None] | None = None
+    """Under way; None once requests may come."""
+    _early = b""
+    """What came while the handshake was ending."""
     _unsent = 0
     _unsent_since = 0.0
 
@@ -155,10 +162,37 @@ class GuardedConnection(H11Protocol):
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         self.since = time.monotonic()
-        self.app = _introduced(self.app, self, _common_name(transport))
+        if self.tls is None:
+            self.app = _introduced(self.app, self, None)
+        else:
+            transport.pause_reading()
+            self._handshake = asyncio.ensure_future(self._agree(transport, self.tls))
         self.registry.add(self)
 
+    async def _agree(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        """Agree on TLS over `plain`, and go on over what is encrypted."""
+        if plain.is_closing():  # it gave way to another one
+            return
+        encrypted = None
+        with suppress(OSError):  # which all errors of TLS are
+            loop = asyncio.get_running_loop()
+            encrypted = await loop.start_tls(plain, self, tls, server_side=True)
+        if encrypted is None or plain.is_closing():
+            if encrypted is not None:
+                encrypted.abort()
+            self.connection_lost(None)
+            return
+        super().connection_made(encrypted)
+        self.since = time.monotonic()
+        self.app = _introduced(self.app, self, _common_name(encrypted))
+        self._handshake = None
+        if self._early:
+            self.data_received(self._early)
+
     def data_received(self, data: bytes) -> None:
+        if self._handshake is not None:
+            self._early += data
+            return
         was_idle = self.conn.their_state is h11.IDLE
         super().data_received(data)
         if was_idle and self.conn.their_state is not h11.IDLE:
@@ -195,20 +229,18 @@ def _age(connection: GuardedConnection) -> float:
     return connection.since
 
 
-def _protocol(connections: Connections) -> type[GuardedConnection]:
-    return type("Connection", (GuardedConnection,), {"registry": connections})
+def _protocol(connections: Connections, tls: Tls | None) -> type[GuardedConnection]:
+    context = None if tls is None else _tls_context(tls)
+    return type("Connection", (GuardedConnection,), {"registry": connections, "tls": context})
 
 
-def _tls_options(tls: Tls | None) -> dict[str, Any]:
-    if tls is None:
-        return {}
-    options: dict[str, Any] = {
-        "ssl_certfile": str(tls.certificate),
-        "ssl_keyfile": str(tls.key),
-    }
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls.certificate, tls.key)
     if tls.client_ca is not None:
-        options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    return options
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _introduced(app: Any, connection: GuardedConnection, name: str | None) -> Any:
