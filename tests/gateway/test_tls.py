@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import ssl
 import struct
@@ -10,7 +11,7 @@ import urllib.request
 
 import pytest
 import trustme
-from gateway_calls import closed, connection_to, turned_away
+from gateway_calls import closed, command, connection_to, turned_away
 
 from gateway_fakes import TOKENS, tenants
 from unsee.client.client import Client
@@ -105,6 +106,25 @@ def test_a_connection_that_leaves_before_it_is_encrypted_is_no_error(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
     assert policies(encrypted, authority, token=TOKENS["kids"])["default_policy"] == "family"
     assert caplog.records == []
+
+
+@pytest.mark.process
+def test_failed_handshakes_cannot_fill_the_log(authority, tmp_path):
+    certificate, key = map(str, authority.pem("server"))
+    config = {
+        "grpc": "127.0.0.1:0",
+        "http": "127.0.0.1:0",
+        "tls": {"certificate": certificate, "key": key},
+        "tenants": tenants(),
+        "limits": {"drain_timeout_s": 0.5},
+    }
+    with command(tmp_path, config) as (process, url):
+        host, port = url.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert closed(connection)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30) == ("stopped\n", "")
 
 
 def test_without_tls_or_with_another_authority_there_is_no_connection(encrypted, other_authority):

@@ -59,7 +59,10 @@ def new() -> None:
 
 def _serve(config_path: Path) -> None:
     import asyncio
+    import os
 
+    # Read when gRPC is first imported, which else writes a line for every handshake that fails.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from unsee.gateway.callers.settings import load_settings
     from unsee.gateway.observe.tracing import tracer
     from unsee.gateway.server import serve
