@@ -45,6 +45,24 @@ def test_a_triton_that_falls_silent_ends_the_clip(serve):
     wait_until(lambda: served.gateway.admission.running == 0)
 
 
+def test_a_stream_that_has_had_its_last_answer_is_not_cancelled_when_the_caller_leaves(serve):
+    served = serve(http=None, limits={"drain_timeout_s": 0.5})
+    answered, ended = threading.Event(), threading.Event()
+
+    async def refuse_and_end_later(inputs, context):
+        await context.write(error("INVALID_ARGUMENT: no"))
+        answered.set()
+        await asyncio.sleep(0.5)
+        ended.set()
+
+    served.triton.answer = refuse_and_end_later
+    with client_of(served, timeout_s=0.3, retries=0) as client, pytest.raises(UnseeError):
+        client.generate("a")
+    assert answered.is_set()
+    assert ended.wait(5)
+    assert not served.triton.cancelled.is_set()
+
+
 def test_a_triton_that_dies_in_a_clip_ends_it(serve):
     served = serve(http=None, limits={"drain_timeout_s": 0.5})
     served.triton.answer = stuck

@@ -59,6 +59,7 @@ class Upstream:
             ],
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Close the connection; streams on it are cancelled."""
@@ -76,11 +77,13 @@ class Upstream:
         """
         call = self._stub.ModelStreamInfer(iter([request]))
         parts: list[Part] = []
+        is_over = False
         try:
             while (response := await self._next(call, idle_timeout_s)) is not grpc.aio.EOF:
                 try:
                     answer = _read(response, parts)
                 except Refusal:
+                    is_over = True
                     await self._read_to_the_end(call, idle_timeout_s)
                     raise
                 if answer is None:
@@ -88,12 +91,14 @@ class Upstream:
                 if isinstance(answer.event, Part):
                     parts.append(answer.event)
                 if isinstance(answer.event, Clip):
+                    is_over = True
                     await self._read_to_the_end(call, idle_timeout_s)
                 yield answer
                 if isinstance(answer.event, Clip):
                     return
         finally:
-            call.cancel()
+            if not is_over:
+                call.cancel()
         raise _unavailable("the stream ended without a clip")
 
     async def check_text_to_video(self, timeout_s: float) -> None:
@@ -143,15 +148,22 @@ class Upstream:
                 raise _unavailable(f"no event within {idle_timeout_s:g} s") from None
 
     async def _read_to_the_end(self, call: Any, idle_timeout_s: float) -> None:
-        """Lets a stream that has given its last answer end by itself.
+        """Lets a stream that has given its last answer end by itself, though its caller may leave.
 
         Cancelled then, it stays in Triton for good, and its model can never be unloaded.
         """
-        try:
-            while await self._next(call, idle_timeout_s) is not grpc.aio.EOF:
-                pass
-        except Refusal:
-            return
+
+        async def read() -> None:
+            try:
+                while await self._next(call, idle_timeout_s) is not grpc.aio.EOF:
+                    pass
+            except Refusal:
+                call.cancel()
+
+        reading = asyncio.create_task(read())
+        self._ending.add(reading)  # or nothing would hold it once the caller has left
+        reading.add_done_callback(self._ending.discard)
+        await asyncio.shield(reading)
 
 
 def _read(response: Any, parts: Sequence[Part]) -> Answer | None:
