@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
+import tracemalloc
 
 import gateway_calls
 import pytest
@@ -127,6 +128,22 @@ def frames_of(file):
     frames = imageio_ffmpeg.read_frames(str(file))
     next(frames)
     return list(frames)
+
+
+def test_downloads_that_nobody_takes_need_no_memory_each(served, videos, monkeypatch):
+    content = bytes(20_000_000)
+    monkeypatch.setattr(gateway_videos, "encoded", lambda *_: content)
+    path = f"{PATH}/{completed(videos).id}/content"
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['studio']}"
+    with contextlib.ExitStack() as stack:
+        stack.callback(tracemalloc.stop)
+        tracemalloc.start()
+        for _ in range(10):
+            connection = stack.enter_context(gateway_calls.connection_to(served))
+            connection.sendall(f"{head}\r\n\r\n".encode())
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        assert tracemalloc.get_traced_memory()[0] < len(content)
+    assert gateway_calls.ask(served, path, who="studio")[2] == content
 
 
 @pytest.mark.parametrize(

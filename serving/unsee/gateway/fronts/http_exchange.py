@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.gateway.callers.credentials import Presented
@@ -29,6 +29,7 @@ NO_ORIGIN = ("null",)
 """What the page's own frame for reports sends with the request for its script: it has no origin."""
 LIVE_PATH = "/livez"
 """Answered even when every connection is taken."""
+PIECE_BYTES = 64 * 1024
 CODES = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
@@ -106,6 +107,20 @@ def refusal_response(refusal: Refusal, describe: Describe = error_json) -> Respo
         headers["connection"] = "close"
     code = 413 if refusal.reason == "too_large" else CODES[refusal.status]
     return JSONResponse({"error": describe(refusal)}, code, headers)
+
+
+def in_pieces(content: bytes, media_type: str, headers: Mapping[str, str]) -> Response:
+    """An answer whose content is handed over as the caller takes it.
+
+    Handed over whole, what a slow caller has not taken would be copied for each of its connections.
+    """
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
+
+    length = {"content-length": str(len(content))}
+    return StreamingResponse(pieces(), headers={**headers, **length}, media_type=media_type)
 
 
 def guarded(endpoint: Endpoint, describe: Describe = error_json) -> Endpoint:

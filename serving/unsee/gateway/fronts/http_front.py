@@ -36,6 +36,7 @@ from unsee.gateway.fronts.http_exchange import (
     caller,
     error_json,
     guarded,
+    in_pieces,
     only_for_own_hosts,
     operator,
     read_body,
@@ -136,7 +137,7 @@ class HttpFront:
                 "request",
                 f'the active revision of the policy "{policy}" has no report page here',
             )
-        return Response(page, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+        return in_pieces(page, "text/html; charset=utf-8", REPORT_HEADERS)
 
     async def _generate(self, request: Request) -> Response:
         tenant = caller(self._gateway, request)

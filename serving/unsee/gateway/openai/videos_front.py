@@ -16,7 +16,13 @@ from starlette.routing import Route
 from unsee.gateway.callers.refusal import Refusal, invalid
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
-from unsee.gateway.fronts.http_exchange import Endpoint, caller, guarded, read_body
+from unsee.gateway.fronts.http_exchange import (
+    Endpoint,
+    caller,
+    guarded,
+    in_pieces,
+    read_body,
+)
 from unsee.gateway.openai.video_request import (
     ListQuery,
     VideoRequest,
@@ -115,7 +121,7 @@ class VideosFront:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         }
-        return Response(video.content, media_type="video/mp4", headers=headers)
+        return in_pieces(video.content, "video/mp4", headers)
 
     def _video(self, request: Request) -> Video:
         return self._videos.get(self._tenant(request), request.path_params["video_id"])
