@@ -56,14 +56,17 @@ def as_json(record: GenerationRecord) -> bytes:
     return json.dumps(record.model_dump(mode="json")).encode("ascii")
 
 
-def as_tags(record: GenerationRecord) -> Mapping[str, str]:
-    """Metadata of an MP4 by ffmpeg's names."""
-    return {
+def as_ffmetadata(record: GenerationRecord) -> bytes:
+    """Metadata of an MP4 in ffmpeg's format for files of it."""
+    tags = {
         "title": _printable(record.prompt),
         "description": _description(record),
         "comment": as_json(record).decode(),
-        "creation_time": record.started_at,
+        "creation_time": _printable(record.started_at),
     }
+    escaped = {name: re.sub(r"([=;#\\])", r"\\\1", text) for name, text in tags.items()}
+    lines = (f"{name}={text}\n" for name, text in escaped.items())
+    return (";FFMETADATA1\n" + "".join(lines)).encode()
 
 
 def as_exif(record: GenerationRecord) -> Any:

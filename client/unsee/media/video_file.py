@@ -22,7 +22,7 @@ from unsee.core.errors import InputError
 from unsee.core.files import new_file, not_writable
 from unsee.core.record import GenerationRecord
 from unsee.media.frames import Frames, contact_sheet, enlarged
-from unsee.media.metadata import as_exif, as_json, as_tags, as_xmp, png_text, sidecar_of
+from unsee.media.metadata import as_exif, as_ffmetadata, as_json, as_xmp, png_text, sidecar_of
 from unsee.media.provenance import Provenance
 
 MIN_PLAYER_SIDE = 256
@@ -105,7 +105,8 @@ def encoded(frames: Frames, record: GenerationRecord, suffix: str) -> bytes:
 def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
     """H.264 through the ffmpeg that imageio-ffmpeg brings.
 
-    Started here and not by imageio, which forks: a fork beside gRPC's threads can hang.
+    Started here and not by imageio, which forks: a fork beside gRPC's threads can hang. The record
+    is in a file, as every account of a machine can read command lines.
     """
     from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -114,16 +115,18 @@ def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
     size, rate = f"{width}x{height}", f"{record.fps:g}"
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate]
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(X264_CRF)]
-    tags = [f"{key}={value}" for key, value in as_tags(record).items()]
-    metadata = [word for tag in tags for word in ("-metadata", tag)]
-    command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-", *coded, *MP4_FLAGS]
-    done = subprocess.run(
-        [*command, *metadata, f"file:{path}"],
-        input=pixels.tobytes(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
+    command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-"]
+    with tempfile.TemporaryDirectory(prefix="unsee-record-") as folder:
+        record_file = Path(folder) / "record.txt"
+        record_file.write_bytes(as_ffmetadata(record))
+        tags = ["-f", "ffmetadata", "-i", f"file:{record_file}", "-map_metadata", "1"]
+        done = subprocess.run(
+            [*command, *tags, *coded, *MP4_FLAGS, f"file:{path}"],
+            input=pixels.tobytes(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
     if done.returncode != 0:
         raise _encoder_failed(done.returncode, done.stderr.decode(errors="replace"))
 

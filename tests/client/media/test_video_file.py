@@ -153,6 +153,23 @@ def test_why_ffmpeg_failed_is_one_plain_line(clip, tmp_path, monkeypatch, script
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.process
+def test_no_prompt_is_on_the_command_line_of_ffmpeg(clip, tmp_path, monkeypatch):
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text('#!/bin/sh\ncat > /dev/null\necho "$@" | tr "\\n" " " >&2\nexit 1\n')
+    encoder.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder))
+    told = []
+    monkeypatch.setattr(
+        "unsee.media.video_file._encoder_failed",
+        lambda code, words: told.append(words) or OSError("failed"),
+    )
+    with pytest.raises(InputError):
+        clip.save(tmp_path / "clip.mp4")
+    assert "libx264" in told[0]
+    assert clip.record.prompt not in told[0]
+
+
 @pytest.mark.parametrize(
     "frames",
     [
