@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unsee.playground.networks import models
-from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks import mixed_precision, models
+from unsee.playground.networks.mixed_precision import use_fast_products, use_mixed_precision
 from unsee.playground.networks.muon import orthogonalised
-from unsee.playground.training import latents
+from unsee.playground.training import latents, stage
 from unsee.playground.training.loop import Budget, StepRandom, Trainer, learning_rate_at
 from unsee.playground.training.stages import STAGES, Places
 from unsee.playground.training.train import main
@@ -185,6 +185,26 @@ def test_mixed_temporal_convolution_is_the_exact_one() -> None:
         output.square().mean().backward()
     for wanted, found in [outputs, (exact.weight.grad, mixed.weight.grad)]:
         assert (wanted - found).norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_products_are_in_bfloat16_only_where_that_pays(
+    pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed_precision, "bfloat16_pays", lambda: pays)
+    layer = use_fast_products(nn.Conv2d(6, 5, 3, padding=1))
+    assert (type(layer) is nn.Conv2d) == (not pays)
+
+
+def test_a_run_keeps_the_precision_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path / "build", tmp_path / "base")
+    places.build_dir.mkdir()
+    for pays in (False, True):
+        monkeypatch.setattr(stage, "bfloat16_pays", lambda pays=pays: pays)
+        assert places.precision == "float32"
+        assert not places.mixed
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8)])

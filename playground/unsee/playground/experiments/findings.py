@@ -25,6 +25,7 @@ from unsee.models.base import Base
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.own_base import MODES, UNLEARNABLE, Mode, concept_folder
+from unsee.playground.networks.mixed_precision import bfloat16_pays
 
 _MADE_WITH = (
     "recogniser_digest",
@@ -146,6 +147,7 @@ def record(
     return {
         "settings": {mode: asdict(settings[mode]) for mode in by_mode},
         "machine": dict(machine),
+        "products": "bfloat16" if bfloat16_pays() else "float32",
         "num_concepts": len(UNLEARNABLE),
         "clip": {
             "num_frames": clip.num_frames,

@@ -27,7 +27,7 @@ from unsee.models.base import Base, load_base
 from unsee.models.components import source_place
 from unsee.models.pipelines.wan_padding import leave_out_padding
 from unsee.models.spec import BASE_FILE
-from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks.mixed_precision import use_fast_products
 from unsee.playground.training.train_data import BASE_DIR, REPOSITORY
 from unsee.playground.world.languages import ENGLISH, LANGUAGES, Language
 from unsee.playground.world.world import CONCEPTS
@@ -257,11 +257,11 @@ def report_of(
 
 
 def fast_base(folder: Path) -> Base:
-    """A copy of the base for pictures, clips and attacks, with products in bfloat16 and, of Wan's
-    classes, without a prompt's padding."""
+    """A copy of the base for pictures, clips and attacks, with products in bfloat16 if that pays
+    here and, of Wan's classes, without a prompt's padding."""
     base = load_base(folder)
     for denoiser in {id(one): one for one in (base.denoiser(), base.t2v_denoiser())}.values():
-        use_mixed_precision(denoiser)
+        use_fast_products(denoiser)
         if isinstance(denoiser, WanTransformer3DModel):
             leave_out_padding(denoiser)
     return base

@@ -22,7 +22,7 @@ from diffusers import (
 from unsee.models.base import load_base
 from unsee.models.pipelines.wan_padding import leave_out_padding
 from unsee.models.spec import ClipDefaults
-from unsee.playground.networks.mixed_precision import bfloat16_pays, use_mixed_precision
+from unsee.playground.networks.mixed_precision import use_fast_products
 from unsee.playground.networks.wan import CLIP
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.world import FRAME_SIZE, NUM_FRAMES
@@ -58,18 +58,14 @@ def load_stills_pipeline(base_dir: Path) -> Any:
 
 
 def make_fast(pipeline: Any) -> None:
-    """Compiles the denoiser, with products in bfloat16, for many batches of one size.
-
-    Of Wan's pipeline the blocks are compiled, prompts are not padded, and products are in bfloat16
-    only if that pays here.
-    """
+    """Compiles the denoiser, with products in bfloat16 if that pays here, for many batches of one
+    size. Of Wan's pipeline the blocks are compiled, and prompts are not padded."""
     if isinstance(pipeline, WanPipeline):
         leave_out_padding(pipeline.transformer)
-        if bfloat16_pays():
-            use_mixed_precision(pipeline.transformer)
+        use_fast_products(pipeline.transformer)
         pipeline.transformer.compile_repeated_blocks(dynamic=False)
         return
-    use_mixed_precision(pipeline.unet)
+    use_fast_products(pipeline.unet)
     pipeline.unet.compile(dynamic=False)
 
 

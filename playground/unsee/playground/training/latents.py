@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
+from rich.progress import track
 
 from unsee.core.files import new_file
 from unsee.playground.training.train_autoencoder import to_unit_range
@@ -35,11 +36,10 @@ def cached_latents(dataset: Dataset, folder: Path, encode: EncodeItems) -> Laten
     folder.mkdir(parents=True, exist_ok=True)
     count, num_frames = dataset.frames.shape[:2]
     step = max(1, FRAMES_PER_PIECE // num_frames)
-    pieces = []
-    for start in range(0, count, step):
-        file = folder / f"{start:06d}.npy"
-        if not file.exists():
-            with new_file(file) as partial:
+    files = {start: folder / f"{start:06d}.npy" for start in range(0, count, step)}
+    missing = [start for start, file in files.items() if not file.exists()]
+    if missing:
+        for start in track(missing, f"encoding {folder.name}"):
+            with new_file(files[start]) as partial:
                 np.save(partial, encode(dataset.frames[start : start + step]), allow_pickle=False)
-        pieces.append(np.load(file, allow_pickle=False))
-    return np.concatenate(pieces)
+    return np.concatenate([np.load(file, allow_pickle=False) for file in files.values()])

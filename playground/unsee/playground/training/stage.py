@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unsee.core.files import write_json
+from unsee.playground.networks.mixed_precision import bfloat16_pays
 from unsee.playground.training.checkpoint import digest, read_folder, recover
 from unsee.playground.training.loop import Budget, Trainer
 from unsee.playground.world.dataset import DataSpec
@@ -31,6 +32,24 @@ class Places:
     def seen(self, spec: DataSpec) -> DataSpec:
         """The data set without the scenes that show those concepts."""
         return replace(spec, without=self.without)
+
+    @property
+    def precision(self) -> str:
+        """Of matrix products: ``bfloat16`` or ``float32``.
+
+        Whether bfloat16 pays is tried once and kept in ``precision.json``, because a run that is
+        resumed must go on as it began.
+        """
+        file = self.build_dir / "precision.json"
+        if not file.exists():
+            write_json(file, {"precision": "bfloat16" if bfloat16_pays() else "float32"})
+        precision: str = json.loads(file.read_text())["precision"]
+        return precision
+
+    @property
+    def mixed(self) -> bool:
+        """Whether matrix products are in bfloat16."""
+        return self.precision == "bfloat16"
 
     def checkpoint(self, stage: str) -> Path:
         return self.build_dir / "checkpoints" / stage
@@ -58,10 +77,10 @@ class Stage:
     budget: Budget
 
 
-def run_recorded(trainer: Trainer, places: Places, **more: str | int | float) -> bool:
-    """Trains; what made the weights is kept beside them, in ``training.json``, with ``more``.
+def run_recorded(trainer: Trainer, places: Places, precision: str) -> bool:
+    """Trains, and keeps in ``training.json`` what made the weights.
 
-    Returns whether the stage's budget is used up.
+    ``precision`` is that of the matrix products. Returns whether the stage's budget is used up.
     """
     finished = trainer.run()
     file = places.base_dir / "training.json"
@@ -79,7 +98,7 @@ def run_recorded(trainer: Trainer, places: Places, **more: str | int | float) ->
         "finished": finished,
         "digest": f"sha256:{digest(trainer.ema.average)}",
         **({"without": list(places.without)} if places.without else {}),
-        **more,
+        "precision": precision,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unsee.playground.networks import models
 from unsee.playground.networks.judge import Judge
-from unsee.playground.networks.mixed_precision import use_mixed_precision
+from unsee.playground.networks.mixed_precision import use_fast_products
 from unsee.playground.networks.tokenizer import new_tokenizer
 from unsee.playground.training import train_data
 from unsee.playground.training.export_base import export_t2i, export_t2v, under
@@ -40,7 +40,7 @@ def normalised_vae(places: Places) -> AutoencoderKL:
     """The trained autoencoder with its latents' statistics folded in."""
     vae = models.new_autoencoder()
     vae.load_state_dict(under("vae", places.average("autoencoder")))
-    use_mixed_precision(vae)
+    use_fast_products(vae)
     vae.eval().to(memory_format=torch.channels_last)
     wide = train_data.opened(places.seen(train_data.WIDE_STILLS), places.build_dir)
     frames = wide.frames[:STATISTICS_FRAMES, 0]
@@ -51,7 +51,7 @@ def normalised_vae(places: Places) -> AutoencoderKL:
 
 def encoder(vae: AutoencoderKL) -> EncodeItems:
     """What `cached_latents` calls, with the autoencoder ready for it."""
-    use_mixed_precision(vae)
+    use_fast_products(vae)
     vae.eval().to(memory_format=torch.channels_last)
     return partial(encode_frames, vae)
 
@@ -59,8 +59,9 @@ def encoder(vae: AutoencoderKL) -> EncodeItems:
 def train_autoencoder(budget: Budget, places: Places) -> bool:
     stills = train_data.opened(places.seen(train_data.WIDE_STILLS), places.build_dir)
     clips = train_data.opened(places.seen(train_data.WIDE_CLIPS), places.build_dir)
-    trainer = Trainer(AutoencoderTask(stills, clips), budget, places.checkpoint("autoencoder"))
-    return run_recorded(trainer, places)
+    task = AutoencoderTask(stills, clips, mixed=places.mixed)
+    trainer = Trainer(task, budget, places.checkpoint("autoencoder"))
+    return run_recorded(trainer, places, places.precision)
 
 
 def train_t2i(budget: Budget, places: Places) -> bool:
@@ -75,9 +76,10 @@ def train_t2i(budget: Budget, places: Places) -> bool:
         scheduler = models.new_scheduler()
         export_t2i(places.base_dir / "t2i", tokenizer, text_encoder, vae, unet, scheduler)
 
-    task = ImageTask(latents, stills.labels, tokenizer)
+    task = ImageTask(latents, stills.labels, tokenizer, mixed=places.mixed)
     task.unet.compile(dynamic=False)
-    return run_recorded(Trainer(task, budget, places.checkpoint("t2i"), export), places)
+    trainer = Trainer(task, budget, places.checkpoint("t2i"), export)
+    return run_recorded(trainer, places, places.precision)
 
 
 def train_t2v(budget: Budget, places: Places) -> bool:
@@ -94,9 +96,10 @@ def train_t2v(budget: Budget, places: Places) -> bool:
         unet.load_state_dict(under("unet", average))
         export_t2v(places.base_dir / "t2v", unet, models.new_scheduler())
 
-    task = VideoTask(latents, clips.labels, tokenizer, text_encoder, image_unet)
+    task = VideoTask(latents, clips.labels, tokenizer, text_encoder, image_unet, mixed=places.mixed)
     task.unet.compile(dynamic=False)
-    return run_recorded(Trainer(task, budget, places.checkpoint("t2v"), export), places)
+    trainer = Trainer(task, budget, places.checkpoint("t2v"), export)
+    return run_recorded(trainer, places, places.precision)
 
 
 def train_judge(budget: Budget, places: Places) -> bool:
@@ -109,7 +112,8 @@ def train_judge(budget: Budget, places: Places) -> bool:
         judge.save_pretrained(places.base_dir / "judge")
 
     task = JudgeTask(stills, clips)
-    return run_recorded(Trainer(task, budget, places.checkpoint("judge"), export), places)
+    trainer = Trainer(task, budget, places.checkpoint("judge"), export)
+    return run_recorded(trainer, places, "float32")
 
 
 STAGES: Mapping[str, Stage] = {

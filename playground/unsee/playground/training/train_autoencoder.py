@@ -43,12 +43,20 @@ class AutoencoderTask:
 
     name = "autoencoder"
 
-    def __init__(self, stills: Dataset, clips: Dataset, batch_size: int = 16, seed: int = 1):
+    def __init__(
+        self,
+        stills: Dataset,
+        clips: Dataset,
+        batch_size: int = 16,
+        seed: int = 1,
+        mixed: bool = False,
+    ) -> None:
         torch.manual_seed(seed)
         self.vae = new_autoencoder()
         initialise(self.vae)
         self.vae.to(memory_format=torch.channels_last)
-        use_mixed_precision(self.vae)
+        if mixed:
+            use_mixed_precision(self.vae)
         self.modules = nn.ModuleDict({"vae": self.vae})
         self.stills, self.clips = stills, clips
         self.batch_size, self.seed = batch_size, seed

@@ -102,6 +102,7 @@ class ImageTask:
         batch_size: int = 32,
         repeats: int = 3,
         seed: int = 2,
+        mixed: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         self.text_encoder = new_text_encoder_for(tokenizer)
@@ -109,7 +110,8 @@ class ImageTask:
         self.modules = nn.ModuleDict(
             {"text_encoder": self.text_encoder, "unet": self.unet, "heads": self.heads}
         )
-        use_mixed_precision(self.modules)
+        if mixed:
+            use_mixed_precision(self.modules)
         self.scheduler = new_scheduler()
         self.tokenizer, self.latents, self.labels = tokenizer, latents, labels
         self.batch_size, self.repeats, self.seed = batch_size, repeats, seed
@@ -149,14 +151,16 @@ class VideoTask:
         image_unet: UNet2DConditionModel,
         batch_size: int = 8,
         seed: int = 3,
+        mixed: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         self.unet = new_video_unet()
         self.num_transferred = inflate(image_unet, self.unet)
         self.modules = nn.ModuleDict({"unet": self.unet})
         self.text_encoder = text_encoder.eval().requires_grad_(False)
-        use_mixed_precision(self.modules)
-        use_mixed_precision(self.text_encoder)
+        if mixed:
+            use_mixed_precision(self.modules)
+            use_mixed_precision(self.text_encoder)
         self.scheduler = new_scheduler()
         self.tokenizer, self.latents, self.labels = tokenizer, latents, labels
         self.batch_size, self.seed = batch_size, seed

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import track
 
 from unsee.core.files import locked, new_folder
 from unsee.playground.world.render import render_clip, render_still
@@ -160,7 +161,10 @@ def draw_dataset(spec: DataSpec, folder: Path, workers: int) -> None:
         pool = ProcessPoolExecutor(workers, initializer=attend_to, initargs=(os.getpid(),))
         try:
             chunks = pool.map(draw_chunk, [spec] * len(stops), starts, stops)
-            for start, stop, (drawn, ids) in zip(starts, stops, chunks, strict=True):
+            drawing = zip(
+                starts, stops, track(chunks, f"drawing {folder.name}", len(stops)), strict=True
+            )
+            for start, stop, (drawn, ids) in drawing:
                 frames[start:stop], labels[start:stop] = drawn, ids
         finally:
             pool.shutdown(cancel_futures=True)

@@ -16,14 +16,11 @@ How long it takes on two quiet cores of an AMD EPYC with avx512_bf16 and without
     stills        1,900 steps of 1.5 s
     clips         2,300 steps of 1.65 s
 
-Without bfloat16 a step of the autoencoder takes 1.2 (stills) to 1.5 times (clips) as long. Whether
-it pays is tried once and kept in ``build_dir/precision.json``, because a run that is resumed must
-go on as it began.
+Without bfloat16 a step of the autoencoder takes 1.2 (stills) to 1.5 times (clips) as long.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,8 +31,6 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 from transformers import T5TokenizerFast, UMT5EncoderModel
 
-from unsee.core.files import write_json
-from unsee.playground.networks.mixed_precision import bfloat16_pays
 from unsee.playground.networks.t5_tokenizer import NUM_CAPTIONS, kept_tokenizer
 from unsee.playground.networks.wan import (
     CLIP,
@@ -94,11 +89,11 @@ class WanTraining:
     def train_autoencoder(self, budget: Budget, places: Places) -> bool:
         stills = train_data.opened(places.seen(self.wide_stills), places.build_dir)
         clips = train_data.opened(places.seen(self.wide_clips), places.build_dir)
-        precision = kept_precision(places)
-        mixed = precision == "bfloat16"
-        task = VideoAutoencoderTask(stills, clips, self.autoencoder_batch, self.sizes, mixed=mixed)
+        task = VideoAutoencoderTask(
+            stills, clips, self.autoencoder_batch, self.sizes, mixed=places.mixed
+        )
         trainer = Trainer(task, budget, places.checkpoint("autoencoder"))
-        finished = run_recorded(trainer, places, precision=precision)
+        finished = run_recorded(trainer, places, places.precision)
         if finished:
             save_half(self.autoencoder(places), pipeline_dir(places) / "vae")
         return finished
@@ -133,14 +128,13 @@ class WanTraining:
             export_wan(folder, task.tokenizer, text_encoder, vae, transformer, new_scheduler())
 
         trainer = Trainer(task, budget, places.checkpoint(task.name), export)
-        return run_recorded(trainer, places, precision=kept_precision(places))
+        return run_recorded(trainer, places, places.precision)
 
     def flow_task(
         self, name: str, sources: Sequence[Source], text_only_steps: int, seed: int, places: Places
     ) -> FlowTask:
-        mixed = kept_precision(places) == "bfloat16"
         tokenizer = self.tokenizer(places)
-        return FlowTask(name, sources, tokenizer, text_only_steps, self.sizes, seed, mixed)
+        return FlowTask(name, sources, tokenizer, text_only_steps, self.sizes, seed, places.mixed)
 
     def tokenizer(self, places: Places) -> T5TokenizerFast:
         """The base's, for its trainer gives another one in every run; else a new one."""
@@ -192,15 +186,6 @@ def pipeline_dir(places: Places) -> Path:
 def from_folder(kind: Any, folder: Path) -> Any:
     """A module of the base, its float16 weights as float32."""
     return kind.from_pretrained(folder).float()
-
-
-def kept_precision(places: Places) -> str:
-    """Of matrix products: ``bfloat16`` or ``float32``."""
-    file = places.build_dir / "precision.json"
-    if not file.exists():
-        write_json(file, {"precision": "bfloat16" if bfloat16_pays() else "float32"})
-    precision: str = json.loads(file.read_text())["precision"]
-    return precision
 
 
 def stages_of(training: WanTraining) -> Mapping[str, Stage]:
