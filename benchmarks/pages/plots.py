@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -270,10 +271,13 @@ def _bare(axes: Axes) -> None:
 
 
 def _svg(draw: Callable[[Figure], None], height_in: float, width_in: float = _WIDTH_IN) -> bytes:
-    """What `draw` puts on a figure, as a file that does not depend on when it was drawn."""
+    """What `draw` puts on a figure, as a file that does not depend on when and where it was drawn.
+
+    Coordinates are rounded to 0.001 points: processors differ in the sixth digit.
+    """
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return re.sub(rb"\d+\.\d{4,}", lambda found: b"%.3f" % float(found[0]), buffer.getvalue())
