@@ -44,7 +44,7 @@ types: $(READY)  ## mypy, strict in our packages
 	$(VENV)/bin/mypy
 
 unit: $(READY)  ## all tests, those against a real tritonserver included
-	$(PYTEST)=2 --dist=loadfile --durations=10
+	$(PYTEST)=2 --dist=loadfile --durations=40 --durations-min=5
 
 unit-quick: $(READY)  # they wait more than they compute
 	$(PYTEST)=4 --quick

@@ -1,7 +1,6 @@
 """Whose turn it is: bounds, weighted fairness, estimates, leaving."""
 
 import asyncio
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -79,11 +78,9 @@ async def test_a_full_queue_refuses_at_once_with_a_hint():
     people = crowd(max_running=1, max_waiting=1)
     await people.come("first", tenant())
     await people.come("second", tenant())
-    started = time.monotonic()
     with pytest.raises(Refusal, match="the service is busy") as caught:
-        async with people.admission.place(asked(tenant())):
+        async with asyncio.timeout(5), people.admission.place(asked(tenant())):
             pass
-    assert time.monotonic() - started < 0.05
     assert caught.value.status == "RESOURCE_EXHAUSTED"
     assert caught.value.retry_after_s >= 1
     assert people.admission.waiting == 1

@@ -404,9 +404,7 @@ def test_a_busy_gateway_says_when_to_come_back(serve):
         target=ask, args=(served,), kwargs={"body": {"prompt": "a"}}, daemon=True
     ).start()
     wait_until(lambda: served.gateway.admission.running == 1)
-    started = time.monotonic()
     code, headers, body = ask(served, body={"prompt": "b"})
-    assert time.monotonic() - started < 0.5
     assert code == 429
     assert int(headers["retry-after"]) >= 1
     assert json.loads(body)["error"]["status"] == "RESOURCE_EXHAUSTED"

@@ -1,4 +1,4 @@
-"""The client stays light: what its import brings with it, and how long it takes."""
+"""The client stays light: what its import brings with it."""
 
 import subprocess
 import sys
@@ -8,11 +8,6 @@ import pytest
 HEAVY = (
     *("torch", "diffusers", "transformers", "onnxruntime"),
     *("imageio", "imageio_ffmpeg", "PIL", "rich", "click", "yaml", "c2pa"),
-)
-MOST_SECONDS = 0.3
-TIMED = (
-    "import time; start = time.process_time(); import unsee.client; "
-    "print(time.process_time() - start)"
 )
 
 
@@ -29,8 +24,3 @@ def test_importing_a_client_brings_nothing_that_it_does_not_need_yet(name):
         f"print(sorted(set({HEAVY}) & set(sys.modules)))"
     )
     assert printed(program) == "[]\n"
-
-
-@pytest.mark.process
-def test_the_import_takes_no_longer_than_the_guide_says():
-    assert any(float(printed(TIMED)) <= MOST_SECONDS for _ in range(5))
