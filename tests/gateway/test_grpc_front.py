@@ -361,6 +361,27 @@ def test_the_models_sentences_pass_and_tritons_own_do_not(client, served, text, 
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "incidents"),
+    [
+        ("NOT_FOUND: the policy family has no revision 9; it offers 1, 2", 0),
+        ("NOT_FOUND: there is no policy 'family'; this server has base", 1),
+    ],
+)
+def test_a_caller_that_names_a_wrong_revision_is_no_incident(served, text, incidents):
+    async def refuse(inputs, context):
+        await context.write(error(text))
+
+    served.triton.answer = refuse
+    with (
+        Client(served.addresses.grpc, token=TOKENS["studio"], timeout_s=20) as client,
+        pytest.raises(RequestRejected) as caught,
+    ):
+        client.generate("a", policy="family", revision=9, retries=0)
+    assert caught.value.status == "NOT_FOUND"
+    assert len(served.gateway.ledger.incidents) == incidents
+
+
 def test_what_triton_adds_to_an_answer_stays_behind(stub, served):
     async def chatty(inputs, context):
         answer = result(inputs)

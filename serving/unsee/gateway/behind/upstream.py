@@ -34,6 +34,8 @@ PROBE_PROMPT = ""
 """`text_to_video` refuses it before any work: whoever answers so is alive."""
 BUSY_RETRY_S = 2.0
 NOT_READY = "is not at ready state"
+NO_REVISION = "has no revision"
+"""Words of the model to a caller that named a revision: an active one is always there."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,10 @@ def _refused(text: str) -> Refusal:
         LOGGER.error("Triton refused a request in its own words: %s", text)
         return _unavailable("an error of Triton's own")
     status: Status = match[1]  # type: ignore[assignment]
+    is_callers = status == "INVALID_ARGUMENT" or NO_REVISION in match[2]
+    reason: Reason = "request" if is_callers else "model"
     if status == "NOT_FOUND":  # the model's sentence lists every policy there is
-        return Refusal(status, "model", "the model server has no such policy or revision")
-    reason: Reason = "request" if status == "INVALID_ARGUMENT" else "model"
+        return Refusal(status, reason, "the model server has no such policy or revision")
     retry_after_s = BUSY_RETRY_S if status == "UNAVAILABLE" else None
     return Refusal(status, reason, match[2], retry_after_s=retry_after_s)
 
