@@ -277,6 +277,13 @@ def test_the_token_is_not_sent_on_to_where_an_answer_points(monkeypatch):
     assert seen == ["/v2/status"]
 
 
+def test_a_server_of_another_kind_is_no_gateway(serve, monkeypatch):
+    served = serve(limits={"drain_timeout_s": 0.5})
+    monkeypatch.setenv("UNSEE_TOKEN", TOKENS["admin"])
+    with pytest.raises(ServerError, match="did not answer like a gateway"):
+        gateway_status(f"http://{served.addresses.grpc}")
+
+
 def test_a_fresh_token_is_printed_once_with_its_hash():
     first, second = (CliRunner().invoke(unsee, ["gateway", "token", "new"]) for _ in range(2))
     told = dict(line.split(": ", 1) for line in first.stdout.splitlines())

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import click
 
@@ -22,6 +21,7 @@ from unsee.core.sizes import LONGEST_S
 
 GRPC_SCHEMES = ("unix", "dns", "ipv4", "ipv6", "xds")
 """What gRPC itself reads in front of an address."""
+LONGEST_PORT = 5
 
 
 class UserPath(click.Path):
@@ -162,26 +162,28 @@ class Address(click.types.StringParamType):
     name = "host:port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if text.partition(":")[0] in GRPC_SCHEMES:
+        text = str(value).strip()
+        scheme, _, place = text.partition(":")
+        if scheme in GRPC_SCHEMES and place.strip("/"):
             return text
         if "://" in text:
-            given = urlsplit(text)
+            alone = place.strip("/").partition("/")[0]
             self.fail(
-                f"{text} has a scheme, {given.scheme}://; "
-                f"give host and gRPC port alone: {given.netloc or '127.0.0.1:8001'}",
+                f"{text} has a scheme, {scheme}://; "
+                f"give host and gRPC port alone: {alone or '127.0.0.1:8001'}",
                 param,
                 ctx,
             )
         host, _, port = text.rpartition(":")
-        if not host or not port.isdigit() or _is_bare_ipv6(text):
+        is_number = port.isascii() and port.isdigit()
+        if not host or not is_number or len(text.split()) > 1 or _is_bare_ipv6(text):
             name = f"[{text}]" if _is_bare_ipv6(text) else (host or text).strip(":/")
             example = "127.0.0.1" if name.isdigit() else name or "127.0.0.1"
             self.fail(
                 f"{text!r} is not host and gRPC port; give both, such as {example}:8001", param, ctx
             )
-        if not 1 <= int(port) <= 65535:
-            self.fail(f"{text} has the port {port}; ports go from 1 to 65535", param, ctx)
+        if len(port) > LONGEST_PORT or not 1 <= int(port) <= 65535:
+            self.fail(f"{text[:80]} has the port {port[:20]}; ports go from 1 to 65535", param, ctx)
         return text
 
 

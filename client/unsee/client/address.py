@@ -66,9 +66,10 @@ def address(
     """
     token = token or os.environ.get(TOKEN_VARIABLE) or None
     ca_certificate = ca_certificate or os.environ.get(CA_VARIABLE) or None
+    authorities = None if ca_certificate is None else authorities_in(Path(ca_certificate))
     if (client_certificate is None) != (client_key is None):
         raise InputError("client_certificate and client_key go together: give both or neither")
-    tls = tls or ca_certificate is not None or os.environ.get(TLS_VARIABLE) == "1"
+    tls = _tls_by_environment() or tls or authorities is not None
     if client_certificate is not None and not tls:
         raise InputError("client_certificate goes with TLS: give ca_certificate or tls=True")
     if not tls:
@@ -79,7 +80,7 @@ def address(
             )
         return Address(url, None, _metadata(token))
     credentials = grpc.ssl_channel_credentials(
-        root_certificates=None if ca_certificate is None else _content(ca_certificate),
+        root_certificates=authorities,
         private_key=None if client_key is None else _content(client_key),
         certificate_chain=None if client_certificate is None else _content(client_certificate),
     )
@@ -95,14 +96,44 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or url.startswith("unix:")
 
 
-def _metadata(token: str | None) -> Metadata:
-    if token is None:
-        return ()
+def authorities_in(file: Path) -> bytes:
+    """The certificates of a PEM file.
+
+    Raises:
+        InputError: it cannot be read or holds none.
+    """
+    import ssl
+
+    content = _content(file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except OSError as error:
+        raise InputError(f"{file} holds no certificate in PEM; look at {CA_VARIABLE}") from error
+    return content
+
+
+def bearer(token: str) -> str:
+    """The header `authorization` for a token.
+
+    Raises:
+        InputError: the token cannot stand in a header.
+    """
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(
             f"the token must be printable ASCII without spaces; look at {TOKEN_VARIABLE}"
         )
-    return (("authorization", f"Bearer {token}"),)
+    return f"Bearer {token}"
+
+
+def _metadata(token: str | None) -> Metadata:
+    return () if token is None else (("authorization", bearer(token)),)
+
+
+def _tls_by_environment() -> bool:
+    value = os.environ.get(TLS_VARIABLE, "")
+    if value not in ("", "0", "1"):
+        raise InputError(f"{TLS_VARIABLE} is {value[:40]!r}; set it to 1 for TLS, or remove it")
+    return value == "1"
 
 
 def _content(file: Path | str) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from unsee.cli.main import run
 from unsee.cli.page import every_command
-from unsee.cli.parameters import Number, Whole
+from unsee.cli.parameters import ADDRESS, Number, Whole
 
 POLICIES = {
     "schema_version": 2,
@@ -30,6 +30,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("a cat\n")
     (tmp_path / "empty.txt").write_text("\n# nothing\n")
     (tmp_path / "picture.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "twice.txt").write_text("a cat\na cat\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SHELL", "/bin/tcsh")
@@ -73,6 +74,16 @@ WRONG = [
     ("generate x --url :8001", "':8001' is not host and gRPC port; give both, such as 127.0.0.1"),
     ("generate x --url ::1", "such as [::1]:8001"),
     ("generate x --url h:99999", "h:99999 has the port 99999; ports go from 1 to 65535"),
+    (f"generate x --url h:{'9' * 5000}", "ports go from 1 to 65535"),
+    ("generate x --url h:²", "'h:²' is not host and gRPC port"),
+    ("generate x --url 'h g:8001'", "'h g:8001' is not host and gRPC port"),
+    ("generate x --url 'http://[::1'", "has a scheme, http://"),
+    ("generate x --url http://h:8001/v2", "give host and gRPC port alone: h:8001;"),
+    ("generate x --url dns:", "'dns:' is not host and gRPC port"),
+    ("status --url 'http://[::1'", "is no address of a gateway; give http(s)://host:port"),
+    ("status --url http://h:nine", "is no address of a gateway"),
+    ("status --url http://h:99999", "is no address of a gateway"),
+    ("status --url 'http://h:9000/ x'", "is no address of a gateway"),
     # swapped
     ("retire 1 family", "1 is a number; the name of a policy comes first"),
     (
@@ -104,8 +115,12 @@ WRONG = [
     ("generate x -o prompts.txt/clip.mp4", "cannot make the folder prompts.txt"),
     ("generate x -o clip.avi", "its suffix must be one of .mp4"),
     ("generate x -o model_repository", "model_repository"),
-    ("generate x -o a.mp4 -o a.mp4", "a.mp4 is named twice; name it once"),
+    ("generate x -o a.mp4 -o a.mp4", "-o a.mp4 is given twice; give it once"),
     ("generate x --policy base --policy family -o a.mp4", "such as -o clip-{policy}.mp4"),
+    ("generate --prompts twice.txt -o a.mp4", "such as -o clip-{n}.mp4"),
+    ("generate --prompts twice.txt -o {n}.mp4 -o {n}.mp4", "-o {n}.mp4 is given twice"),
+    ("generate x --policy base --policy base", "--policy base is given twice; give it once"),
+    ("generate x -o a.png --sheet ./a.png", "--sheet and -o both name a.png"),
     ("generate --prompts prompts.txt --sheet a.mp4", "--sheet a.mp4 is a PNG picture"),
     # numbers
     ("promote family --revision 0", "0 is too small; give 1 or more"),
@@ -159,9 +174,36 @@ def test_a_home_folder_is_found_behind_a_tilde(here, capsys):
 
 @pytest.mark.parametrize("url", ["dns:///host:1", "unix:/tmp/socket", "[::1]:8001", "h:1"])
 def test_an_address_that_grpc_reads_is_left_alone(url, capsys):
-    from unsee.cli.parameters import ADDRESS
-
     assert ADDRESS.convert(url, None, None) == url
+
+
+ASK, LOOK = "generate x --url 127.0.0.1:9", "status --url https://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "value", "words"),
+    [
+        (ASK, "UNSEE_TLS", "yes", "UNSEE_TLS is 'yes'; set it to 1 for TLS, or remove it"),
+        (ASK, "UNSEE_TOKEN", "a\nb", "the token must be printable ASCII"),
+        (LOOK, "UNSEE_TOKEN", "a\nb", "the token must be printable ASCII"),
+        (ASK, "UNSEE_CA_CERTIFICATE", "prompts.txt", "prompts.txt holds no certificate in PEM"),
+        (LOOK, "UNSEE_CA_CERTIFICATE", "prompts.txt", "prompts.txt holds no certificate in PEM"),
+        (LOOK, "UNSEE_CA_CERTIFICATE", "nowhere.pem", "cannot read nowhere.pem: No such file"),
+    ],
+)
+def test_what_the_environment_says_wrong_is_one_sentence(
+    line, variable, value, words, capsys, monkeypatch
+):
+    monkeypatch.setenv("UNSEE_TOKEN", "t")
+    monkeypatch.setenv(variable, value)
+    assert run(line.split()) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_spaces_around_an_address_are_left_out():
+    assert ADDRESS.convert(" 127.0.0.1:8001 ", None, None) == "127.0.0.1:8001"
 
 
 def numeric_options():

@@ -5,6 +5,7 @@ Knows how both are asked, not how they are drawn.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import ssl
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from unsee.client.address import CA_VARIABLE, TOKEN_VARIABLE, is_loopback
+from unsee.client.address import CA_VARIABLE, TOKEN_VARIABLE, authorities_in, bearer, is_loopback
 from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent
@@ -30,11 +31,11 @@ def gateway_status(url: str) -> dict[str, Any]:
     The token of an operator is taken from the environment's UNSEE_TOKEN.
 
     Raises:
-        InputError: there is no token, or it would travel unencrypted.
+        InputError: `url` is no address, there is no token, or it would travel unencrypted.
         ServerUnreachable, RequestRejected, ServerError: the gateway did not answer as asked.
     """
     request = urllib.request.Request(
-        f"{url.rstrip('/')}/v2/status", headers={"authorization": f"Bearer {_token(url)}"}
+        f"{url.rstrip('/')}/v2/status", headers={"authorization": bearer(_token(url))}
     )
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_tls()), _NoRedirects
@@ -44,12 +45,12 @@ def gateway_status(url: str) -> dict[str, Any]:
             answer = json.loads(response.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
         raise _rejected(url, error) from error
-    except (OSError, urllib.error.URLError) as error:
+    except (http.client.HTTPException, ValueError) as error:
+        raise _another_server(url) from error
+    except OSError as error:
         raise ServerUnreachable(f"no gateway answers at {url}; is its http front on?") from error
-    except ValueError as error:
-        raise ServerError(f"{url} did not answer like a gateway") from error
     if not isinstance(answer, dict) or "incidents" not in answer:
-        raise ServerError(f"{url} did not answer like a gateway")
+        raise _another_server(url)
     return answer
 
 
@@ -79,8 +80,12 @@ def _sentence(event: AuditEvent) -> str:
 
 def _token(url: str) -> str:
     token = os.environ.get(TOKEN_VARIABLE, "")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or len(url.split()) != 1:
         raise InputError(f"{url!r} is no address of a gateway; give http(s)://host:port")
     if not token:
         raise InputError(f"the status needs an operator's token in {TOKEN_VARIABLE}")
@@ -97,7 +102,14 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=os.environ.get(CA_VARIABLE) or None)
+    file = os.environ.get(CA_VARIABLE) or None
+    if file is not None:
+        authorities_in(Path(file))
+    return ssl.create_default_context(cafile=file)
+
+
+def _another_server(url: str) -> ServerError:
+    return ServerError(f"{url} did not answer like a gateway; is it the port of its http front?")
 
 
 def _rejected(url: str, error: urllib.error.HTTPError) -> ServerError:
