@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,14 @@ def planned_clips(
     are called clip.mp4, with what tells them apart.
 
     Raises:
-        InputError: two clips would be written to one file, a prompt is empty, or a file's name
-            has a placeholder that does not exist.
+        InputError: two clips would be written to one file, a prompt is empty, a policy is given
+            twice, or a file's name has a placeholder that does not exist.
     """
     if not all(prompt.strip() for prompt in prompts):
         raise InputError("the prompt is empty; say what the clip should show")
     names = [str(path) for path in outputs] or [_usual_name(len(prompts) > 1, len(policies) > 1)]
+    _check_unrepeated("--policy", policies)
+    _check_unrepeated("-o", names)
     _check_placeholders(names)
     draws_seed = seed is None and (len(policies) > 1 or any(SEED in name for name in names))
     width = len(str(len(prompts)))
@@ -70,7 +73,7 @@ def planned_clips(
             values = {NUMBER: f"{number:0{width}}", POLICY: policy or "default", SEED: str(common)}
             files = [_filled(name, values) for name in names]
             planned.append(PlannedClip(prompt, policy, common, tuple(map(Path, files))))
-    _check_apart(planned, names)
+    _check_apart(planned, len(prompts), len(policies))
     return planned
 
 
@@ -81,12 +84,12 @@ def read_prompts(file: Path) -> list[str]:
         InputError: the file cannot be read or holds no prompt.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
         raise InputError(f"cannot read the prompts in {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not a text file in UTF-8; give one prompt a line") from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    prompts = [line for line in lines if line and not line.startswith("#")]
     if not prompts:
         raise InputError(f"{file} holds no prompt; write one a line")
     return prompts
@@ -283,17 +286,23 @@ def _check_placeholders(names: Sequence[str]) -> None:
             )
 
 
-def _check_apart(planned: Sequence[PlannedClip], names: Sequence[str]) -> None:
-    files = [file for clip in planned for file in clip.files]
-    twice = next((file for file in files if files.count(file) > 1), None)
+def _repeated(values: Iterable[Any]) -> Any:
+    """The first that is there more than once; None without one."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
+
+
+def _check_unrepeated(option: str, values: Sequence[str]) -> None:
+    twice = _repeated(values)
+    if twice is not None:
+        raise InputError(f"{option} {twice} is given twice; give it once")
+
+
+def _check_apart(planned: Sequence[PlannedClip], num_prompts: int, num_policies: int) -> None:
+    twice = _repeated(file for clip in planned for file in clip.files)
     if twice is None:
         return
-    several_prompts = len({clip.prompt for clip in planned}) > 1
-    several_policies = len({clip.policy for clip in planned}) > 1
-    usual = Path(_usual_name(several_prompts, several_policies)).stem
+    usual = Path(_usual_name(num_prompts > 1, num_policies > 1)).stem
     raise InputError(
-        f"{len(planned)} clips cannot all be written to {twice}; tell them apart with "
+        f"more than one clip would be written to {twice}; tell them apart with "
         f"{NUMBER} (of the prompt) and {POLICY}, such as -o {usual}{twice.suffix}"
-        if len(planned) > 1
-        else f"{twice} is named twice; name it once"
     )

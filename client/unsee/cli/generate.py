@@ -223,6 +223,8 @@ def _check_files(planned: list[PlannedClip], sheet: Path | None, signer: Provena
             raise InputError(f"--sheet {sheet} is one picture of all clips; give it a fixed name")
         if sheet.suffix.lower() != ".png":
             raise InputError(f"--sheet {sheet} is a PNG picture; give it the suffix .png")
+        if sheet.absolute() in {file.absolute() for clip in planned for file in clip.files}:
+            raise InputError(f"--sheet and -o both name {sheet}; give the sheet another name")
         check_destination(sheet)
     for file in (file for clip in planned for file in clip.files):
         check_destination(file)

@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
+from unsee.cli.clip_batch import planned_clips
 from unsee.cli.main import run
 
 
@@ -141,6 +144,21 @@ def test_many_prompts_are_numbered_files(echoing, prompts, tmp_path, capsys):
     assert printed.out.split() == [str(tmp_path / f"{n}.npy") for n in (1, 2, 3)]
     assert "clips 3/3" in printed.err
     assert {request["prompt"] for request in echoing.requests} == {"a cat", "a dog", "a bird"}
+
+
+def test_a_mark_before_the_first_prompt_and_comments_are_no_prompts(echoing, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\n  # an afterthought\n", encoding="utf-8-sig")
+    assert many(echoing, "--prompts", file, "-o", tmp_path / "{n}.npy") == 0
+    assert [request["prompt"] for request in echoing.requests] == ["a cat"]
+
+
+def test_many_prompts_are_planned_at_once():
+    prompts = [f"a cat {number}" for number in range(20_000)]
+    started = time.process_time()
+    planned = planned_clips(prompts, [], 7, [Path("{n}.mp4")])
+    assert len({clip.files for clip in planned}) == len(prompts)
+    assert time.process_time() - started < 10
 
 
 def test_several_policies_share_a_drawn_seed_and_a_sheet(echoing, tmp_path, capsys):
