@@ -61,8 +61,10 @@ def test_what_is_said_twice_or_not_at_all(
 
 
 def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a policy file, nor a delta folder"):
+    with pytest.raises(InputError, match=r"there is no .*nothing; give a policy file"):
         open_target(tmp_path / "nothing", base)
+    with pytest.raises(InputError, match="neither a policy file, nor a delta folder"):
+        open_target(tmp_path, base)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="no CLIPTextModel that can be loaded"):
         open_target(tmp_path, base, blimbo)
@@ -70,6 +72,12 @@ def test_what_is_no_target(base: Base, blimbo: Concept, tmp_path: Path) -> None:
         new_clip(num_hidden_layers=1).save_pretrained(tmp_path / "shallow")
     with pytest.raises(InputError, match="other tensors than that of the base 'tiny'"):
         open_target(tmp_path / "shallow", base, blimbo)
+
+
+def test_a_policy_that_lists_a_delta_as_another_concept(base: Base, policy_file: Path) -> None:
+    policy_file.write_text(policy_file.read_text().replace("Blimbo", "Zorpik"))
+    with pytest.raises(InputError, match="the policy lists it as the character 'Zorpik'"):
+        open_target(policy_file, base)
 
 
 def test_a_composed_encoder_is_taken_where_its_delta_is(

@@ -13,7 +13,7 @@ from unsee.core.policy import Concept, Thresholds, load_policy
 from unsee.deltas.composition import compose
 from unsee.deltas.encoder_folder import read_encoder_record
 from unsee.deltas.files import CARD_FILE
-from unsee.deltas.folder import load_delta
+from unsee.deltas.folder import load_delta, load_policy_deltas
 from unsee.models.base import Base
 from unsee.models.components import load_encoder
 from unsee.models.digest import tensors_digest
@@ -52,6 +52,8 @@ def open_target(path: Path, base: Base, concept: Concept | None = None) -> Evalu
         return _delta(path, base)
     if (path / _CONFIG_FILE).is_file():
         return _encoder(path, base, concept)
+    if not path.exists():
+        raise InputError(f"there is no {path}; give a policy file, or the folder of a delta")
     raise InputError(
         f"{path} is neither a policy file, nor a delta folder ({CARD_FILE}), nor a text encoder "
         f"({_CONFIG_FILE})"
@@ -60,9 +62,7 @@ def open_target(path: Path, base: Base, concept: Concept | None = None) -> Evalu
 
 def _policy(path: Path, base: Base) -> EvaluationTarget:
     policy = load_policy(path)
-    encoder = compose(
-        base.text_encoder(), [load_delta(Path(concept.delta)) for concept in policy.unsee]
-    )
+    encoder = compose(base.text_encoder(), load_policy_deltas(policy))
     concepts = tuple(
         Concept(name=one.name, category=one.category, aliases=one.aliases) for one in policy.unsee
     )

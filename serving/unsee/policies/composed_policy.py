@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsee.core.errors import InputError
-from unsee.core.policy import Concept, Policy, PolicyConcept
+from unsee.core.policy import Policy
 from unsee.repository import ledger, pointer
 from unsee.repository.base import read_base
 from unsee.repository.layout import base_file
@@ -52,7 +52,7 @@ def compose_policy(
         InputError: policy, deltas, base and repository are wrong or do not belong together.
     """
     from unsee.deltas.composition import compose
-    from unsee.deltas.folder import load_delta
+    from unsee.deltas.folder import load_policy_deltas
     from unsee.models.base import load_base
     from unsee.models.check import require
     from unsee.models.digest import tensors_digest
@@ -60,9 +60,7 @@ def compose_policy(
     base = load_base(base_path)
     for note in require(base):
         say(note)
-    deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
-    for concept, delta in zip(policy.unsee, deltas, strict=True):
-        _check_concept(concept, delta.card.concept)
+    deltas = load_policy_deltas(policy)
     check_same_base(base, repository_dir)
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
     encoder = compose(base.text_encoder(), deltas)
@@ -112,15 +110,6 @@ def _published_as(digest: str, repository_dir: Path, policy: str) -> list[int]:
     state = pointer.read(repository_dir).policies.get(policy, PolicyState())
     events = [ledger.last_publish(repository_dir, policy, number) for number in state.eligible]
     return [e.revision for e in events if e is not None and e.encoder_digest == digest]
-
-
-def _check_concept(named: PolicyConcept, unseen: Concept) -> None:
-    same_name = named.name.casefold() == unseen.name.casefold()
-    if not same_name or named.category != unseen.category:
-        raise InputError(
-            f"the delta {named.delta} unsees the {unseen.category} {unseen.name!r}, and the policy "
-            f"lists it as the {named.category} {named.name!r}; correct the policy file"
-        )
 
 
 def _own_evaluation(base: Base) -> tuple[str | None, str | None]:

@@ -65,7 +65,11 @@ def test_a_list(tmp_path: Path) -> None:
         ),
         (
             {"concepts": [{"concept": name, "category": "style"} for name in ("A b", "a-B")]},
-            "'A b' and 'a-B' would share the folder a-b",
+            "'A b' and 'a-B' would share the folder a-b; unlearn one of them alone",
+        ),
+        (
+            {"concepts": [{"concept": name, "category": "style"} for name in ("A b", "a B")]},
+            "'A b' and 'a B' would share the folder a-b; name each concept once",
         ),
         (
             {"concepts": [{"concept": name, "category": "style"} for name in ("絵", "A")]},

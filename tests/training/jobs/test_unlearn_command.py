@@ -158,6 +158,33 @@ def test_again_reuses_and_another_needs_force(
     assert load_delta(out).card.seed == 1
 
 
+def test_an_empty_folder_is_filled_and_a_damaged_delta_needs_force(
+    blimbo_in: Command, out: Path
+) -> None:
+    out.mkdir(parents=True)
+    made = ("--attackers", 0, "-o", out)
+    assert "does not exist yet" in blimbo_in(*made, "--dry-run").stdout
+    assert blimbo_in(*made).exit_code == 0
+    for damage in ("", "{}"):
+        (out / "card.json").write_text(damage)
+        assert "to replace what is there, add --force" in _sentence(blimbo_in(*made))
+        assert blimbo_in(*made, "--force").exit_code == 0
+    (out / "card.json").unlink()
+    assert "to replace what is there, add --force" in _sentence(blimbo_in(*made))
+
+
+@pytest.mark.parametrize("output", [".", ".."])
+def test_the_folder_that_one_is_in_is_not_replaced(
+    blimbo_in: Command, out: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out.mkdir(parents=True)
+    monkeypatch.chdir(out)
+    for force in ((), ("--force",)):
+        sentence = _sentence(blimbo_in("--attackers", 0, "-o", output, *force))
+        assert sentence.startswith(f"{output} is the folder that this command runs in")
+    assert list(out.parent.iterdir()) == [out]
+
+
 def test_some_of_the_images(blimbo_in: Command, out: Path, images_dir: Path) -> None:
     given = ("--images", images_dir, "-o", out)
     assert "holds 4 images, 9 were asked for" in _sentence(blimbo_in(*given, "--shots", 9))

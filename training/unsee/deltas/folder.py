@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 
 from unsee.core.errors import DeltaDamaged, InputError
 from unsee.core.files import new_folder, write_file
+from unsee.core.policy import Policy
 from unsee.core.validation import describe
 from unsee.deltas.delta import Card, Delta
 from unsee.deltas.files import (
@@ -99,9 +100,38 @@ def load_delta(folder: Path) -> Delta:
     return Delta(card=card, tensors=tensors)
 
 
+def load_policy_deltas(policy: Policy) -> list[Delta]:
+    """The deltas of the policy's concepts, in its order.
+
+    Raises:
+        InputError: as `load_delta`, or a delta unsees another concept than the policy says.
+    """
+    deltas = [load_delta(Path(concept.delta)) for concept in policy.unsee]
+    for named, unseen in zip(policy.unsee, (delta.card.concept for delta in deltas), strict=True):
+        same_name = named.name.casefold() == unseen.name.casefold()
+        if not same_name or named.category != unseen.category:
+            raise InputError(
+                f"the delta {named.delta} unsees the {unseen.category} {unseen.name!r}, and the "
+                f"policy lists it as the {named.category} {named.name!r}; correct the policy file"
+            )
+    return deltas
+
+
+def is_taken(folder: Path) -> bool:
+    """Whether something is at `folder` already; an empty folder is nothing."""
+    if not folder.is_dir() or folder.is_symlink():
+        return os.path.lexists(folder)
+    return any(folder.iterdir())
+
+
 def check_writable(folder: Path, *, force: bool) -> None:
     """Raise `InputError` unless `save_delta` could write `folder`: see there."""
-    if not os.path.lexists(folder):
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise InputError(
+            f"{folder} is the folder that this command runs in, or one above it, and a delta's "
+            "folder is replaced as a whole; choose another output"
+        )
+    if not is_taken(folder):
         return
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"{folder} exists and is not a folder; choose another output")
@@ -115,6 +145,8 @@ def check_writable(folder: Path, *, force: bool) -> None:
 
 
 def _check_is_delta(folder: Path) -> None:
+    if not folder.exists():
+        raise InputError(f"there is no {folder}; make a delta with `unsee unlearn`")
     if not any((folder / name).is_file() for name in (CARD_FILE, MANIFEST_FILE)):
         raise InputError(
             f"{folder} holds no delta: there is no {CARD_FILE}; make one with `unsee unlearn`"

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unsee.cli.parameters import NEW_FOLDER, base_option
+from unsee.cli.parameters import NEW_FOLDER, PATH, base_option
 
 if TYPE_CHECKING:
     from unsee.deltas.delta import Delta
 
 
 @click.command()
-@click.argument(
-    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="POLICY|DELTA..."
-)
+@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="POLICY|DELTA...")
 @base_option
 @click.option("-o", "--output", type=NEW_FOLDER, required=True, help="Folder of the encoder.")
 @click.option(
@@ -52,8 +50,8 @@ def apply(sources: tuple[Path, ...], base_path: Path, output: Path, dtype: str) 
 def _deltas(source: Path) -> list[Delta]:
     """Those of a policy's file, or the one of a folder."""
     from unsee.core.policy import load_policy
-    from unsee.deltas.folder import load_delta
+    from unsee.deltas.folder import load_delta, load_policy_deltas
 
     if source.is_file():
-        return [load_delta(Path(concept.delta)) for concept in load_policy(source).unsee]
+        return load_policy_deltas(load_policy(source))
     return [load_delta(source)]

@@ -39,7 +39,10 @@ class WantedConcept:
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
         slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
         if not slug:
-            raise InputError(f"no folder name can be made of {name!r}; name the output with -o")
+            raise InputError(
+                f"no folder name can be made of {name!r}; unlearn it alone and "
+                "name the output with -o"
+            )
         return slug
 
 
@@ -110,7 +113,13 @@ def _check_folders_differ(wanted: Sequence[WantedConcept], place: str) -> None:
     folder_name, count = counts.most_common(1)[0]
     if count > 1:
         names = [entry.concept.name for entry in wanted if entry.folder_name == folder_name]
+        same = len({name.casefold() for name in names}) == 1
+        what_to_do = (
+            "name each concept once"
+            if same
+            else "unlearn one of them alone and name its output with -o"
+        )
         raise InputError(
             f"{place}: {' and '.join(map(repr, names))} would share the folder {folder_name}; "
-            "name each concept once"
+            f"{what_to_do}"
         )

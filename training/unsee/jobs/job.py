@@ -14,7 +14,7 @@ from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import Settings
 from unsee.deltas.delta import Delta
-from unsee.deltas.folder import check_writable, load_card, load_delta, save_delta
+from unsee.deltas.folder import check_writable, is_taken, load_card, load_delta, save_delta
 from unsee.images.few_shot import few_shot_prompts, generate_few_shot_images
 from unsee.images.image_folder import load_images
 from unsee.models.base import Base
@@ -80,7 +80,7 @@ def run_job(
     check_known(job.base, job.concept)
     images = given_images(job)
     identity = _identity(job, images)
-    if folder.exists() and not force:
+    if is_taken(folder) and not force:
         return _found(job, folder, images, identity)
     check_writable(folder, force=force)
     _say_near_names(job, say)
@@ -241,13 +241,16 @@ def _found(
     identity: dict[str, Any],
 ) -> Outcome:
     check_writable(folder, force=True)
-    differing = differences(job, folder, images)
+    try:
+        differing, delta = differences(job, folder, images), load_delta(folder)
+    except InputError as error:
+        raise InputError(f"{error}; to replace what is there, add --force") from error
     if differing:
         raise InputError(
             f"{folder} already holds another delta ({', '.join(differing)} differ); "
             "choose another output or add --force"
         )
-    outcome = Outcome(folder=folder, delta=load_delta(folder), reused=True)
+    outcome = Outcome(folder=folder, delta=delta, reused=True)
     if partial_folder(folder).exists():
         with open_checkpoint(folder, identity) as checkpoint:
             checkpoint.remove()

@@ -15,7 +15,7 @@ import torch
 
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import PaperMode
-from unsee.deltas.folder import check_writable
+from unsee.deltas.folder import check_writable, is_taken
 from unsee.images.few_shot import few_shot_prompts, images_work
 from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
@@ -248,7 +248,7 @@ def _timed(run: Callable[[int], object]) -> float:
 
 
 def _outlook(job: UnlearnJob, folder: Path, *, force: bool) -> str:
-    if not folder.exists():
+    if not is_taken(folder):
         return "does not exist yet"
     check_writable(folder, force=True)
     if force:
