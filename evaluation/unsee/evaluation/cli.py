@@ -163,7 +163,8 @@ def evaluate(
     Example:
       unsee evaluate policies/family.yaml --base bases/playground
     """
-    media = _media(options["media"])
+    wanted = _concept(concept, category)
+    plan = _plan(options)
     signer = None
     if sign_with is not None:
         from unsee.deltas.signature import load_signer
@@ -176,8 +177,8 @@ def evaluate(
     base = load_base(base_path)
     for note in require(base):
         say(note)
-    opened = open_target(target, base, _concept(concept, category))
-    job = _job(base, opened, media, options)
+    opened = open_target(target, base, wanted)
+    job = _job(base, opened, plan, options)
     from unsee.evaluation import evaluate as evaluation
     from unsee.evaluation.report.verdict import verdict_of
 
@@ -198,11 +199,11 @@ def evaluate(
 
 
 def _job(
-    base: Base, target: EvaluationTarget, media: tuple[Any, ...], options: dict[str, Any]
+    base: Base, target: EvaluationTarget, plan: EvaluationPlan, options: dict[str, Any]
 ) -> EvaluationJob:
     from unsee.evaluation.evaluate import EvaluationJob
     from unsee.evaluation.seeing.openai_clip import ClipModel
-    from unsee.evaluation.seeing.recognisers import open_recogniser
+    from unsee.evaluation.seeing.recognisers import at_home, open_recogniser
 
     known = _evaluation_set(base, options["concepts_file"])
     concepts = known.with_erased(target.concepts).concepts
@@ -212,12 +213,13 @@ def _job(
         target=target,
         known=known,
         recogniser=open_recogniser(options["recogniser"], base, concepts),
-        plan=_plan(media, options),
-        clip=ClipModel.from_pretrained(source) if source else None,
+        plan=plan,
+        clip=None if source is None else ClipModel.from_pretrained(at_home(source)),
     )
 
 
-def _plan(media: tuple[Any, ...], options: dict[str, Any]) -> EvaluationPlan:
+def _plan(options: dict[str, Any]) -> EvaluationPlan:
+    media = _media(options["media"])
     from unsee.evaluation.attacks import ATTACKS, ON_REQUEST
     from unsee.evaluation.attacks.runs import chosen_attacks, chosen_budgets
     from unsee.evaluation.evaluate import EvaluationPlan

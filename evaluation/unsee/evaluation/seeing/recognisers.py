@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,14 +25,19 @@ def open_recogniser(spec: str | None, base: Base, concepts: Sequence[Nameable]) 
     `concepts` are all that a zero-shot recogniser tells apart. Raises `InputError` if the name is
     not known or the recogniser cannot be opened.
     """
-    name, _, argument = (spec or _judge_of(base)).partition(":")
+    name, _, argument = (_judge_of(base) if spec is None else spec).partition(":")
     match name:
         case "judge":
-            return JudgeRecogniser.from_pretrained(Path(argument))
+            return JudgeRecogniser.from_pretrained(Path(at_home(argument)))
         case "clip":
-            return ClipRecogniser.from_pretrained(argument, concepts)
+            return ClipRecogniser.from_pretrained(at_home(argument), concepts)
         case _:
             return _installed(name)(argument)
+
+
+def at_home(place: str) -> str:
+    """`place` without a leading `~`, which no shell replaces behind a colon."""
+    return os.path.expanduser(place)  # noqa: PTH111 - leaves the home of nobody as it is
 
 
 def _judge_of(base: Base) -> str:
