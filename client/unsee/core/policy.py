@@ -18,7 +18,7 @@ from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.validation import COMPOSED, describe, matching
+from unsee.core.validation import COMPOSED, describe, matching, shortened
 from unsee.core.yaml_file import read_yaml
 
 Name = Annotated[
@@ -169,8 +169,15 @@ def _read_mapping(file: Path) -> dict[str, Any]:
 def _with_absolute_delta(
     file: Path, index: int, concept: PolicyConcept, folder: Path
 ) -> PolicyConcept:
-    delta = (folder / Path(concept.delta).expanduser()).resolve()
-    if not delta.is_dir():
+    try:
+        delta = (folder / Path(concept.delta).expanduser()).resolve()
+        exists = delta.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{file}: unsee[{index}].delta: {shortened(concept.delta)} cannot be a path: {reason}"
+        ) from error
+    if not exists:
         raise InputError(
             f"{file}: unsee[{index}].delta: there is no folder {delta}; "
             f'make it with: unsee unlearn "{concept.name}" --category {concept.category}'

@@ -70,16 +70,18 @@ def parse_yaml(text: str, place: str) -> Any:
     try:
         return yaml.load(text, Loader=UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
-        raise InputError(f"{place} is not valid YAML: {_with_line(error)}") from error
+        raise InputError(f"{place} is not valid YAML: {_with_line(error, text)}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{place} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise InputError(f"{place} is not valid YAML: it is nested too deeply") from error
 
 
-def _with_line(error: yaml.MarkedYAMLError) -> str:
+def _with_line(error: yaml.MarkedYAMLError, text: str) -> str:
     mark = error.problem_mark or error.context_mark
     problem = " ".join(str(error.problem or error.context).split())
     if mark is None:
         return problem
+    if text[mark.index : mark.index + 1] == "\t":
+        problem = "there is a tab where only spaces may stand; indent with spaces"
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

@@ -72,3 +72,9 @@ def test_completion_stays_silent(tmp_path: Path) -> None:
     file = tmp_path / "file.yaml"
     file.write_text("name: a\nname: b\n")
     assert _mapping(file) == {}
+
+
+@pytest.mark.parametrize("text", ["a:\n\t- b\n", "ä:\n  b: é\n\tc: 1\n"])
+def test_a_tab_is_called_a_tab(text: str) -> None:
+    with pytest.raises(InputError, match=r"line [23], column 1: there is a tab where only spaces"):
+        parse_yaml(text, "file.yaml")

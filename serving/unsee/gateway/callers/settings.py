@@ -67,7 +67,10 @@ def _is_address(value: str) -> str:
 
 def _from_folder(value: Path, info: ValidationInfo) -> Path:
     """Relative paths are taken from the folder that is the context of the validation, if any."""
-    return Path(info.context or "") / value.expanduser()
+    try:
+        return Path(info.context or "") / value.expanduser()
+    except RuntimeError as error:  # the home of nobody
+        raise ValueError(f"{value} cannot be a path: {error}") from error
 
 
 NO_TOKENS = frozenset(
@@ -241,6 +244,13 @@ class Settings(ClosedModel):
             raise ValueError("page and openai_videos are served over http, which is off")
         if self.openai_videos and self.repository is None:
             raise ValueError("openai_videos needs repository: it says how many frames a second has")
+        listening = [self.triton, *filter(None, (self.grpc, self.http))]
+        taken = [address for address in listening if split_address(address)[1] != 0]
+        if len(set(taken)) < len(taken):
+            raise ValueError(
+                "triton, grpc and http must be three addresses: the gateway listens on grpc and "
+                "http, and Triton on its own"
+            )
         _no_twins("name", [tenant.name for tenant in self.tenants])
         hashes = [token.sha256 for tenant in self.tenants for token in tenant.token_sha256]
         _no_twins("token_sha256", hashes)
