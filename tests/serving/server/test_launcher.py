@@ -196,6 +196,18 @@ def test_a_port_in_use_is_refused_naming_its_option(settings):
     check_ports(settings)
 
 
+@pytest.mark.parametrize("host", ["", " ", "a b", "10.255.255.254"])
+def test_a_host_that_is_not_this_machine_is_refused_naming_its_option(settings, host):
+    with pytest.raises(InputError, match=r"cannot listen on the host .*--host, such as 127"):
+        check_ports(dataclasses.replace(settings, host=host))
+
+
+def test_two_fronts_cannot_share_a_port(settings):
+    port = settings.grpc_port
+    with pytest.raises(PortInUse, match=f"--grpc-port and --metrics-port are both {port}; give"):
+        check_ports(dataclasses.replace(settings, metrics_port=port))
+
+
 def test_the_command_line_names_every_model_and_address(settings, tmp_path):
     command = server_command(Path("/b"), settings, ["a", "b"], tmp_path, "prefix-")
     assert {"--load-model=a", "--load-model=b", "--grpc-address=127.0.0.1"} <= set(command)

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from unsee.core.errors import PortInUse, ServerNotReady
+from unsee.core.errors import InputError, PortInUse, ServerNotReady
 from unsee.repository.check import loadable_models
 from unsee.serving.server.installation import Installation, assemble_backends, find_installation
 from unsee.serving.server.interpreter import StubInterpreter, fit_interpreter
@@ -208,8 +208,18 @@ class TritonServer:
 
 
 def check_ports(settings: ServerSettings) -> None:
-    """Raises PortInUse naming the first port that somebody else listens on."""
+    """Raises PortInUse naming the first port that somebody else listens on, or is given twice.
+
+    Raises InputError if the host is no address of this machine.
+    """
+    _check_host(settings.host)
+    used: dict[int, str] = {}
     for name, port in settings.ports.items():
+        if port in used:
+            raise PortInUse(
+                f"--{used[port]}-port and --{name}-port are both {port}; give each its own"
+            )
+        used[port] = name
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -219,6 +229,20 @@ def check_ports(settings: ServerSettings) -> None:
                     f"cannot listen on {settings.host}:{port} ({error.strerror}); "
                     f"choose another port with --{name}-port"
                 ) from error
+
+
+def _check_host(host: str) -> None:
+    try:
+        if not host.strip():
+            raise ValueError("it is empty")
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
+            candidate.bind((host, 0))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot listen on the host {host!r} ({reason}); give an IPv4 address of this machine "
+            "with --host, such as 127.0.0.1"
+        ) from error
 
 
 def server_command(
