@@ -87,6 +87,19 @@ def own(settings, policy="family"):
     return pointer.read(settings.repository_dir).policies.get(policy, PolicyState())
 
 
+def test_a_repository_with_graphs_of_its_own_is_no_replica(settings, store):
+    prepare(settings)
+    replica = settings.repository_dir
+    unfinished = store / "policy_family" / ".unfinished-1"
+    unfinished.mkdir()
+    for store_dir in (store, replica):
+        swapped = replace(settings, store_dir=store_dir, repository_dir=store)
+        for begin in (prepare, Follower):
+            with pytest.raises(InputError, match="with a text_encoder of its own"):
+                begin(swapped)
+    assert unfinished.is_dir()
+
+
 def test_a_prepared_replica_offers_what_the_store_offers(settings, store):
     prepare(settings)
     assert pointer.read(settings.repository_dir) == pointer.read(store)

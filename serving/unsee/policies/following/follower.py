@@ -19,6 +19,7 @@ from pathlib import Path
 from unsee.core.errors import InputError, ServerError, ServerUnreachable, UnseeError
 from unsee.policies.eligibility import probe
 from unsee.policies.following.replica import (
+    check_is_replica,
     copies,
     copy_service,
     drop_revision,
@@ -122,10 +123,11 @@ def prepare(settings: FollowerSettings, say: Say = lambda line: None) -> None:
 class Follower:
     """Follows until it is stopped; one thread looks at the pointer, another one fetches and probes.
 
-    Raises InputError if the replica's repository has not been prepared.
+    Raises InputError if the replica's repository has not been prepared, or is no replica's.
     """
 
     def __init__(self, settings: FollowerSettings, say: Say = lambda line: None) -> None:
+        check_is_replica(settings.repository_dir)
         self._settings = settings
         self._say = say
         self._own = pointer.read(settings.repository_dir)

@@ -39,15 +39,31 @@ from unsee.repository.revisions import check_folder, put_away, versions_on_disk
 _WITHOUT_CACHE = shutil.ignore_patterns("__pycache__")
 
 
+def check_is_replica(repository_dir: Path) -> None:
+    """Raise unless `repository_dir` may be a replica's: its graphs, if there are any, are links.
+
+    Raises:
+        InputError: it is a repository with graphs of its own, such as the store itself.
+    """
+    for name in GRAPH_MODELS:
+        place = repository_dir / name
+        if place.exists() and not place.is_symlink():
+            raise InputError(
+                f"{repository_dir} is a model repository with a {name} of its own and would be "
+                "changed to follow the store; give another folder with --repository"
+            )
+
+
 def copy_service(store_dir: Path, repository_dir: Path) -> None:
     """Everything but the policies: the graphs and the audit log linked, the other models copied.
 
     What an interrupted copy has left is removed.
 
     Raises:
-        InputError: the store lacks a model, or cannot be read.
+        InputError: the store lacks a model, or cannot be read; or as `check_is_replica`.
         FileNotWritable: the replica's repository cannot be written.
     """
+    check_is_replica(repository_dir)
     for name in SERVED_MODELS:
         if not (store_dir / name / CONFIG_FILE).is_file():
             raise InputError(
