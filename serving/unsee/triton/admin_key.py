@@ -108,15 +108,29 @@ def read_key(url: str) -> str | None:
     """The key of the server at `url`; None if this user's run folder has none.
 
     Raises:
-        InputError: the file is there and cannot be read.
+        InputError: the file is there and cannot be read, or holds more than a key.
     """
     file = key_file(url)
     try:
-        return file.read_text(encoding="ascii").strip() or None
+        key = file.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the key of Triton's admin APIs in {file} cannot be read") from error
+    except OSError as error:
+        raise InputError(
+            f"the key of Triton's admin APIs in {file} cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _no_key(file) from error
+    if not key.isprintable() or " " in key:
+        raise _no_key(file)
+    return key or None
+
+
+def _no_key(file: Path) -> InputError:
+    return InputError(
+        f"{file} is no key of Triton's admin APIs, which is one word in ASCII; give the file that "
+        "the server was started with"
+    )
 
 
 def admin_headers(url: str) -> tuple[tuple[str, str], ...]:

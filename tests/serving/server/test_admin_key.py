@@ -160,3 +160,13 @@ def asked_by_a_page(server, path, body, headers=None):
             return response.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+@pytest.mark.parametrize("content", [b"two\nlines\n", b"key: abc", b"\xff\n"])
+def test_what_is_no_key_is_not_sent_to_the_server(content, tmp_path, monkeypatch):
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", str(file))
+    for use in (make_key, read_key):
+        with pytest.raises(InputError, match="key is no key of Triton's admin APIs, which is one"):
+            use("127.0.0.1:1")
