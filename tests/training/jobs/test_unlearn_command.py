@@ -345,6 +345,12 @@ def test_scalars_for_tensorboard(blimbo_in: Command, out: Path, tmp_path: Path) 
     assert len(list((tmp_path / "logs" / "blimbo").glob("events.out.tfevents.*"))) == 1
 
 
+def test_the_log_is_kept_out_of_the_delta(blimbo_in: Command, out: Path) -> None:
+    sentence = _sentence(blimbo_in("-o", out, "--log-dir", out.parent))
+    assert "would write the log into the delta's folder" in sentence
+    assert not out.parent.exists()
+
+
 def test_importing_the_command_is_light() -> None:
     code = "import unsee.jobs.cli; print({'torch', 'pydantic'} & set(sys.modules))"
     paths = [path for path in sys.path if path]

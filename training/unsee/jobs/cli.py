@@ -183,6 +183,8 @@ def unlearn(
         say(note)
     wanted = _wanted(concepts, list_file, category, aliases, anchor)
     folders = _folders(wanted, output, output_dir)
+    if log_dir is not None:
+        _check_apart(log_dir, folders)
     jobs = _jobs(base, wanted, mode, overrides, images_dir, seed)
     if dry_run:
         _print_plans(jobs, folders, force=force, as_json=as_json)
@@ -294,6 +296,16 @@ def _folders(
             "name the folder above them with --output-dir"
         )
     return [output]
+
+
+def _check_apart(log_dir: Path, folders: Sequence[Path]) -> None:
+    """The log would be a foreign file in a delta's folder, which is then neither read nor kept."""
+    for folder in folders:
+        if (log_dir / folder.name).absolute() == folder.absolute():
+            raise InputError(
+                f"--log-dir {log_dir} would write the log into the delta's folder {folder}; "
+                "give another one"
+            )
 
 
 def _jobs(
