@@ -399,6 +399,8 @@ def test_an_encoder_names_its_concept(
         (("--attack-budgets", "1,many"), "--attack-budgets holds 'many'"),
         (("--attack-budgets", "0"), "--attack-budgets holds '0'"),
         (("--recogniser", "eyes"), "no recogniser 'eyes'"),
+        (("--recogniser", ""), "no recogniser ''"),
+        (("--clip-model", ""), "no CLIP model can be loaded from ''"),
         (("--concept", "Blimbo"), "--concept and --category belong together"),
         (("--concepts", "none.yaml"), "cannot read the evaluation set none.yaml"),
     ],
@@ -410,6 +412,11 @@ def test_wrong_options_are_one_sentence(
     assert isinstance(result.exception, InputError)
     assert complaint in str(result.exception)
     assert not out.exists()
+
+
+def test_a_misspelt_attack_is_refused_before_anything_is_opened() -> None:
+    result = _evaluate(Path("nothing"), "--base", "nowhere", "--attacks", "beg")
+    assert "there is no attack 'beg'" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ def test_the_judge_knows_its_labels(judge: Judge, frames: Frames) -> None:
             recogniser.sightings(frames, stranger)
 
 
-def test_the_base_s_judge_is_the_default(base: Base, judge: Judge, tmp_path: Path) -> None:
+def test_the_base_s_judge_is_the_default(
+    base: Base, judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
         InputError, match=r"'tiny' brings no judge; name its folder as judge in base\.yaml"
     ):
@@ -119,6 +121,10 @@ def test_the_base_s_judge_is_the_default(base: Base, judge: Judge, tmp_path: Pat
     assert opened.digest() == named.digest()
     with pytest.raises(InputError, match="the folder does not exist"):
         open_recogniser("judge:nowhere", base, ())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_recogniser("judge:~/judge", base, ()).digest() == named.digest()
+    with pytest.raises(InputError, match="no judge at ~nobody-here/judge"):
+        open_recogniser("judge:~nobody-here/judge", base, ())
 
 
 def test_clip_compares_with_siblings_and_nothing(

@@ -97,12 +97,15 @@ def test_the_folder_says_what_it_is(base: Base, made: Delta, tmp_path: Path, dty
 
 
 @pytest.mark.parametrize("source", ["blimbo", "family.yaml"])
-def test_the_command(base_dir: Path, made: Delta, tmp_path: Path, source: str) -> None:
+def test_the_command(
+    base_dir: Path, made: Delta, tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_delta(made, tmp_path / "blimbo")
     concept = {"concept": "Blimbo", "category": "character", "delta": "blimbo"}
     policy = {"name": "family", "unsee": [concept]}
     (tmp_path / "family.yaml").write_text(yaml.safe_dump(policy))
-    arguments = [tmp_path / source, "--base", base_dir, "-o", tmp_path / "out"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = [f"~/{source}", "--base", base_dir, "-o", tmp_path / "out"]
     result = CliRunner().invoke(apply, [*map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert "unsees Blimbo; its edit is the last layer" in result.stdout

@@ -142,7 +142,7 @@ def _asked(base: Base, prompts: Path | str) -> Base:
 def test_prompts_are_the_lines_once_each(base: Base, tmp_path: Path) -> None:
     assert base.prompts() == ()
     file = tmp_path / "prompts.txt"
-    file.write_text("a red house\n\n  two dogs \r\n\t\ncafé\na red house\n", encoding="utf-8")
+    file.write_text("a red house\n\n  two dogs \r\n\t\ncafé\na red house\n", encoding="utf-8-sig")
     assert _asked(base, file).prompts() == ("a red house", "two dogs", "café")
 
 

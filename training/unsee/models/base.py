@@ -209,7 +209,7 @@ class Base:
             return ()
         file = self.folder / self.spec.prompts
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise BaseFolderError(
                 f"base {self.name!r}: the prompts file {file} cannot be read: {first_line(error)}"
