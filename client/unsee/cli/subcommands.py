@@ -108,6 +108,7 @@ EXTRA_OF_MODULE = {
     "pytriton": "serve",
     "h11": "gateway",
     "prometheus_client": "gateway",
+    "python_multipart": "gateway",
     "starlette": "gateway",
     "uvicorn": "gateway",
     "cryptography": "sign",
