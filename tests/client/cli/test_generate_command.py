@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import grpc
 import numpy as np
@@ -153,12 +152,14 @@ def test_a_mark_before_the_first_prompt_and_comments_are_no_prompts(echoing, tmp
     assert [request["prompt"] for request in echoing.requests] == ["a cat"]
 
 
-def test_many_prompts_are_planned_at_once():
-    prompts = [f"a cat {number}" for number in range(20_000)]
-    started = time.process_time()
-    planned = planned_clips(prompts, [], 7, [Path("{n}.mp4")])
-    assert len({clip.files for clip in planned}) == len(prompts)
-    assert time.process_time() - started < 10
+def test_planning_many_prompts_does_not_compare_each_file_with_each(monkeypatch):
+    compared = []
+    equal = PurePath.__eq__
+    monkeypatch.setattr(
+        PurePath, "__eq__", lambda one, other: compared.append(1) or equal(one, other)
+    )
+    planned = planned_clips([f"a cat {n}" for n in range(300)], [], 7, [Path("{n}.mp4")])
+    assert (len(planned), len(compared)) == (300, 0)
 
 
 def test_several_policies_share_a_drawn_seed_and_a_sheet(echoing, tmp_path, capsys):
