@@ -39,7 +39,6 @@ class PaddedGraph(VideoDenoiserGraph):
     """The same, of a model that computes every row."""
 
     def wrap(self, model: Any) -> torch.nn.Module:
-        """A module with this graph's signature."""
         return VideoUNetModule(model).eval()
 
 

@@ -34,7 +34,7 @@ from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
 from unsee.core.files import locked, new_folder, write_file
 from unsee.export.graphs.base_graphs import sampling_graphs
-from unsee.export.graphs.graphs import Graph, GraphPrecision
+from unsee.export.graphs.graphs import Graph
 from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.build import Device, EngineRunner, current_device
 from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
@@ -42,7 +42,7 @@ from unsee.export.version import export_version, find_export
 from unsee.models.base import Base, load_base
 from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import MODEL_FILE, PLAN_FILE
-from unsee.repository.records import GraphExport
+from unsee.repository.records import GraphExport, GraphPrecision
 
 Variant = Literal["eager", "compiled", "tensorrt"]
 Operation = Literal["step", "decode", "clip"]

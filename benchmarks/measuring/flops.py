@@ -17,7 +17,8 @@ from torch.utils.flop_counter import (
 
 from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import sampling_graphs
-from unsee.export.graphs.graphs import Graph, Sizes
+from unsee.export.graphs.graphs import Graph
+from unsee.export.graphs.sizes import Sizes
 from unsee.models.base import Base, load_base
 from unsee.repository.layout import VAE_DECODER_NEXT, VIDEO_DENOISER
 

@@ -18,7 +18,7 @@ from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.validation import COMPOSED, describe, matching, shortened
+from unsee.core.validation import COMPOSED, ClosedModel, describe, matching, shortened
 from unsee.core.yaml_file import read_yaml
 
 Name = Annotated[
@@ -57,7 +57,7 @@ class PolicyConcept(Concept):
     delta: Annotated[str, StringConstraints(min_length=1)]
 
 
-class Thresholds(BaseModel):
+class Thresholds(ClosedModel):
     """What an encoder's report must show before `unsee publish` lets the encoder be served.
 
     Args:
@@ -81,8 +81,6 @@ class Thresholds(BaseModel):
         recogniser: the digest of the recogniser that must have looked; None: the base's judge, or
             any where the base brings none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     erased_at_most: Share = 0.08
     erased_interval_at_most: Share | None = None
@@ -116,10 +114,8 @@ class Thresholds(BaseModel):
         return tuple(found)
 
 
-class Policy(BaseModel):
+class Policy(ClosedModel):
     """A named set of concepts to be unseen together, and what their report must show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PolicyName
     unsee: Annotated[tuple[PolicyConcept, ...], Field(min_length=1)]

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.files import write_file, write_json
 from unsee.core.policy import Thresholds
+from unsee.core.validation import ClosedModel
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
@@ -29,7 +30,7 @@ ATTACKS_FOLDER = "attacks"
 FRAMES_FOLDER = "frames"
 
 
-class Inputs(BaseModel):
+class Inputs(ClosedModel):
     """Everything that decides a report; digests are `"sha256:…"`.
 
     `models` are the denoisers' by medium, and that of an attacker's pictures if it is another one,
@@ -38,8 +39,6 @@ class Inputs(BaseModel):
     guidance and steps that other shapes are asked with. `thresholds` decide what the page says and
     nothing that is measured. The last three are None in folders of version 0.1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     target: Target

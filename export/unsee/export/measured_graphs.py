@@ -11,9 +11,10 @@ from pathlib import Path
 from unsee.export.engines.choice import ClipComparison, MeasuredGraph, Runnables
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
 from unsee.export.engines.measurement import Feeds
-from unsee.export.engines.session import Runnable, Shapes, open_graph
+from unsee.export.engines.session import Runnable, open_graph
 from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
-from unsee.export.graphs.graphs import Graph, Sizes
+from unsee.export.graphs.graphs import Graph, sized
+from unsee.export.graphs.sizes import Sizes
 from unsee.export.text_to_video.sampler_tables import Tables
 from unsee.export.text_to_video.sampling_check import sampling_psnr
 from unsee.models.base import Base
@@ -114,8 +115,5 @@ def feeds_at(graph: Graph, sizes: Sizes) -> Feeds:
 
 
 def _opened(exported: ExportedGraph, engine: Engine, threads: int, sizes: Sizes) -> Runnable:
-    shapes: Shapes = {
-        tensor.name: [sizes[dim] if isinstance(dim, str) else dim for dim in tensor.dims]
-        for tensor in exported.graph.inputs
-    }
+    shapes = {tensor.name: sized(tensor.dims, sizes) for tensor in exported.graph.inputs}
     return open_graph(exported.file, engine, threads, shapes)

@@ -13,8 +13,8 @@ from unsee.core.errors import NotExportable, ParityError
 from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.text_to_video.sampling_check import (
     ClipSize,
+    Sampling,
     psnr,
-    sample_clips,
     sampling_psnr,
     torch_runnables,
 )
@@ -74,13 +74,14 @@ def test_clips_are_guided_by_their_prompts_and_the_same_each_time(tiny_base, tab
 
     run = {**in_torch, "video_denoiser": counted}
     clip = ClipSize(num_frames=3, height=64, width=64)
-    frames = sample_clips(tiny_base, tables, run, clip, PROMPTS, STEPS)
+    sampling = Sampling(tiny_base, tables, STEPS)
+    frames = sampling.clips(run, clip, PROMPTS)
     assert frames.shape == (2, 3, 64, 64, 3)
     assert frames.dtype == np.uint8
     assert batches == [2] * (2 * STEPS)
-    again = sample_clips(tiny_base, tables, in_torch, clip, PROMPTS, STEPS)
+    again = sampling.clips(in_torch, clip, PROMPTS)
     assert np.array_equal(frames, again)
-    other = sample_clips(tiny_base, tables, in_torch, clip, ("a boat", PROMPTS[1]), STEPS)
+    other = sampling.clips(in_torch, clip, ("a boat", PROMPTS[1]))
     assert not np.array_equal(other[0], frames[0])
     assert np.array_equal(other[1], frames[1])
 
@@ -101,7 +102,7 @@ def test_a_clip_that_cannot_be_made_is_a_clear_sentence(tiny_base, tables, in_to
     run = in_torch if change.pop("finite", True) else {**in_torch, "video_denoiser": infinite}
     given = {"clip": ClipSize(2, 64, 64), "prompts": PROMPTS[:1], "steps": STEPS} | change
     with pytest.raises(ParityError, match=words), np.errstate(all="ignore"):
-        sample_clips(tiny_base, tables, run, **given)
+        Sampling(tiny_base, tables, given.pop("steps")).clips(run, **given)
 
 
 def test_whether_the_reference_or_the_other_makes_no_clip_is_told_apart(

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import Settings
+from unsee.core.validation import ClosedModel
 
 
-class Card(BaseModel):
+class Card(ClosedModel):
     """What a delta is and how it was made; the content of `card.json`.
 
     Args:
@@ -31,12 +32,10 @@ class Card(BaseModel):
         tensors_digest: of the tensors beside the card (see `tensors_digest`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     schema_version: Literal[2, 3, 4] = 4
     base: str
     base_digest: str
-    rounded_digests: dict[str, str] = {}
+    rounded_digests: dict[str, str] = Field(default_factory=dict)
     concept: Concept
     method: str
     settings: Settings

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch.nn import LayerNorm
 
 from unsee.core.errors import InputError
 from unsee.core.files import new_folder, write_file, write_json
 from unsee.core.policy import Concept
+from unsee.core.validation import ClosedModel
 from unsee.deltas.appended_layer import with_appended_layer
 from unsee.deltas.composition import parts
 from unsee.deltas.delta import Delta
@@ -30,7 +31,7 @@ RECORD_FILE = "unsee.json"
 _CARD_FILE = "README.md"
 
 
-class EncoderRecord(BaseModel):
+class EncoderRecord(ClosedModel):
     """The content of `unsee.json`.
 
     Args:
@@ -39,8 +40,6 @@ class EncoderRecord(BaseModel):
         deltas: the `tensors_digest` of each concept's delta, in the order of `concepts`.
         dtype: of the stored weights.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     base: str

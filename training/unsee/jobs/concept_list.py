@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept, Name
-from unsee.core.validation import describe
+from unsee.core.validation import ClosedModel, describe
 from unsee.core.yaml_file import read_yaml
 
 
@@ -78,9 +78,7 @@ def load_concept_list(file: Path) -> tuple[WantedConcept, ...]:
     return _checked(content, str(file))
 
 
-class _ListedConcept(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _ListedConcept(ClosedModel):
     concept: Name
     category: Category
     also: tuple[Name, ...] = ()
@@ -91,9 +89,7 @@ class _ListedConcept(BaseModel):
         return WantedConcept(concept=concept, anchor=self.anchor)
 
 
-class _ConceptList(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _ConceptList(ClosedModel):
     concepts: tuple[_ListedConcept, ...] = Field(min_length=1)
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from unsee.core.errors import InputError
 from unsee.core.files import write_file, write_json
+from unsee.core.validation import ClosedModel
 from unsee.models.digest import images_digest, tensors_digest
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 Side = Literal["tuned", "base"]
 
 
-class AttackRecord(BaseModel):
+class AttackRecord(ClosedModel):
     """What lies beside an attack's tensors: what it was run on, what it found, how long it took."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     attack: str

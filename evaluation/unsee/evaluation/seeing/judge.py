@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unsee.core.errors import InputError
-from unsee.core.validation import describe
+from unsee.core.validation import ClosedModel, describe
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -31,15 +31,13 @@ Probabilities = npt.NDArray[np.float32]
 Width = Annotated[int, Field(ge=1)]
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(ClosedModel):
     """The content of `config.json`.
 
     `labels` maps a head to its labels, of which the first means "nothing of that kind";
     `categories` maps a head to the categories of concept that it names. `motion_head` is the head
     that reads whole clips; the others read single frames.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, tuple[str, ...]]

@@ -5,17 +5,14 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
+from unsee.core.validation import ClosedModel
 from unsee.export.engines.engine_options import openvino_core
 
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 
-class Machine(BaseModel):
+class Machine(ClosedModel):
     """A machine: `capabilities` of its CPU in OpenVINO's words, versions of the runtimes on it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: str
     capabilities: tuple[str, ...]

@@ -10,8 +10,8 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from unsee.core.validation import ClosedModel
 from unsee.export.engines.session import Array, Runnable
 
 ROUNDS = 6
@@ -22,14 +22,12 @@ Feeds = Mapping[str, Array]
 Clock = Callable[[], float]
 
 
-class Timing(BaseModel):
+class Timing(ClosedModel):
     """Median seconds of a call, and of the reference's calls in between; the error of its output.
 
     `error` is the root mean square of the difference over the standard deviation of the
     reference's output.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float
     reference_seconds: float

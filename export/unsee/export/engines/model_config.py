@@ -13,7 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 from unsee.core.request_schema import INPUTS
 from unsee.export.engines.engine import ONNXRUNTIME, Engine
-from unsee.export.graphs.graphs import Graph, Sizes, TensorSpec
+from unsee.export.graphs.graphs import Graph, TensorSpec, sized
+from unsee.export.graphs.sizes import Sizes
 from unsee.repository.layout import PROMPT_ENCODER, TEXT_TO_VIDEO
 
 
@@ -126,8 +127,4 @@ def _add_tensor(entries: Any, tensor: TensorSpec) -> None:
 
 def _warm_up_shapes(graph: Graph, sizes: Sizes) -> str:
     """The shape of every input as JSON: Triton's own `model_warmup` makes requests of one row."""
-    shapes = {
-        tensor.name: [sizes[dim] if isinstance(dim, str) else dim for dim in tensor.dims]
-        for tensor in graph.inputs
-    }
-    return json.dumps(shapes)
+    return json.dumps({tensor.name: sized(tensor.dims, sizes) for tensor in graph.inputs})

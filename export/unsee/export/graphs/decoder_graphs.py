@@ -51,16 +51,8 @@ class DecoderGraph:
 
     max_batch_size: ClassVar[int] = 4
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = IN_LEVELS
-
-    @property
-    def multiples(self) -> Sizes:
-        """Any size will do."""
-        return {}
-
-    @property
-    def largest_sizes(self) -> Sizes:
-        """No axis has an end of its own."""
-        return {}
+    multiples: ClassVar[Sizes] = {}
+    largest_sizes: ClassVar[Sizes] = {}
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,11 @@ class VAEDecoderGraph(DecoderGraph):
 
     name: ClassVar[str] = VAE_DECODER
     frames_per_latent: ClassVar[int] = 1
+    traced_sizes: ClassVar[Sizes] = {"B": 2, "F": 3, "h": 4, "w": 5}
+    checked_sizes: ClassVar[tuple[Sizes, ...]] = (
+        {"B": 1, "F": 1, "h": 2, "w": 2},
+        {"B": 1, "F": 4, "h": 8, "w": 3},
+    )
 
     @classmethod
     def of(cls, vae: Any) -> "VAEDecoderGraph":
@@ -87,16 +84,6 @@ class VAEDecoderGraph(DecoderGraph):
         """Pixels; H and W follow from h and w."""
         return (TensorSpec("frames", "UINT8", ("B", "F", "H", "W", 3)),)
 
-    @property
-    def traced_sizes(self) -> Sizes:
-        """Four different sizes, none of which is 1."""
-        return {"B": 2, "F": 3, "h": 4, "w": 5}
-
-    @property
-    def checked_sizes(self) -> tuple[Sizes, ...]:
-        """One frame, and more frames of another shape."""
-        return {"B": 1, "F": 1, "h": 2, "w": 2}, {"B": 1, "F": 4, "h": 8, "w": 3}
-
     def clip_sizes(self, clip: Clip) -> Sizes:
         """One clip. Raises `NotExportable` if its size is no multiple of `scale`."""
         return {"B": 1, **latent_sizes(clip, LatentGrid(self.scale))}
@@ -110,7 +97,6 @@ class VAEDecoderGraph(DecoderGraph):
         return with_batch(latents, 1, self.max_batch_size)
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         return VAEDecoderModule(model).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
@@ -133,6 +119,11 @@ class FirstFrameGraph(DecoderGraph):
     cached: int
 
     name: ClassVar[str] = VAE_DECODER
+    traced_sizes: ClassVar[Sizes] = {"B": 2, "h": 4, "w": 5}
+    checked_sizes: ClassVar[tuple[Sizes, ...]] = (
+        {"B": 1, "h": 2, "w": 2},
+        {"B": 1, "h": 8, "w": 3},
+    )
 
     @classmethod
     def of(cls, vae: Any) -> Self:
@@ -159,16 +150,6 @@ class FirstFrameGraph(DecoderGraph):
             TensorSpec("next_cache", "FP32", ("B", self.cached, "h", "w")),
         )
 
-    @property
-    def traced_sizes(self) -> Sizes:
-        """Three different sizes, none of which is 1."""
-        return {"B": 2, "h": 4, "w": 5}
-
-    @property
-    def checked_sizes(self) -> tuple[Sizes, ...]:
-        """A small frame, and one of another shape."""
-        return {"B": 1, "h": 2, "w": 2}, {"B": 1, "h": 8, "w": 3}
-
     def clip_sizes(self, clip: Clip) -> Sizes:
         """One latent frame. Raises `NotExportable` if the clip does not fill the grid."""
         return {"B": 1, **_of_one_frame(latent_sizes(clip, self._grid))}
@@ -187,7 +168,6 @@ class FirstFrameGraph(DecoderGraph):
         return with_batch(frame, 1, self.max_batch_size)
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         return FirstFrameModule(model).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
@@ -222,7 +202,6 @@ class NextFramesGraph(FirstFrameGraph):
         return (*super().inputs, cache)
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         return NextFramesModule(model).eval()
 
     @property

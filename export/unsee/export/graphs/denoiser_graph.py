@@ -164,7 +164,6 @@ class VideoDenoiserGraph:
         )
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         lengths = {"padded_length": self.sequence_length} if self.any_length else {}
         return _MODULES[type(model).__name__](model, **lengths).eval()
 

@@ -15,18 +15,6 @@ from torch import Tensor, nn
 from unsee.export.graphs.sizes import Clip, ClipLimits, Profile, Sizes
 from unsee.repository.records import GraphPrecision
 
-__all__ = [
-    "Clip",
-    "ClipLimits",
-    "DataType",
-    "Graph",
-    "GraphPrecision",
-    "Profile",
-    "Sizes",
-    "TensorSpec",
-    "Tolerance",
-]
-
 DataType = Literal["INT64", "FP32", "UINT8"]
 
 GUIDED_ROWS = 2
@@ -77,8 +65,9 @@ class Graph(Protocol):
     `tolerances` says in which precisions it can be exported and how exact each must be;
     `multiples` gives the axes whose size must be a multiple, `largest_sizes` those that have an
     end; `traced_sizes` is the size of every axis for the trace, `checked_sizes` those of the
-    parity check besides. `clip_sizes` is the size of every axis while a clip is made with guidance,
-    `profile` that of any call that the base's limits allow.
+    parity check besides, none of them 1 in the trace, which would take such an axis for a constant.
+    `clip_sizes` is the size of every axis while a clip is made with guidance, `profile` that of any
+    call that the base's limits allow. `wrap` makes a module with the graph's signature.
     """
 
     name: ClassVar[str]

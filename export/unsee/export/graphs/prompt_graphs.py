@@ -13,8 +13,6 @@ from unsee.export.graphs.sizes import Clip, ClipLimits, Profile, Sizes, with_bat
 from unsee.repository.layout import TEXT_ENCODER
 from unsee.repository.records import GraphPrecision
 
-__all__ = ["EditGraph", "PromptGraph", "TextEncoderGraph", "TunedEncoderGraph"]
-
 _USUAL_TOKENS, _FEW_TOKENS = 64, 7
 
 
@@ -31,11 +29,7 @@ class PromptGraph:
 
     max_batch_size: ClassVar[int] = 16
     tolerances: ClassVar[Mapping[GraphPrecision, Tolerance]] = {"float32": Tolerance(1e-4, "std")}
-
-    @property
-    def multiples(self) -> Sizes:
-        """Any batch will do."""
-        return {}
+    multiples: ClassVar[Sizes] = {}
 
     @property
     def largest_sizes(self) -> Sizes:
@@ -121,7 +115,6 @@ class TextEncoderGraph(PromptGraph):
         return (TensorSpec("states", "FP32", self._states),)
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         return EncoderModule(model).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:
@@ -172,7 +165,6 @@ class EditGraph(PromptGraph):
         return (TensorSpec("prompt_embeds", "FP32", self._states),)
 
     def wrap(self, model: Any) -> nn.Module:
-        """A module with this graph's signature."""
         return EditModule(model).eval()
 
     def example_inputs(self, sizes: Sizes, seed: int) -> tuple[Tensor, ...]:

@@ -24,6 +24,7 @@ from unsee.export.graphs.graphs import Graph
 from unsee.export.onnx import prompt_attention, rewrites
 from unsee.export.onnx.lowerings import TRANSLATIONS
 from unsee.export.onnx.relative_attention import of_any_length
+from unsee.repository.layout import WEIGHTS_FILE
 
 OPSET, IR_VERSION = 20, 10
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
@@ -63,13 +64,8 @@ def _save(model: onnx_ir.Model, file: Path) -> None:
     """Save graph and weights in `file`; from 2 GB on the weights go to the file beside it."""
     weights = (value.const_value for value in model.graph.initializers.values())
     size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
-    external = weights_file(file).name if size_bytes > EXTERNAL_DATA_BYTES else None
+    external = WEIGHTS_FILE if size_bytes > EXTERNAL_DATA_BYTES else None
     onnx_ir.save(model, file, external_data=external)
-
-
-def weights_file(file: Path) -> Path:
-    """Where weights of the graph in `file` are that lie beside it."""
-    return file.with_name(f"{file.name}.data")
 
 
 def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Any], ...]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from pydantic import BaseModel, ConfigDict
 
 from unsee.core.errors import InputError
+from unsee.core.validation import ClosedModel
 
 ONNX_DOMAINS = ("", "ai.onnx")
 _TABLE = Path(__file__).with_name("operators.json")
@@ -29,15 +29,13 @@ _TYPE_NAMES = {
 _MAKE_THEIR_TYPE = ("Cast", "CastLike", "Constant", "ConstantOfShape")
 
 
-class OperatorTable(BaseModel):
+class OperatorTable(ClosedModel):
     """The content of `operators.json`, as published for one version of TensorRT.
 
     `operators` gives each operator that is taken the name of its set in `types`; ONNX's names of
     types there are FP32, FP16, BF16, INT64, UINT8 and so on. `restrictions_not_checked` lists those
     operators with published restrictions that the audit has no rule for.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     tensorrt: str
@@ -59,10 +57,8 @@ def operator_table() -> OperatorTable:
     return OperatorTable.model_validate_json(_TABLE.read_bytes())
 
 
-class Problem(BaseModel):
+class Problem(ClosedModel):
     """Why a graph is refused: `node` and `operator` are None where it is the graph as a whole."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     node: str | None
     operator: str | None
@@ -72,13 +68,11 @@ class Problem(BaseModel):
         return self.reason if self.node is None else f"{self.operator} {self.node}: {self.reason}"
 
 
-class AuditReport(BaseModel):
+class AuditReport(ClosedModel):
     """What a graph is made of, and what of it TensorRT would refuse.
 
     `operators` counts nodes by operator, `types` lists the types of all tensors that nodes make.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tensorrt: str
     opset: int

@@ -14,10 +14,10 @@ from typing import Any
 
 import onnx
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from unsee.core.errors import EngineBuildFailed, TensorRTMissing
+from unsee.core.validation import ClosedModel
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.tensorrt.audit import audit_model, load_graph
@@ -29,10 +29,8 @@ _REASONS_SHOWN = 3
 _DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "UINT8": torch.uint8}
 
 
-class Device(BaseModel):
+class Device(ClosedModel):
     """Where an engine runs: a GPU's name and compute capability (`"9.0"`), driver and library."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpu: str
     compute_capability: str

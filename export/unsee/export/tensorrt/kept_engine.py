@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from unsee.core.files import write_file, write_json
+from unsee.core.validation import ClosedModel
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.onnx.parity import compare
@@ -32,13 +33,11 @@ _BUILDER_VERSION = 1
 """Counts changes of how the builder is told to build."""
 
 
-class EngineKey(BaseModel):
+class EngineKey(ClosedModel):
     """All that decides what an engine is; equal keys mean that one can stand for the other.
 
     `graph_digest` is that of the exported graph (`GraphExport.sha256`).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: Device
     graph: str
@@ -48,13 +47,11 @@ class EngineKey(BaseModel):
     builder_version: int = _BUILDER_VERSION
 
 
-class EngineRecord(BaseModel):
+class EngineRecord(ClosedModel):
     """The content of `engine.json`: what the engine is, how long its build took, how exact it is.
 
     Digests are `"sha256:…"`; `parity` is None if the engine was never compared with its model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     key: EngineKey

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from unsee.core.errors import ProfileError
-from unsee.export.graphs.graphs import Graph, TensorSpec
+from unsee.export.graphs.graphs import Graph, sized
 from unsee.export.graphs.sizes import Profile, Sizes
 
 BATCH = "B"
@@ -38,9 +38,9 @@ def input_ranges(graph: Graph, profile: Profile) -> dict[str, ShapeRange]:
     _check_sizes(graph, profile)
     return {
         tensor.name: ShapeRange(
-            minimum=_shape(tensor, profile.minimum),
-            optimum=_shape(tensor, profile.optimum),
-            maximum=_shape(tensor, profile.maximum),
+            minimum=sized(tensor.dims, profile.minimum),
+            optimum=sized(tensor.dims, profile.optimum),
+            maximum=sized(tensor.dims, profile.maximum),
         )
         for tensor in graph.inputs
     }
@@ -84,10 +84,6 @@ def _named(profile: Profile) -> Mapping[str, Sizes]:
         "usual": profile.optimum,
         "greatest": profile.maximum,
     }
-
-
-def _shape(tensor: TensorSpec, sizes: Sizes) -> Shape:
-    return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in tensor.dims)
 
 
 def _words(axes: Collection[str]) -> str:

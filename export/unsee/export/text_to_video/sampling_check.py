@@ -46,18 +46,6 @@ if TYPE_CHECKING:
     from text_to_video.policies import Revision
     from text_to_video.tokens import Tokens
 
-__all__ = [
-    "ClipSize",
-    "Frames",
-    "LoopGraphs",
-    "Runnables",
-    "Sampling",
-    "psnr",
-    "sample_clips",
-    "sampling_psnr",
-    "torch_runnables",
-]
-
 Frames = npt.NDArray[np.uint8]
 Runnables = Mapping[str, Runnable]
 """The graphs by model."""
@@ -84,6 +72,7 @@ class Sampling:
     """
 
     def __init__(self, base: Base, tables: Tables, steps: int) -> None:
+        """Raises `ParityError` if `tables` has none of so many steps."""
         make_importable()
         from text_to_video.base import read_base
         from text_to_video.sampler import SamplerTables
@@ -155,31 +144,16 @@ def sampling_psnr(
     """How near the frames of `run` are to those of `reference`, in dB (see `psnr`).
 
     One clip of the size `clip` per prompt, in `steps` of the base's own scheduler with its own
-    guidance, from the same noise on both sides. Raises what `sample_clips` raises, but
-    `NotExportable` where `run` alone makes no clip.
+    guidance, from the same noise on both sides. Raises what `Sampling` raises, but `NotExportable`
+    where `run` alone makes no clip.
     """
-    expected = sample_clips(base, tables, reference, clip, prompts, steps)
+    sampling = Sampling(base, tables, steps)
+    expected = sampling.clips(reference, clip, prompts)
     try:
-        frames = sample_clips(base, tables, run, clip, prompts, steps)
+        frames = sampling.clips(run, clip, prompts)
     except ParityError as error:
         raise NotExportable(str(error)) from error
     return psnr(frames, expected)
-
-
-def sample_clips(
-    base: Base,
-    tables: Tables,
-    run: Runnables,
-    clip: Clip,
-    prompts: Sequence[str],
-    steps: int,
-) -> Frames:
-    """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
-
-    Raises `ParityError` if a graph gives a value that is not finite, the base allows no such clip,
-    or `tables` has none of so many steps.
-    """
-    return Sampling(base, tables, steps).clips(run, clip, prompts)
 
 
 def psnr(frames: Frames, expected: Frames) -> float:

@@ -11,9 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -24,7 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from unsee.client.messages import MODEL
 from unsee.core.request_schema import nearest_fitting
-from unsee.core.validation import matching
+from unsee.core.validation import ClosedModel, matching
 from unsee.gateway.callers.refusal import invalid, quoted
 from unsee.gateway.callers.request import HttpRequest, first_problem
 from unsee.gateway.openai.videos import Wanted
@@ -115,10 +113,8 @@ class VideoRequest(HttpRequest):
         return {"width": width, "height": height}
 
 
-class ListQuery(BaseModel):
+class ListQuery(ClosedModel):
     """Which of the videos a list shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: Annotated[str, StringConstraints(max_length=128)] | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20

@@ -6,25 +6,24 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from unsee.core.errors import BaseFolderError
+from unsee.core.validation import ClosedModel
 from unsee.models.quiet import quiet_libraries
 
 _NO_CLAMP = (("clip_sample", False), ("thresholding", False))
 """What holds of every scheduler that has no such option."""
 
 
-class SchedulerOptions(BaseModel):
+class SchedulerOptions(ClosedModel):
     """Options in the place of those in the models' scheduler files; `class` names another class.
 
     A motion adapter has a noise schedule of its own, and a distilled model a sampler.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    t2i: dict[str, Any] = {}
-    t2v: dict[str, Any] = {}
+    t2i: dict[str, Any] = Field(default_factory=dict)
+    t2v: dict[str, Any] = Field(default_factory=dict)
 
 
 def with_overrides(scheduler: Any, overrides: Mapping[str, Any], base: str, field: str) -> Any:
