@@ -106,20 +106,15 @@ def export_graph(
     folder: Path, name: str, precision: Literal["float32", "float16"]
 ) -> dict[str, Any]:
     """Export one graph unless it is up to date; its record, what loading took, and bytes."""
-    from unsee.core.files import locked, new_folder
     from unsee.export.memory import peak_memory
-    from unsee.export.version import export_version, find_export
+    from unsee.export.version import export_once
 
     started = time.perf_counter()
     with peak_memory() as memory:
         graph, model = _graph_and_model(folder, name)
     loading_s = round(time.perf_counter() - started, 3)
     version_dir = _version_dir(folder, name, precision)
-    with locked(version_dir.parent):
-        record = find_export(graph, model, version_dir, precision)
-        if record is None:
-            with new_folder(version_dir, replace=True) as new:
-                record = export_version(graph, model, new, precision)
+    record, _ = export_once(graph, model, version_dir, precision)
     return {
         "export": record.model_dump(mode="json"),
         "loading_s": loading_s,

@@ -32,17 +32,17 @@ from benchmarks.measuring.flops import base_flops, peak_bytes, peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say
 from unsee.core.errors import UnseeError
-from unsee.core.files import locked, new_folder, write_file
+from unsee.core.files import write_file
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.onnx.half import half_copy
 from unsee.export.tensorrt.build import Device, EngineRunner, current_device
 from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
-from unsee.export.version import export_version, find_export
+from unsee.export.version import export_once
 from unsee.models.base import Base, load_base
 from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import MODEL_FILE, PLAN_FILE
-from unsee.repository.records import GraphExport, GraphPrecision
+from unsee.repository.records import GraphPrecision
 
 Variant = Literal["eager", "compiled", "tensorrt"]
 Operation = Literal["step", "decode", "clip"]
@@ -289,7 +289,7 @@ def _engine(base: Base, job: Job, device: Device, graph: Graph, model: Any) -> d
     `build_seconds` is that of the build that made it, also when it was `reused`.
     """
     spec = base.spec
-    export = _export(graph, model, job.graph_dir(graph))
+    export, _ = export_once(graph, model, job.graph_dir(graph), PRECISION)
     profile = graph.profile(spec.clip, spec.limits)
     file, folder = job.graph_dir(graph) / MODEL_FILE, job.engine_dir(graph)
     folder.mkdir(parents=True, exist_ok=True)
@@ -303,14 +303,6 @@ def _engine(base: Base, job: Job, device: Device, graph: Graph, model: Any) -> d
         "plan_bytes": len(kept.plan()),
         "parity": parity and parity.model_dump(mode="json"),
     }
-
-
-def _export(graph: Graph, model: Any, folder: Path) -> GraphExport:
-    found = find_export(graph, model, folder, PRECISION)
-    if found is not None:
-        return found
-    with locked(folder.parent), new_folder(folder, replace=True) as new:
-        return export_version(graph, model, new, PRECISION)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from unsee.deltas.edit import trunk
 from unsee.export.graphs.base_graphs import sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Sizes
+from unsee.export.memory import high_water_mark
 from unsee.models.base import Base, load_base
 from unsee.repository.layout import VAE_DECODER_NEXT, VIDEO_DENOISER
 
@@ -82,9 +83,7 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory that this process has held so far: on the GPU, or resident on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    return high_water_mark()
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, edge: int) -> float:

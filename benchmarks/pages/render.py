@@ -16,10 +16,10 @@ from typing import Any
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.measuring.record import MEASURED
 from benchmarks.pages import concepts, figures, floors, plots
 from unsee.core.files import write_file
 
-MEASURED = Path(__file__).parents[2] / "docs" / "measured"
 TEMPLATES = MEASURED / "templates"
 
 

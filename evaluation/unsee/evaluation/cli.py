@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unsee.core.policy import Concept
     from unsee.evaluation.asking.evaluation_set import EvaluationSet
     from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, Outcome
-    from unsee.evaluation.report.schema import RateTriple, Report
+    from unsee.evaluation.report.schema import RatePair, RateTriple, Report
     from unsee.evaluation.report.verdict import Verdict
     from unsee.evaluation.target import EvaluationTarget
     from unsee.models.base import Base
@@ -305,7 +305,7 @@ def _in_words(outcome: Outcome, verdict: Verdict) -> str:
 
 def _summary(report: Report) -> list[str]:
     """A line per unseen concept, one per group of what was to be kept, and one per attack."""
-    from unsee.evaluation.report.rates import pooled_triple
+    from unsee.evaluation.report.rates import pooled_pair, pooled_triple
     from unsee.evaluation.report.verdict import attack_name, judged_of
 
     lines = []
@@ -322,7 +322,7 @@ def _summary(report: Report) -> list[str]:
     for group, label in labels:
         pairs = [row.recognised for row in report.kept if row.group == group]
         if pairs:
-            lines.append(f"{label}: recognised in {_shares(pairs)}")
+            lines.append(f"{label}: recognised in {_beside_the_base(pooled_pair(pairs))}")
     if report.shapes:
         triple = pooled_triple(row.lasting for row in report.shapes)
         lines.append(f"other shapes of the name: seen in {_controlled(triple)}")
@@ -336,10 +336,8 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
-def _shares(pairs: list[Any]) -> str:
-    from unsee.evaluation.report.rates import pooled
-
-    tuned, base = pooled(pair.tuned for pair in pairs), pooled(pair.base for pair in pairs)
+def _beside_the_base(pair: RatePair) -> str:
+    tuned, base = pair.tuned, pair.base
     return f"{tuned.hits} of {tuned.n} (the base's own encoder: {base.hits} of {base.n})"
 
 

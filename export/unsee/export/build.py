@@ -26,11 +26,11 @@ from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
 from unsee.export.measured_graphs import ExportedGraph, clip_comparison, measured_graph
 from unsee.export.onnx.half import in_float32
-from unsee.export.revision import Contents, part_of, write_config, write_revision
+from unsee.export.revision import Contents, part_of, write_config
 from unsee.export.service import write_service
 from unsee.export.text_to_video.assets import write_prompt_encoder, write_text_to_video
 from unsee.export.text_to_video.sampler_tables import sampler_tables
-from unsee.export.version import export_version, find_export
+from unsee.export.version import export_once, find_export
 from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.schedulers import SchedulerOffer, offered_schedulers
@@ -58,8 +58,6 @@ from unsee.repository.records import (
     read_record,
 )
 from unsee.repository.revisions import versions_on_disk
-
-__all__ = ["ExportRecord", "GraphOutcome", "write_repository", "write_revision"]
 
 _BASE_MODEL = policy_model(BASE_POLICY)
 
@@ -173,16 +171,10 @@ def _graph(
     repository_dir: Path,
     progress: Callable[[str], None],
 ) -> GraphOutcome:
-    model_dir = repository_dir / graph.name
     folder = version_dir(repository_dir, graph.name)
-    with locked(model_dir):
-        found = find_export(graph, model, folder, precision)
-        if found is not None:
-            return GraphOutcome(graph.name, found, reused=True)
-        progress(f"exporting {graph.name}")
-        with new_folder(folder, replace=True) as new:
-            export = export_version(graph, model, new, precision)
-    return GraphOutcome(graph.name, export, reused=False)
+    said = f"exporting {graph.name}"
+    export, reused = export_once(graph, model, folder, precision, lambda: progress(said))
+    return GraphOutcome(graph.name, export, reused)
 
 
 def _base_policy(base: Base, repository_dir: Path, progress: Callable[[str], None]) -> GraphOutcome:

@@ -30,7 +30,7 @@ def peak_memory() -> Iterator[PeakMemory]:
     try:
         yield measured
     finally:
-        measured.peak_bytes = _high_water_mark() if is_reset else _most_ever()
+        measured.peak_bytes = high_water_mark() if is_reset else _most_ever()
 
 
 def _reset() -> bool:
@@ -41,7 +41,8 @@ def _reset() -> bool:
     return True
 
 
-def _high_water_mark() -> int:
+def high_water_mark() -> int:
+    """The most resident memory since the process began or the mark was set back (Linux)."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unsee.core.errors import NotExportable
-from unsee.core.files import check_space, write_json
+from unsee.core.files import check_space, locked, new_folder, write_json
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.prompt_graphs import EditGraph
 from unsee.export.memory import peak_memory
@@ -76,6 +76,26 @@ def export_version(
     )
     write_json(version_dir / EXPORT_FILE, record)
     return record
+
+
+def export_once(
+    graph: Graph,
+    model: Any,
+    version_dir: Path,
+    precision: GraphPrecision = "float32",
+    before: Callable[[], None] = lambda: None,
+) -> tuple[GraphExport, bool]:
+    """The export in `version_dir` and whether it was there; if not, it is made after `before`.
+
+    Raises what `export_version` raises.
+    """
+    with locked(version_dir.parent):
+        found = find_export(graph, model, version_dir, precision)
+        if found is not None:
+            return found, True
+        before()
+        with new_folder(version_dir, replace=True) as new:
+            return export_version(graph, model, new, precision), False
 
 
 def check_precision(graph: Graph, precision: GraphPrecision) -> None:

@@ -27,7 +27,7 @@ from unsee.repository.layout import (
     policy_model,
 )
 from unsee.repository.records import PolicyState
-from unsee.repository.revisions import check_files, put_away, versions_on_disk
+from unsee.repository.revisions import put_away, versions_on_disk
 from unsee.triton.reload import reload
 from unsee.triton.server import ASK_TIMEOUT_S, ModelVersion, Server
 
@@ -123,8 +123,7 @@ def _recover_or_warn(repository_dir: Path, policy: str, say: Say) -> None:
 def _check_active(repository_dir: Path, policy: str, revision: int) -> None:
     """A revision that nobody has judged may say what the policy unsees."""
     try:
-        check_files(repository_dir, policy, revision)
-        ledger.check_report(repository_dir, policy, revision)
+        check_revision(repository_dir, policy, revision, None)
     except RevisionUnfit as error:
         raise RevisionUnfit(
             f'revision {revision} of the policy "{policy}" is active and must not be served: '

@@ -69,9 +69,17 @@ TEMPLATES: dict[Category, tuple[str, ...]] = {
 }
 
 
+def in_sentence(name: str, category: str) -> str:
+    """The name as it stands in a sentence: a common noun of an object takes its article."""
+    if category != "object" or not name[:1].islower():
+        return name
+    article = "an" if name[0] in "aeiou" else "a"
+    return f"{article} {name}"
+
+
 def prompts_around(name: str, category: Category) -> tuple[str, ...]:
     """Every template of the category around `name`, the plainest first."""
-    return tuple(template.format(_named(name, category)) for template in TEMPLATES[category])
+    return tuple(template.format(in_sentence(name, category)) for template in TEMPLATES[category])
 
 
 def training_prompts(concept: Concept) -> tuple[str, ...]:
@@ -81,11 +89,3 @@ def training_prompts(concept: Concept) -> tuple[str, ...]:
         for name in (concept.name, *concept.aliases)
         for prompt in prompts_around(name, concept.category)
     )
-
-
-def _named(name: str, category: Category) -> str:
-    """The name as it stands in a sentence: a common noun of an object takes its article."""
-    if category != "object" or not name[:1].islower():
-        return name
-    article = "an" if name[0] in "aeiou" else "a"
-    return f"{article} {name}"

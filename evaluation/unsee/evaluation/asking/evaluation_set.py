@@ -39,6 +39,7 @@ from unsee.core.validation import COMPOSED, ClosedModel, describe
 from unsee.core.yaml_file import read_yaml
 from unsee.evaluation.asking.default_templates import DEFAULT_TEMPLATES
 from unsee.prompts.naming import as_words
+from unsee.prompts.templates import in_sentence
 
 SetCategory = Literal["character", "style", "object", "person", "action", "background"]
 Text = Annotated[
@@ -64,9 +65,7 @@ class KnownConcept(ClosedModel):
         """`word` (the name or an alias) in a sentence; a common noun takes its article."""
         if word == self.name and self.phrase is not None:
             return self.phrase
-        if self.category != "object" or not word[:1].islower():
-            return word
-        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+        return in_sentence(word, self.category)
 
     def is_named_in(self, prompt: str) -> bool:
         """Whether `prompt` holds the name or an alias as whole words."""

@@ -5,13 +5,12 @@ Turns a `Report` into text; knows neither HTML nor pictures, and the tables are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page.plots import CurvePoint, PlotRow
-from unsee.evaluation.report.rates import excess_of, pooled, pooled_triple
-from unsee.evaluation.report.schema import Group, Rate, RatePair, RateTriple, Reach, Report, Shape
+from unsee.evaluation.report.rates import excess_of, pooled_pair, pooled_triple
+from unsee.evaluation.report.schema import Group, Rate, RateTriple, Reach, Report, Shape
 from unsee.evaluation.report.verdict import (
     Check,
     Verdict,
@@ -139,7 +138,7 @@ def kept_rows(report: Report) -> list[PlotRow]:
         for key_group, name in keys
         if key_group == group
         for pair in [
-            pool(r.recognised for r in report.kept if (r.group, r.concept) == (group, name))
+            pooled_pair(r.recognised for r in report.kept if (r.group, r.concept) == (group, name))
         ]
     ]
 
@@ -188,14 +187,6 @@ def attack_curves(report: Report, reach: Reach) -> dict[str, list[CurvePoint]]:
                 ]
             ]
     return curves
-
-
-def pool(pairs: Iterable[RatePair]) -> RatePair:
-    """All samples of `pairs` as one, with the interval of the whole."""
-    taken = list(pairs)
-    return RatePair(
-        tuned=pooled(pair.tuned for pair in taken), base=pooled(pair.base for pair in taken)
-    )
 
 
 def _plot_row(label: str, triple: RateTriple, group: str = "") -> PlotRow:

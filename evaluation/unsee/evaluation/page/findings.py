@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unsee.evaluation.page.content import REACHES, interval, pool, whole
-from unsee.evaluation.report.rates import excess_of
+from unsee.evaluation.page.content import REACHES, interval, whole
+from unsee.evaluation.report.rates import excess_of, pooled_pair
 from unsee.evaluation.report.schema import Group, Rate, RateTriple, Reach, Report
 from unsee.evaluation.report.verdict import attack_name, judged_of, points, points_range
 
@@ -39,7 +39,7 @@ def _erased_finding(report: Report, concept: str) -> Finding | None:
 
 
 def _kept_finding(report: Report, group: Group) -> Finding | None:
-    pair = pool(row.recognised for row in report.kept if row.group == group)
+    pair = pooled_pair(row.recognised for row in report.kept if row.group == group)
     if not pair.tuned.n:
         return None
     who = {"sibling": "a sibling, of the same category", "other": "anything else"}[group]

@@ -118,10 +118,7 @@ def budget_plot(points: Sequence[CurvePoint], name: str) -> str:
         axes.set_xscale("log", base=2)
         axes.set_xticks(times, [f"{each}×" for each in times])
         axes.set_xlabel("budget of the attack")
-        axes.set_ylim(-0.05, 1.05)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color=RULE, linewidth=0.8)
-        _quiet(axes)
+        _upright_percent_axis(axes)
         return _svg(figure, name)
 
 
@@ -163,10 +160,7 @@ def curve_plot(tuned: Sequence[float], base: Sequence[float], name: str) -> str:
         axes.plot(frames, tuned, color=TUNED, marker="o", markersize=4.5)
         axes.set_xlabel("frame of the clip")
         axes.set_xticks([frame for frame in frames if len(tuned) <= 16 or frame % 4 == 1])
-        axes.set_ylim(-0.05, 1.05)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color=RULE, linewidth=0.8)
-        _quiet(axes)
+        _upright_percent_axis(axes)
         return _svg(figure, name)
 
 
@@ -216,6 +210,13 @@ def _percent_axis(axes: Axes) -> None:
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="x", color=RULE, linewidth=0.8)
+    _quiet(axes)
+
+
+def _upright_percent_axis(axes: Axes) -> None:
+    axes.set_ylim(-0.05, 1.05)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
     _quiet(axes)
 
 

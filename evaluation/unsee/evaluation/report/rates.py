@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from unsee.evaluation.report.schema import Rate, RateTriple
+from unsee.evaluation.report.schema import Rate, RatePair, RateTriple
 
 Z_95 = 1.959963984540054
 
@@ -43,6 +43,14 @@ def pooled(rates: Iterable[Rate]) -> Rate:
     """All samples of `rates` as one, with the interval of the whole."""
     taken = list(rates)
     return rate_of_counts(sum(rate.hits for rate in taken), sum(rate.n for rate in taken))
+
+
+def pooled_pair(pairs: Iterable[RatePair]) -> RatePair:
+    """All samples of `pairs` as one, with the intervals of the whole."""
+    taken = list(pairs)
+    return RatePair(
+        tuned=pooled(pair.tuned for pair in taken), base=pooled(pair.base for pair in taken)
+    )
 
 
 def pooled_triple(triples: Iterable[RateTriple]) -> RateTriple:

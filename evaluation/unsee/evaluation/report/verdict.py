@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unsee.core.policy import Thresholds
-from unsee.evaluation.report.rates import Excess, excess_of, pooled, pooled_triple
+from unsee.evaluation.report.rates import Excess, excess_of, pooled_pair, pooled_triple
 from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
@@ -212,8 +212,8 @@ def _fewest(judged: Iterable[tuple[RateTriple, Excess]]) -> int:
 
 def _kept(report: Report, group: Group, name: str, limit: float) -> Check:
     who = "siblings" if group == "sibling" else "everything else"
-    pairs = [row.recognised for row in report.kept if row.group == group]
-    tuned, base = pooled(pair.tuned for pair in pairs), pooled(pair.base for pair in pairs)
+    pair = pooled_pair(row.recognised for row in report.kept if row.group == group)
+    tuned, base = pair.tuned, pair.base
     if not tuned.n or not base.n:
         return _missing(name, limit, f"how often {who} would be recognised")
     if not base.hits:

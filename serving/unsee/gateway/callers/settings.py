@@ -6,7 +6,6 @@ Holds no secret: of a token only its SHA-256 is written down. Knows no transport
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 import ssl
 from datetime import UTC, date, datetime
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from unsee.client.address import is_loopback
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY, PolicyName
 from unsee.core.validation import ClosedModel
@@ -304,15 +304,6 @@ def split_address(address: str) -> tuple[str, int]:
     """`"127.0.0.1:9001"` as host and port; brackets of IPv6 are taken off."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches `address` (host and port)."""
-    host, _ = split_address(address)
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _no_twins(field: str, values: list[str]) -> None:
