@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from delta_fakes import assert_flipped_bits_are_found
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -52,17 +51,6 @@ def test_a_signature_in_the_folder_is_no_foreign_file(folder: Path) -> None:
     (folder / "signature.sig").write_text("whatever it says")
     load_delta(folder)
     check_writable(folder, force=True)
-
-
-def test_any_flipped_bit_is_found_and_its_file_named(folder: Path) -> None:
-    assert_flipped_bits_are_found(folder, load_delta, examples=100)
-
-
-@pytest.mark.parametrize("name", ["delta.safetensors", "images/00.png"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(DeltaDamaged, match=rf"{name} is missing"):
-        load_delta(folder)
 
 
 def test_a_card_without_digests_is_refused(delta: Delta, folder: Path) -> None:

@@ -132,7 +132,6 @@ class BlackBoxSearch:
         return replace(self, clips=self.clips * times, times=times)
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         return f"{self.clips} clips looked at, up to {self.num_words} words"
 
     def run(

@@ -49,7 +49,6 @@ class ConceptVector:
         return replace(self, etas=etas, trials=trials, times=times)
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         grid = ", ".join(f"{eta:g}" for eta in self.etas)
         return f"eta of {grid}, {self.trials} denoising trials each"
 

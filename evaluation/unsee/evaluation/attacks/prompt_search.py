@@ -59,7 +59,6 @@ class PromptSearch:
         return replace(self, num_tokens=words, steps=self.steps * times, times=times)
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         return (
             f"{self.num_tokens} tokens, {self.steps} steps of {self.candidates} candidates from "
             f"the top {self.top_k} of each position, {self.trials} denoising trials each"
@@ -68,7 +67,6 @@ class PromptSearch:
     def run(
         self, victim: Victim, num_prompts: int, seed: int, progress: Progress | None = None
     ) -> Attacked:
-        """Attack `victim`; see `Attack.run`."""
         require(victim.images, "images", self.name)
         require(victim.concept_prompts, "concept_prompts", self.name)
         search = _search(victim, self, torch.Generator().manual_seed(seed))

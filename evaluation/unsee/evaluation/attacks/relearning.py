@@ -41,7 +41,6 @@ class BenignRelearning:
         return replace(self, steps=self.steps * times, times=times)
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         rate = "the base's for unlearning" if self.learning_rate is None else self.learning_rate
         return f"{self.steps} steps on unrelated pairs, batch {self.batch_size}, lr {rate}"
 

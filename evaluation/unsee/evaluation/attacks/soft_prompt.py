@@ -71,7 +71,6 @@ class SoftPrompt:
         )
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         return (
             f"{self.num_vectors} vectors, {self.starts} starts of {self.start_steps} steps, "
             f"{self.steps} steps from the best, batch {self.batch_size}, "
@@ -81,7 +80,6 @@ class SoftPrompt:
     def run(
         self, victim: Victim, num_prompts: int, seed: int, progress: Progress | None = None
     ) -> Attacked:
-        """Attack `victim`; see `Attack.run`."""
         require(victim.images, "images", self.name)
         require(victim.concept_prompts, "concept_prompts", self.name)
         generator = torch.Generator().manual_seed(seed)
@@ -111,7 +109,6 @@ class SmoothedSoftPrompt(SoftPrompt):
     directions: int = 8
 
     def budget(self) -> str:
-        """What it may spend, in one line."""
         return (
             f"{super().budget()}, gradients of a surrogate smoothed by {self.smoothing:g} x the "
             f"tokens' RMS from {self.directions} pairs of losses"

@@ -45,7 +45,6 @@ class ClipRecogniser:
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
         return f"clip:{self.source}"
 
     def digest(self) -> str:

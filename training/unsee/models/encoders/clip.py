@@ -34,11 +34,9 @@ class ClipFamily(EncoderFamily):
         return int(config.max_position_embeddings)
 
     def num_layers(self, config: Any) -> int:
-        """How many transformer layers it has."""
         return int(config.num_hidden_layers)
 
     def width(self, config: Any) -> int:
-        """D, the size of a state."""
         return int(config.hidden_size)
 
     def config_ids(self, config: Any) -> Mapping[str, int]:

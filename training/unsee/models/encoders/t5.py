@@ -26,11 +26,9 @@ class T5Family(EncoderFamily):
         """Relative positions allow any number."""
 
     def num_layers(self, config: Any) -> int:
-        """How many transformer layers it has."""
         return int(config.num_layers)
 
     def width(self, config: Any) -> int:
-        """D, the size of a state."""
         return int(config.d_model)
 
     def config_ids(self, config: Any) -> Mapping[str, int]:

@@ -37,7 +37,6 @@ class CogVideoX(GenerativeModel):
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: torch.Tensor
     ) -> torch.Tensor:
-        """See `GenerativeModel.predict`."""
         transformer = self.parts.denoiser
         frames_first = noisy.transpose(1, 2)
         prediction: torch.Tensor = transformer(
@@ -49,7 +48,6 @@ class CogVideoX(GenerativeModel):
         return prediction.float().transpose(1, 2)
 
     def check(self, where: object, text_width: int) -> None:
-        """See `GenerativeModel.check`."""
         autoencoder = self.parts.vae
         config, vae = self.parts.denoiser.config, autoencoder.config
         channels = (config.in_channels, config.out_channels, vae.latent_channels)

@@ -47,7 +47,6 @@ class Ltx(GenerativeModel):
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: torch.Tensor
     ) -> torch.Tensor:
-        """See `GenerativeModel.predict`."""
         transformer, pipeline = self.parts.denoiser, self.pipeline
         num_frames, height, width = noisy.shape[2:]
         patches = (transformer.config.patch_size, transformer.config.patch_size_t)
@@ -80,7 +79,6 @@ class Ltx(GenerativeModel):
         }
 
     def check(self, where: object, text_width: int) -> None:
-        """See `GenerativeModel.check`."""
         config, vae = self.parts.denoiser.config, self.parts.vae
         latent_channels = vae.config.latent_channels
         patch = config.patch_size**2 * config.patch_size_t

@@ -35,7 +35,6 @@ class Wan(GenerativeModel):
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, prompt_embeds: torch.Tensor
     ) -> torch.Tensor:
-        """See `GenerativeModel.predict`."""
         transformer = self.parts.denoiser
         if self.parts.options.get("expand_timesteps"):  # one for each token
             cells = noisy[0, 0, :, ::2, ::2].numel()
@@ -48,7 +47,6 @@ class Wan(GenerativeModel):
         return prediction.float()
 
     def check(self, where: object, text_width: int) -> None:
-        """See `GenerativeModel.check`."""
         config, vae = self.parts.denoiser.config, self.parts.vae.config
         if config.image_dim is not None:
             raise BaseFolderError(
