@@ -1,7 +1,6 @@
 """The documents say what is true: links lead somewhere, options exist, examples are valid."""
 
 import ast
-import json
 import re
 import shlex
 from itertools import dropwhile
@@ -140,11 +139,6 @@ def test_a_command_that_does_not_exist_would_be_found(line):
 @every_block("python")
 def test_every_python_example_compiles(block):
     ast.parse(block.text)
-
-
-@every_block("json")
-def test_every_json_example_is_json(block):
-    json.loads(block.text)
 
 
 @every_block("yaml")
