@@ -398,6 +398,8 @@ def test_an_encoder_names_its_concept(
         (("--attacks", "ask,beg"), "'beg'; known are ask, smoothed-soft-prompt, all and none"),
         (("--attack-budgets", "1,many"), "--attack-budgets holds 'many'"),
         (("--attack-budgets", "0"), "--attack-budgets holds '0'"),
+        (("--attack-budgets", "4", "--quick"), "--attack-budgets 4 needs attacks"),
+        (("--attack-budgets", "4", "--attacks", "none"), "--attack-budgets 4 needs attacks"),
         (("--recogniser", "eyes"), "no recogniser 'eyes'"),
         (("--recogniser", ""), "no recogniser ''"),
         (("--clip-model", ""), "no CLIP model can be loaded from ''"),
@@ -447,3 +449,12 @@ def test_other_files_are_kept(delta_dir: Path, arguments: Sequence[str], out: Pa
     result = _evaluate(delta_dir, *arguments)
     assert "holds other files (thesis.txt)" in str(result.exception)
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_report_is_never_put_among_a_delta_s_files(
+    delta_dir: Path, arguments: Sequence[str]
+) -> None:
+    before = sorted(delta_dir.iterdir())
+    result = _evaluate(delta_dir, *arguments, "-o", str(delta_dir), "--force")
+    assert f"{delta_dir} holds a delta" in str(result.exception)
+    assert sorted(delta_dir.iterdir()) == before

@@ -231,6 +231,11 @@ def _plan(options: dict[str, Any]) -> EvaluationPlan:
     }
     chosen = chosen_attacks(amounts.pop("attacks"), ATTACKS, ON_REQUEST)
     budgets = chosen_budgets(options["attack_budgets"])
+    if not chosen and budgets != chosen_budgets("1"):
+        raise InputError(
+            f"--attack-budgets {options['attack_budgets']} needs attacks, and none is run; "
+            "name some with --attacks"
+        )
     attacks = tuple(attack.at(times) for attack in chosen for times in budgets)
     return EvaluationPlan(seed=options["seed"], media=media, attacks=attacks, **amounts)
 

@@ -15,6 +15,7 @@ from unsee.core.errors import InputError
 from unsee.core.files import write_file, write_json
 from unsee.core.policy import Thresholds
 from unsee.core.validation import ClosedModel
+from unsee.deltas.files import CARD_FILE
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
@@ -56,9 +57,9 @@ class Inputs(ClosedModel):
 def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
     """Make `folder` ready for `inputs`; return its report if it was finished with the same ones.
 
-    Raises `InputError` if the folder holds another evaluation or other files and `force` is not
-    given; with `force` another evaluation's report is removed and other files are left alone. A
-    report that was only held against other thresholds is written again.
+    Raises `InputError` if the folder is a delta's, or if it holds another evaluation or other files
+    and `force` is not given; with `force` another evaluation's report is removed, and other files
+    are left alone. A report that was only held against other thresholds is written again.
     """
     known = load_inputs(folder)
     if known == inputs:
@@ -66,6 +67,10 @@ def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
     measures_the_same = known is not None and inputs == known.model_copy(
         update={"thresholds": inputs.thresholds}
     )
+    if (folder / CARD_FILE).exists():
+        raise InputError(
+            f"{folder} holds a delta, which must hold nothing else; choose another output"
+        )
     if not (force or measures_the_same):
         _check_free(folder, known, inputs)
     for name in (REPORT_FILE, PAGE_FILE, SIGNATURE_FILE):
