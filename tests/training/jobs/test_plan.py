@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pipeline_fakes import write_pipeline_base
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
 from unsee.jobs.job import UnlearnJob, run_job
 from unsee.jobs.plan import make_plan
-from unsee.models.base import Base
+from unsee.models.base import Base, load_base
 
 ANCHORED = AnchoredMode(
     shots=2,
@@ -80,6 +81,19 @@ def test_the_work_and_values_are_those_of_the_run(
     for model, count in counts.items():
         planned = sum(getattr(stage.work, model) for stage in plan.stages)
         assert count <= planned <= 1.25 * count, model
+
+
+def test_an_encoder_that_skips_padding_is_timed_with_prompts_and_not_with_padding(
+    tmp_path: Path,
+) -> None:
+    base = load_base(write_pipeline_base("WanPipeline", Path(), tmp_path / "base"))
+    lengths: list[int] = []
+    base.text_encoder().encoder.block[0].register_forward_pre_hook(
+        lambda _, inputs: lengths.append(inputs[0].shape[1])
+    )
+    make_plan(_job(base, replace(ANCHORED, attackers=0)), tmp_path / "out", force=False)
+    empty = base.tokenizer()("").input_ids
+    assert max(lengths) > len(empty)
 
 
 def test_in_words(base: Base, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from unsee.deltas.folder import check_writable, is_taken
 from unsee.images.few_shot import few_shot_prompts, images_work
 from unsee.images.image_folder import image_files
 from unsee.jobs.job import UnlearnJob, differences, given_images
-from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.generative import open_model
 from unsee.models.work import Work
@@ -29,7 +28,8 @@ from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
 from unsee.unlearning.anchors import ANCHORS
-from unsee.unlearning.moments import PROMPTS_PER_CALL
+from unsee.unlearning.contexts import contexts_of
+from unsee.unlearning.moments import PROMPTS_PER_CALL, StateReader, keep_moments
 
 _NUM_EXAMPLES = 3
 _QUICK_S = 2.0
@@ -208,7 +208,7 @@ def _work(job: UnlearnJob) -> Work:
 def _stages(job: UnlearnJob, *, generates: bool) -> tuple[Stage, ...]:
     works = {"generate": images_work(job.base, job.settings.shots)} if generates else {}
     works["learn"] = _work(job)
-    denoiser, encoder = _seconds_of_one_sample(job.base)
+    denoiser, encoder = _seconds_of_one_sample(job)
     return tuple(
         Stage(
             name,
@@ -220,8 +220,12 @@ def _stages(job: UnlearnJob, *, generates: bool) -> tuple[Stage, ...]:
 
 
 @torch.no_grad()
-def _seconds_of_one_sample(base: Base) -> tuple[float, float]:
-    """What the denoiser of pictures and the text encoder take for one latent and one prompt."""
+def _seconds_of_one_sample(job: UnlearnJob) -> tuple[float, float]:
+    """What the denoiser of pictures takes for one latent, and the text encoder for one prompt.
+
+    The prompts are of usual length: T5 and UMT5 take no time for padding.
+    """
+    base = job.base
     model, encoder = open_model(base, "image"), base.text_encoder()
     prompt_embeds = encode_prompts(base, encoder, [""])
     picture = torch.zeros(1, 3, *model.picture_size)
@@ -232,7 +236,13 @@ def _seconds_of_one_sample(base: Base) -> tuple[float, float]:
         one_each = (latents, timesteps, prompt_embeds)
         model.predict(*(each.repeat(count, *[1] * (each.ndim - 1)) for each in one_each))
 
-    return _timed(denoise), _timed(lambda count: encode_prompts(base, encoder, [""] * count))
+    contexts = contexts_of(base, job.concept)
+    drawn = contexts.draw_named(PROMPTS_PER_CALL, torch.Generator().manual_seed(0))
+    drawn.sort(key=lambda naming: len(naming.before) + len(naming.after))
+    usual = drawn[len(drawn) // 2]
+    row = contexts.frame.framed([*usual.before, *usual.name, *usual.after])
+    reader = StateReader(encoder, contexts.frame)
+    return _timed(denoise), _timed(lambda count: keep_moments(reader, [row] * count))
 
 
 def _timed(run: Callable[[int], object]) -> float:
