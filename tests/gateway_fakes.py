@@ -109,8 +109,8 @@ class Served:
     def __init__(self, **settings: Any) -> None:
         self.triton = FakeTriton()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.thread.start()
         self.run(self._start(settings))
 
     async def _start(self, settings: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ class Served:
         self.drain()
         self.kill_triton()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_S)
+        self.thread.join(PATIENCE_S)
         self._loop.close()
 
 

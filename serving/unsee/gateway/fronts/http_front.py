@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -48,6 +48,7 @@ from unsee.media.video_file import encoded
 
 LOGGER = logging.getLogger("unsee.gateway")
 STATUS_OF_CODE = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+BASE64_BYTES = 3 * 2**18
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REPORT_HEADERS = {
     "content-security-policy": (
@@ -227,33 +228,36 @@ async def _sse(event: Progress | Part | Clip, asked: StreamRequest) -> bytes:
     if isinstance(event, Progress):
         steps = {"step": event.step, "num_inference_steps": event.num_inference_steps}
         return _event("progress", named | steps)
+    return await asyncio.to_thread(_with_frames, event, asked, named)
+
+
+def _with_frames(event: Part | Clip, asked: StreamRequest, named: dict[str, Any]) -> bytes:
     if isinstance(event, Part):
         place = {"first_frame": event.first_frame, "num_frames": event.num_frames}
-        frames = {"fps": event.fps, "frames": _file("npy", _npy(event.frames))}
-        return _event("part", named | place | frames)
-    result = named | {"record": event.record.model_dump(mode="json")}
+        frames = _file("npy", _npy(event.frames))
+        return _event("part", named | place | {"fps": event.fps}, frames=frames)
+    more: dict[str, bytes] = {}
     if not asked.stream_frames:
-        result["clip"] = _file("npy", _npy(event.frames))
+        more["clip"] = _file("npy", _npy(event.frames))
     if asked.files:
-        result["files"] = await _files(event, asked.files)
-    return _event("result", result)
+        more["files"] = b"[%s]" % b", ".join(_files(event, asked.files))
+    return _event("result", named | {"record": event.record.model_dump(mode="json")}, **more)
 
 
-async def _files(clip: Clip, formats: Sequence[str]) -> list[dict[str, str]]:
+def _files(clip: Clip, formats: Sequence[str]) -> Iterator[bytes]:
     """The clip in each of `formats`; one that could not be written is left out, and logged."""
-    made = []
     for name in dict.fromkeys(formats):
         try:
-            content = await asyncio.to_thread(encoded, clip.frames, clip.record, f".{name}")
+            yield _file(name, encoded(clip.frames, clip.record, f".{name}"))
         except InputError as error:
             LOGGER.error("a clip could not be written as %s: %s", name, error)
-        else:
-            made.append(_file(name, content))
-    return made
 
 
-def _file(name: str, content: bytes) -> dict[str, str]:
-    return {"format": name, "base64": base64.b64encode(content).decode("ascii")}
+def _file(name: str, content: bytes) -> bytes:
+    """A file as JSON, encoded in pieces: one call for a whole clip would hold up all threads."""
+    starts = range(0, len(content), BASE64_BYTES)
+    text = b"".join(base64.b64encode(content[at : at + BASE64_BYTES]) for at in starts)
+    return b'{"format": "%s", "base64": "%s"}' % (name.encode(), text)
 
 
 def _npy(frames: Frames) -> bytes:
@@ -262,8 +266,11 @@ def _npy(frames: Frames) -> bytes:
     return content.getvalue()
 
 
-def _event(name: str, content: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(content)}\n\n".encode()
+def _event(name: str, content: dict[str, Any], **more: bytes) -> bytes:
+    """An event of `content` and of `more`, whose values are JSON already."""
+    members = [json.dumps(content).encode()[1:-1]]
+    members += [b'"%s": %s' % (key.encode(), value) for key, value in more.items()]
+    return b"event: %s\ndata: {%s}\n\n" % (name.encode(), b", ".join(members))
 
 
 _START = {
