@@ -118,11 +118,11 @@ def test_a_decoder_that_dies_between_parts_is_told_and_what_was_sent_is_accounte
     assert (line["outcome"], line["frames_sent"]) == ("failed", 1)
 
 
-def clip_in_parts(gateway):
-    """The events of a clip of `kids`, as a front takes them."""
-    (kids,) = (tenant for tenant in gateway.settings.tenants if tenant.name == "kids")
-    request = ClipRequest(prompt="a cat", stream_frames=True)
-    return aclosing(gateway.clip("http", kids, lambda: (request, ""), gateway.deadline(None)))
+def clip_in_parts(gateway, who="kids", **inputs):
+    """The events of a clip, as a front takes them."""
+    (tenant,) = (tenant for tenant in gateway.settings.tenants if tenant.name == who)
+    request = ClipRequest(prompt="a cat", stream_frames=True, **inputs)
+    return aclosing(gateway.clip("http", tenant, lambda: (request, ""), gateway.deadline(None)))
 
 
 def test_who_takes_parts_slowly_holds_no_place_and_makes_no_clip_look_slow(served, caplog):
@@ -160,6 +160,24 @@ def test_who_leaves_with_all_parts_but_the_record_is_noted_with_its_revision(ser
     assert (line["outcome"], line["frames_sent"], line["revision"]) == ("cancelled", 2, 2)
 
 
+@pytest.mark.parametrize("inputs", [{}, {"revision": 1}], ids=["active", "pinned"])
+def test_who_leaves_before_the_first_event_is_noted_with_the_revision_it_named(
+    served, caplog, inputs
+):
+    served.triton.answer = stuck
+
+    async def leaving():
+        async with clip_in_parts(served.gateway, "studio", **inputs) as answers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(anext(answers), 0.2)
+
+    with caplog.at_level("INFO", "unsee.gateway.requests"):
+        served.run(leaving())
+    line = json.loads(caplog.messages[-1])
+    assert line["outcome"] == "cancelled"
+    assert {name: line[name] for name in line if name == "revision"} == inputs
+
+
 @pytest.mark.process
 def test_the_clip_comes_as_mp4_beside_its_frames(served, tmp_path):
     _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4", "mp4"]})[2])[-1]
@@ -189,6 +207,26 @@ def test_without_an_encoder_or_room_for_it_the_clip_still_comes(
     _, content = events(ask(served, body={"prompt": "a cat", "files": ["mp4"]})[2])[-1]
     assert content["files"] == []
     assert content["clip"]["format"] == "npy"
+
+
+def test_no_clip_is_written_in_the_event_loop(served, monkeypatch):
+    threads = set()
+
+    def noted(write):
+        def call(*arguments):
+            threads.add(threading.current_thread())
+            return write(*arguments)
+
+        return call
+
+    for name in ("_npy", "_file"):
+        monkeypatch.setattr(http_front, name, noted(getattr(http_front, name)))
+    monkeypatch.setattr(http_front, "encoded", noted(lambda *_: b"mp4"))
+    ask(served, body={"prompt": "a cat", "files": ["mp4"]})
+    served.triton.answer = streamed
+    ask(served, body={"prompt": "a cat", "stream_frames": True})
+    assert threads
+    assert served.thread not in threads
 
 
 def test_other_files_are_not_made(idle):

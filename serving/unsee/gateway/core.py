@@ -131,7 +131,7 @@ class Gateway:
             asked, entry.client_id = read()
             entry.prompt = asked.prompt
             request = permitted(tenant, asked)
-            entry.policy = request.policy or ""
+            entry.policy, entry.revision = request.policy or "", request.revision
             placed = self._placed(tenant, request, deadline, entry)
             async with aclosing(_read_ahead(placed)) as answers:
                 async for answer in answers:

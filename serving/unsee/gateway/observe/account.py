@@ -39,6 +39,7 @@ class Entry:
     Args:
         id: the gateway's own; it is also Triton's.
         policy: set once it is permitted, so that it comes from the settings.
+        revision: that of the request or, if it names none, of the clip; None until that is made.
         frames_sent: how many frames went out in parts; the caller has them however it ends.
     """
 
@@ -158,6 +159,8 @@ class Ledger:
         line = asdict(entry) | {"outcome": outcome, "seconds": round(seconds, 4)}
         if not self._log_prompts:
             del line["prompt"]
+        if entry.revision is None:
+            del line["revision"]
         if refusal is not None:
             line |= {"status": refusal.status, "reason": refusal.reason, "message": str(refusal)}
         return {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}
