@@ -19,6 +19,7 @@ from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUn
 from unsee.core.record import GenerationRecord
 from unsee.gateway.behind.measured import (
     LEAST_IDLE_S,
+    LEAST_WORK,
     MOST_WORK,
     REMEMBERED_SIZES,
     UNMEASURED_IDLE_S,
@@ -136,6 +137,12 @@ def test_estimates_are_those_of_clips_of_the_same_size():
     assert measured.seconds(ClipRequest(prompt="a", num_inference_steps=6)) is None
     assert measured.work(ClipRequest(prompt="a", num_inference_steps=6)) == 2.0
     assert measured.work(ClipRequest(prompt="a", num_inference_steps=2**31 - 1)) == MOST_WORK
+
+
+def test_the_smallest_clip_counts_for_something():
+    measured, record = Measured(), GenerationRecord(**RECORD | {"num_frames": 81, "width": 832})
+    measured.saw_clip(ClipRequest(prompt="a"), record, 1.0, 0.1)
+    assert measured.work(ClipRequest(prompt="a", num_frames=1, width=16)) == LEAST_WORK
 
 
 def test_tiny_clips_say_nothing_of_a_large_one():

@@ -22,6 +22,8 @@ SHAPE_FIELDS = ("num_frames", "height", "width")
 SIZE_FIELDS = ("num_inference_steps", *SHAPE_FIELDS)
 MOST_WORK = 64.0
 """No request counts for more, or a slip of the pen would cost its tenant every turn for hours."""
+LEAST_WORK = 0.05
+"""No request counts for less: the place, the prompt and the calls of the smallest clip cost too."""
 UNMEASURED_IDLE_S = 120.0
 LEAST_IDLE_S = 10.0
 IDLE_STEPS = 20
@@ -40,8 +42,8 @@ class Measured:
         self._gaps = _Recent()
 
     def work(self, request: ClipRequest) -> float:
-        """The size of a clip in clips of the default size, at most `MOST_WORK`."""
-        return min(self._relative(request), MOST_WORK)
+        """The size of a clip in clips of the default size, within `LEAST_WORK` and `MOST_WORK`."""
+        return min(max(self._relative(request), LEAST_WORK), MOST_WORK)
 
     def seconds(self, request: ClipRequest) -> float | None:
         """What the clip takes, by the median of the last ones of its size; None if unmeasured."""
