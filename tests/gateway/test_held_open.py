@@ -2,15 +2,21 @@
 
 import contextlib
 import json
+import socket
 import time
 
 import grpc
 import pytest
 from gateway_calls import ask, closed, connection_to, posting, turned_away
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway_fakes import TOKENS, wait_until
 from unsee.client.client import Client
+from unsee.gateway.callers.settings import Limits
+from unsee.gateway.fronts.connection import Connections, GuardedConnection
+from unsee.gateway.fronts.grpc_front import CONNECTIONS_PER_CALL
+from unsee.gateway.fronts.open_calls import address_of
 
 SERVICE = "/inference.GRPCInferenceService/"
 MANY = 300
@@ -93,6 +99,43 @@ def test_idle_calls_of_one_tenant_leave_room_for_another(served):
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             grpc.StatusCode.INVALID_ARGUMENT,  # those that were let in brought no request in time
         }
+
+
+def test_grpc_takes_only_so_many_connections(serve):
+    served = serve(http=None, limits={"max_connections": 1, "drain_timeout_s": 0.5})
+    host, port = served.addresses.grpc.split(":")
+    first_frame = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+    with contextlib.ExitStack() as stack:
+        taken = 0
+        for _ in range(2 * CONNECTIONS_PER_CALL):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), 10))
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(first_frame)
+                taken += bool(connection.recv(1))
+    assert taken == CONNECTIONS_PER_CALL
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:50000", "192.0.2.1"),
+        ("ipv6:%5B2001:db8:1:2:3::4%5D:50000", "2001:db8:1:2::/64"),
+        ("ipv6:[2001:db8:1:2::]:1", "2001:db8:1:2::/64"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:50000", "192.0.2.1"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:50000", "fe80::/64"),
+    ],
+)
+def test_callers_over_ipv6_are_counted_by_their_network(peer, address):
+    assert address_of(peer) == address
+
+
+def test_http_callers_are_counted_in_the_same_way(monkeypatch):
+    monkeypatch.setattr(H11Protocol, "connection_made", lambda *_: None)
+    connection = GuardedConnection.__new__(GuardedConnection)
+    connection.client, connection.app = ("2001:db8:1:2:3::4", 50000), None
+    connection.registry = Connections(Limits(), lambda: None)
+    connection.connection_made(None)
+    assert connection.peer == "2001:db8:1:2::/64"
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,8 @@ class Limits(ClosedModel):
     Args:
         max_running: clips asked of Triton at once; keep it at or below the model's own bound.
         max_connections: calls and connections open at once, per front.
-        max_connections_per_peer: of these, how many one address may hold on which no tenant's
-            request is being served; raise it where a proxy stands before the gateway.
+        max_connections_per_peer: of these, how many one address (of IPv6 a /64) may hold on which
+            no tenant's request is being served; raise it where a proxy stands before the gateway.
         grpc_receive_bytes: the largest message that callers over gRPC take who do not say so in
             their metadata (max-receive-bytes); a larger clip is refused before it is made. None:
             any clip is made, though plain gRPC libraries then fail at its last message.

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unsee.gateway.callers.settings import Limits, Tenant, Tls
 from unsee.gateway.fronts.http_exchange import CONNECTION, LIVE_PATH, refuse_when_full
-from unsee.gateway.fronts.open_calls import too_many_calls
+from unsee.gateway.fronts.open_calls import counted_as, too_many_calls
 
 MAX_HEAD_BYTES = 16 * 1024
 LINGER_S = 1.0
@@ -160,7 +160,7 @@ class GuardedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.peer = self.client[0] if self.client else ""
+        self.peer = counted_as(self.client[0]) if self.client else ""
         self.since = time.monotonic()
         if self.tls is None:
             self.app = _introduced(self.app, self, None)

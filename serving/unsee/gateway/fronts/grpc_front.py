@@ -35,8 +35,10 @@ METADATA_TIMEOUT_S = 5.0
 RECORD_BYTES = 32 * 1024
 """Room for the record, with its texts, in the message that holds a clip's frames."""
 RETRY_AFTER = "retry-after-ms"
-IDLE_CONNECTION_MS = 300_000
+IDLE_CONNECTION_MS = 60_000
 """How long a connection without a call stays open."""
+CONNECTIONS_PER_CALL = 16
+"""How many connections are taken for each call that may be open: most clients keep one idle."""
 
 Unary = Callable[[bytes, Any], Awaitable[Any]]
 
@@ -221,6 +223,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", limits.max_connections),
         ("grpc.server_handshake_timeout_ms", round(1000 * limits.read_timeout_s)),
+        ("grpc.max_allowed_incoming_connections", CONNECTIONS_PER_CALL * limits.max_connections),
         ("grpc.max_connection_idle_ms", IDLE_CONNECTION_MS),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

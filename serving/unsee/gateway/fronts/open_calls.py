@@ -11,6 +11,8 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from urllib.parse import unquote
 
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Limits, Tenant
@@ -78,8 +80,23 @@ class OpenCalls:
 
 
 def address_of(peer: str) -> str:
-    """The address in gRPC's name of a peer, such as `ipv4:192.0.2.1:50000`, without its port."""
-    return peer.rpartition(":")[0]
+    """The address in gRPC's name of a peer, such as `ipv4:192.0.2.1:50000`, as `counted_as`."""
+    host = peer.partition(":")[2].rpartition(":")[0]
+    return counted_as(unquote(host).strip("[]"))
+
+
+def counted_as(host: str) -> str:
+    """The address that a caller at `host` counts for: of IPv6 its /64, which one caller has whole.
+
+    What is no address counts for itself.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or IPv6Network((address, 64), strict=False))
+    return host
 
 
 def too_many_calls(most: int) -> Refusal:
