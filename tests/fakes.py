@@ -13,6 +13,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet3DConditionModel
 from encoder_fakes import clip_tokenizer, new_clip
+from tokenizers import AddedToken
 from transformers import CLIPTextModel, CLIPTokenizer
 
 LATENT_CHANNELS = 4
@@ -127,10 +128,10 @@ def _write_index(folder: Path, components: dict[str, Any], **fields: Any) -> Non
     (folder / "model_index.json").write_text(json.dumps(fields | index, indent=2) + "\n")
 
 
-def add_word(folder: Path, word: str) -> None:
-    """Give the base's tokenizer a token more, and its text encoder a row."""
+def add_words(folder: Path, *words: str) -> None:
+    """Give the base's tokenizer a token more for each word, and its text encoder a row."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "t2i/tokenizer")
-    tokenizer.add_tokens([word])
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in words])
     tokenizer.save_pretrained(folder / "t2i/tokenizer")
     encoder = CLIPTextModel.from_pretrained(folder / "t2i/text_encoder")
     encoder.resize_token_embeddings(len(tokenizer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,20 @@ def base(base_dir: Path) -> Base:
     from unsee.models.base import load_base
 
     return load_base(base_dir)
+
+
+@pytest.fixture(scope="session")
+def wordy_base(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A base without a prompts file whose tokenizer knows the words of ordinary prompts."""
+    from fakes import add_words
+    from unsee.models.base import load_base
+    from unsee.prompts.ordinary import ordinary_prompts
+
+    folder = tmp_path_factory.mktemp("wordy") / "base"
+    shutil.copytree(base_dir, folder, symlinks=True)
+    texts = " ".join(prompt.lower() for prompt in ordinary_prompts() if prompt.isascii())
+    add_words(folder, *sorted(set(re.findall(r"[a-z]{2,}", texts))))
+    return load_base(folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from fakes import add_word, change_json, change_yaml
+from fakes import add_words, change_json, change_yaml
 from unsee.core.policy import Concept
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
 from unsee.deltas.composition import compose
@@ -47,7 +47,7 @@ def _other_ids(folder: Path) -> None:
 
 
 def _more_words(folder: Path) -> None:
-    add_word(folder, "blimbo")
+    add_words(folder, "blimbo")
 
 
 def _padded_with_bang(folder: Path) -> None:

@@ -18,6 +18,7 @@ from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
 from unsee.jobs.job import UnlearnJob, run_job
 from unsee.jobs.plan import make_plan
 from unsee.models.base import Base, load_base
+from unsee.unlearning.contexts import contexts_of
 
 ANCHORED = AnchoredMode(
     shots=2,
@@ -101,7 +102,8 @@ def test_in_words(base: Base, tmp_path: Path) -> None:
     words = make_plan(_job(base, ANCHORED), folder, force=False).in_words()
     assert "Blimbo (character, also Blimby) on the base tiny, mode anchored" in words
     assert '20 prompts drawn from 16: "a picture of Blimbo"' in words
-    assert "40 prompts of random words: the base names no prompts file" in words
+    few = "the base names no prompts file, and its tokenizer knows few ordinary words"
+    assert f"keep     40 prompts of random words: {few}\n" in words
     assert 'show     "zzzzzzzzzz" instead' in words
     assert 'images   2 to be generated: "a picture of Blimbo", "an image of Blimbo"\n' in words
     assert "train    195 values in 3 tensors, at most 4 steps, seed 0" in words
@@ -121,6 +123,25 @@ def test_the_base_s_prompts_are_parted_by_the_name(base: Base, tmp_path: Path) -
     assert plan.keep.examples == ("a red house",)
     assert plan.near.examples == ("Blimbos",)
     assert 'neither  1 prompts that nearly name it: "Blimbos"; --also' in plan.in_words()
+
+
+def test_which_prompts_are_kept_without_a_prompts_file(
+    base: Base, wordy_base: Base, tmp_path: Path
+) -> None:
+    dog = Concept(name="dog", category="object")
+    job = UnlearnJob(wordy_base, dog, replace(ANCHORED, attackers=0), 0)
+    plan = make_plan(job, tmp_path / "out", force=False)
+    assert (plan.brings_prompts, plan.keep.drawn) == (False, 40)
+    kept = contexts_of(wordy_base, dog).kept
+    assert plan.keep.distinct == len(kept) > 3000
+    shown = f'half from {len(kept)} ordinary ones: "{plan.keep.examples[0]}"'
+    assert f"keep     40 prompts, half of random words, {shown}" in plan.in_words()
+
+    (tmp_path / "prompts.txt").write_text("Blimbo in a tree\n")
+    spec = base.spec.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
+    job = _job(replace(base, spec=spec), ANCHORED)
+    words = make_plan(job, tmp_path / "out", force=False).in_words()
+    assert "40 prompts of random words: the base's prompts file has none to keep" in words
 
 
 def test_as_json(base: Base, tmp_path: Path, images: list[Image.Image]) -> None:

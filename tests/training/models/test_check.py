@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from fakes import add_word, change_json, change_yaml
+from fakes import add_words, change_json, change_yaml
 from unsee.core.errors import BaseFolderError, FileNotWritable, UnseeError
 from unsee.jobs.base_cli import base as base_command
 from unsee.models.base import load_base
@@ -311,7 +311,7 @@ def test_a_token_without_an_embedding_is_refused(folder: Path) -> None:
 
 
 def test_a_token_with_an_embedding_works(folder: Path) -> None:
-    add_word(folder, "<blimbo>")
+    add_words(folder, "<blimbo>")
     opened = load_base(folder)
     assert require(opened) == ()
     ids = opened.tokenizer()("<blimbo>").input_ids

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.models.base import Base
+from unsee.prompts.ordinary import asked_prompts
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import padded_token_ids
 from unsee.unlearning.anchors import Naming
@@ -47,9 +48,29 @@ def test_without_a_prompts_file_there_are_the_templates(base: Base, blimbo: Conc
     contexts = contexts_of(base, blimbo)
     framed = [contexts.frame.framed(_words(naming)) for naming in contexts.named]
     assert framed == padded_token_ids(base, training_prompts(blimbo))
-    assert contexts.kept == ()
+    assert contexts.kept == asked_prompts(base) == ()  # its tokenizer knows letters alone
     names = {word_ids(base, name) for name in ("Blimbo", "Blimby")}
     assert {naming.name for naming in contexts.named} == names
+
+
+def test_without_a_prompts_file_half_of_what_is_kept_is_ordinary(wordy_base: Base) -> None:
+    contexts = contexts_of(wordy_base, Concept(name="dog", category="object"))
+    asked, dog = asked_prompts(wordy_base), word_ids(wordy_base, "dog")
+    assert 3000 < len(contexts.kept) < len(asked)
+    assert not any(_holds(row, dog) for row in contexts.kept)
+    own = {tuple(_words(naming)) for naming in contexts.named}
+    about = [text for text in asked if " dog " in text]
+    assert len(about) > 5
+    assert {word_ids(wordy_base, text) for text in about} <= own
+    rows = contexts.draw_kept(400, torch.Generator().manual_seed(0))
+    assert rows == contexts.draw_kept(400, torch.Generator().manual_seed(0))
+    ordinary = {tuple(contexts.frame.framed(row)) for row in contexts.kept}
+    assert 160 < sum(tuple(row) in ordinary for row in rows) < 240
+
+
+def test_an_empty_prompts_file_leaves_random_words(asking: Asking, blimbo: Concept) -> None:
+    contexts = contexts_of(asking([]), blimbo)
+    assert contexts.kept == ()
 
 
 def test_what_people_ask_is_parted_by_the_name(asking: Asking, blimbo: Concept) -> None:

@@ -21,6 +21,7 @@ from unsee.models.base import Base
 from unsee.models.check import require
 from unsee.models.digest import images_digest
 from unsee.prompts.naming import Names, check_known, parted
+from unsee.prompts.ordinary import asked_prompts
 from unsee.unlearning.checkpoint import FolderCheckpoint, open_checkpoint, partial_folder
 from unsee.unlearning.estimate import Estimate
 from unsee.unlearning.unlearn import unlearn
@@ -96,10 +97,11 @@ def run_job(
 
 
 def _say_near_names(job: UnlearnJob, say: Callable[[str], None]) -> None:
-    _, near, _ = parted(job.base.prompts(), [Names.of(job.base, job.concept)])
+    _, near, _ = parted(asked_prompts(job.base), [Names.of(job.base, job.concept)])
     if near:
+        whose = "ordinary" if job.base.spec.prompts is None else "of the base's"
         say(
-            f"{len(near)} of the base's prompts nearly name {job.concept.name!r}, such as "
+            f"{len(near)} {whose} prompts nearly name {job.concept.name!r}, such as "
             f"{near[0]!r}: they are neither forgotten nor kept; --also NAME forgets them too"
         )
 
@@ -283,6 +285,6 @@ def _identity(job: UnlearnJob, images: list[Image.Image] | None) -> dict[str, An
     return _asked_for(job, images) | {
         "concept": job.concept.model_dump(mode="json"),
         "settings": asdict(job.settings),
-        "prompts": job.base.prompts(),
+        "prompts": asked_prompts(job.base),
         "versions": {library: version(library) for library in _LIBRARIES_OF_A_STATE},
     }

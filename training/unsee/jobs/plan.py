@@ -24,6 +24,7 @@ from unsee.models.generative import open_model
 from unsee.models.work import Work
 from unsee.prompts.encoding import encode_prompts
 from unsee.prompts.naming import Names, check_known, parted
+from unsee.prompts.ordinary import asked_prompts
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts
 from unsee.unlearning import anchored_mode, paper_mode
@@ -57,7 +58,8 @@ class Stage:
 class UnlearningPlan:
     """What would be done; `anchors` are the candidates, `images` the files or their prompts.
 
-    `near` are prompts of the base with a near name, which are neither forgotten nor kept.
+    `near` are prompts with a near name, which are neither forgotten nor kept. Where the base brings
+    no prompts (`brings_prompts`), half of those to keep are random words, the others ordinary ones.
 
     `steps` is the most that would be taken, `trained_values` the number of float32 values in
     `trained_tensors` tensors that would be learned, `outlook` a word on the output folder.
@@ -70,6 +72,7 @@ class UnlearningPlan:
     forget: Prompts
     keep: Prompts
     near: Prompts
+    brings_prompts: bool
     anchors: tuple[str, ...]
     num_images: int
     image_source: str
@@ -95,8 +98,8 @@ class UnlearningPlan:
         also = f", also {', '.join(concept.aliases)}" if concept.aliases else ""
         lines = [
             f"{concept.name} ({concept.category}{also}) on the base {self.base}, mode {self.mode}",
-            f"  forget   {_prompts_in_words(self.forget)}",
-            f"  keep     {_prompts_in_words(self.keep)}",
+            f"  forget   {_drawn_in_words(self.forget)}",
+            f"  keep     {_kept_in_words(self.keep, brings_prompts=self.brings_prompts)}",
         ]
         if self.near.distinct:
             lines.append(
@@ -135,6 +138,7 @@ def make_plan(job: UnlearnJob, folder: Path, *, force: bool) -> UnlearningPlan:
         forget=forget,
         keep=keep,
         near=near,
+        brings_prompts=job.base.spec.prompts is not None,
         anchors=_anchors(job),
         **_images(job),
         trained_tensors=tensors,
@@ -164,7 +168,7 @@ def _prompts(job: UnlearnJob) -> tuple[Prompts, Prompts, Prompts]:
         return _drawn(drawn, templates), _drawn(0, ()), _drawn(0, ())
     names = Names.of(job.base, job.concept)
     templates = tuple(fitting_prompts(job.base, training_prompts(names.concept)))
-    naming, near, others = parted(job.base.prompts(), [names])
+    naming, near, others = parted(asked_prompts(job.base), [names])
     return (
         _drawn(job.settings.prompts_to_forget, (*templates, *naming)),
         _drawn(job.settings.prompts_to_keep, others),
@@ -275,11 +279,21 @@ def _images_in_words(plan: UnlearningPlan) -> str:
     return f"{plan.num_images} {plan.image_source}: {_listed(plan.images)}"
 
 
-def _prompts_in_words(prompts: Prompts) -> str:
+def _kept_in_words(prompts: Prompts, *, brings_prompts: bool) -> str:
     if prompts.drawn == 0:
         return "no prompts: this mode keeps nothing on purpose"
-    if prompts.distinct == 0:
-        return f"{prompts.drawn} prompts of random words: the base names no prompts file"
+    if brings_prompts and prompts.distinct:
+        return _drawn_in_words(prompts)
+    if prompts.distinct:
+        half = f"half from {prompts.distinct} ordinary ones: {_listed(prompts.examples)}"
+        return f"{prompts.drawn} prompts, half of random words, {half}"
+    why = "the base's prompts file has none to keep"
+    if not brings_prompts:
+        why = "the base names no prompts file, and its tokenizer knows few ordinary words"
+    return f"{prompts.drawn} prompts of random words: {why}"
+
+
+def _drawn_in_words(prompts: Prompts) -> str:
     return f"{prompts.drawn} prompts drawn from {prompts.distinct}: {_listed(prompts.examples)}"
 
 

@@ -1,6 +1,6 @@
 """The prompts that an edit is measured on: those that name the concept, and those that do not.
 
-They come from the templates and from what people ask of this base (`Base.prompts`); words drawn at
+They come from the templates and from what people ask of this base (`asked_prompts`); words drawn at
 random around them stand for everything else that people may write.
 """
 
@@ -14,6 +14,7 @@ from unsee.models.base import Base
 from unsee.models.encoders.frame import PromptFrame
 from unsee.models.quiet import quiet_libraries
 from unsee.prompts.naming import Names, check_known, parted
+from unsee.prompts.ordinary import asked_prompts
 from unsee.prompts.templates import training_prompts
 from unsee.prompts.tokens import fitting_prompts, parted_ids
 from unsee.unlearning.anchors import Naming
@@ -22,6 +23,8 @@ _SHARE_PREFIXED = 0.5
 _SHARE_FOLLOWED = 0.15
 _MOST_WORDS = 6
 _SHARE_RANDOM = 0.07
+_SHARE_RANDOM_ORDINARY = 0.5
+"""Ordinary prompts may be far from what is asked of a base: as many are random words."""
 _FEWEST_OWN = 20
 
 
@@ -33,6 +36,7 @@ class Contexts:
     kept: tuple[tuple[int, ...], ...]
     words: tuple[int, ...]
     frame: PromptFrame
+    share_random: float = _SHARE_RANDOM
 
     def draw_named(self, count: int, generator: torch.Generator) -> list[Naming]:
         """`count` prompts that name the concept, some with random words before or after them."""
@@ -52,7 +56,7 @@ class Contexts:
         """`count` framed prompts without the concept; the first is the empty one."""
         rows: list[Sequence[int]] = [()]
         while len(rows) < count:
-            is_random = not self.kept or _chance(_SHARE_RANDOM, generator)
+            is_random = not self.kept or _chance(self.share_random, generator)
             rows.append(
                 self._random_words(generator)
                 if is_random
@@ -75,7 +79,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
     """
     check_known(base, concept)
     names = [Names.of(base, one) for one in (concept, *others)]
-    own, _, kept = parted(base.prompts(), names)
+    own, _, kept = parted(asked_prompts(base), names)
     templates = list(training_prompts(names[0].concept))
     if len(own) < _FEWEST_OWN:
         own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
@@ -85,6 +89,7 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
         kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
         words=_words(base, concept),
         frame=base.prompt_frame(),
+        share_random=_SHARE_RANDOM_ORDINARY if base.spec.prompts is None else _SHARE_RANDOM,
     )
 
 
