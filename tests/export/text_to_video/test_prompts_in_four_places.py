@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline, TextToVideoSDPipeline
 from prompt_fakes import served_tokenizer
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fakes import add_word, change_json, write_tiny_base
+from fakes import add_words, change_json, write_tiny_base
 from unsee.deltas.edit import Edit, edited, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph
@@ -59,7 +59,7 @@ def _other_ids(folder: Path) -> None:
 
 
 def _more_words(folder: Path) -> None:
-    add_word(folder, "wow")
+    add_words(folder, "wow")
 
 
 CHANGES = {
