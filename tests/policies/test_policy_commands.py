@@ -10,7 +10,7 @@ from record_fakes import audit_event, revision_record
 from unsee.cli.main import run
 from unsee.policies import publish
 from unsee.repository import ledger
-from unsee.repository.layout import AUDIT_FILE
+from unsee.repository.layout import AUDIT_FILE, INCIDENTS_FILE
 
 
 def concepts(repository, policy, revision, *names):
@@ -98,12 +98,32 @@ def test_history_shows_who_did_what_and_why(repository, capsys):
     assert (event["action"], event["policy"]) == ("promote", "studio")
 
 
-def test_history_of_an_unknown_policy_and_with_a_broken_line(repository, capsys):
+def test_history_of_an_unknown_policy(repository, capsys):
     assert unsee(repository, "history", "famly") == 2
-    (repository / AUDIT_FILE).write_text("rubbish\n")
+    assert 'no policy "famly"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["history", "status"])
+def test_lines_that_cannot_be_read_are_counted_and_the_others_shown(repository, command, capsys):
+    unsee(repository, "promote", "studio")
+    log = repository / AUDIT_FILE
+    log.write_bytes(b"rubbish\n" + log.read_bytes())
     capsys.readouterr()
-    assert unsee(repository, "history", "family") == 0
-    assert "line 1 of the audit log is no event" in capsys.readouterr().err
+    assert unsee(repository, command) == 0
+    shown = capsys.readouterr()
+    assert "studio" in shown.out
+    assert shown.err == f"line 1 of {log} cannot be read and is left out\n"
+    log.write_bytes(log.read_bytes() + b'\xff\n{"at": "2026-')
+    assert unsee(repository, command) == 0
+    words = f"3 lines of {log} cannot be read and are left out, first line 1\n"
+    assert capsys.readouterr().err == words
+
+
+def test_status_counts_the_incidents_that_cannot_be_read(repository, capsys):
+    (repository / INCIDENTS_FILE).write_text("rubbish\n")
+    assert unsee(repository, "status") == 0
+    words = f"line 1 of {repository / INCIDENTS_FILE} cannot be read and is left out\n"
+    assert capsys.readouterr().err == words
 
 
 def test_retire_and_repair_say_what_they_did(repository, triton, capsys):
@@ -148,12 +168,14 @@ def fake_publish(unmet=(), seen=None):
 @pytest.mark.parametrize("promoted", [False, True])
 def test_publish_shows_stages_on_stderr_and_the_result_on_stdout(monkeypatch, capsys, promoted):
     monkeypatch.setattr(publish, "publish", fake_publish())
-    arguments = ["publish", "family.yaml", "--base", "b", *(["--promote"] if promoted else [])]
+    arguments = ["publish", "family.yaml", "--base", "b", "--repository", "mes modèles"]
+    arguments += ["--promote"] if promoted else []
     assert run(arguments) == 0
     printed = capsys.readouterr()
     word = "active" if promoted else "eligible"
     assert printed.out == f"family: revision 2 is {word} (1.2 s)\n"
-    assert ("unsee promote family" in printed.err) is not promoted
+    command = "unsee promote family --repository 'mes modèles'\n"
+    assert (command in printed.err) is not promoted
     assert run([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["active"] is promoted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,7 +85,7 @@ def _in_words(record: ExportRecord) -> str:
     lines.append(f"{prefix}: {record.clip_memory}")
     lines.append(
         f"base {record.base} is in {record.repository_dir} after {record.seconds:.1f} s; "
-        f"next: unsee serve --repository {record.repository_dir}"
+        f"next: unsee serve --repository {quote(str(record.repository_dir))}"
     )
     return "\n".join(lines)
 

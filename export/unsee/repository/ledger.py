@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,6 +34,7 @@ from unsee.repository.records import AuditEvent, Incident, Policies
 
 Decide = Callable[[Policies], tuple[Policies, AuditEvent]]
 Append = Callable[[bytes], None]
+Record = TypeVar("Record", bound=ClosedModel)
 MAX_READ_BYTES = 256 * 1024
 """How much of the incidents is read; a line has about 300 bytes."""
 
@@ -131,13 +132,23 @@ def read_log(repository_dir: Path) -> Log:
     Raises:
         InputError: it cannot be read.
     """
-    events, broken = [], []
-    for number, line in enumerate(_lines(repository_dir / AUDIT_FILE), start=1):
-        try:
-            events.append(AuditEvent.model_validate_json(line))
-        except ValidationError:
-            broken.append(number)
-    return Log(tuple(events), tuple(broken))
+    return Log(*_records(AuditEvent, _lines(repository_dir / AUDIT_FILE)))
+
+
+def unreadable(repository_dir: Path, log: str) -> str | None:
+    """A sentence about the lines of `log` (AUDIT_FILE or INCIDENTS_FILE) that cannot be read; None
+    if all can.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    file = repository_dir / log
+    _, broken = _records(AuditEvent if log == AUDIT_FILE else Incident, _lines(file))
+    if not broken:
+        return None
+    if len(broken) == 1:
+        return f"line {broken[0]} of {file} cannot be read and is left out"
+    return f"{len(broken)} lines of {file} cannot be read and are left out, first line {broken[0]}"
 
 
 def last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent | None:
@@ -225,11 +236,8 @@ def last_incidents(repository_dir: Path, count: int) -> list[Incident]:
     Raises:
         InputError: the file cannot be read.
     """
-    found: list[Incident] = []
-    for line in reversed(_lines(repository_dir / INCIDENTS_FILE, MAX_READ_BYTES)):
-        with suppress(ValidationError):
-            found.append(Incident.model_validate_json(line))
-    return found[:count]
+    found, _ = _records(Incident, _lines(repository_dir / INCIDENTS_FILE, MAX_READ_BYTES))
+    return list(reversed(found))[:count]
 
 
 @contextmanager
@@ -257,6 +265,17 @@ def _missed(repository_dir: Path, policies: Policies) -> AuditEvent | None:
     if last is None or _line(last) in _lines(repository_dir / AUDIT_FILE):
         return None
     return None if last in read_log(repository_dir).events else last
+
+
+def _records(kind: type[Record], lines: list[bytes]) -> tuple[tuple[Record, ...], tuple[int, ...]]:
+    """The lines as records, and the numbers of those that are none."""
+    found, broken = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(kind.model_validate_json(line))
+        except ValidationError:
+            broken.append(number)
+    return tuple(found), tuple(broken)
 
 
 def _line(record: ClosedModel) -> bytes:

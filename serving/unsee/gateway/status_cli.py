@@ -35,13 +35,19 @@ def status(url: str | None, repository_dir: Path | None, as_json: bool) -> None:
       unsee status --repository model_repository
     """
     from unsee.gateway.observe.status import gateway_status, repository_status
+    from unsee.repository import ledger
+    from unsee.repository.layout import AUDIT_FILE, INCIDENTS_FILE
 
     if url is not None and repository_dir is not None:
         raise click.UsageError("give --url or --repository, not both")
     if url is not None:
         state = gateway_status(url)
     else:
-        state = repository_status(repository_dir or Path("model_repository"))
+        repository_dir = repository_dir or Path("model_repository")
+        state = repository_status(repository_dir)
+        for log in (AUDIT_FILE, INCIDENTS_FILE):
+            if left_out := ledger.unreadable(repository_dir, log):
+                click.echo(left_out, err=True)
     if as_json:
         click.echo(json.dumps(state, indent=2))
         return

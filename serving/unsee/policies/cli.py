@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -135,7 +136,10 @@ def publish(
         f"{'active' if result.active else 'eligible'} ({result.seconds:.1f} s)"
     )
     if not result.active:
-        click.echo(f"make it active with: unsee promote {result.policy}", err=True)
+        where = quote(str(repository_dir))
+        click.echo(
+            f"make it active with: unsee promote {result.policy} --repository {where}", err=True
+        )
 
 
 @click.command()

@@ -57,13 +57,14 @@ def history(policy: str | None, repository_dir: Path, as_json: bool) -> None:
     """
     from unsee.policies.tables import history_table
     from unsee.repository import ledger
+    from unsee.repository.layout import AUDIT_FILE
 
     log = ledger.history(repository_dir)
     events = [event for event in log.events if policy in (None, event.policy)]
     if policy is not None and not events:
         check_policy(repository_dir, policy)  # a policy, if one without events
-    for number in log.broken:
-        click.echo(f"line {number} of the audit log is no event and is left out", err=True)
+    if left_out := ledger.unreadable(repository_dir, AUDIT_FILE):
+        click.echo(left_out, err=True)
     shown = [event.model_dump(mode="json") for event in events]
     click.echo(json.dumps(shown, indent=2) if as_json else history_table(events))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -115,7 +116,7 @@ def _scores(card: Card) -> str:
 def _signature(folder: Path) -> str:
     if not _is_signed(folder):
         return "none"
-    return f"present, not checked (unsee delta verify {folder} --public-key KEY.pem)"
+    return f"present, not checked (unsee delta verify {quote(str(folder))} --public-key KEY.pem)"
 
 
 def _is_signed(folder: Path) -> bool:

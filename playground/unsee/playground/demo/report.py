@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.table import Table
@@ -147,4 +148,5 @@ def print_results(
         times.add_row(stage, f"{value:.1f}")
     console.print(seen, times)
     console.print(f"look at {folder / 'before_after.png'}; clips and record.json are beside it")
-    console.print(f"serve it yourself: unsee serve --repository {folder / 'model_repository'}")
+    repository = quote(str(folder / "model_repository"))
+    console.print(f"serve it yourself: unsee serve --repository {repository}")

@@ -61,7 +61,7 @@ def repository_status(repository_dir: Path) -> dict[str, Any]:
         InputError: it is no repository, or its files are broken.
     """
     policies = pointer.read(repository_dir).policies
-    events = ledger.read_log(repository_dir).events[-SHOWN_EVENTS:]
+    events = ledger.history(repository_dir).events[-SHOWN_EVENTS:]
     happened = [(event.at, _sentence(event)) for event in events]
     happened += [(one.at, one.what) for one in ledger.last_incidents(repository_dir, SHOWN_EVENTS)]
     return {

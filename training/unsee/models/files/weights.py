@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from unsee.core.errors import BaseFolderError, FileNotWritable
@@ -188,7 +189,7 @@ def _no_weights(folder: Path, stem: str) -> BaseFolderError:
     there = f"there are {', '.join(lying)}" if lying else "there are no weights at all"
     remedy = f"put {stem}.safetensors there"
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in lying):
-        remedy = f"pickled weights are converted by: unsee base convert {folder}"
+        remedy = f"pickled weights are converted by: unsee base convert {quote(str(folder))}"
     elif any(re.search(_SHARD, name) for name in lying):
         remedy = f"put {stem}.safetensors.index.json there, which says what is in which"
     return BaseFolderError(f"{folder} holds no {stem}.safetensors: {there}; {remedy}")
