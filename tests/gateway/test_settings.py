@@ -54,7 +54,7 @@ GOOD = f"token_sha256: {HASH}, policies: [family]"
         (with_tenant(GOOD, "grpc: 9001"), "grpc"),
         (with_tenant(GOOD, "grpc: 127.0.0.1:9000"), "must be three addresses"),
         (with_tenant(GOOD, "triton: 127.0.0.1:9001"), "must be three addresses"),
-        (with_tenant(GOOD, "repository: ~nobody-here/r"), "repository: ~nobody-here/r cannot be"),
+        (with_tenant(GOOD, "repository: ~nobody-here/r"), "repository: '~nobody-here/r' cannot be"),
         (with_tenant(GOOD, "http: 127.0.0.1:99999"), "host:port"),
         (with_tenant(GOOD, "grpc: null\nhttp: null"), "both off"),
         (with_tenant(GOOD, "tls: {certificate: no.pem, key: no.pem}"), "not a file"),

@@ -18,7 +18,7 @@ from pydantic import field_validator as validates
 
 from unsee.core.categories import Category
 from unsee.core.errors import InputError
-from unsee.core.validation import COMPOSED, ClosedModel, describe, matching, shortened
+from unsee.core.validation import COMPOSED, LOCAL, ClosedModel, describe, matching, shortened
 from unsee.core.yaml_file import read_yaml
 
 Name = Annotated[
@@ -54,7 +54,7 @@ class PolicyConcept(Concept):
     """A concept of a policy and the folder of the delta that unsees it; `concept` in YAML."""
 
     name: Name = Field(alias="concept")
-    delta: Annotated[str, StringConstraints(min_length=1)]
+    delta: Annotated[str, StringConstraints(min_length=1), LOCAL]
 
 
 class Thresholds(ClosedModel):
@@ -166,9 +166,9 @@ def _with_absolute_delta(
     file: Path, index: int, concept: PolicyConcept, folder: Path
 ) -> PolicyConcept:
     try:
-        delta = (folder / Path(concept.delta).expanduser()).resolve()
+        delta = (folder / concept.delta).resolve()
         exists = delta.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{file}: unsee[{index}].delta: {shortened(concept.delta)} cannot be a path: {reason}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -72,8 +73,21 @@ _WITHOUT_VALUE = frozenset({"missing", "extra_forbidden", "invalid_key", "json_i
 _OF_LENGTH = frozenset({"too_short", "string_too_short"})
 
 
+def expanded(place: str) -> str:
+    """`place` with the home folder that a leading `~` stands for; a hub's id has none.
+
+    Raises ValueError if it is nobody's.
+    """
+    try:
+        return str(Path(place).expanduser()) if place.startswith("~") else place
+    except RuntimeError as error:
+        raise ValueError(f"{shortened(place)} cannot be a path: {error}") from error
+
+
 COMPOSED = AfterValidator(lambda text: unicodedata.normalize("NFC", text))
 """For text with accents: what is typed or stored in two ways is one."""
+LOCAL = AfterValidator(expanded)
+"""For text that is, or may be, a path."""
 
 
 class ClosedModel(BaseModel):

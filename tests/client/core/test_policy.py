@@ -36,6 +36,12 @@ def test_a_policy_is_read_and_its_delta_paths_become_absolute(write, tmp_path):
     assert concept.delta == str(tmp_path / "deltas" / "blimbo")
 
 
+def test_a_delta_in_the_home_folder_is_found(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (concept,) = load_policy(write(blimbo(delta="~/deltas/blimbo"))).unsee
+    assert concept.delta == str(tmp_path / "deltas" / "blimbo")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -12,6 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from fakes import write_tiny_base
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import Base, load_base
+from unsee.models.spec import BaseSpec
 
 LIMITS = {
     "num_frames": 8,
@@ -93,6 +94,7 @@ def test_a_damaged_folder_is_named_in_one_sentence(
     [
         ({"clip": None}, "clip"),
         ({"t2i": ""}, "t2i"),
+        ({"judge": "~nobody-here/x"}, "judge: '~nobody-here/x' cannot be a path"),
         ({"unlearn": {"paper": {"learning_rate": -1.0}}}, "unlearn.paper.learning_rate"),
         ({"unlearn": {"anchored": {"momentum": 1.0}}}, "unlearn.anchored.momentum"),
         ({"colour": "red"}, "colour"),
@@ -108,6 +110,32 @@ def test_a_wrong_field_is_named(
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | change))
     with pytest.raises(BaseFolderError, match=f"base.yaml: .*{words}"):
         load_base(tmp_path)
+
+
+PLACES = ("t2i", "t2v", "motion_adapter", "judge", "evaluation", "prompts")
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_a_place_in_the_home_folder_is_found(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    content = base.spec.model_dump()
+    for given, read in (("~/a b/é", f"{tmp_path}/a b/é"), ("org/~name", "org/~name")):
+        assert getattr(BaseSpec.model_validate(content | {field: given}), field) == read
+
+
+def test_a_base_whose_parts_are_in_the_home_folder_opens(
+    own_base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(own_base_dir))
+    (own_base_dir / "asked.txt").write_text("a dog")
+    content = yaml.safe_load((own_base_dir / "base.yaml").read_text())
+    there = {"t2i": "~/t2i", "t2v": "~/t2v", "prompts": "~/asked.txt"}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(content | there))
+    opened = load_base(tmp_path)
+    assert opened.pipeline().is_served
+    assert opened.prompts() == ("a dog",)
 
 
 def test_a_folder_that_is_none_is_not_said_to_lack_a_file(

@@ -5,13 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, model_validator
 
 from unsee.core.unlearning_settings import AnchoredMode, PaperMode
-from unsee.core.validation import ClosedModel, matching
+from unsee.core.validation import LOCAL, ClosedModel, matching
 from unsee.models.components import Precision
 from unsee.models.sampling.options import SchedulerOptions
 
 BASE_FILE = "base.yaml"
 
 Count = Annotated[int, Field(ge=1)]
+Source = Annotated[str, Field(min_length=1), LOCAL]
+Local = Annotated[str, LOCAL]
 Media = Literal["image", "video"]
 
 
@@ -68,16 +70,16 @@ class BaseSpec(ClosedModel):
     """
 
     name: Annotated[str, Field(min_length=1)]
-    t2i: Annotated[str, Field(min_length=1)] | None = None
-    t2v: Annotated[str, Field(min_length=1)]
-    motion_adapter: Annotated[str, Field(min_length=1)] | None = None
+    t2i: Source | None = None
+    t2v: Source
+    motion_adapter: Source | None = None
     clip: ClipDefaults
     limits: Limits
     schedulers: SchedulerOptions = SchedulerOptions()
     unlearn: UnlearnDefaults = UnlearnDefaults()
-    judge: str | None = None
-    evaluation: str | None = None
-    prompts: str | None = None
+    judge: Local | None = None
+    evaluation: Local | None = None
+    prompts: Local | None = None
     precision: Precision = "float32"
     encoder_precision: Precision = "float32"
     variant: (

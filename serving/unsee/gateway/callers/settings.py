@@ -25,7 +25,7 @@ from pydantic import (
 from unsee.client.address import is_loopback
 from unsee.core.errors import InputError
 from unsee.core.policy import BASE_POLICY, PolicyName
-from unsee.core.validation import ClosedModel
+from unsee.core.validation import ClosedModel, expanded
 from unsee.core.yaml_file import read_yaml
 from unsee.gateway.callers.refusal import problems
 
@@ -67,10 +67,7 @@ def _is_address(value: str) -> str:
 
 def _from_folder(value: Path, info: ValidationInfo) -> Path:
     """Relative paths are taken from the folder that is the context of the validation, if any."""
-    try:
-        return Path(info.context or "") / value.expanduser()
-    except RuntimeError as error:  # the home of nobody
-        raise ValueError(f"{value} cannot be a path: {error}") from error
+    return Path(info.context or "") / expanded(str(value))
 
 
 NO_TOKENS = frozenset(
