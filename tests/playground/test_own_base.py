@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,15 @@ import yaml
 from unsee.core.errors import BaseFolderError, InputError
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base, load_base
-from unsee.playground.experiments import own_base
+from unsee.playground.experiments import (
+    ablation,
+    composed_policies,
+    every_concept,
+    floors,
+    own_base,
+    retrained,
+)
+from unsee.playground.experiments.edits import compare
 from unsee.playground.experiments.own_base import (
     Experiment,
     evaluation_set,
@@ -94,6 +103,37 @@ def test_what_was_found_on_another_base_is_not_replaced(
     job = UnlearnJob(second, concept, second.spec.unlearn.anchored, 0)
     with pytest.raises(InputError, match="on the base 'playground', and this is 'playground-wan'"):
         own_base.unlearned(job, tmp_path)
+
+
+EXPERIMENTS = (
+    (floors.floors, "output", "floors.json"),
+    (every_concept.every_concept, "output", "results.json"),
+    (ablation.ablation, "output", "ablation.json"),
+    (composed_policies.composed_policies, "output", "composition.json"),
+    (compare.compare, "build", "edits.json"),
+    (retrained.retrained, "build", "retrained.json"),
+)
+
+
+@pytest.mark.parametrize(("command", "kind", "name"), EXPERIMENTS)
+@pytest.mark.parametrize("content", ["{}", '{"base": "playground"}'])
+def test_a_record_of_another_base_is_refused_before_any_work(
+    second: Base, tmp_path: Path, command: click.Command, kind: str, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    arguments = ["--base", str(second.folder), f"--{kind}-dir", str(tmp_path)]
+    arguments += [str(tmp_path)] if command is retrained.retrained else []
+    words = f"{name} holds .* base 'playground', and this is 'playground-wan'; .* --{kind}-dir"
+    with pytest.raises(InputError, match=words):
+        command.main(arguments, standalone_mode=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_record_of_the_same_base_is_written_again(second: Base, tmp_path: Path) -> None:
+    experiment = Experiment.on(second, None, tmp_path)
+    assert experiment.record("floors.json") == tmp_path / "floors.json"
+    (tmp_path / "floors.json").write_text(json.dumps({"base": second.name}))
+    assert experiment.record("floors.json") == tmp_path / "floors.json"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import yaml
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from unsee.cli.parameters import PATH
 from unsee.cli.progress import stage_progress
 from unsee.client.client import Client
 from unsee.core.errors import InputError, PublicationRefused
@@ -120,7 +121,7 @@ class Stages:
 @base_option
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="[default: demo, and in it a folder of another base's name]",
 )
 @click.option("--concept", default="Blimbo", show_default=True, help="What to unlearn.")

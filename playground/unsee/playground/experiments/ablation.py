@@ -98,7 +98,7 @@ def run(
     console: Console,
 ) -> None:
     """Every concept of every variant; the record is rewritten after each."""
-    base, record = experiment.base, experiment.output_dir / RECORD
+    base, record = experiment.base, experiment.record(RECORD)
     found: dict[str, Any] = {**experiment.of_base(), "seed": plan.seed, "variants": {}}
     for title, setting in settings.items():
         variant: dict[str, Any] = {"settings": asdict(setting), "concepts": {}}

@@ -157,7 +157,7 @@ def run(
 
     ``attack_plans`` has the plans of the ways that are attacked, in clips.
     """
-    base, record = experiment.base, experiment.output_dir / RECORD
+    base, record = experiment.base, experiment.record(RECORD)
     deltas = {one.name: usual_delta(one, SEED, experiment).delta for one in UNLEARNABLE}
     console.print("[bold]interference[/bold]")
     matrix = interference(base, list(deltas.values()), SEED)

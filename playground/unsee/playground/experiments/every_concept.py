@@ -183,7 +183,7 @@ def run(asked: Run, console: Console) -> None:
     }
     learned_from = base_for_mode(base, asked.mode)
     gatherer = Gatherer(base, experiment.build_dir, settings)
-    results = experiment.output_dir / RECORD
+    results = experiment.record(RECORD)
     seconds, sizes = [], []
     pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
     for number, (seed, concept) in enumerate(pairs, start=1):

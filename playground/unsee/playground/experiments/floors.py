@@ -72,7 +72,7 @@ def run(
     console: Console,
 ) -> None:
     """Measure every concept; the record is rewritten after each one of them."""
-    record = experiment.output_dir / RECORD
+    record = experiment.record(RECORD)
     found: dict[str, Any] = {}
     for concept in concepts:
         started = time.monotonic()

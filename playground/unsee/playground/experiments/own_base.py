@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import click
 import torch
 from diffusers import WanTransformer3DModel
 
+from unsee.cli.parameters import PATH
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import BaseFolderError, DeltaDamaged, InputError
 from unsee.core.policy import Concept
@@ -20,7 +22,7 @@ from unsee.deltas.folder import load_card
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
 from unsee.evaluation.report.schema import Report
-from unsee.evaluation.seeing.recognisers import open_recogniser
+from unsee.evaluation.seeing.recognisers import at_home, open_recogniser
 from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.jobs.job import Outcome, UnlearnJob, differences, given_images, run_job
 from unsee.models.base import Base, load_base
@@ -68,6 +70,20 @@ class Experiment:
     def frames_dir(self) -> Path:
         return self.build_dir / "frames"
 
+    def record(self, name: str, folder: Path | None = None) -> Path:
+        """The file of a record in ``folder`` or, without one, in ``output_dir``.
+
+        Raises `InputError` if another base's lies there; one that names none is the first base's.
+        """
+        file = (folder or self.output_dir) / name
+        of_base = json.loads(file.read_bytes()).get("base", FIRST) if file.is_file() else None
+        if of_base not in (None, self.base.name):
+            raise InputError(
+                f"{file} holds what was found on the base {of_base!r}, and this is "
+                f"{self.base.name!r}; choose another --{'build' if folder else 'output'}-dir"
+            )
+        return file
+
     def of_base(self) -> dict[str, str]:
         """What a record says of the base that it is of."""
         return {"base": self.base.name, "base_digest": self.base.digest()}
@@ -98,7 +114,8 @@ def find_base(name: str) -> Path:
         BaseFolderError: its file is wrong, or its weights are not there.
     """
     bases = REPOSITORY / "bases"
-    folder = next((at for at in (bases / name, Path(name)) if (at / BASE_FILE).is_file()), None)
+    places = (bases / name, Path(at_home(name)))
+    folder = next((at for at in places if (at / BASE_FILE).is_file()), None)
     if folder is None:
         known = sorted(file.parent.name for file in bases.glob(f"*/{BASE_FILE}"))
         raise InputError(
@@ -302,7 +319,7 @@ def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--base, --threads, --build-dir and --output-dir; the command is given an `experiment`."""
     output_dir = click.option(
         "--output-dir",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="The record.  [default: docs/measured, and in it a folder of another base's name]",
     )
     return output_dir(undocumented_options(command))
@@ -329,7 +346,7 @@ def undocumented_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True),
         click.option(
             "--build-dir",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="Deltas, frames and reports.  [default: build/evaluation, and in it a folder of "
             "another base's name]",
         ),

@@ -89,6 +89,7 @@ def run(
     console: Console,
 ) -> None:
     """Measure every concept that the base lacks; the record is rewritten after each of them."""
+    record = experiment.record(RECORD, experiment.build_dir)
     training = _training(folder)
     without = withheld(training, folder)
     base, build_dir, frames_dir = experiment.base, experiment.build_dir, experiment.frames_dir
@@ -111,7 +112,7 @@ def run(
             other, target, plan, build_dir / "retrained" / name, frames_dir, painter=judged
         )
         found["concepts"][concept.name] = beside(edited, never)
-        write_json(build_dir / RECORD, found, indent=1)
+        write_json(record, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     click.echo("\n".join(table(found["concepts"])))
 

@@ -77,6 +77,7 @@ def run(
     console: Console,
 ) -> None:
     """Every concept in every way; the record is rewritten after each."""
+    record = experiment.record(RECORD, experiment.build_dir)
     found: dict[str, Any] = {**experiment.of_base(), "seed": plan.seed, "ways": {}}
     for way in ways:
         found["ways"][way] = {}
@@ -97,7 +98,7 @@ def run(
                 experiment.frames_dir,
             )
             found["ways"][way][concept.name] = {"seconds": round(seconds, 1), **counted(report)}
-            write_json(experiment.build_dir / RECORD, found, indent=1)
+            write_json(record, found, indent=1)
     click.echo("\n".join(table(found["ways"])))
 
 
