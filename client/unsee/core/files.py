@@ -169,7 +169,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock(path: Path, *, command: str | None = None, what: str | None = None) -> Iterator[int]:
+def lock(
+    path: Path, *, command: str | None = None, what: str | None = None, shared: bool = False
+) -> Iterator[int]:
     """Hold the lock of `path`, a folder or a file (made if absent), inside the block.
 
     The system lets go of it when the process ends, however it ends. Yields the open descriptor.
@@ -178,6 +180,7 @@ def lock(path: Path, *, command: str | None = None, what: str | None = None) -> 
         command: what is done meanwhile. With it the lock is not waited for, and the file says who
             holds it; without it another holder is waited for.
         what: what the lock guards, for the error's sentence; by default the path.
+        shared: whether others that share it may hold it too.
 
     Raises:
         Locked: somebody else holds it, and a `command` is given.
@@ -190,7 +193,8 @@ def lock(path: Path, *, command: str | None = None, what: str | None = None) -> 
         raise not_writable(path, error) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if command else 0))
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | (fcntl.LOCK_NB if command else 0))
         except BlockingIOError:
             holder = "" if path.is_dir() else path.read_text(encoding="utf-8").strip()
             raise Locked(what or str(path), holder or "another process") from None

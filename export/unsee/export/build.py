@@ -7,13 +7,14 @@ What has not changed since the last export stays as it is.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsee.core.errors import RepositoryError
-from unsee.core.files import locked, new_folder, write_file
+from unsee.core.errors import Locked, RepositoryError
+from unsee.core.files import lock, locked, new_folder, write_file
 from unsee.core.policy import BASE_POLICY
 from unsee.deltas.edit import trunk
 from unsee.export.clip_memory import ClipMemory, clip_memory, known_bytes
@@ -101,10 +102,14 @@ def write_repository(
     A model whose source has not changed is left as it is, and so is a choice of engines that was
     made for these graphs, this selection and this machine. `progress` gets a line before each
     stage. Raises `NotExportable` for a base that cannot be served or a selection that nothing here
-    meets, `RepositoryError` for a repository that holds policies of another base, `ParityError`.
+    meets, `RepositoryError` for a repository that holds policies of another base or is served,
+    `ParityError`.
     """
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
+    if repository_dir.is_dir():
+        with _at_work(repository_dir):
+            pass  # what is served is refused before anything is loaded
     for note in require(base):
         progress(note)
     offer = offered_schedulers(base)
@@ -114,7 +119,7 @@ def write_repository(
     states = trunk(in_float32(base.text_encoder()))
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
-    with locked(repository_dir / LOCKS_DIR):  # of two at once, one finds what the other wrote
+    with _at_work(repository_dir):
         _check_same_base(base, repository_dir)
         outcomes = (
             _graph(text_encoder, states, "float32", repository_dir, progress),
@@ -162,6 +167,21 @@ def write_repository(
         clip_memory=memory,
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+@contextmanager
+def _at_work(repository_dir: Path) -> Iterator[None]:
+    """Of two exports at once, one finds what the other wrote; `unsee serve` shares the folder's
+    lock, for a server would mix the graphs that it has open with those that it opens later."""
+    with locked(repository_dir / LOCKS_DIR), ExitStack() as held:
+        try:
+            held.enter_context(lock(repository_dir, command="export"))
+        except Locked as error:
+            raise RepositoryError(
+                f"{repository_dir} is being served; stop `unsee serve` first, or export to another "
+                "folder with --repository"
+            ) from error
+        yield
 
 
 def _graph(

@@ -7,11 +7,13 @@ import shutil
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from serving_fakes import write_fake_repository
-from unsee.core.errors import InputError, InterpreterUnfit, PortInUse, RepositoryIncomplete
+from unsee.core.errors import InputError, InterpreterUnfit, Locked, PortInUse, RepositoryIncomplete
+from unsee.core.files import lock
 from unsee.repository.check import loadable_models
 from unsee.repository.layout import SERVED_MODELS
 from unsee.serving.server.installation import assemble_backends, find_installation
@@ -23,6 +25,8 @@ from unsee.serving.server.interpreter import (
     python3_beside,
 )
 from unsee.serving.server.triton import (
+    ServerSettings,
+    TritonServer,
     check_ports,
     log_summary,
     server_command,
@@ -92,6 +96,21 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
 def test_a_whole_repository_is_loaded_whole(fake_repository):
     graphs = ["text_encoder", "video_denoiser", "vae_decoder"]
     assert loadable_models(fake_repository) == [*graphs, "prompt_encoder", "text_to_video"]
+
+
+def test_no_export_gets_in_until_the_server_has_ended(fake_repository, tmp_path, monkeypatch):
+    server = TritonServer(ServerSettings(fake_repository, tmp_path / "log"))
+    guard = SimpleNamespace(stdin=None, wait=lambda: 0)
+    monkeypatch.setattr(server, "_start", lambda: setattr(server, "_guard", guard))
+    for _ in range(2):  # the supervisor starts it again
+        with lock(fake_repository, command="export"):
+            words = f"the model repository {fake_repository} is being changed by another process"
+            with pytest.raises(Locked, match=words):
+                server.start()
+        server.start()
+        with pytest.raises(Locked), lock(fake_repository, command="export"):
+            pass
+        server.stop()
 
 
 def test_a_policy_whose_last_revision_was_retired_needs_no_folder(tmp_path):

@@ -18,12 +18,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from unsee.core.errors import InputError, PortInUse, ServerNotReady
+from unsee.core.files import lock
 from unsee.repository.check import loadable_models
 from unsee.serving.server.installation import Installation, assemble_backends, find_installation
 from unsee.serving.server.interpreter import StubInterpreter, fit_interpreter
@@ -95,6 +97,7 @@ class TritonServer:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self._guard: subprocess.Popen[bytes] | None = None
+        self._held = contextlib.ExitStack()
         self._key = ""
 
     def __enter__(self) -> Self:
@@ -116,6 +119,14 @@ class TritonServer:
 
     def start(self) -> None:
         """Check everything that can be checked, then start the server; does not wait for it."""
+        with contextlib.ExitStack() as held:
+            if self.settings.repository_dir.is_dir():
+                with contextlib.suppress(OSError):  # a file system without locks
+                    held.enter_context(_unchanged(self.settings.repository_dir))
+            self._start()
+            self._held = held.pop_all()
+
+    def _start(self) -> None:
         settings = self.settings
         models = loadable_models(settings.repository_dir)
         interpreter = fit_interpreter()
@@ -182,6 +193,7 @@ class TritonServer:
                 self._guard.stdin.close()
         self._guard.wait()
         self._guard = None
+        self._held.close()
         forget_key(self.settings.grpc_url, self._key)
 
     def _start_guard(
@@ -205,6 +217,12 @@ class TritonServer:
     def _log_words(self) -> str:
         text = self.settings.log_path.read_text(encoding="utf-8", errors="replace")
         return f"; its log, {self.settings.log_path}, says:\n{log_summary(text)}"
+
+
+def _unchanged(repository_dir: Path) -> AbstractContextManager[int]:
+    """Keeps `unsee export` out of the repository; raises Locked while one is at work."""
+    what = f"the model repository {repository_dir}"
+    return lock(repository_dir, command="serve", what=what, shared=True)
 
 
 def check_ports(settings: ServerSettings) -> None:
