@@ -189,8 +189,14 @@ def test_again_makes_nothing_and_other_inputs_need_force(
     with monkeypatch.context() as patch:
         patch.setattr(FrameMaker, "frames", None)  # nothing is made or looked up
         again = _evaluate(delta_dir, *arguments)
+        old = json.loads(before)
+        assert set(old.pop("models")) == {"image"}
+        (out / "report.json").write_text(json.dumps(old))
+        (out / "report.sig").write_bytes(b"of a version that recorded no models")
+        assert _evaluate(delta_dir, *arguments).exit_code == 0
     assert "already holds this evaluation" in again.stdout
     assert (out / "report.json").read_bytes() == before
+    assert not (out / "report.sig").exists()
 
     other = _evaluate(delta_dir, *arguments, "--seed", "1")
     assert isinstance(other.exception, InputError)

@@ -21,6 +21,8 @@ from unsee.core.errors import (
     RepositoryIncomplete,
 )
 from unsee.core.files import LOCK_FILE, lock
+from unsee.evaluation.seeing.frame_store import FrameStore
+from unsee.evaluation.seeing.generate import FrameMaker, clip_sampling
 from unsee.export.build import write_repository
 from unsee.export.cli import export
 from unsee.export.engines.record import EngineChoice, EngineSelection
@@ -76,11 +78,13 @@ def test_the_first_pointer_file_makes_the_base_active(exported):
     assert content == {"schema_version": 2, "default_policy": None, "last_change": None}
 
 
-def test_base_json_carries_the_bases_own_values(exported):
+def test_base_json_carries_the_bases_own_values(exported, tmp_path):
     content = json.loads(
         (exported.repository_dir / "text_to_video" / "assets" / "base.json").read_bytes()
     )
     assert content["digest"] == exported.base.digest()
+    maker = FrameMaker(exported.base, FrameStore(tmp_path), clip_sampling(exported.base))
+    assert content["models_digest"] == maker.digest("video")
     assert content["prompt"] == {"masks_padding": False, "padding": "read", "cleans": False}
     assert content["latents"] == {"channels": 4, "vae_scale": 8, "frames_per_latent": 1}
     assert content["defaults"]["scheduler"] == "DDIMScheduler"
@@ -216,6 +220,8 @@ def test_two_exports_into_one_repository_take_turns(exported, repository, monkey
     def graph(*arguments):
         with pytest.raises(Locked), lock(repository / LOCKS_DIR / LOCK_FILE, command="export"):
             pass
+        with pytest.raises(Locked), lock(repository, command="serve", shared=True):
+            pass
         alone.append(arguments)
         raise KeyboardInterrupt
 
@@ -223,6 +229,16 @@ def test_two_exports_into_one_repository_take_turns(exported, repository, monkey
     with pytest.raises(KeyboardInterrupt):
         write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert alone
+
+
+def test_what_is_served_is_refused_before_anything_is_loaded(exported, repository, monkeypatch):
+    monkeypatch.setattr("unsee.export.build.sampling_graphs", None)
+    before = state(repository)
+    words = f"{repository} is being served; stop `unsee serve` first, or export to another folder"
+    with lock(repository, command="serve", shared=True), pytest.raises(RepositoryError) as caught:
+        write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
+    assert words in str(caught.value)
+    assert state(repository) == before
 
 
 def test_revisions_of_another_base_are_not_mixed_with_this_one(exported, repository):
@@ -254,8 +270,9 @@ def test_a_repository_of_version_0_1_is_refused_and_left_as_it_is(exported, tmp_
     assert state(repository) == before
 
 
-def test_the_command_reports_each_graph_and_as_json(exported, repository):
-    arguments = ["--base", str(exported.base_dir), "--repository", str(repository)]
+def test_the_command_reports_each_graph_and_as_json(exported, repository, monkeypatch):
+    monkeypatch.chdir(repository.rename(repository.with_name("à côté")).parent)
+    arguments = ["--base", str(exported.base_dir), "--repository", "à côté"]
     arguments += ["--engine", "onnxruntime"]
     done = CliRunner().invoke(export, arguments)
     assert done.exit_code == 0, done.output
@@ -263,6 +280,7 @@ def test_the_command_reports_each_graph_and_as_json(exported, repository):
         assert f"{model} " in done.stdout
     assert "up to date" in done.stdout
     assert "parity" in done.stdout
+    assert "next: unsee serve --repository 'à côté'\n" in done.stdout
     assert "default scheduler: DDIMScheduler" in done.stdout
     assert "memory: a clip at the limits (" in done.stdout
     assert "not offered: PNDMScheduler has another noise schedule" in done.stdout

@@ -1,6 +1,7 @@
 """Reports, deltas and logs that somebody changed: the gate, promotion and the tables notice."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from delta_fakes import write_key_pair
@@ -72,6 +73,19 @@ def test_another_recogniser_or_other_questions_are_refused(files, publish_kids):
     with pytest.raises(PublicationRefused, match="other questions than those of the base"):
         publish_kids()
     edit(files, lambda c: c["settings"].update(questions_digest=f"sha256:{'2' * 64}"))
+    assert publish_kids().unmet == ()
+
+
+def test_a_report_of_another_denoiser_is_refused(files, publish_kids):
+    compose = files.compose
+    files.compose = lambda *arguments: replace(compose(*arguments), models_digest="sha256:served")
+    with pytest.raises(PublicationRefused, match="does not say which denoiser made clips; run"):
+        publish_kids()
+    edit(files, lambda c: c.update(models={"image": "sha256:served", "video": "sha256:another"}))
+    words = r"another denoiser, autoencoder or scheduler \(sha256:another, the .* sha256:served\)"
+    with pytest.raises(PublicationRefused, match=words):
+        publish_kids()
+    edit(files, lambda c: c.update(models={"video": "sha256:served"}))
     assert publish_kids().unmet == ()
 
 

@@ -121,7 +121,8 @@ def evaluate(
     require(job.base)
     maker = FrameMaker(job.base, FrameStore(frames_dir), clip_sampling(job.base))
     questions = _questions(job)
-    found = begin(folder, _inputs(job, maker), force=force)
+    inputs = _inputs(job, maker)
+    found = begin(folder, inputs, force=force)
     if found is not None:
         return Outcome(folder, found, reused=True)
     started = time.perf_counter()
@@ -140,7 +141,7 @@ def evaluate(
         observations += _observed(observer, questions, media, stage_progress, seconds)
     attacks = _attacked(job, observer, questions, shelf, folder, stage_progress, seconds)
     seconds["total"] = _since(started)
-    report = _report(job, observations, attacks, seconds)
+    report = _report(job, inputs, observations, attacks, seconds)
     _write_page(report, shelf, job.target, folder)
     finish(folder, report)
     return Outcome(folder, report, reused=False)
@@ -254,14 +255,16 @@ def _painter(job: EvaluationJob, observer: Observer) -> Observer:
 
 def _report(
     job: EvaluationJob,
+    inputs: Inputs,
     observations: Sequence[Observation],
     attacks: Sequence[AttackRow],
     seconds: dict[str, float],
 ) -> Report:
     seed = job.plan.seed
     return Report(
-        target=_target(job),
-        settings=_settings(job),
+        target=inputs.target,
+        settings=inputs.settings,
+        models=inputs.models,
         erased=shown.erased_rows(observations),
         kept=measures.kept_rows(observations),
         reemergence=measures.reemergence_rows(observations),

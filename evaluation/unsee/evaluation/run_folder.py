@@ -63,7 +63,12 @@ def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
     """
     known = load_inputs(folder)
     if known == inputs:
-        return _load_report(folder)
+        report = _load_report(folder)
+        if report is not None and not report.models:  # of a version that did not record them
+            report = report.model_copy(update={"models": inputs.models})
+            (folder / SIGNATURE_FILE).unlink(missing_ok=True)
+            finish(folder, report)
+        return report
     measures_the_same = known is not None and inputs == known.model_copy(
         update={"thresholds": inputs.thresholds}
     )

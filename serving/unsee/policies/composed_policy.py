@@ -33,6 +33,8 @@ class ComposedPolicy:
         digest: `tensors_digest` of the encoder's state.
         judge_digest, questions_digest: of the base's own judge and evaluation set; None where the
             base brings none.
+        models_digest: of the repository's denoiser, autoencoder and scheduler; None where it was
+            exported by a version that did not record it.
     """
 
     base: Base
@@ -41,6 +43,7 @@ class ComposedPolicy:
     digest: str
     judge_digest: str | None = None
     questions_digest: str | None = None
+    models_digest: str | None = None
 
 
 def compose_policy(
@@ -61,12 +64,14 @@ def compose_policy(
     for note in require(base):
         say(note)
     deltas = load_policy_deltas(policy)
-    check_same_base(base, repository_dir)
+    models_digest = check_same_base(base, repository_dir)
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
     encoder = compose(base.text_encoder(), deltas)
     digest = tensors_digest(encoder.state_dict())
     cards = [delta.card for delta in deltas]
-    return ComposedPolicy(base, cards, encoder, digest, *_own_evaluation(base))
+    return ComposedPolicy(
+        base, cards, encoder, digest, *_own_evaluation(base), models_digest or None
+    )
 
 
 def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path, say: Say) -> int:
@@ -88,21 +93,22 @@ def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path
     return write_revision(composed.encoder, name, policy.unsee, base, repository_dir, cards)
 
 
-def check_same_base(base: Base, repository_dir: Path) -> None:
-    """Raise InputError unless the repository's video model is that of `base`."""
+def check_same_base(base: Base, repository_dir: Path) -> str:
+    """The digest of the repository's models; raise InputError unless its encoder is `base`'s."""
     file = base_file(repository_dir)
     try:
-        digest = read_base(file).digest
+        record = read_base(file)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{repository_dir} is not a complete model repository: {file} cannot be read "
             f"({' '.join(str(error).split())}); make it with: unsee export"
         ) from error
-    if digest != base.digest():
+    if record.digest != base.digest():
         raise InputError(
             f"{repository_dir} was exported from another base than {base.name} "
-            f"(text encoder {digest[:19]}, not {base.digest()[:19]}); give that base"
+            f"(text encoder {record.digest[:19]}, not {base.digest()[:19]}); give that base"
         )
+    return record.models_digest
 
 
 def _published_as(digest: str, repository_dir: Path, policy: str) -> list[int]:

@@ -55,12 +55,14 @@ class Expected:
         encoder_digest: `tensors_digest` of the policy's composed encoder.
         recogniser_digest: of the base's judge; None: the base brings none.
         questions_digest: of the base's evaluation set; None: the base brings none.
+        models_digest: of the repository's denoiser, autoencoder and scheduler; None: not known.
     """
 
     base_digest: str
     encoder_digest: str
     recogniser_digest: str | None = None
     questions_digest: str | None = None
+    models_digest: str | None = None
 
 
 def check_reason(force: bool, reason: str | None) -> None:
@@ -106,7 +108,7 @@ def judge(found: Judged, policy: Policy, expected: Expected) -> Judged:
     report = found.report
     if report is None:
         return found
-    stale = _stale(report, expected.base_digest, expected.encoder_digest)
+    stale = _stale(report, expected)
     if stale is not None:
         return replace(found, files={}, problems=(stale,))
     problems = (
@@ -179,18 +181,23 @@ def demand(problems: Sequence[str], policy: Policy, force: bool) -> None:
         )
 
 
-def _stale(report: Report, base_digest: str, encoder_digest: str) -> str | None:
-    target = report.target
+def _stale(report: Report, expected: Expected) -> str | None:
+    target, models = report.target, report.models.get("video")
     again = "run `unsee evaluate` on the policy as it is now"
-    if target.base_digest != base_digest:
+    if target.base_digest != expected.base_digest:
         return (
             f"the report was made with another base (text encoder {_short(target.base_digest)}, "
-            f"this one is {_short(base_digest)}); {again}"
+            f"this one is {_short(expected.base_digest)}); {again}"
         )
-    if target.encoder_digest != encoder_digest:
+    if target.encoder_digest != expected.encoder_digest:
         return (
             f"the report was made for another encoder ({_short(target.encoder_digest)}, the "
-            f"policy's deltas now give {_short(encoder_digest)}); {again}"
+            f"policy's deltas now give {_short(expected.encoder_digest)}); {again}"
+        )
+    if models is not None and expected.models_digest not in (None, models):
+        return (
+            f"the report was made with another denoiser, autoencoder or scheduler "
+            f"({_short(models)}, the repository has {_short(expected.models_digest)}); {again}"
         )
     return None
 
@@ -236,6 +243,10 @@ def _other_eyes(report: Report, policy: Policy, expected: Expected) -> tuple[str
             f"{_short(settings.recogniser_digest)}) than the one that is asked for "
             f"({_short(wanted)}); evaluate without --recogniser, or name its digest in the "
             "policy's thresholds"
+        )
+    if expected.models_digest is not None and "video" not in report.models:
+        problems.append(
+            "the report does not say which denoiser made clips; run `unsee evaluate` again"
         )
     questions = expected.questions_digest
     if questions is not None and settings.questions_digest != questions:

@@ -156,7 +156,11 @@ def _judge(
     gate.demand(found.problems, policy, wanted.force)  # what has no report is not composed
     composed = compose(policy, wanted.base_path, wanted.repository_dir, say)
     expected = gate.Expected(
-        composed.base.digest(), composed.digest, composed.judge_digest, composed.questions_digest
+        composed.base.digest(),
+        composed.digest,
+        composed.judge_digest,
+        composed.questions_digest,
+        composed.models_digest,
     )
     found = gate.judge(found, policy, expected)
     key = wanted.verify_with

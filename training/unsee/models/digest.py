@@ -1,7 +1,9 @@
-"""Digests of tensors and images: what a base's text encoder and a delta are recognised by."""
+"""Digests of tensors, models and images: what a base's models and a delta are recognised by."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -24,6 +26,15 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
 def rounded_digest(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> str:
     """`tensors_digest` of the tensors rounded to `dtype`."""
     return tensors_digest({name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+
+def models_digest(denoiser: Any, vae: Any, scheduler: Any) -> str:
+    """`"sha256:…"` over the weights and configurations of what makes frames of embeddings."""
+    parts = [_described(scheduler)]
+    for model in (denoiser, vae):
+        parts += [_described(model), tensors_digest(model.state_dict())]
+    joined = "\0".join(parts).encode()
+    return f"sha256:{hashlib.sha256(joined).hexdigest()}"
 
 
 def images_digest(images: Sequence[Image.Image]) -> str:
@@ -50,6 +61,12 @@ def equal_after_rounding(
         if any(rounded):
             return str(dtype).removeprefix("torch.")
     return None
+
+
+def _described(component: Any) -> str:
+    """Class and configuration, without what loading adds to it."""
+    config = {name: value for name, value in component.config.items() if name[0] != "_"}
+    return json.dumps([type(component).__name__, config], sort_keys=True, default=str)
 
 
 def _rounds_to(

@@ -251,11 +251,16 @@ class EvaluationSettings(ClosedModel):
 
 
 class Report(ClosedModel):
-    """The content of `report.json`; a list is empty where the quantity was not measured."""
+    """The content of `report.json`; a list is empty where the quantity was not measured.
+
+    `models` are the `models_digest` of what made "image" and "video", and of what made an
+    attacker's "pictures" if that is another one; reports of earlier versions have none.
+    """
 
     schema_version: Literal[2] = SCHEMA_VERSION
     target: Target
     settings: EvaluationSettings
+    models: dict[str, str] = Field(default_factory=dict)
     erased: tuple[ErasedRow, ...]
     kept: tuple[KeptRow, ...]
     reemergence: tuple[ReemergenceRow, ...] = ()

@@ -18,7 +18,7 @@ import torch
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.frame_store import Frames, FrameStore
 from unsee.models.base import Base
-from unsee.models.digest import tensors_digest
+from unsee.models.digest import models_digest
 from unsee.models.generative import open_model
 from unsee.models.pipelines.model import GenerativeModel, Sampling
 
@@ -91,11 +91,7 @@ class FrameMaker:
         name = f"digest of {media}"
         if name not in self._kept:
             made_of = self._model(media).parts
-            parts = [_described(made_of.scheduler)]
-            for model in (made_of.denoiser, made_of.vae):
-                parts += [_described(model), tensors_digest(model.state_dict())]
-            joined = "\0".join(parts).encode()
-            self._kept[name] = f"sha256:{hashlib.sha256(joined).hexdigest()}"
+            self._kept[name] = models_digest(made_of.denoiser, made_of.vae, made_of.scheduler)
         digest: str = self._kept[name]
         return digest
 
@@ -143,12 +139,6 @@ class FrameMaker:
     def _report(self, finished: int) -> None:
         if self.progress is not None and finished:
             self.progress(finished)
-
-
-def _described(component: Any) -> str:
-    """Class and configuration, without what loading adds to it."""
-    config = {name: value for name, value in component.config.items() if name[0] != "_"}
-    return json.dumps([type(component).__name__, config], sort_keys=True, default=str)
 
 
 def _batches(rows: Sequence[int], shape: Shape) -> Iterator[list[int]]:

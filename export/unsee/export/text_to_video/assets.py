@@ -6,7 +6,7 @@ PyTorch nor diffusers nor transformers.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from unsee.export.graphs.prompt_graphs import TextEncoderGraph
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import code_dir
 from unsee.models.base import Base
+from unsee.models.digest import models_digest
 from unsee.models.encoders.frame import PromptFrame
 from unsee.repository.base import SCHEMA_VERSION, Defaults, Latents, Limits, Prompt
 from unsee.repository.base import Base as BaseRecord
@@ -56,7 +57,8 @@ def write_text_to_video(
     write_file(assets / SAMPLERS_FILE, save(table_tensors(tables)))
     write_file(assets / TOKENIZER_FILE, tokenizer_json(base.tokenizer()))
     record = base_record(base, denoiser, decoder, list(tables), computed_by, largest_clip_bytes)
-    write_json(assets / BASE_FILE, asdict(record))
+    digest = models_digest(base.t2v_denoiser(), base.t2v_vae(), base.t2v_scheduler())
+    write_json(assets / BASE_FILE, asdict(replace(record, models_digest=digest)))
 
 
 def write_prompt_encoder(repository_dir: Path) -> None:

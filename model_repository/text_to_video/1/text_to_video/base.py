@@ -90,6 +90,7 @@ class Base:
             clip's record.
         largest_clip_bytes: about what a clip at the limits takes of memory while it is made; 0:
             not known.
+        models_digest: that of the base's denoiser, autoencoder and scheduler; "": not known.
     """
 
     schema_version: int
@@ -102,6 +103,7 @@ class Base:
     schedulers: tuple[str, ...]
     graphs: dict[str, str]
     largest_clip_bytes: int = 0
+    models_digest: str = ""
 
 
 def prompt_rows(longest: int, prompt_tokens: int) -> int:
