@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -27,6 +28,7 @@ from unsee.serving.server.interpreter import (
 from unsee.serving.server.triton import (
     ServerSettings,
     TritonServer,
+    check_place,
     check_ports,
     log_summary,
     server_command,
@@ -96,6 +98,13 @@ def test_the_backends_folder_holds_copies_without_caches(tmp_path):
 def test_a_whole_repository_is_loaded_whole(fake_repository):
     graphs = ["text_encoder", "video_denoiser", "vae_decoder"]
     assert loadable_models(fake_repository) == [*graphs, "prompt_encoder", "text_to_video"]
+
+
+@pytest.mark.parametrize(("name", "sign"), [("a b", "' '"), ("it's", '"\'"'), ("a$b", "'$'")])
+def test_a_path_that_a_shell_would_cut_up_is_refused(tmp_path, name, sign):
+    with pytest.raises(InputError, match=re.escape(f"/{name}: its path holds {sign}; move")):
+        check_place(tmp_path / name)
+    check_place(tmp_path / "modèles_1.2-x+y,z@w")
 
 
 def test_no_export_gets_in_until_the_server_has_ended(fake_repository, tmp_path, monkeypatch):

@@ -129,6 +129,7 @@ class TritonServer:
     def _start(self) -> None:
         settings = self.settings
         models = loadable_models(settings.repository_dir)
+        check_place(settings.repository_dir)
         interpreter = fit_interpreter()
         installation = find_installation(interpreter)
         check_ports(settings)
@@ -223,6 +224,17 @@ def _unchanged(repository_dir: Path) -> AbstractContextManager[int]:
     """Keeps `unsee export` out of the repository; raises Locked while one is at work."""
     what = f"the model repository {repository_dir}"
     return lock(repository_dir, command="serve", what=what, shared=True)
+
+
+def check_place(repository_dir: Path) -> None:
+    """Raises InputError for a path that Triton, which starts its stubs by a shell, would cut up."""
+    place = str(repository_dir.resolve())
+    found = re.search(r"""[\s"'`\\$&;|<>()]""", place)
+    if found is not None:
+        raise InputError(
+            f"Triton cannot serve from {place}: its path holds {found[0]!r}; move the repository "
+            "to a path without spaces, quotes and other signs of the shell"
+        )
 
 
 def check_ports(settings: ServerSettings) -> None:
