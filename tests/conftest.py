@@ -6,12 +6,14 @@ starting a process or a server. A test that does either all the same fails there
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import multiprocessing.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,12 +133,40 @@ def stays_quick(request: pytest.FixtureRequest) -> Iterator[None]:
     )
 
 
-@pytest.fixture(scope="session")
-def tiny_base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base of tiny models with random weights; copy before changing."""
-    from fakes import write_tiny_base
+Made = Callable[[str, Callable[[Path], object]], Path]
 
-    return write_tiny_base(tmp_path_factory.mktemp("tiny_base"))
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Gives the folder of a name, which the first of all workers that asks for it makes; copy
+    before changing."""
+    of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = of_all / name
+        with (of_all / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                unfinished = Path(tempfile.mkdtemp(dir=of_all))
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_base_dir(made_once: Made) -> Path:
+    """A base of tiny models with random weights; copy before changing."""
+
+    def write(folder: Path) -> None:
+        from fakes import write_tiny_base
+
+        write_tiny_base(folder)
+
+    return made_once("tiny_base", write)
 
 
 @pytest.fixture(scope="session")
@@ -155,14 +185,34 @@ def pipeline_base_dir(
 
 
 @pytest.fixture(scope="session")
-def tiny_repository_dir(tiny_base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_repository_dir(tiny_base_dir: Path, made_once: Made) -> Path:
     """Its model repository, as `unsee export` writes it; copy before changing."""
+    return made_once("tiny_repository", functools.partial(_export, tiny_base_dir))
+
+
+@pytest.fixture(scope="session")
+def wan_base_dir(made_once: Made) -> Path:
+    """A base of Wan's kind, whose clips show something; copy before changing."""
+
+    def write(folder: Path) -> None:
+        from pipeline_fakes import write_visible_wan_base
+
+        write_visible_wan_base(folder)
+
+    return made_once("wan_base", write)
+
+
+@pytest.fixture(scope="session")
+def wan_repository_dir(wan_base_dir: Path, made_once: Made) -> Path:
+    """Its model repository; copy before changing."""
+    return made_once("wan_repository", functools.partial(_export, wan_base_dir))
+
+
+def _export(base_dir: Path, folder: Path) -> None:
     from unsee.cli import main
 
-    folder = tmp_path_factory.mktemp("exported") / "repository"
-    where = ["--base", str(tiny_base_dir), "--repository", str(folder)]
+    where = ["--base", str(base_dir), "--repository", str(folder)]
     assert main.run(["export", *where, "--engine", "onnxruntime"]) == 0
-    return folder
 
 
 @pytest.fixture(scope="session")

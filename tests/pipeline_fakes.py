@@ -196,3 +196,20 @@ def write_pipeline_base(name: str, base_dir: Path, folder: Path, **fields: Any) 
     )
     (folder / "base.yaml").write_text(yaml.safe_dump(spec | fields, sort_keys=False))
     return folder
+
+
+def write_visible_wan_base(folder: Path) -> Path:
+    """Write a base of Wan's kind whose clips show more than a few levels of grey."""
+    limits = {"num_frames": 9, "height": [SIDE, 48], "width": [SIDE, 48]}
+    limits |= {"num_inference_steps": 5, "guidance_scale": 20.0}
+    write_pipeline_base("WanPipeline", Path(), folder, limits=limits)
+    visible_wan_pipeline().vae.save_pretrained(folder / "t2v" / "vae")
+    return folder
+
+
+def visible_wan_pipeline() -> Any:
+    """The pipeline of that base."""
+    pipeline = tiny_pipeline("WanPipeline", Path())
+    with torch.no_grad():
+        pipeline.vae.decoder.conv_out.weight.mul_(8)
+    return pipeline

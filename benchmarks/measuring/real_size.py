@@ -184,9 +184,9 @@ VIDEO_SIZES = {
         like=SIZES["tiny"],
         pixels=64,
         unet={
-            "block_out_channels": (16, 32),
-            "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
-            "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+            "block_out_channels": (16,),
+            "down_block_types": ("CrossAttnDownBlock3D",),
+            "up_block_types": ("CrossAttnUpBlock3D",),
             "layers_per_block": 1,
             "cross_attention_dim": 32,
             "attention_head_dim": 8,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline_fakes import SIDE, tiny_pipeline, write_pipeline_base
+from pipeline_fakes import SIDE, visible_wan_pipeline
 
 from fakes import LATENT_CHANNELS
 from serving_fakes import stub_of
@@ -44,17 +45,13 @@ def unsee(*arguments: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(
+    wan_base_dir: Path, wan_repository_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("wan")
-    base, repository, delta = folder / "base", folder / "repository", folder / "delta"
-    limits = {"num_frames": FRAMES, "height": [SIDE, 48], "width": [SIDE, 48]}
-    limits |= {"num_inference_steps": 5, "guidance_scale": 20.0}
-    write_pipeline_base("WanPipeline", Path(), base, limits=limits)
-    pipeline = tiny_pipeline("WanPipeline", Path())
-    with torch.no_grad():  # so that a clip shows more than a few levels of grey
-        pipeline.vae.decoder.conv_out.weight.mul_(8)
-    pipeline.vae.save_pretrained(base / "t2v" / "vae")
-    unsee("export", "--base", base, "--repository", repository, "--engine", "onnxruntime")
+    base, repository, delta = wan_base_dir, folder / "repository", folder / "delta"
+    shutil.copytree(wan_repository_dir, repository)
+    pipeline = visible_wan_pipeline()
     unsee("unlearn", "Blimbo", "--category", "character", "--base", base, "-o", delta)
     concept = {"concept": "Blimbo", "category": "character", "delta": "delta"}
     (folder / "family.yaml").write_text(json.dumps({"name": "family", "unsee": [concept]}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +30,12 @@ def tiny_base(tiny_base_dir) -> Base:
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_base_dir, tiny_base, tiny_repository_dir) -> Exported:
+def exported(tiny_base_dir, tiny_base, tiny_repository_dir, tmp_path_factory) -> Exported:
     from unsee.export.build import write_repository
     from unsee.export.engines.record import EngineSelection
 
     selection = EngineSelection(engine="onnxruntime")
-    record = write_repository(tiny_base, tiny_repository_dir, selection=selection)
-    return Exported(tiny_base_dir, tiny_base, tiny_repository_dir, record)
+    folder = tmp_path_factory.mktemp("exported") / "repository"
+    shutil.copytree(tiny_repository_dir, folder)  # another worker may have it too
+    record = write_repository(tiny_base, folder, selection=selection)
+    return Exported(tiny_base_dir, tiny_base, folder, record)

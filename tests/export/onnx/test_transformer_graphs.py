@@ -6,13 +6,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from pipeline_fakes import tiny_pipeline
 
 from fakes import LATENT_CHANNELS
 from unsee.core.errors import NotExportable
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.session import open_graph
-from unsee.export.graphs.decoder_graphs import decoder_graphs
+from unsee.export.graphs.base_graphs import vae_decoder_graphs, video_denoiser_graph
 from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.graphs import CARRIED
 from unsee.export.graphs.sizes import LatentGrid
@@ -20,36 +19,32 @@ from unsee.export.onnx.activations import peak_activations
 from unsee.export.tensorrt.audit import audit, audit_model, load_graph
 from unsee.export.tensorrt.prepare import prepare
 from unsee.export.text_to_video.sampling_check import ClipSize
-from unsee.export.version import export_version
+from unsee.export.version import export_version, find_export
+from unsee.models.base import load_base
 from unsee.models.spec import Limits
 
 TOKENS, WIDTH = 512, 32
 
 
 @pytest.fixture(scope="module")
-def pipeline():
-    return tiny_pipeline("WanPipeline", None)
+def base(wan_base_dir):
+    return load_base(wan_base_dir)
 
 
 @pytest.fixture(scope="module")
-def graphs(pipeline):
-    first, following = decoder_graphs(pipeline.vae)
-    transformer = pipeline.transformer
-    denoiser = VideoDenoiserGraph.of(
-        transformer, TOKENS, 1000, first.scale, first.frames_per_latent
-    )
-    return {denoiser: transformer, first: pipeline.vae, following: pipeline.vae}
+def graphs(base):
+    denoiser, decoders = video_denoiser_graph(base), vae_decoder_graphs(base)
+    return {denoiser: base.t2v_denoiser(), **dict.fromkeys(decoders, base.t2v_vae())}
 
 
 @pytest.fixture(scope="module")
-def files(graphs, tmp_path_factory):
+def files(graphs, wan_repository_dir):
     """The ONNX file of each graph, whose parity was checked."""
-    folder = tmp_path_factory.mktemp("repository")
     found = {}
     for graph, model in graphs.items():
-        version_dir = folder / graph.name / "1"
-        version_dir.mkdir(parents=True)
-        record = export_version(graph, model, version_dir)
+        version_dir = wan_repository_dir / graph.name / "1"
+        record = find_export(graph, model, version_dir)
+        assert record is not None
         assert record.parity.difference <= record.parity.tolerance
         assert len(record.parity.sizes) == 3
         found[graph.name] = version_dir / "model.onnx"
@@ -185,8 +180,8 @@ def test_limits_beyond_the_positions_of_the_model_are_refused(axis, most, words)
         graph.profile(ClipSize(17, 128, 256), limits())
 
 
-def test_a_patch_of_several_latent_frames_is_refused(pipeline):
-    transformer = pipeline.transformer
+def test_a_patch_of_several_latent_frames_is_refused(base):
+    transformer = base.t2v_denoiser()
     other = type(transformer).from_config({**transformer.config, "patch_size": (2, 2, 2)})
     with pytest.raises(NotExportable, match="2 latent frames"):
         VideoDenoiserGraph.of(other, TOKENS, 1000, 8)
