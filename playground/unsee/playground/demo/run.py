@@ -65,7 +65,7 @@ FIRST_LOOK = EvaluationPlan(
     seed=0,
     prompts_per_wording=2,
     prompts_per_sibling=1,
-    num_others=6,
+    num_others=4,
     attack_prompts=0,
     media=("image", "video"),
     attacks=(),
@@ -127,7 +127,7 @@ class Stages:
 @click.option("--concept", default="Blimbo", show_default=True, help="What to unlearn.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
-    "--questions", type=click.IntRange(min=3), default=24, show_default=True, help="Prompts to ask."
+    "--questions", type=click.IntRange(min=3), default=12, show_default=True, help="Prompts to ask."
 )
 def demo(base_dir: Path, output_dir: Path | None, concept: str, seed: int, questions: int) -> None:
     """Unlearn a concept, evaluate, serve it from Triton, and see what has changed."""
