@@ -13,12 +13,17 @@ from hypothesis import strategies as st
 
 from record_fakes import revision_record
 from unsee.core.errors import InputError
+from unsee.core.policy import Thresholds
 from unsee.core.record import GenerationRecord
+from unsee.evaluation.asking.questions import QuestionMaker
+from unsee.evaluation.seeing.observe import is_answerable
 from unsee.media.clip import Clip
+from unsee.models.base import load_base
 from unsee.playground.demo import run
 from unsee.playground.demo.questions import GROUPS, Question, choose_questions
 from unsee.playground.demo.report import Share, Trial, share, write_sheet
 from unsee.playground.demo.run import unlearnable_concept
+from unsee.playground.experiments.own_base import evaluation_set, find_base, policy_concept
 from unsee.playground.world.languages import ENGLISH, SPANISH
 from unsee.playground.world.world import CONCEPTS, find_concept
 
@@ -64,6 +69,25 @@ def test_prompts_about_what_is_kept_do_not_name_the_concept(name: str) -> None:
     questions = choose_questions(unlearnable_concept(name), 90, 0)
     kept = [question.prompt for question in questions if question.group != "concept"]
     assert not [prompt for prompt in kept if re.search(name, prompt, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("base_name", ["playground", "playground-wan"])
+def test_every_concept_s_first_look_has_the_samples_that_the_gate_asks_for(base_name: str) -> None:
+    base = load_base(find_base(base_name))
+    for name in UNLEARNABLE:
+        concept = unlearnable_concept(name)
+        plan = run.first_look(concept)
+        known = evaluation_set(base).with_erased((policy_concept(concept, base),))
+        erased = known.find(name)
+        assert erased is not None
+        maker = QuestionMaker(known, (erased,), plan.seed, lambda prompt: True)
+        for questions in (
+            maker.about_erased(erased, plan.prompts_per_wording),
+            maker.about_siblings(plan.prompts_per_sibling),
+            maker.about_others(plan.num_others),
+        ):
+            asked = sum(is_answerable(one, media) for one in questions for media in plan.media)
+            assert asked >= Thresholds().samples_at_least, (name, questions[0].kind)
 
 
 @pytest.mark.parametrize("name", ["nobody", "desert", ""])

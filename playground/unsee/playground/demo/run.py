@@ -61,16 +61,6 @@ from unsee.triton.server import Server
 
 POLICY = "family"
 POLICIES = (BASE_POLICY, POLICY)
-FIRST_LOOK = EvaluationPlan(
-    seed=0,
-    prompts_per_wording=2,
-    prompts_per_sibling=1,
-    num_others=4,
-    attack_prompts=0,
-    media=("image", "video"),
-    attacks=(),
-)
-"""Enough for the policy's thresholds; attacks take minutes and are left to `unsee evaluate`."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,8 @@ def run(settings: DemoSettings, console: Console) -> None:
         stages.say(f"{'found again' if outcome.reused else 'made'}: {outcome.folder}")
     policy_file = write_policy(settings.output_dir, concept, outcome.folder)
     with stages.stage("evaluate"):
-        evaluate_policy(base, policy_file, settings)
+        frames_dir = settings.report_dir / "frames"
+        own_report(base, policy_file, first_look(asked), settings.report_dir, frames_dir)
         stages.say(f"report: {settings.report_dir / PAGE_FILE}")
     with stages.stage("export"):
         exported = export_base(base, settings.repository_dir, stages.say)
@@ -199,10 +190,20 @@ def unlearn_concept(base: Base, concept: Concept, settings: DemoSettings) -> Out
         return run_job(job, folder, force=True, stage_progress=stage_progress)
 
 
-def evaluate_policy(base: Base, policy_file: Path, settings: DemoSettings) -> None:
-    """A first look at the policy's encoder, which `publish` asks for."""
-    frames_dir = settings.report_dir / "frames"
-    own_report(base, policy_file, FIRST_LOOK, settings.report_dir, frames_dir)
+def first_look(concept: WorldConcept) -> EvaluationPlan:
+    """Just enough for the policy's thresholds; no image shows an action, so there are more clips.
+
+    Attacks take minutes and are left to `unsee evaluate`.
+    """
+    return EvaluationPlan(
+        seed=0,
+        prompts_per_wording=2,
+        prompts_per_sibling=2 if concept.category == "action" else 1,
+        num_others=6,
+        attack_prompts=0,
+        media=("image", "video"),
+        attacks=(),
+    )
 
 
 def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
