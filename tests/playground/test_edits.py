@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from finding_fakes import concept_report
 from rich.console import Console
 
 from unsee.core.policy import Concept
+from unsee.evaluation.report.schema import Media, Report
 from unsee.models.base import load_base
 from unsee.playground.experiments import own_base
 from unsee.playground.experiments.edits import compare, learned, ways
@@ -95,25 +97,41 @@ def test_the_table_adds_concepts_up() -> None:
     assert lines[2] == "| projection | 2 (8) of 8 | 16 (16) of 16 | 2 | 20 |"
 
 
-def test_no_way_saves_seconds_by_what_another_has_made(
+def test_no_way_saves_seconds_by_what_another_has_made_and_none_attacks_the_base_again(
     tiny_base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, found = load_base(tiny_base_dir), []
+    base, found, attacks = load_base(tiny_base_dir), [], []
 
     def way(subject: Subject) -> Any:
         found.append(list(subject.folder.iterdir()))
         (subject.folder / "delta").mkdir()
         return subject.base.text_encoder()
 
+    def report_of(base: Any, target: Any, plan: Any, folder: Path, frames_dir: Path) -> Report:
+        kept = folder / "attacks"
+        attacks.append(sorted(file.name for file in kept.glob("*")))
+        kept.mkdir(parents=True, exist_ok=True)
+        for side in ("tuned", "base"):
+            (kept / f"soft-prompt-{side}.json").write_text(folder.name)
+        return concept_report("Blimbo", 1)
+
     monkeypatch.setattr(own_base, "fast_base", lambda folder: base)
-    monkeypatch.setattr(compare, "report_of", lambda *_: concept_report("Blimbo", 1))
+    monkeypatch.setattr(compare, "report_of", report_of)
     experiment = Experiment(base, tmp_path, tmp_path)
     concepts = chosen(["Blimbo"], [])
-    compare.run({"one": way, "two": way}, concepts, compare.PLAN, experiment, Console(quiet=True))
+    ways = {"one": way, "two": way}
+    compare.run(ways, concepts, compare.CLIPS, experiment, Console(quiet=True))
     assert found == [[], []]
+    assert attacks == [[], ["soft-prompt-base.json"]]
+    record = json.loads((tmp_path / "edits.json").read_text())
+    assert list(record["ways"]) == ["one", "two"]
+    assert record["media"] == "video"
 
 
-def test_eight_concepts_of_all_categories_are_compared() -> None:
-    names = [concept.name for concept in compare.subjects()]
-    assert len(set(names)) == 8
-    assert len({concept.category for concept in compare.subjects()}) == 5
+@pytest.mark.parametrize(("media", "categories"), [("image", 4), ("video", 5)])
+def test_eight_concepts_of_all_categories_that_can_be_shown_are_compared(
+    media: Media, categories: int
+) -> None:
+    concepts = compare.subjects(media)
+    assert len({concept.name for concept in concepts}) == 8
+    assert len({concept.category for concept in concepts}) == categories

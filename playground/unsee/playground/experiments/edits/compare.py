@@ -6,12 +6,14 @@ Eight concepts are unlearned in every way and asked and attacked alike. ``edits.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -19,7 +21,8 @@ from rich.console import Console
 from unsee.core.files import write_json
 from unsee.evaluation.attacks import PromptSearch, SoftPrompt
 from unsee.evaluation.evaluate import EvaluationPlan
-from unsee.evaluation.report.schema import Report
+from unsee.evaluation.report.schema import Media, Report
+from unsee.evaluation.run_folder import ATTACKS_FOLDER
 from unsee.evaluation.target import target_of
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING, Counts
@@ -42,7 +45,7 @@ from unsee.playground.world.world import concepts_in
 RECORD = "edits.json"
 SEED = 0
 WAYS: Mapping[str, Way] = {**LINEAR, "a small change against attackers": learned_change}
-PLAN = EvaluationPlan(
+CLIPS = EvaluationPlan(
     seed=SEED,
     prompts_per_wording=1,
     prompts_per_sibling=1,
@@ -51,22 +54,43 @@ PLAN = EvaluationPlan(
     media=("video",),
     attacks=(SoftPrompt(), PromptSearch()),
 )
+IMAGES = replace(
+    CLIPS,
+    prompts_per_wording=4,
+    prompts_per_sibling=2,
+    num_others=16,
+    attack_prompts=8,
+    media=("image",),
+)
+"""An image costs a tenth of a clip or less, so more of them are asked for."""
+PLANS: Mapping[Media, EvaluationPlan] = {"image": IMAGES, "video": CLIPS}
 
 
-def subjects() -> list[WorldConcept]:
-    """The first concept of each category, and the second of three of them."""
-    firsts = [concepts_in(category)[0] for category in CATEGORIES]
-    return [*firsts, *(concepts_in(category)[1] for category in CATEGORIES[:3])]
+def subjects(media: Media) -> list[WorldConcept]:
+    """Eight: the first concept of each category that ``media`` can show, and the second of some."""
+    shown = [one for one in CATEGORIES if media == "video" or one != "action"]
+    first, second = ([concepts_in(one)[place] for one in shown] for place in (0, 1))
+    return [*first, *second][:8]
 
 
 @click.command()
+@click.option(
+    "--media",
+    type=click.Choice(get_args(Media)),
+    default="video",
+    show_default=True,
+    help="What is looked at. No image shows an action.",
+)
 @concept_option
 @click.option("--way", "ways", type=click.Choice(list(WAYS)), multiple=True, default=list(WAYS))
 @undocumented_options
-def compare(names: tuple[str, ...], ways: tuple[str, ...], experiment: Experiment) -> None:
+def compare(
+    media: Media, names: tuple[str, ...], ways: tuple[str, ...], experiment: Experiment
+) -> None:
     """Unlearn concepts in several ways, attack each, and print what holds."""
-    concepts = chosen(names, []) if names else subjects()
-    run({way: WAYS[way] for way in ways}, concepts, PLAN, experiment, Console(stderr=True))
+    concepts = chosen(names, []) if names else subjects(media)
+    console = Console(stderr=True)
+    run({way: WAYS[way] for way in ways}, concepts, PLANS[media], experiment, console)
 
 
 def run(
@@ -76,39 +100,62 @@ def run(
     experiment: Experiment,
     console: Console,
 ) -> None:
-    """Every concept in every way; the record is rewritten after each."""
+    """Every way for every concept; the record is rewritten after each."""
+    (media,) = plan.media
     record = experiment.record(RECORD, experiment.build_dir)
-    found: dict[str, Any] = {**experiment.of_base(), "seed": plan.seed, "ways": {}}
-    for way in ways:
-        found["ways"][way] = {}
-        for concept in concepts:
-            console.print(f"[bold]{way}[/bold], {concept.name}")
-            asked = policy_concept(concept, experiment.base)
+    found: dict[str, Any] = {
+        **experiment.of_base(),
+        "seed": plan.seed,
+        "media": media,
+        "attacks": {attack.name: attack.budget() for attack in plan.attacks},
+        "ways": {way: {} for way in ways},
+    }
+    for concept in concepts:
+        asked = policy_concept(concept, experiment.base)
+        name = slug(concept.name)
+        before: Path | None = None
+        for way in ways:
+            console.print(f"[bold]{concept.name}[/bold], {way}")
             with TemporaryDirectory() as empty:  # a delta that is found would cost no seconds
                 subject = Subject(experiment.base, asked, plan.seed, Path(empty))
                 started = time.monotonic()
                 encoder = ways[way](subject)
                 seconds = time.monotonic() - started
-            name = slug(concept.name)
+            folder = experiment.build_dir / "edits" / media / name / slug(way)
+            if before is not None:
+                hand_over_attacks_on_the_base(before, folder)
             report = report_of(
                 experiment.judged,
                 target_of("encoder", f"{name}-{slug(way)}", (asked,), encoder),
                 plan,
-                experiment.build_dir / "edits" / name / f"report-{slug(way)}",
+                folder,
                 experiment.frames_dir,
             )
-            found["ways"][way][concept.name] = {"seconds": round(seconds, 1), **counted(report)}
+            before = folder
+            found["ways"][way][concept.name] = {
+                "seconds": round(seconds, 1),
+                **counted(report, media),
+            }
             write_json(record, found, indent=1)
     click.echo("\n".join(table(found["ways"])))
 
 
-def counted(report: Report) -> dict[str, Counts]:
-    """By column, for clips in which the concept lasts."""
+def hand_over_attacks_on_the_base(source: Path, folder: Path) -> None:
+    """An attack on the base is the same beside every edit: it is found again in ``folder``."""
+    for file in sorted((source / ATTACKS_FOLDER).glob("*-base.*")):
+        into = folder / ATTACKS_FOLDER / file.name
+        into.parent.mkdir(parents=True, exist_ok=True)
+        if not into.exists():
+            shutil.copyfile(file, into)
+
+
+def counted(report: Report, media: Media) -> dict[str, Counts]:
+    """By column, for frames in which the concept lasts."""
     return {
-        "asked for": counts.forgotten(report, "video", EVERY_WORDING, "lasting"),
-        **counts.attacked(report, "video", "lasting"),
-        "siblings": counts.kept(report, "video", "sibling"),
-        "others": counts.kept(report, "video", "other"),
+        "asked for": counts.forgotten(report, media, EVERY_WORDING, "lasting"),
+        **counts.attacked(report, media, "lasting"),
+        "siblings": counts.kept(report, media, "sibling"),
+        "others": counts.kept(report, media, "other"),
     }
 
 
