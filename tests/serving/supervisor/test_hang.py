@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unsee.serving.supervisor import hang
+from unsee.serving.supervisor import hang, supervisor
 from unsee.serving.supervisor.hang import HangWatch
 from unsee.serving.supervisor.processes import Effort, effort
 from unsee.triton.server import ModelVersion
@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 class World:
     """Two processes; `doing` says what each does, `deaf` which give no answer."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, patience_s=PATIENCE_S):
         self.now = 0.0
         self.doing, self.deaf, self.asked = {1: "idle", 2: "idle"}, set(), []
         self.done = {pid: [0.0, 0.0] for pid in ALIVE}
@@ -32,7 +32,7 @@ class World:
         monkeypatch.setattr(hang, "time", clock)
         monkeypatch.setattr(hang, "effort", self.effort)
         monkeypatch.setattr(hang, "_Question", self.question)
-        self.watch = HangWatch(lambda version: True, PATIENCE_S)
+        self.watch = HangWatch(lambda version: True, patience_s)
 
     def effort(self, pid):
         if self.doing[pid] == "gone":
@@ -120,6 +120,17 @@ def test_a_pause_of_the_whole_machine_does_not_count(world):
     world.pass_by(0.9 * PATIENCE_S)
     world.now += 3600.0
     assert world.pass_by(0.9 * PATIENCE_S) == {}
+
+
+def test_a_patience_of_a_second_is_kept_though_looks_are_a_fifth_apart(monkeypatch):
+    world = World(monkeypatch, patience_s=1.0)
+    world.deaf.add(1)
+    found = {}
+    for _ in range(20):
+        world.now += supervisor.POLL_S
+        world.done[2][0] += 0.01  # so that there is something to ask after
+        found |= world.watch.hung(ALIVE)
+    assert found == {1: UNET}
 
 
 def test_one_that_refuses_the_question_in_tritons_words_is_asked_again(monkeypatch):

@@ -24,6 +24,8 @@ from unsee.triton.server import ModelVersion, Server
 
 LOOKS = 30
 """How often the processes are looked at within `hang_s` seconds."""
+PAUSE_S = 0.5
+"""Looks that are further apart than 5 wanted ones, and than this, had a pause between them."""
 WORKING_S = 0.002
 """More than what an idle process computes within one look: about 0.00015 a second."""
 LONGEST_CLIP_S = 600.0
@@ -86,7 +88,7 @@ class HangWatch:
             pid: known.get(pid) or _Process(version, effort(pid), self._now)
             for pid, version in alive.items()
         }
-        if elapsed_s > 5 * look_s:
+        if elapsed_s > max(5 * look_s, PAUSE_S):
             for pid, process in self._processes.items():
                 process.effort, process.busy_at = effort(pid), self._now
             return {}
