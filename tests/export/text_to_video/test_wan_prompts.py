@@ -13,7 +13,7 @@ import torch
 from delta_fakes import BLIMBO, delta_of, random_edit
 from diffusers import WanPipeline
 from diffusers.pipelines.wan import pipeline_wan
-from encoder_fakes import KINDS, WIDTH
+from encoder_fakes import KINDS
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline_fakes import write_pipeline_base
@@ -33,7 +33,7 @@ from unsee.deltas.composition import compose
 from unsee.deltas.edit import EditedNorm, final_layer_norm, trunk
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.export.graphs.base_graphs import edit_graph, text_encoder_graph, video_denoiser_graph
-from unsee.export.graphs.prompt_graphs import EditGraph, TextEncoderGraph, TunedEncoderGraph
+from unsee.export.graphs.prompt_graphs import TunedEncoderGraph
 from unsee.export.measured_graphs import call_sizes
 from unsee.export.onnx.edit_nodes import write_edit
 from unsee.export.onnx.exporter import export_onnx
@@ -55,8 +55,8 @@ PROMPTS = (
     "  a &amp;lt;cat&gt;\n &#66;limbo\u00a0 wow !",
     FULL,
 )
-T5_KINDS = ("T5EncoderModel", "UMT5EncoderModel")
-TUNED = "tuned"
+EDITED, TUNED = 1, 2
+"""The revisions of the policy "family"."""
 LARGEST_DIFFERENCE = 1e-5
 """Over the largest value."""
 
@@ -74,17 +74,25 @@ def delta(base: Base) -> Any:
 
 
 @pytest.fixture(scope="module")
-def repository(base: Base, delta: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The text encoder, the base's policy, an edit's and one of tuned weights."""
-    folder = tmp_path_factory.mktemp("repository")
+def encoders(base: Base, delta: Any) -> dict[tuple[str, int], Any]:
+    """By policy and revision: the base's own, with an edit, and with tuned weights."""
     encoder = base.text_encoder()
-    export_onnx(text_encoder_graph(base), trunk(encoder), folder / "text_encoder.onnx")
     tuned = copy.deepcopy(encoder)
     with torch.no_grad():
         tuned.get_input_embeddings().weight[:, ::2].mul_(1.5)
     edited = compose(encoder, [delta])
-    for policy, one in ((BASE_POLICY, encoder), ("family", edited), (TUNED, tuned)):
-        write_revision(one, policy, [BLIMBO], base, folder, [])
+    return {(BASE_POLICY, 1): encoder, ("family", EDITED): edited, ("family", TUNED): tuned}
+
+
+@pytest.fixture(scope="module")
+def repository(
+    base: Base, encoders: dict[tuple[str, int], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The text encoder, and the revisions of `encoders`."""
+    folder = tmp_path_factory.mktemp("repository")
+    export_onnx(text_encoder_graph(base), trunk(base.text_encoder()), folder / "text_encoder.onnx")
+    for (policy, revision), encoder in encoders.items():
+        assert write_revision(encoder, policy, [BLIMBO], base, folder, []) == revision
     return folder
 
 
@@ -128,24 +136,28 @@ def _assert_close(found: Any, expected: Any) -> None:
     assert (found - expected).abs().max() <= LARGEST_DIFFERENCE * expected.abs().max()
 
 
-def _request(tokens: Tokens, policy: str) -> PromptRequest:
-    return PromptRequest(tokens.input_ids, tokens.attention_mask, policy, 1)
+def _request(tokens: Tokens, policy: str, revision: int) -> PromptRequest:
+    return PromptRequest(tokens.input_ids, tokens.attention_mask, policy, revision)
 
 
-@pytest.mark.parametrize("kind", T5_KINDS)
-def test_the_graphs_hold_for_prompts_of_any_length(kind: str, tmp_path: Path) -> None:
-    encoder = KINDS[kind].made()
-    whole = TunedEncoderGraph.of(encoder, TOKENS, any_length=True)
-    first = TextEncoderGraph.of(encoder, TOKENS, any_length=True)
-    second = EditGraph(TOKENS, WIDTH, any_length=True)
-    norm = EditedNorm(final_layer_norm(encoder), random_edit()).eval()
-    export_onnx(whole, encoder, tmp_path / "whole.onnx")
-    export_onnx(first, trunk(encoder), tmp_path / "first.onnx")
-    write_edit(second, norm, tmp_path / "second.onnx")
-    assert not any("forward" in vars(module) for module in encoder.modules())
-    for graph, model in ((whole, encoder), (first, trunk(encoder)), (second, norm)):
-        name = {"encoder": "whole", "text_encoder": "first", "edit": "second"}[graph.name]
-        report = check_parity(graph, model, tmp_path / f"{name}.onnx")
+def test_the_graphs_hold_for_prompts_of_any_length(
+    base: Base, encoders: dict[tuple[str, int], Any], repository: Path, tmp_path: Path
+) -> None:
+    """Those of UMT5 are in the repository."""
+    t5, tuned = KINDS["T5EncoderModel"].made(), encoders["family", TUNED]
+    whole = TunedEncoderGraph.of(t5, TOKENS, any_length=True)
+    export_onnx(whole, t5, tmp_path / "whole.onnx")
+    assert not any("forward" in vars(module) for module in t5.modules())
+    norm = EditedNorm(final_layer_norm(t5), random_edit()).eval()
+    write_edit(edit_graph(base), norm, tmp_path / "edit.onnx")
+    encoder, revision = base.text_encoder(), repository / "policy_family" / str(TUNED)
+    for graph, model, file in (
+        (whole, t5, tmp_path / "whole.onnx"),
+        (edit_graph(base), norm, tmp_path / "edit.onnx"),
+        (text_encoder_graph(base), trunk(encoder), repository / "text_encoder.onnx"),
+        (TunedEncoderGraph.of(tuned, TOKENS, any_length=True), tuned, revision / "model.onnx"),
+    ):
+        report = check_parity(graph, model, file)
         assert [size.sizes for size in report.sizes] == [
             {"B": 2, "L": 7},
             {"B": 1, "L": TOKENS},
@@ -194,7 +206,7 @@ def test_what_is_served_is_what_diffusers_gives_its_denoiser(
     assert len(set(lengths)) > 3
     assert lengths[0] == 1
     assert lengths[-1] == TOKENS
-    requests = [_request(one, "family") for one in tokens]
+    requests = [_request(one, "family", EDITED) for one in tokens]
     answers = encode_batch(requests, graphs, encode)
     served = [
         zero_padded(answer, one.attention_mask, TOKENS)[-1]
@@ -224,8 +236,8 @@ def test_prompts_of_all_lengths_and_policies_in_one_batch_are_as_alone(
         return encode(ids, mask)
 
     requests = [
-        _request(tokenizer.encode(negative_prompt=negative, prompt=prompt), policy)
-        for policy in (BASE_POLICY, "family", TUNED)
+        _request(tokenizer.encode(negative_prompt=negative, prompt=prompt), *policy)
+        for policy in ((BASE_POLICY, 1), ("family", EDITED), ("family", TUNED))
         for negative, prompt in (
             ("", "Blimbo"),
             ("blurred, grey", "Blimbo at sea, by night"),
@@ -250,11 +262,11 @@ def test_a_prompt_that_is_too_long_is_refused_and_elsewhere_cut_as_diffusers_doe
     _assert_close(ours, _by_diffusers(pipeline, longer))
 
 
-@pytest.mark.parametrize(("policy", "kind"), [("family", "edit"), (TUNED, "encoder")])
+@pytest.mark.parametrize(("revision", "kind"), [(EDITED, "edit"), (TUNED, "encoder")])
 def test_a_revision_answers_its_probe(
-    policy: str, kind: str, repository: Path, encode: Callable[..., Any]
+    revision: int, kind: str, repository: Path, encode: Callable[..., Any]
 ) -> None:
-    folder = repository / f"policy_{policy}" / "1"
+    folder = repository / "policy_family" / str(revision)
     record = RevisionRecord.model_validate_json((folder / "revision.json").read_bytes())
     assert record.kind == kind
     recorded = golden(folder)
@@ -263,7 +275,7 @@ def test_a_revision_answers_its_probe(
     assert mask[0].sum() == 1, "the empty prompt is the token that ends it"
     assert mask[1].all(), "no longer than the longest"
     (answer,) = encode_batch(
-        [PromptRequest(ids, mask, policy, 1)], PolicyGraphs(repository, 2**30), encode
+        [PromptRequest(ids, mask, "family", revision)], PolicyGraphs(repository, 2**30), encode
     )
     _assert_close(answer, recorded["prompt_embeds"])
     if kind == "edit":
@@ -271,20 +283,15 @@ def test_a_revision_answers_its_probe(
 
 
 def test_a_policy_may_have_edits_and_tuned_weights(
-    base: Base, delta: Any, repository: Path, tmp_path: Path, encode: Callable[..., Any]
+    repository: Path, encode: Callable[..., Any]
 ) -> None:
-    tuned = copy.deepcopy(base.text_encoder())
-    with torch.no_grad():
-        tuned.get_input_embeddings().weight.mul_(1.5)
-    encoders = (compose(base.text_encoder(), [delta]), tuned)
-    numbers = [write_revision(one, "family", [BLIMBO], base, tmp_path, []) for one in encoders]
-    assert "all {" not in (tmp_path / "policy_family" / "config.pbtxt").read_text()
+    assert "all {" not in (repository / "policy_family" / "config.pbtxt").read_text()
     requests = []
-    for number in numbers:
-        recorded = golden(tmp_path / "policy_family" / str(number))
+    for number in (EDITED, TUNED):
+        recorded = golden(repository / "policy_family" / str(number))
         ids, mask = recorded["input_ids"], recorded["attention_mask"]
         requests.append(PromptRequest(ids, mask, "family", number))
-    first, second = encode_batch(requests, PolicyGraphs(tmp_path, 2**30), encode)
+    first, second = encode_batch(requests, PolicyGraphs(repository, 2**30), encode)
     assert np.abs(first - second).max() > 0.1
 
 
