@@ -143,7 +143,7 @@ def diffusers_cannot(scheduler, steps, seed, model):
 MODELS = st.builds(ToyModel, st.floats(-1, 1), st.floats(-1, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(schedulers(), st.integers(1, 25), st.integers(0, 2**31), st.sampled_from([1.0, 7.5]), MODELS)
 def test_the_served_loop_ends_where_that_of_diffusers_ends(scheduler, steps, seed, scale, model):
     if isinstance(scheduler, Exception):

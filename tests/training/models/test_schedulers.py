@@ -267,7 +267,7 @@ def test_a_motion_adapter_without_its_makers_schedule_is_warned_about(base_dir, 
     assert float(base.scheduler("image").alphas_cumprod[801]) == pytest.approx(0.0365, abs=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(schedulers())
 def test_unlearning_adds_noise_as_the_image_model_s_scheduler_says(scheduler):
     assume(not isinstance(scheduler, Exception))
