@@ -1,16 +1,17 @@
 """The wheel, and environments that hold it and what it asks for, and nothing else.
 
 An environment is put together without a network: every distribution that the wheel requires, by
-its own metadata and that of those, is linked into it file by file from where the tests run.
+its own metadata and that of those, is linked into it from where the tests run.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -103,11 +104,20 @@ def _required(wheel: Path, extras: tuple[str, ...]) -> list[metadata.Distributio
 
 
 def _link(distribution: metadata.Distribution, packages: Path) -> None:
-    for file in _modules(distribution):
-        target = packages / file
+    """A folder that no other distribution has files in is linked whole: PyTorch's have 6,000."""
+    owners = _owners()
+    folders = ((file.partition("/")[0], file) for file in _modules(distribution))
+    names = {top if len(set(owners.get(top, ()))) == 1 else file for top, file in folders}
+    for name in names:
+        target = packages / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(Path(str(distribution.locate_file(file))).resolve())
+            target.symlink_to(Path(str(distribution.locate_file(name))).resolve())
+
+
+@functools.cache
+def _owners() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def _modules(distribution: metadata.Distribution) -> Iterator[str]:
