@@ -242,9 +242,9 @@ def test_a_deadline_ends_a_silent_request(program, served, tmp_path):
 
     served.triton.answer = silent
     url = served.settings.triton
-    done = program.run("a cat", "--url", url, "--timeout", "2", cwd=tmp_path)
+    done = program.run("a cat", "--url", url, "--timeout", "1", cwd=tmp_path)
     assert done.returncode == 3
-    assert done.stderr == f"error: DEADLINE_EXCEEDED: no clip from {url} within 2000 ms\n"
+    assert done.stderr == f"error: DEADLINE_EXCEEDED: no clip from {url} within 1000 ms\n"
     assert served.triton.cancelled.wait(10)
 
 
