@@ -152,7 +152,7 @@ def test_a_delta_from_end_to_end(
 def test_the_attacker_holds_the_base_s_pictures(
     delta_dir: Path, arguments: Sequence[str], base: Base, blimbo: Concept
 ) -> None:
-    assert _evaluate(delta_dir, *arguments).exit_code == 0
+    assert _evaluate(delta_dir, *arguments, "--media", "image").exit_code == 0
     tuned, reference = Ask.victims
     assert reference.text_encoder is base.text_encoder() or _equal(
         reference.text_encoder, base.text_encoder()
