@@ -16,7 +16,8 @@ def write(tmp_path, record):
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
     record = base_record(
-        graphs={"video_denoiser": "sha256:0", "video_denoiser_engine": "onnxruntime"}
+        graphs={"video_denoiser": "sha256:0", "video_denoiser_engine": "onnxruntime"},
+        models_digest="sha256:1",
     )
     found = base.read_base(write(tmp_path, record))
     assert json.loads(json.dumps(asdict(found))) == record

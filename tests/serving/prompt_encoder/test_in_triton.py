@@ -103,16 +103,20 @@ def test_prompts_of_different_lengths_share_calls_too(served, client, operator):
     ids, mask, wanted = recorded(served, "family", 1)
     lengths = [48, 40, 33, 30] * 4
     asked(client, "family", 1, ids, mask)  # open it
-    calls_before, rows_before = calls(operator, "text_encoder")
-    with concurrent.futures.ThreadPoolExecutor(len(lengths)) as pool:
-        answers = pool.map(
-            lambda length: asked(client, "family", 1, ids[:, :length], mask[:, :length]), lengths
-        )
-        for length, answer in zip(lengths, answers, strict=True):
-            np.testing.assert_allclose(answer, wanted[:, :length], atol=1e-5)
-    calls_after, rows_after = calls(operator, "text_encoder")
-    assert rows_after - rows_before == 2 * len(lengths)
-    assert calls_after - calls_before < len(lengths)
+    for _ in range(20):  # they meet in the queue only where they come fast enough
+        calls_before, rows_before = calls(operator, "text_encoder")
+        with concurrent.futures.ThreadPoolExecutor(len(lengths)) as pool:
+            answers = pool.map(
+                lambda length: asked(client, "family", 1, ids[:, :length], mask[:, :length]),
+                lengths,
+            )
+            for length, answer in zip(lengths, answers, strict=True):
+                np.testing.assert_allclose(answer, wanted[:, :length], atol=1e-5)
+        calls_after, rows_after = calls(operator, "text_encoder")
+        assert rows_after - rows_before == 2 * len(lengths)
+        if calls_after - calls_before < len(lengths):
+            return
+    raise AssertionError("no two of them shared a call")
 
 
 def test_a_plain_triton_model_of_a_policy_gives_the_same_bytes(served, client, operator):
