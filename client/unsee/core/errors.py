@@ -94,6 +94,8 @@ class RepositoryIncomplete(InputError):
 class FileNotWritable(InputError):
     """A file could not be written: no space, no right, a broken disk."""
 
+    exit_code = 1
+
 
 class Locked(InputError):
     """Another process, the `holder`, is changing `what`: a policy, a file, a folder."""

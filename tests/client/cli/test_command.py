@@ -14,7 +14,7 @@ from unsee.cli import main
 from unsee.cli.main import run
 from unsee.cli.page import every_command
 from unsee.cli.subcommands import SUBCOMMANDS
-from unsee.core.errors import InputError, ServerError, UnseeError
+from unsee.core.errors import FileNotWritable, InputError, ServerError, UnseeError
 
 
 @pytest.fixture
@@ -66,7 +66,13 @@ def test_no_help_needs_a_heavy_import():
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(UnseeError("oh"), 1), (InputError("oh"), 2), (ServerError("oh"), 3), (OSError("oh"), 1)],
+    [
+        (UnseeError("oh"), 1),
+        (InputError("oh"), 2),
+        (ServerError("oh"), 3),
+        (OSError("oh"), 1),
+        (FileNotWritable("oh"), 1),
+    ],
 )
 def test_an_error_is_one_line_and_its_exit_code(fails_with, capsys, error, code):
     fails_with(error)
