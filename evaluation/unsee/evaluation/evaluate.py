@@ -113,8 +113,9 @@ def evaluate(
         stage_progress: opens a stage by its name; the stage's context takes (done, total, note).
 
     Raises:
-        InputError: `folder` holds another evaluation and `force` is not given, or no question about
-            an unseen concept can be asked.
+        InputError: `folder` is a delta's, or holds another evaluation or other files and `force` is
+            not given; the recogniser does not know an unseen concept, or no question about one can
+            be asked.
         BaseFolderError: a component of the base is missing, or its two models carry different text
             encoders.
     """

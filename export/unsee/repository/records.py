@@ -133,7 +133,8 @@ class AuditEvent(ClosedModel):
         reason: why, in the words of `who`, or of the command that had to act.
         unmet: what the gate found missing, one sentence each.
         page_digest: of the bytes of the report.html beside it; None where there was none.
-        thresholds: what the policy demanded of the report, and by how much less than the default.
+        thresholds, loosened: what the policy demanded of the report, and a sentence for each limit
+            that is looser than the default.
         recogniser, recogniser_digest: who looked at what the report judges.
         signed_with: the public key that report and deltas were checked with; None: none was given.
         outcome: what came of it.
@@ -186,7 +187,7 @@ class PolicyState(ClosedModel):
 
     Args:
         active: the revision that new requests use; None until one is promoted.
-        eligible: revisions that loaded and answered their probe, in ascending order.
+        eligible: revisions that answered their probe, in ascending order.
         history: every revision that became active, oldest first.
         rolled_back: eligible revisions that a rollback left; they become active by name only.
         retired: revisions that were eligible once and never will be again.

@@ -110,7 +110,9 @@ def publish(
 
     Raises:
         PublicationRefused: the report does not pass the gate; nothing has been done.
-        InputError: policy, deltas, base or repository are wrong or do not belong together.
+        InputError: policy, deltas, base or repository are wrong or do not belong together, the
+            repository cannot be written, or another command is at work on the policy.
+        ParityError: the exported graph differs from the composed encoder.
         ServerError: the server is not there, or did not answer with the revision; the revision is
             then not eligible and requests notice nothing.
     """

@@ -54,7 +54,8 @@ def unlearn(
             Paper mode takes a few steps only and ignores it.
 
     Raises:
-        InputError: there are no images, or no prompt fits the tokenizer.
+        InputError: there are no images where the settings use some, the tokenizer knows nothing of
+            a name, or no prompt fits it.
         UnlearnDiverged: paper mode's loss or weights stopped being finite.
     """
     if not images and settings.uses_images:
