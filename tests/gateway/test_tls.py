@@ -199,6 +199,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_sent(options, se
 
 def test_the_token_comes_from_the_environment(encrypted, authority, monkeypatch):
     monkeypatch.setenv("UNSEE_TOKEN", TOKENS["kids"])
-    monkeypatch.setenv("UNSEE_CA_CERTIFICATE", str(authority.file))
+    monkeypatch.setenv("HOME", str(authority.file.parent))
+    monkeypatch.setenv("UNSEE_CA_CERTIFICATE", f"~/{authority.file.name}")
     with Client(encrypted.addresses.grpc) as client:
         assert client.generate("a").record.policy == "family"

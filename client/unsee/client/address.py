@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from unsee.core.errors import InputError
+from unsee.core.validation import path_in
 
 TOKEN_VARIABLE = "UNSEE_TOKEN"
 TLS_VARIABLE = "UNSEE_TLS"
@@ -59,13 +60,14 @@ def address(
     Args:
         token: None: the environment's UNSEE_TOKEN, if set.
         tls: encrypts; also switched on by a `ca_certificate` and by UNSEE_TLS=1.
-        ca_certificate: None: the environment's UNSEE_CA_CERTIFICATE, if set, else gRPC's own roots.
+        ca_certificate: None: the environment's UNSEE_CA_CERTIFICATE, if set (it may start
+            with `~`), else gRPC's own roots.
 
     Raises:
         InputError: see `Client`.
     """
     token = token or os.environ.get(TOKEN_VARIABLE) or None
-    ca_certificate = ca_certificate or os.environ.get(CA_VARIABLE) or None
+    ca_certificate = ca_certificate or path_in(CA_VARIABLE)
     authorities = None if ca_certificate is None else authorities_in(Path(ca_certificate))
     if (client_certificate is None) != (client_key is None):
         raise InputError("client_certificate and client_key go together: give both or neither")

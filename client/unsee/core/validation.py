@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
+
+from unsee.core.errors import InputError
 
 SHOWN_VALUE = 80
 """Characters of a wrong value that a sentence has room for."""
@@ -82,6 +85,19 @@ def expanded(place: str) -> str:
         return str(Path(place).expanduser()) if place.startswith("~") else place
     except RuntimeError as error:
         raise ValueError(f"{shortened(place)} cannot be a path: {error}") from error
+
+
+def path_in(variable: str) -> Path | None:
+    """The path that the environment's `variable` names, `~` expanded; None if it names none.
+
+    Raises:
+        InputError: it starts with nobody's `~`.
+    """
+    try:
+        named = expanded(os.environ.get(variable, ""))
+    except ValueError as error:
+        raise InputError(f"{variable}: {error}") from error
+    return Path(named) if named else None
 
 
 COMPOSED = AfterValidator(lambda text: unicodedata.normalize("NFC", text))

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from unsee.core.errors import InputError
+from unsee.core.validation import path_in
 
 HTTP_HEADER = "unsee-admin-key"
 GRPC_HEADER = f"triton-grpc-protocol-{HTTP_HEADER}"
@@ -37,9 +38,9 @@ def run_dir() -> Path:
     Raises:
         InputError: it cannot be made, or somebody else could write there.
     """
-    named = os.environ.get(RUN_DIR_VARIABLE)
+    named = path_in(RUN_DIR_VARIABLE)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(named) if named else Path(state, "unsee", "run")
+    folder = named or Path(state, "unsee", "run")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
@@ -60,8 +61,7 @@ def run_dir() -> Path:
 
 def key_file(url: str) -> Path:
     """Where the key of the server at `url` (host and gRPC port) is kept on this machine."""
-    named = os.environ.get(KEY_FILE_VARIABLE)
-    return Path(named) if named else run_dir() / f"triton-{url.rpartition(':')[2]}.key"
+    return path_in(KEY_FILE_VARIABLE) or run_dir() / f"triton-{url.rpartition(':')[2]}.key"
 
 
 def make_key(url: str) -> str:

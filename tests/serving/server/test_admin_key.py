@@ -128,6 +128,17 @@ def test_a_key_from_outside_is_used_and_kept(tmp_path, monkeypatch):
     assert all(option.endswith("unsee-admin-key=from-a-secret") for option in options)
 
 
+def test_the_paths_in_the_environment_may_start_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("UNSEE_RUN_DIR", "~/run")
+    assert key_file("127.0.0.1:1") == tmp_path / "run" / "triton-1.key"
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", "~/key")
+    assert key_file("127.0.0.1:1") == tmp_path / "key"
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", "~nobody-here/key")
+    with pytest.raises(InputError, match="UNSEE_ADMIN_KEY_FILE: '~nobody-here/key' cannot be"):
+        key_file("127.0.0.1:1")
+
+
 def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("UNSEE_RUN_DIR", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

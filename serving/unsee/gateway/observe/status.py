@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from unsee.client.address import CA_VARIABLE, TOKEN_VARIABLE, authorities_in, bearer, is_loopback
 from unsee.core.errors import InputError, RequestRejected, ServerError, ServerUnreachable
+from unsee.core.validation import path_in
 from unsee.repository import ledger, pointer
 from unsee.repository.records import AuditEvent
 
@@ -102,9 +103,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _tls() -> ssl.SSLContext:
-    file = os.environ.get(CA_VARIABLE) or None
+    file = path_in(CA_VARIABLE)
     if file is not None:
-        authorities_in(Path(file))
+        authorities_in(file)
     return ssl.create_default_context(cafile=file)
 
 
