@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 from fakes import add_words, change_json, change_yaml
 from unsee.core.errors import BaseFolderError, FileNotWritable, UnseeError
 from unsee.jobs.base_cli import base as base_command
-from unsee.models.base import load_base
+from unsee.models.base import Base, load_base
 from unsee.models.check import check, require
 from unsee.models.files.convert import convert_weights
 
@@ -449,6 +449,13 @@ def test_the_table_of_a_sound_base(folder: Path) -> None:
     assert "t2v/unet" in result.stdout
     assert "float32 in diffusion_pytorch_model.safetensors" in result.stdout
     assert "48 tokens a prompt, padded with '<|endoftext|>'" in result.stdout
+
+
+def test_a_base_without_prompts_is_told_what_is_kept_instead(wordy_base: Base) -> None:
+    result = CliRunner().invoke(base_command, ["check", str(wordy_base.folder)])
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("prompts "))
+    assert "no file is named" in line
+    assert re.search(r"\d+ ordinary ones that come with Unsee are kept, and random words$", line)
 
 
 def test_components_that_this_service_does_not_run_are_named(folder: Path) -> None:

@@ -13,6 +13,7 @@ from unsee.cli.parameters import FOLDER, json_option
 from unsee.core.errors import BaseFolderError
 
 if TYPE_CHECKING:
+    from unsee.models.base import Base
     from unsee.models.check import Finding
 
 
@@ -40,6 +41,8 @@ def check(folder: Path, as_json: bool) -> None:
     opened = load_base(folder)
     findings = findings_of(opened)
     problems = [finding.problem for finding in findings if finding.problem]
+    if opened.spec.prompts is None and not problems:
+        findings += (_ordinary_prompts(opened),)
     if as_json:
         content = {
             "base": opened.name,
@@ -73,6 +76,18 @@ def convert(folder: Path) -> None:
         click.echo(file)
     if not written:
         click.echo(f"every weight file below {folder} has its safetensors file already", err=True)
+
+
+def _ordinary_prompts(base: Base) -> Finding:
+    """What is kept by an edit of a base that names no prompts."""
+    from unsee.models.check import Finding
+    from unsee.prompts.ordinary import asked_prompts
+
+    count = len(asked_prompts(base))
+    used = f"{count} ordinary ones that come with Unsee are kept, and random words"
+    if not count:
+        used = "random words are kept; its tokenizer knows few ordinary ones"
+    return Finding("prompts", "no file is named", used)
 
 
 def _lines(findings: tuple[Finding, ...]) -> list[str]:
