@@ -10,6 +10,7 @@ import fcntl
 import functools
 import multiprocessing.util
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -92,9 +93,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("quick"):
-        # numpy.testing starts `lscpu` when it is imported
+        # numpy.testing starts `lscpu` when it is imported; `uname`, which libraries (openai, c2pa)
+        # have platform start, is started once: pytest-xdist has done so in its workers
         import numpy.testing  # noqa: F401
 
+        platform.platform()
         config.stash[GUARD] = Guard()
 
 

@@ -46,6 +46,16 @@ def test_those_of_a_publication_and_of_the_version(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out).keys() == documented("version")
 
 
+def test_no_process_is_started_for_the_version(monkeypatch):
+    def start(*arguments, **options):
+        raise RuntimeError("a process is started")
+
+    monkeypatch.setattr("platform._platform_cache", {})
+    monkeypatch.setattr("platform._uname_cache", None)
+    monkeypatch.setattr("subprocess.Popen", start)
+    assert run(["version"]) == 0
+
+
 def test_a_history_is_a_list_also_when_it_is_empty(repository, capsys):
     assert run(["history", "--repository", str(repository), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []

@@ -34,7 +34,7 @@ def version(as_json: bool) -> None:
     found = {
         "unsee": metadata.version("unsee"),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         "packages": packages,
     }
     if as_json:
@@ -43,6 +43,12 @@ def version(as_json: bool) -> None:
     click.echo(f"unsee {found['unsee']}, Python {found['python']}, {found['platform']}")
     for name, number in packages.items():
         click.echo(f"  {name:<16} {number or 'not installed'}")
+
+
+def _platform() -> str:
+    """System, release, machine and C library; `platform.platform()` starts `uname` for the same."""
+    parts = (platform.system(), platform.release(), platform.machine(), *platform.libc_ver())
+    return "-".join(part for part in parts if part)
 
 
 def _version(name: str) -> str | None:
