@@ -248,6 +248,19 @@ def test_a_deadline_ends_a_silent_request(program, served, tmp_path):
     assert served.triton.cancelled.wait(10)
 
 
+def test_a_gateway_that_gives_up_first_says_itself_why(program, serve, tmp_path):
+    async def silent(inputs: dict[str, Any], context: Any) -> None:
+        await asyncio.sleep(60)
+
+    served = serve(http=None, limits={"max_deadline_s": 0.5, "drain_timeout_s": 0.5})
+    served.triton.answer = silent
+    url = ("--url", served.addresses.grpc, "--timeout", "30")
+    done = program.run("a cat", *url, cwd=tmp_path, UNSEE_TOKEN=TOKENS["kids"])
+    assert done.returncode == 3
+    told = "error: DEADLINE_EXCEEDED: no clip within 0.5 s; that is the most that anybody may have"
+    assert done.stderr.startswith(told)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

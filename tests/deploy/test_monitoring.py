@@ -222,6 +222,7 @@ FIRING = {
         requests("refused", HOUR.format(5)),
         refusals("credentials", HOUR.format(5)),
         refusals("request", HOUR.format(5)),
+        refusals("deadline", HOUR.format(5)),
     ],
     "UnseeGatewayDown": [series("up", "0x120", job="unsee-gateway", instance="pod:9000")],
     "UnseeNoClips": [requests("failed", HOUR.format(2), policy="studio")],
@@ -231,7 +232,8 @@ FIRING = {
         GOOD,
         STRANGERS,
         requests("refused", HOUR.format(6)),
-        refusals("gateway_full", HOUR.format(6)),
+        refusals("gateway_full", HOUR.format(3)),
+        refusals("wait", HOUR.format(3)),
     ],
     "UnseeTenantFull": [GOOD, refusals("tenant_full", HOUR.format(3))],
     "UnseeWaitIsLong": [

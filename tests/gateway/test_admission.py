@@ -158,7 +158,7 @@ async def test_who_leaves_the_queue_holds_nothing():
 
 @pytest.mark.parametrize(
     ("remaining_s", "status", "reason"),
-    [(5.0, "DEADLINE_EXCEEDED", "deadline"), (15.0, "RESOURCE_EXHAUSTED", "deadline")],
+    [(5.0, "DEADLINE_EXCEEDED", "deadline"), (15.0, "RESOURCE_EXHAUSTED", "wait")],
 )
 async def test_a_deadline_that_cannot_be_met_is_refused_at_once(remaining_s, status, reason):
     people = crowd(max_running=1)
@@ -168,6 +168,22 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once(remaining_s, sta
             pass
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert (caught.value.retry_after_s is not None) == (status == "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize(("max_running", "reason"), [(1, "wait"), (2, "tenant_full")])
+async def test_a_turn_that_comes_too_late_is_for_want_of_room(max_running, reason):
+    people = crowd(max_running=max_running)
+    mine = tenant(max_concurrent=1)
+    await people.come("running", mine, seconds=20.0)
+    with pytest.raises(Refusal, match="would be ready in about") as caught:
+        async with people.admission.place(asked(mine, seconds=10.0, remaining_s=15.0)):
+            pass
+    assert caught.value.reason == reason
+    with pytest.raises(Refusal, match="no place became free within") as caught:
+        async with people.admission.place(asked(mine, remaining_s=0.01)):
+            pass
+    assert (caught.value.status, caught.value.reason) == ("DEADLINE_EXCEEDED", reason)
+    assert people.admission.load("a") == (1, 0)
 
 
 async def test_an_idle_gateway_tries_whatever_it_once_measured():

@@ -451,8 +451,9 @@ def test_a_busy_gateway_says_when_to_come_back(serve):
 def test_a_deadline_ends_a_clip(served):
     served.triton.answer = stuck
     started = time.monotonic()
-    code, status, _ = refused(served, body={"prompt": "a", "timeout_s": 0.3})
+    code, status, sentence = refused(served, body={"prompt": "a", "timeout_s": 0.3})
     assert (code, status) == (504, "DEADLINE_EXCEEDED")
+    assert sentence == "no clip within 0.3 s; allow more time, or ask for fewer steps or frames"
     assert time.monotonic() - started < 3
     assert served.triton.cancelled.wait(5)
 

@@ -98,8 +98,11 @@ def test_the_callers_deadline_holds_in_the_queue_too(serve):
 def test_a_longer_deadline_than_the_bound_is_cut(serve):
     served = serve(http=None, limits={"max_deadline_s": 0.3, "drain_timeout_s": 0.5})
     served.triton.answer = stuck
-    with client_of(served) as client, pytest.raises(DeadlineExceeded):
+    told = r"within 0\.3 s; that is the most that anybody"
+    with client_of(served) as client, pytest.raises(DeadlineExceeded, match=told):
         client.generate("a", timeout_s=1000)
+    refusals = served.gateway.metrics.text().decode()
+    assert 'unsee_gateway_refusals_total{reason="deadline",tenant="kids"} 1.0' in refusals
 
 
 def test_draining_lets_what_runs_finish_and_takes_nothing_new(serve):

@@ -30,6 +30,8 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 UNREACHED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 """How a health check ends when nobody answers."""
+OWN_DEADLINE = "deadline exceeded"
+"""What gRPC says, among other words, when the caller's own deadline has ended a call."""
 LATER = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
 """How a server refuses that may take the request later."""
 
@@ -208,7 +210,7 @@ class Conversation:
         if unexplained and not await self._is_still_there():  # a busy server may say the same
             return self._stopped_answering()
         if failure.status == "DEADLINE_EXCEEDED":
-            return self._too_late()
+            return self._too_late(failure.details)
         if failure.status == "CANCELLED":
             return self._was_cancelled()
         if STOPPING.search(failure.details):
@@ -241,7 +243,10 @@ class Conversation:
             f"the server at {self._peer.url} stopped answering before the clip was finished"
         )
 
-    def _too_late(self) -> DeadlineExceeded:
+    def _too_late(self, said: str = "") -> DeadlineExceeded:
+        """Over is `timeout_s`, unless the server `said` why it gave up, maybe at once."""
+        if said and OWN_DEADLINE not in said.lower():
+            return DeadlineExceeded(said)
         return DeadlineExceeded(
             f"no clip from {self._peer.url} within {self._limits.timeout_s:g} s; "
             "allow more time, or ask for fewer steps or frames"

@@ -152,7 +152,8 @@ export class Client {
     }
     const retryAfter = metadata?.get("retry-after-ms")[0];
     const retryAfterMs = retryAfter === undefined ? undefined : Number(retryAfter);
-    if (status === "DEADLINE_EXCEEDED" && retryAfterMs === undefined) {
+    // gRPC's own words; a gateway says itself why it gave up, maybe at once
+    if (status === "DEADLINE_EXCEEDED" && /^$|deadline.*exceeded/i.test(details)) {
       return new GenerationError(status, `no clip from ${this.url} within ${timeoutMs} ms`);
     }
     return new GenerationError(status, details || "no reason given", retryAfterMs);

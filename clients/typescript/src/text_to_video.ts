@@ -126,7 +126,7 @@ export const STATUSES = {
   5: "NOT_FOUND",
   /** The caller may not use this policy, revision, model or method. */
   7: "PERMISSION_DENIED",
-  /** The caller's queue or the gateway's is full; `retry-after-ms` (HTTP: `Retry-After`) says when to ask again. */
+  /** The caller's queue or the gateway's is full, or its turn would come too late for its deadline; `retry-after-ms` (HTTP: `Retry-After`) says when to ask again. */
   8: "RESOURCE_EXHAUSTED",
   /** There is no such method. */
   12: "UNIMPLEMENTED",

@@ -37,10 +37,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a caller's time is up; `allowed_s` is what it had in all."""
+    """When a caller's time is up.
+
+    Args:
+        allowed_s: what it had in all.
+        is_cut: whether it wanted more than anybody may have.
+    """
 
     allowed_s: float
     ends_at: float
+    is_cut: bool = False
 
     @property
     def remaining_s(self) -> float:
@@ -53,8 +59,11 @@ class Deadline:
             async with asyncio.timeout(max(self.remaining_s, 0.0)):
                 return await work
         except TimeoutError:
+            advice = "allow more time, or ask for fewer steps or frames"
+            if self.is_cut:
+                advice = "that is the most that anybody may have; ask for fewer steps or frames"
             raise Refusal(
-                "DEADLINE_EXCEEDED", "deadline", f"no clip within {self.allowed_s:g} s"
+                "DEADLINE_EXCEEDED", "deadline", f"no clip within {self.allowed_s:g} s; {advice}"
             ) from None
 
 
@@ -110,10 +119,9 @@ class Gateway:
     def deadline(self, wanted_s: float | None) -> Deadline:
         """The caller's deadline, within the bounds of the settings."""
         limits = self.settings.limits
-        allowed_s = min(
-            limits.default_deadline_s if wanted_s is None else wanted_s, limits.max_deadline_s
-        )
-        return Deadline(allowed_s, time.monotonic() + allowed_s)
+        wanted_s = limits.default_deadline_s if wanted_s is None else wanted_s
+        allowed_s = min(wanted_s, limits.max_deadline_s)
+        return Deadline(allowed_s, time.monotonic() + allowed_s, is_cut=wanted_s > allowed_s)
 
     async def clip(
         self, front: Front, tenant: Tenant, read: Read, deadline: Deadline
@@ -177,7 +185,7 @@ class Gateway:
             remaining_s=deadline.remaining_s,
         )
         started = time.monotonic()
-        await deadline.hold(stack.enter_async_context(self.admission.place(asked)))
+        await stack.enter_async_context(self.admission.place(asked))
         entry.wait_s = round(time.monotonic() - started, 4)
 
     async def _made(

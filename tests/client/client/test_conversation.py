@@ -204,6 +204,14 @@ def test_nothing_is_tried_again_that_says_nothing_of_later(refusal):
     assert play.opened == 1
 
 
+def test_a_server_that_gives_up_first_says_itself_why():
+    said = "this clip takes at least 9.0 s and 5.0 s are left; allow more time"
+    with pytest.raises(DeadlineExceeded, match=f"^{said}$"):
+        Play([[CallFailed("DEADLINE_EXCEEDED", said)]]).run()
+    with pytest.raises(DeadlineExceeded, match=r"^no clip from host:1 within 600 s; allow more"):
+        Play([[CallFailed("DEADLINE_EXCEEDED", "Deadline Exceeded")]]).run()
+
+
 def cut():
     answer = result()
     answer.infer_response.outputs[1].shape[0] = 5

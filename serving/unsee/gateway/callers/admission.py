@@ -92,7 +92,8 @@ class Admission:
         """Hold a place while in the block.
 
         Raises:
-            Refusal: at once if the queue is full or the time cannot suffice.
+            Refusal: at once if the queue is full or the time cannot suffice; else if the time is
+                over before a place is free.
         """
         line = self._lines.setdefault(asked.tenant.name, _Line(asked.tenant))
         line.tenant = asked.tenant  # its share may have been changed since
@@ -100,10 +101,26 @@ class Admission:
         ticket = _Ticket(asked, asyncio.get_running_loop().create_future())
         self._enter(line, ticket)
         try:
-            await ticket.turn
+            await self._turn(ticket)
             yield
         finally:
             self._leave(line, ticket)
+
+    async def _turn(self, ticket: _Ticket) -> None:
+        remaining_s = ticket.asked.remaining_s
+        try:
+            async with asyncio.timeout(remaining_s):
+                await ticket.turn
+        except TimeoutError:
+            raise Refusal(
+                "DEADLINE_EXCEEDED",
+                self._what_is_full(),
+                f"no place became free within {remaining_s:.1f} s; allow more time, or ask later",
+            ) from None
+
+    def _what_is_full(self) -> Reason:
+        """Why a request has to wait: the gateway's places are taken, or else its tenant's are."""
+        return "wait" if self._running >= self._limits.max_running else "tenant_full"
 
     def _check(self, line: _Line, asked: Asked) -> None:
         if not self._open:
@@ -132,7 +149,7 @@ class Admission:
             )
         if seconds is not None and wait_s + seconds > asked.remaining_s:
             raise _full(
-                "deadline",
+                self._what_is_full(),
                 f"the clip would be ready in about {wait_s + seconds:.1f} s and "
                 f"{asked.remaining_s:.1f} s are left",
                 wait_s,

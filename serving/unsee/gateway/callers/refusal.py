@@ -32,6 +32,7 @@ Reason = Literal[
     "gateway_full",
     "tenant_full",
     "connections",
+    "wait",
     "deadline",
     "draining",
     "model",

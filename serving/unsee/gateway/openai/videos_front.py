@@ -41,6 +41,7 @@ TYPES = {
     "NOT_FOUND": ("invalid_request_error", "not_found"),
     "INVALID_ARGUMENT": ("invalid_request_error", "invalid_value"),
     "RESOURCE_EXHAUSTED": ("rate_limit_error", "rate_limit_exceeded"),
+    "DEADLINE_EXCEEDED": ("invalid_request_error", "deadline_exceeded"),
 }
 """Of a status: OpenAI's `type` and `code`; of any other, those of a fault of the server."""
 SERVER_FAULT = ("server_error", "server_error")

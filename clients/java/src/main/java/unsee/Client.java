@@ -32,6 +32,7 @@ import unsee.TextToVideo.*;
 public final class Client implements AutoCloseable {
   private static final int CONNECT_TIMEOUT_MS = 10_000;
   private static final int MAX_MESSAGE_BYTES = 256 * 1024 * 1024;
+  private static final String OWN_DEADLINE = "(?is).*deadline.*exceeded.*"; // as gRPC says it
   private static final String LOOPBACK = "(localhost|127(\\.\\d+){3}|\\[::1\\]):\\d+";
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
@@ -137,7 +138,10 @@ public final class Client implements AutoCloseable {
     String sentence =
         switch (status) {
           case CANCELLED -> "the request to " + url + " was cancelled";
-          case DEADLINE_EXCEEDED -> "no clip from " + url + " within " + timeout.toMillis() + " ms";
+          case DEADLINE_EXCEEDED ->
+              said == null || said.matches(OWN_DEADLINE)
+                  ? "no clip from " + url + " within " + timeout.toMillis() + " ms"
+                  : said; // of a gateway, which may give up at once
           case UNAVAILABLE -> "no server answers at " + url + ": " + said;
           default -> said == null ? "no reason given" : said;
         };

@@ -298,7 +298,7 @@ public final class TextToVideo {
     NOT_FOUND,
     /** The caller may not use this policy, revision, model or method. */
     PERMISSION_DENIED,
-    /** The caller's queue or the gateway's is full; `retry-after-ms` (HTTP: `Retry-After`) says when to ask again. */
+    /** The caller's queue or the gateway's is full, or its turn would come too late for its deadline; `retry-after-ms` (HTTP: `Retry-After`) says when to ask again. */
     RESOURCE_EXHAUSTED,
     /** There is no such method. */
     UNIMPLEMENTED,
