@@ -50,6 +50,7 @@ from benchmarks.measuring.flops import base_flops
 from benchmarks.measuring.in_process import all_cores, chosen_engine
 from benchmarks.measuring.processes import KeptProcess, ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say, write_option, write_record
+from unsee.cli.parameters import NEW_FOLDER
 from unsee.models.base import load_base
 from unsee.playground.training.program import exit_code_of
 
@@ -82,7 +83,7 @@ _CLIP_TURNS = {"playground": 5, MIDDLE: 2, PLAYGROUND_WAN: 5, MIDDLE_WAN: 2}
 @click.option("--judge", "num_judged", type=click.IntRange(min=0), default=32, show_default=True)
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the turns' order.")
 @write_option
-@click.option("--cache", "cache_dir", type=click.Path(path_type=Path), default=CACHE_DIR)
+@click.option("--cache", "cache_dir", type=NEW_FOLDER, default=CACHE_DIR)
 def engines(
     sizes: Sequence[str],
     engines: Sequence[str],

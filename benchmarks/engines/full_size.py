@@ -23,6 +23,8 @@ import click
 from benchmarks.measuring.processes import in_own_process
 from benchmarks.measuring.real_size import VIDEO_SIZES, write_video_base
 from benchmarks.measuring.record import MEASURED, as_json, write_option, write_record
+from unsee.cli.parameters import NEW_FOLDER
+from unsee.core.files import write_file, write_json
 from unsee.core.policy import BASE_POLICY
 from unsee.playground.training.program import exit_code_of
 from unsee.repository.layout import TEXT_ENCODER, VAE_DECODER, VIDEO_DENOISER, policy_model
@@ -45,7 +47,7 @@ Result = TypeVar("Result")
 )
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NEW_FOLDER,
     default="build/full_size",
     show_default=True,
     help="Holds the base and its exports; several times 5 GB.",
@@ -77,7 +79,7 @@ def full_size_export(
         "graphs": rows,
         "sampling": sampling,
     }
-    (folder / f"{precision}.json").write_text(as_json(record))
+    write_file(folder / f"{precision}.json", as_json(record))
     click.echo(as_json(record), nl=False)
     if write:
         write_run(record, MEASURED)
@@ -97,7 +99,7 @@ def write_base_once(folder: Path, size: str) -> float:
     if not noted.exists():
         started = time.perf_counter()
         write_video_base(folder / "base", size)
-        noted.write_text(json.dumps(round(time.perf_counter() - started, 1)) + "\n")
+        write_json(noted, round(time.perf_counter() - started, 1))
     seconds: float = json.loads(noted.read_text())
     return seconds
 

@@ -18,7 +18,7 @@ import click
 import torch
 
 from benchmarks.measuring.in_process import all_cores
-from benchmarks.measuring.record import as_json
+from benchmarks.measuring.record import as_json, say
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
 from unsee.export.engines.engine import Engine
 from unsee.export.engines.measurement import Feeds
@@ -58,9 +58,13 @@ def padding(turns: int, threads: int | None) -> None:
             graph = graph_class.of(transformer, PADDED_LENGTH, 1000, 8, 4)
             files[kind] = Path(name) / kind / "1" / "model.onnx"
             files[kind].parent.mkdir(parents=True)
+            say(f"exporting the {kind} graph")
             export_onnx(graph, transformer, files[kind])
             given[kind] = _feeds(graph, length)
-        engines = {one: _timed(one, files, given, threads or all_cores(), turns) for one in ENGINES}
+        engines = {}
+        for one in ENGINES:
+            say(f"{one}: {turns} turns")
+            engines[one] = _timed(one, files, given, threads or all_cores(), turns)
     click.echo(as_json({"rows": rows, "turns": turns, "engines": engines}), nl=False)
 
 

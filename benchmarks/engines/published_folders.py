@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.published import NAMES, write_published
 from benchmarks.measuring.record import as_json
+from unsee.cli.parameters import NEW_FOLDER
 from unsee.playground.training.program import exit_code_of
 
 CONCEPT = ("Van Gogh", "--category", "style")
@@ -36,7 +37,7 @@ _CLIP_S = 900.0
 @click.option("--reduced", is_flag=True, help="The same files and values, with narrow layers.")
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NEW_FOLDER,
     default="build/published",
     show_default=True,
     help="Holds the base, its delta and its repository; 15 GB at full size.",

@@ -31,6 +31,7 @@ from torch import Tensor
 from benchmarks.measuring.flops import base_flops, peak_bytes, peak_flops
 from benchmarks.measuring.processes import ProcessFailed, in_own_process
 from benchmarks.measuring.record import as_json, say
+from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER
 from unsee.core.errors import UnseeError
 from unsee.core.files import write_file
 from unsee.export.graphs.base_graphs import sampling_graphs
@@ -85,21 +86,19 @@ class Job:
 
 
 @click.command()
-@click.option(
-    "--base", "base_dir", type=click.Path(path_type=Path), required=True, help="A base's folder."
-)
+@click.option("--base", "base_dir", type=FOLDER, required=True, help="A base's folder.")
 @click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--steps", type=click.IntRange(min=1), default=None, help="Of a clip.  [default: the base's]"
 )
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NEW_FOLDER,
     default="build/tensorrt",
     show_default=True,
     help="Where graphs and engines are kept.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "json_file", type=FILE)
 def tensorrt_host(
     base_dir: Path, repeats: int, steps: int | None, output_dir: Path, json_file: Path | None
 ) -> None:

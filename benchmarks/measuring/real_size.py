@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from unsee.core.files import write_file
+
 if TYPE_CHECKING:
     import torch
 
@@ -322,7 +324,7 @@ def write_part(folder: Path, make: Callable[[], Any]) -> None:
 
 def write_spec(folder: Path, spec: dict[str, Any]) -> None:
     """Write `base.yaml`; it comes last, so that a base without it is unfinished."""
-    (folder / "base.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    write_file(folder / "base.yaml", yaml.safe_dump(spec, sort_keys=False))
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from unsee.cli.parameters import FOLDER
 from unsee.core.files import write_file
 from unsee.repository import pointer
 
@@ -25,7 +26,7 @@ def _checked(_context: click.Context, _option: click.Parameter, repository_dir: 
 repository_option: Callable[[Any], Any] = click.option(
     "--repository",
     "repository_dir",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default="demo/model_repository",
     show_default=True,
     callback=_checked,

@@ -1,5 +1,9 @@
 """`python -m benchmarks.pages`, which `make pages` runs."""
 
-from benchmarks.pages.render import main
+import sys
 
-main()
+from benchmarks.pages.render import main
+from unsee.playground.training.program import exit_code_of
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))

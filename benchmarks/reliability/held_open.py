@@ -34,6 +34,7 @@ import grpc
 from benchmarks.measuring.processes import KeptProcess
 from benchmarks.measuring.record import as_json, finish, say, write_option
 from benchmarks.measuring.service import Callers, Gateway, gateway, grey_triton
+from unsee.cli.parameters import OLD_FOLDER
 from unsee.client.client import Client
 from unsee.core.errors import ServerError, UnseeError
 from unsee.playground.training.program import exit_code_of
@@ -61,7 +62,7 @@ class Answers:
 @click.option("--seconds", type=click.FloatRange(1, 120), default=10.0, show_default=True)
 @click.option(
     "--checkout",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=OLD_FOLDER,
     help="Another checkout whose gateway is attacked.  [default: this one]",
 )
 @click.option("--name", default="after", show_default=True, help="What the record calls this run.")

@@ -25,7 +25,7 @@ import click
 import grpc
 
 from benchmarks.measuring.processes import resident_mib
-from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.service import gateway
 from unsee.client.messages import build_request
 from unsee.core.request_schema import INPUTS
@@ -92,6 +92,8 @@ def bombard(
     bad: list[str] = []
     slowest_s, started = 0.0, time.monotonic()
     for k in range(count):
+        if k % 2000 == 0:
+            say(f"{k} of {count} requests")
         sent = time.monotonic()
         status, sentence = senders[k % len(senders)](chance)
         slowest_s = max(slowest_s, time.monotonic() - sent)

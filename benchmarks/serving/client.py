@@ -20,7 +20,7 @@ import click
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.service import grey_triton
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
 from benchmarks.serving.footprint import closure, installed_bytes
@@ -107,6 +107,7 @@ def overhead(url: str, turns: int) -> list[dict[str, Any]]:
             }
             if not np.array_equal(ways["raw"](), ways["client"]()):
                 raise click.ClickException("tritonclient and Client do not give the same frames")
+            say(f"clips of {side} pixels: {turns} turns")
             seconds = in_turn(ways, turns)
             ratio = times_faster(seconds["client"], seconds["raw"])
             medians = {f"{way}_ms": 1000 * Spread.of(s).median for way, s in seconds.items()}

@@ -34,8 +34,9 @@ from benchmarks.measuring.in_process import (
     opened_graphs,
 )
 from benchmarks.measuring.processes import in_own_process
-from benchmarks.measuring.record import finish, write_option
+from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread, in_turn, times_faster
+from unsee.cli.parameters import OLD_FOLDER
 from unsee.client.client import Client
 from unsee.core.errors import UnseeError
 from unsee.export.engines.machine import this_machine
@@ -76,7 +77,7 @@ def triton_clock(operator: InferenceServerClient) -> tuple[float, float, int]:
 @click.option(
     "--repository",
     "repository_dir",
-    type=click.Path(path_type=Path, exists=True),
+    type=OLD_FOLDER,
     help="[default: exports of the embedded bases and of larger ones of their kinds, made or found "
     "in build/benchmarks]",
 )
@@ -135,6 +136,7 @@ def compared(repository_dir: Path, threads: int, pairs: int) -> dict[str, Any]:
         click.ClickException: they do not give the same bytes.
         UnseeError: no repository, a Triton that does not start, a clip that is refused.
     """
+    say(f"{repository_dir.name}: {pairs} pairs with {threads} threads")
     engine = chosen_engine(repository_dir)
     graphs = opened_graphs(repository_dir, engine, threads)
     unet = Timed(graphs[UNET])

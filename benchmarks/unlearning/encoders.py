@@ -9,6 +9,7 @@ prompt (its end mark and the padding); and the default mode's edit.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -18,10 +19,10 @@ import torch
 
 from benchmarks.measuring.bases import BASES_DIR, PLAYGROUND_WAN
 from benchmarks.measuring.record import as_json, say
-from unsee.core.errors import UnseeError
 from unsee.deltas.edit import Edit
 from unsee.models.base import Base, load_base
 from unsee.playground.experiments.own_base import UNLEARNABLE, policy_concept
+from unsee.playground.training.program import exit_code_of
 from unsee.unlearning.anchored_mode import learn_edit
 from unsee.unlearning.anchors import ANCHORS, Naming, anchored, anchored_positions
 from unsee.unlearning.contexts import contexts_of, word_ids
@@ -104,12 +105,9 @@ def encoders(names: Sequence[str]) -> None:
     found = {}
     for name in names:
         say(f"{name}: {len(UNLEARNABLE)} concepts")
-        try:
-            found[name] = measured(load_base(BASES_DIR / name))
-        except UnseeError as error:
-            raise click.ClickException(str(error)) from error
+        found[name] = measured(load_base(BASES_DIR / name))
     click.echo(as_json(found), nl=False)
 
 
 if __name__ == "__main__":
-    encoders()
+    sys.exit(exit_code_of(encoders))

@@ -141,12 +141,13 @@ def test_a_record_of_the_same_base_is_written_again(second: Base, tmp_path: Path
     [
         (OSError(28, "No space left on device", "/a/file"), "/a/file: No space left", 1),
         (InputError("the base is wrong"), "error: the base is wrong", 2),
+        (KeyboardInterrupt(), "interrupted; run it again", 130),
     ],
 )
 def test_what_ends_an_experiment_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+    error: BaseException,
     sentence: str,
     code: int,
 ) -> None:
@@ -155,8 +156,9 @@ def test_what_ends_an_experiment_is_one_sentence(
         raise error
 
     monkeypatch.setattr("sys.argv", ["experiment"])
-    assert exit_code_of(experiment) == code
-    assert sentence in capsys.readouterr().err
+    for command in (experiment, experiment.callback):
+        assert exit_code_of(command) == code
+        assert sentence in capsys.readouterr().err
 
 
 def test_the_second_base_is_asked_and_judged_as_the_first_and_in_spanish(second: Base) -> None:

@@ -25,14 +25,21 @@ LONGEST_PORT = 5
 
 
 class UserPath(click.Path):
-    """A path as a person types it; it need not exist.
+    """A path as a person types it; it need not exist unless that is said.
 
     Args:
+        is_there: whether it must exist.
         to_write: whether it, or the folder that it would be made in, must be writable.
     """
 
-    def __init__(self, kind: Literal["path", "file", "folder"], *, to_write: bool = False) -> None:
-        super().__init__(file_okay=kind != "folder", dir_okay=kind != "file")
+    def __init__(
+        self,
+        kind: Literal["path", "file", "folder"],
+        *,
+        is_there: bool = False,
+        to_write: bool = False,
+    ) -> None:
+        super().__init__(exists=is_there, file_okay=kind != "folder", dir_okay=kind != "file")
         self.name = kind
         self._to_write = to_write
 
@@ -48,6 +55,8 @@ class UserPath(click.Path):
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             self.fail(f"{str(value)[:80]!r} cannot be a path: {reason}", param, ctx)
+        if mode is None and self.exists:
+            self.fail(f"{path} is not there; give a {self.name} that is", param, ctx)
         if mode is not None and not self.file_okay and not S_ISDIR(mode):
             self.fail(f"{path} is a file; give a folder", param, ctx)
         if mode is not None and not self.dir_okay and S_ISDIR(mode):
@@ -234,6 +243,7 @@ PATH = UserPath("path")
 FILE = UserPath("file")
 FOLDER = UserPath("folder")
 NEW_FOLDER = UserPath("folder", to_write=True)
+OLD_FOLDER = UserPath("folder", is_there=True)
 ADDRESS = Address()
 POLICY = PolicyName()
 REVISION = Revision()

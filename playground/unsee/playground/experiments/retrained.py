@@ -21,6 +21,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from unsee.cli.parameters import OLD_FOLDER
 from unsee.core.errors import InputError
 from unsee.core.files import write_json
 from unsee.evaluation.evaluate import EvaluationPlan
@@ -49,7 +50,7 @@ SAMPLED = ("t2i", "t2v")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=OLD_FOLDER)
 @concept_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=4, show_default=True)

@@ -40,6 +40,7 @@ from unsee.playground.quality.generate import (
     make_fast,
     with_base_defaults,
 )
+from unsee.playground.training.program import exit_code_of, user_path
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.training.wan.autoencoder import to_video
 from unsee.playground.world.captions import prompt_for
@@ -234,13 +235,16 @@ def evaluate_base(
         },
     }
     if "judge" in kinds:
+        print("the judge looks at renders", file=sys.stderr, flush=True)
         num_frames = clip_defaults(base_dir).num_frames
         results["judge"] = judge_accuracy(judge, seed + 1, num_frames=num_frames)
     if "autoencoder" in kinds:
+        print("the autoencoder gives renders back", file=sys.stderr, flush=True)
         num_frames = clip_defaults(base_dir).num_frames
         seen = partial(reconstructed, autoencoder_of(base_dir))
         results["autoencoder"] = judge_accuracy(judge, seed + 2, 400, 100, num_frames, seen)
     for kind in (kind for kind in kinds if kind in SAMPLED):
+        print(f"{kind}: compiling the denoiser", file=sys.stderr, flush=True)
         start = time.monotonic()
         trials = sampled(kind, base_dir, judge, n, seed, steps, guidance)
         results[kind] = summarise(trials)
@@ -271,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=40, help="prompts per concept, at least")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, help="default: all that the base has")
-    parser.add_argument("--output", type=Path, help="default: results.json in the base")
+    parser.add_argument("--output", type=user_path, help="default: results.json in the base")
     parser.add_argument("--threads", type=int, default=2)
     args = with_base_defaults(parser.parse_args(arguments))
     torch.set_num_threads(args.threads)
@@ -286,4 +290,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(exit_code_of(main))

@@ -6,6 +6,7 @@ and below it the section ``languages``, made of the phrases of the other languag
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from unsee.core.files import write_file
 from unsee.playground.quality.prompts_file import SPOKEN
 from unsee.playground.training import train_data
+from unsee.playground.training.program import exit_code_of
 from unsee.playground.training.wan import stages
 from unsee.playground.world.languages import ENGLISH, Language
 from unsee.playground.world.world import CONCEPTS
@@ -97,7 +99,7 @@ def section(languages: tuple[Language, ...]) -> str:
     )
 
 
-def write(file: Path) -> None:
+def write(file: Path = stages.BASE_DIR / EVALUATION_FILE) -> None:
     """Writes the second base's set as ``file``, complete or not at all."""
     first = (train_data.BASE_DIR / EVALUATION_FILE).read_text(encoding="utf-8")
     others = tuple(one for one in SPOKEN[stages.BASE_DIR] if one is not ENGLISH)
@@ -109,4 +111,4 @@ def write(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(stages.BASE_DIR / EVALUATION_FILE)
+    sys.exit(exit_code_of(write))

@@ -24,6 +24,7 @@ from unsee.models.pipelines.wan_padding import leave_out_padding
 from unsee.models.spec import ClipDefaults
 from unsee.playground.networks.mixed_precision import use_fast_products
 from unsee.playground.networks.wan import CLIP
+from unsee.playground.training.program import user_path
 from unsee.playground.training.train_data import BASE_DIR
 from unsee.playground.world.world import FRAME_SIZE, NUM_FRAMES
 
@@ -71,7 +72,7 @@ def make_fast(pipeline: Any) -> None:
 
 def add_base_arguments(parser: argparse.ArgumentParser) -> None:
     """Which base is asked, and how; `with_base_defaults` fills in what is left out."""
-    parser.add_argument("--base-dir", type=Path, default=BASE_DIR)
+    parser.add_argument("--base-dir", type=user_path, default=BASE_DIR)
     parser.add_argument("--steps", type=int, help="of the sampler (default: the base's)")
     parser.add_argument("--guidance", type=float, help="default: the base's")
 

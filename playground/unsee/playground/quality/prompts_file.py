@@ -7,6 +7,7 @@ languages is asked in each of them in turn.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from unsee.core.files import write_file
 from unsee.playground.training import train_data
+from unsee.playground.training.program import exit_code_of
 from unsee.playground.training.wan import stages
 from unsee.playground.world.captions import caption
 from unsee.playground.world.languages import ENGLISH, SPANISH, Language
@@ -48,6 +50,11 @@ def write(file: Path, languages: Sequence[Language]) -> None:
     write_file(file, "\n".join(prompts(languages)) + "\n")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes the prompts of every base."""
     for folder, languages in SPOKEN.items():
         write(folder / PROMPTS_FILE, languages)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))

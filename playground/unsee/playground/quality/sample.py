@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from unsee.core.files import new_file
 from unsee.playground.quality.generate import (
     Clips,
     add_base_arguments,
@@ -19,6 +21,7 @@ from unsee.playground.quality.generate import (
     load_stills_pipeline,
     with_base_defaults,
 )
+from unsee.playground.training.program import exit_code_of, user_path
 from unsee.playground.world.captions import canonical_prompt
 from unsee.playground.world.render import contact_sheet, render_clip
 from unsee.playground.world.world import CLIP_ODDS, CONCEPTS, concepts_in, random_scene
@@ -54,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=("render", "t2i", "t2v"), default="t2i")
     parser.add_argument("--prompt", action="append", help="may be given several times")
     add_base_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=user_path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = with_base_defaults(parser.parse_args(arguments))
@@ -67,9 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         for row, prompt in enumerate(prompts):
             print(row, prompt)
     columns = clips.shape[1] if clips.shape[1] > 1 else 8
-    contact_sheet(clips.reshape(-1, *clips.shape[2:]), columns, zoom=2).save(args.output)
+    with new_file(args.output) as temporary:
+        contact_sheet(clips.reshape(-1, *clips.shape[2:]), columns, zoom=2).save(temporary)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(exit_code_of(main))

@@ -24,11 +24,12 @@ import torch
 import yaml
 
 from unsee.core.errors import UnseeError
+from unsee.core.files import write_file
 from unsee.models.quiet import quiet_libraries
 from unsee.models.spec import BASE_FILE
 from unsee.playground.training import stages, train_data
 from unsee.playground.training.loop import Budget
-from unsee.playground.training.program import INTERRUPTED
+from unsee.playground.training.program import INTERRUPTED, exit_code_of, user_path
 from unsee.playground.training.stage import Places, Stage
 from unsee.playground.training.wan import stages as wan_stages
 from unsee.playground.world.dataset import slug
@@ -63,8 +64,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps of the stage (default: the stage's own)")
     parser.add_argument("--minutes", type=float, help="time limit of the stage (0: none)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--build-dir", type=Path, help="data and checkpoints")
-    parser.add_argument("--base-dir", type=Path, help="the finished folders")
+    parser.add_argument("--build-dir", type=user_path, help="data and checkpoints")
+    parser.add_argument("--base-dir", type=user_path, help="the finished folders")
     parser.add_argument(
         "--without", nargs="+", metavar="NAME", default=(), help="concepts that it must never see"
     )
@@ -123,7 +124,7 @@ def furnish(places: Places, shipped: Path) -> None:
             own[JUDGE] = JUDGE
         kept = [line for line in lines if line.partition(":")[0] not in own]
         named = [f"{field}: {value}\n" for field, value in own.items()]
-        (places.base_dir / BASE_FILE).write_text("".join([*named, *kept]), encoding="utf-8")
+        write_file(places.base_dir / BASE_FILE, "".join([*named, *kept]))
 
 
 def with_limits(budget: Budget, steps: int | None, minutes: float | None) -> Budget:
@@ -162,4 +163,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(exit_code_of(main))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.dataset import Dataset, DataSpec, build_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -22,6 +24,11 @@ def opened(spec: DataSpec, build_dir: Path = BUILD_DIR) -> Dataset:
     return build_dataset(spec, build_dir / "data")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draws every data set that is not there yet."""
     for spec in (STILLS, CLIPS, WIDE_CLIPS, WIDE_STILLS):
         opened(spec)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))
