@@ -1,8 +1,7 @@
 """`make stubs`: every generated file of `clients/`, and docs/reference/contract.md.
 
 From `clients/contract/text_to_video.json` come its JSON Schema, the types of each language and the
-page; its own inputs and record, and the model's copy of the request's schema, come from
-`unsee.core`. Equal sources give equal bytes.
+page; its own inputs and record come from `unsee.core`. Equal sources give equal bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ from caller_contract import Contract
 from contract_of_code import with_inputs_and_record
 from languages import FILTERS
 
-from unsee.core import request_schema
 from unsee.core.files import write_file
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "templates"
 SOURCE = "clients/contract/text_to_video.json"
-REQUEST_SCHEMA = "model_repository/text_to_video/1/text_to_video/request_schema.py"
 SCHEMA = "clients/contract/text_to_video.schema.json"
 MADE = {
     "text_to_video.ts": "clients/typescript/src/text_to_video.ts",
@@ -38,7 +35,6 @@ def generated(root: Path = ROOT) -> dict[str, bytes]:
     contract = Contract.model_validate_json(source)
     files = {
         SOURCE: source,
-        REQUEST_SCHEMA: Path(request_schema.__file__).read_text(encoding="utf-8"),
         SCHEMA: json.dumps(Contract.model_json_schema(), indent=2) + "\n",
     }
     files |= {path: _filled(template, contract) for template, path in MADE.items()}

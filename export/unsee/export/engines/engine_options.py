@@ -1,7 +1,7 @@
 """How ONNX Runtime and OpenVINO open a graph, in the export and in the server.
 
-The stand-in backends of the server have a copy of this file, `engine_options.py` beside their
-`stand_in.py`, because Triton's stub finds no package of this project.
+The stand-in backends of the server have a link to this file beside their `stand_in.py`, because
+Triton's stub finds no package of this project.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@
     .retired/, .rejected/           revisions that are not served any more, by model
     .locks/<policy>                 who is changing the policy's revisions
 
-`prompt_encoder` and `text_to_video` can import nothing of Unsee and have a copy of this file beside
-them, so this module needs the standard library alone.
+`text_to_video` can import nothing of Unsee, so this file lies beside it and needs the standard
+library alone; that of `prompt_encoder` and `unsee.repository.layout` are links to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How some pipelines clean a prompt before its tokenizer reads it.
 
-`text_to_video` can import nothing of Unsee and has a copy of this file beside it, so this module
-needs the standard library alone.
+`text_to_video` can import nothing of Unsee, so this file lies beside it and needs the standard
+library alone; `unsee.core.prompt_text` is a link to it.
 """
 
 from __future__ import annotations

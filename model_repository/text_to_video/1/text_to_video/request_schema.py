@@ -2,8 +2,8 @@
 
 Whatever else knows the inputs is made of this module: the wire format, the gateway's check, the
 model's `config.pbtxt` and its own check, the callers' contract and the options of `unsee generate`.
-The model can import nothing of Unsee and has a copy of this file beside it, which `make stubs`
-writes; so this module needs the standard library alone.
+The model can import nothing of Unsee, so this file lies beside it and needs the standard library
+alone; `unsee.core.request_schema` is a link to it.
 
 To add an input: add it to `RequestOptions` and to `GenerationRequest` here, to `GenerationRecord`
 in `unsee.core.record` if it has a part in what the clip shows, use it in the model, and run

@@ -1,6 +1,7 @@
 """What a scheduler does in one sampling run, as a table of coefficients.
 
-`text_to_video`, which runs inside Triton without this project's packages, has a copy of this file.
+`text_to_video` can import nothing of Unsee, so this file lies beside it;
+`unsee.models.sampling.sampler_table` is a link to it.
 """
 
 from __future__ import annotations
