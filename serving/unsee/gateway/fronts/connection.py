@@ -149,6 +149,8 @@ class GuardedConnection(H11Protocol):
     """Whether it was opened beyond the limit."""
     tenant: str | None = None
     """Whose request is being served; None while nobody's is whom the gateway knows."""
+    certificate_name: str | None = None
+    """The one common name of its verified client certificate; None without one."""
     since = 0.0
     """When it was opened or encrypted, the last answer ended, or the head of the request came."""
     _handshake: asyncio.Task[None] | None = None
@@ -163,7 +165,7 @@ class GuardedConnection(H11Protocol):
         self.peer = counted_as(self.client[0]) if self.client else ""
         self.since = time.monotonic()
         if self.tls is None:
-            self.app = _introduced(self.app, self, None)
+            self.app = _introduced(self.app, self)
         else:
             transport.pause_reading()
             self._handshake = asyncio.ensure_future(self._agree(transport, self.tls))
@@ -184,7 +186,8 @@ class GuardedConnection(H11Protocol):
             return
         super().connection_made(encrypted)
         self.since = time.monotonic()
-        self.app = _introduced(self.app, self, _common_name(encrypted))
+        self.certificate_name = _common_name(encrypted)
+        self.app = _introduced(self.app, self)
         self._handshake = None
         if self._early:
             self.data_received(self._early)
@@ -220,6 +223,10 @@ class GuardedConnection(H11Protocol):
             return waited > (LINGER_S if answered else timeout_s + LINGER_S)
         return self.conn.their_state is h11.IDLE and waited > timeout_s
 
+    def serve(self, tenant: Tenant) -> None:
+        """Say whose the present request is; raises Refusal if the tenant has too many open."""
+        self.registry.enter(self, tenant)
+
     def abort(self) -> None:
         """End the connection now, whatever is still to be sent."""
         self.transport.abort()
@@ -243,37 +250,17 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _introduced(app: Any, connection: GuardedConnection, name: str | None) -> Any:
+def _introduced(app: Any, connection: GuardedConnection) -> Any:
     """`app`, which finds its connection in the scope; a connection beyond the limit is refused."""
 
     async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[CONNECTION] = Introduced(connection, name)
+        scope[CONNECTION] = connection
         if connection.spare and scope["path"] != LIVE_PATH:
             await refuse_when_full(scope, receive, send)
             return
         await app(scope, receive, send)
 
     return introduced
-
-
-class Introduced:
-    """A connection as the routes see it.
-
-    Args:
-        certificate_name: the one common name of its verified client certificate; None without one.
-    """
-
-    def __init__(self, connection: GuardedConnection, certificate_name: str | None) -> None:
-        self._connection = connection
-        self.certificate_name = certificate_name
-
-    def serve(self, tenant: Tenant) -> None:
-        """Say whose the present request is; raises Refusal if the tenant has too many open."""
-        self._connection.registry.enter(self._connection, tenant)
-
-    def break_off(self) -> None:
-        """End the connection now, whatever is still to be sent."""
-        self._connection.abort()
 
 
 def _common_name(transport: asyncio.Transport) -> str | None:

@@ -23,7 +23,7 @@ from unsee.gateway.core import Gateway
 from unsee.gateway.fronts.open_calls import gateway_is_full
 
 CONNECTION = "unsee.connection"
-"""Where a request's connection is found in the ASGI scope; see `connection.Introduced`."""
+"""Where a request's connection is found in the ASGI scope; a `connection.GuardedConnection`."""
 FRAME_SCRIPT = ("GET", "/page/report_frame.js")
 NO_ORIGIN = ("null",)
 """What the page's own frame for reports sends with the request for its script: it has no origin."""

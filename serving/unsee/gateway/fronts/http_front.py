@@ -184,7 +184,7 @@ class ClipStream(Response):
             if sending.done():
                 sending.result()
         except TimeoutError:  # closing would wait until the caller has read the rest
-            scope[CONNECTION].break_off()
+            scope[CONNECTION].abort()
         finally:
             sending.cancel()
             gone.cancel()
