@@ -58,21 +58,17 @@ def _first_string(raw: bytes) -> str:
     return raw[4 : 4 + length].decode("utf-8")
 
 
+FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f", "BOOL": "<?"}
+"""One value of each datatype but BYTES, in the words of `struct`."""
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
+    **{datatype: struct.Struct(form).pack for datatype, form in FORMATS.items()},
     "BYTES": _bytes,
-    "INT64": struct.Struct("<q").pack,
-    "INT32": struct.Struct("<i").pack,
-    "FP32": struct.Struct("<f").pack,
     "BOOL": _bool,
 }
 
-_DECODERS: Mapping[str, Callable[[bytes], Any]] = {
-    "BYTES": _first_string,
-    "INT64": lambda raw: struct.unpack("<q", raw)[0],
-    "INT32": lambda raw: struct.unpack("<i", raw)[0],
-    "FP32": lambda raw: struct.unpack("<f", raw)[0],
-    "BOOL": lambda raw: struct.unpack("<?", raw)[0],
-}
+
+def _decoded(datatype: str, raw: bytes) -> Any:
+    return _first_string(raw) if datatype == "BYTES" else struct.unpack(FORMATS[datatype], raw)[0]
 
 
 def build_request(values: Mapping[str, Any]) -> Any:
@@ -92,7 +88,7 @@ def build_request(values: Mapping[str, Any]) -> Any:
 def read_request(request: Any) -> dict[str, Any]:
     """What `build_request` wrote, without what was None."""
     pairs = zip(request.inputs, request.raw_input_contents, strict=True)
-    return {tensor.name: _DECODERS[tensor.datatype](raw) for tensor, raw in pairs}
+    return {tensor.name: _decoded(tensor.datatype, raw) for tensor, raw in pairs}
 
 
 def build_response(event: Mapping[str, Any], frames: Frames | None = None) -> Any:

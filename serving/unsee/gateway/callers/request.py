@@ -24,15 +24,13 @@ from pydantic import (
 )
 from tritonclient.grpc import service_pb2
 
-from unsee.client.messages import MODEL, build_request
+from unsee.client.messages import FORMATS, MODEL, build_request
 from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS
 from unsee.core.validation import matching
 from unsee.gateway.callers.refusal import Refusal, invalid, problems, quoted
 
 OUTPUTS = ("event", "frames")
 VERSIONS = ("", "1")
-SIZES = {"INT64": 8, "INT32": 4, "FP32": 4, "BOOL": 1}
-FORMATS = {"INT64": "<q", "INT32": "<i", "FP32": "<f", "BOOL": "<?"}
 REQUEST_ID = re.compile(r"[\x20-\x7e]{0,128}")
 ID_FORM = "the request id must be at most 128 printable ASCII characters"
 
@@ -196,7 +194,7 @@ def _scalar(name: str, raw: bytes) -> Any:
             return raw[4:].decode("utf-8")
         except UnicodeDecodeError:
             raise invalid(f"{name} is not text in UTF-8") from None
-    if len(raw) != SIZES[datatype]:
+    if len(raw) != struct.calcsize(FORMATS[datatype]):
         raise invalid(f"the input {name} must be one {datatype} value")
     (value,) = struct.unpack(FORMATS[datatype], raw)
     if isinstance(value, float) and not math.isfinite(value):
