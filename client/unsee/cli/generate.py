@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unsee.cli.parameters import (
-    ADDRESS,
     FILE,
     PATH,
     POLICY,
@@ -19,6 +18,7 @@ from unsee.cli.parameters import (
     Seconds,
     Whole,
     json_option,
+    url_option,
 )
 from unsee.core.errors import InputError
 from unsee.core.request_schema import INPUTS, WHOLE_NUMBERS, Input
@@ -81,13 +81,7 @@ def _help(name: str, known: Input) -> str:
     help="Make a clip for each line of this file instead of one for PROMPT.",
 )
 @request_options
-@click.option(
-    "--url",
-    type=ADDRESS,
-    default="127.0.0.1:8001",
-    show_default=True,
-    help="Host and gRPC port of the server.",
-)
+@url_option
 @click.option(
     "-o",
     "--output",

@@ -251,6 +251,13 @@ REVISION = Revision()
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout."
 )
+url_option = click.option(
+    "--url",
+    type=ADDRESS,
+    default="127.0.0.1:8001",
+    show_default=True,
+    help="Host and gRPC port of the server.",
+)
 base_option = click.option(
     "--base",
     "base_path",

@@ -22,6 +22,7 @@ from unsee.cli.parameters import (
     REVISION,
     base_option,
     json_option,
+    url_option,
 )
 from unsee.cli.progress import shown_stages
 from unsee.cli.subcommands import did_you_mean
@@ -38,13 +39,6 @@ repository_option = click.option(
     default="model_repository",
     show_default=True,
     help="The model repository that the server serves.",
-)
-url_option = click.option(
-    "--url",
-    type=ADDRESS,
-    default="127.0.0.1:8001",
-    show_default=True,
-    help="Host and gRPC port of the server.",
 )
 _asked_url = click.option(
     "--url",

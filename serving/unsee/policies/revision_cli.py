@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from unsee.cli.parameters import POLICY, REVISION, json_option
+from unsee.cli.parameters import POLICY, REVISION, json_option, url_option
 from unsee.core.errors import ServerError
-from unsee.policies.cli import check_policy, repository_option, url_option
+from unsee.policies.cli import check_policy, repository_option
 
 
 @click.command()
