@@ -199,7 +199,7 @@ def test_compared_losses_are_those_of_training(world: World) -> None:
     trials = draw_trials(frozen, torch.randn(3, 3, 8, 8, generator=generator), 7, generator)
     embeds = encode_prompts(world.base, world.encoder(), [f"{NAME} a"] * 7)
     candidates = torch.stack([embeds, 2 * embeds])
-    losses = compared_losses(frozen, trials, candidates, batch_size=4)
+    losses = compared_losses(frozen, trials, candidates)
     for loss, candidate in zip(losses, candidates, strict=True):
         expected = frozen.loss(trials.latents, trials.noise, trials.levels, candidate)
         torch.testing.assert_close(loss, expected)

@@ -66,22 +66,11 @@ def denoising_loss(frozen: Denoising, trials: Trials, prompt_embeds: torch.Tenso
 
 
 @torch.no_grad()
-def compared_losses(
-    frozen: Denoising, trials: Trials, prompt_embeds: torch.Tensor, batch_size: int = 32
-) -> torch.Tensor:
-    """Each candidate's mean loss over the same trials: [K, N, L, D] -> [K] float32.
-
-    The denoiser sees at most `batch_size` latents at a time.
-    """
+def compared_losses(frozen: Denoising, trials: Trials, prompt_embeds: torch.Tensor) -> torch.Tensor:
+    """Each candidate's mean loss over the same trials: [K, N, L, D] -> [K] float32."""
     num_candidates, num_trials = prompt_embeds.shape[:2]
-    process = frozen.process
-    noisy = process.add_noise(trials.latents, trials.noise, trials.levels)
-    target = process.target(trials.latents, trials.noise, trials.levels)
-    timesteps = process.timesteps(trials.levels)
-    rows = prompt_embeds.flatten(0, 1)
-    errors = []
-    for chunk in torch.split(torch.arange(num_candidates * num_trials), batch_size):
-        trial = chunk % num_trials
-        predicted = frozen.model.predict(noisy[trial], timesteps[trial], rows[chunk])
-        errors.append((predicted - target[trial]).square().flatten(1).mean(1))
-    return torch.cat(errors).view(num_candidates, num_trials).mean(1)
+    each = torch.arange(num_trials).repeat(num_candidates)
+    errors = frozen.errors(
+        trials.latents[each], trials.noise[each], trials.levels[each], prompt_embeds.flatten(0, 1)
+    )
+    return errors.view(num_candidates, num_trials).mean(1)
