@@ -125,6 +125,8 @@ class GrpcServer:
 class GrpcConnection:
     """A gRPC channel for ordinary code."""
 
+    pause = staticmethod(blocking_pause)
+
     def __init__(self, address: Address) -> None:
         self._metadata = (*address.metadata, TAKES)
         self._channel = address.channel(grpc, OPTIONS)
@@ -141,9 +143,6 @@ class GrpcConnection:
         call = _open(self._stub).ModelStreamInfer
         return _GrpcCall(call(iter([request]), timeout=timeout_s, metadata=self._metadata))
 
-    async def pause(self, seconds: float, cancelled: threading.Event) -> None:
-        await blocking_pause(seconds, cancelled)
-
     async def close(self) -> None:
         self._stub = None
         self._channel.close()
@@ -151,6 +150,8 @@ class GrpcConnection:
 
 class AsyncGrpcConnection:
     """A gRPC channel for asyncio. It is made where it is first used: it belongs to a loop."""
+
+    pause = staticmethod(asyncio_pause)
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -169,9 +170,6 @@ class AsyncGrpcConnection:
         call = self._made_stub().ModelStreamInfer
         metadata = (*self._address.metadata, TAKES)
         return _AsyncGrpcCall(call(iter([request]), timeout=timeout_s, metadata=metadata))
-
-    async def pause(self, seconds: float, cancelled: threading.Event) -> None:
-        await asyncio_pause(seconds, cancelled)
 
     async def close(self) -> None:
         self._stub, self._closed = None, True

@@ -81,11 +81,7 @@ class _VideoUNet(StableDiffusion):
     options = GenerativeModel.options
     frames = GenerativeModel.frames
     components = GenerativeModel.components
-
-    @property
-    def picture_size(self) -> tuple[int, int]:
-        """The size of the base's clips."""
-        return self.parts.height, self.parts.width
+    picture_size = GenerativeModel.picture_size
 
     def latents(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """One frame."""
