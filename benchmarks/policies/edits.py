@@ -38,6 +38,7 @@ from unsee.repository.layout import (
     POINTER_FILE,
     REVISION_FILE,
     VERSION,
+    graph_digest,
     policy_model,
     revision_dir,
     version_dir,
@@ -49,7 +50,6 @@ from unsee.repository.records import (
     RevisionKind,
     RevisionRecord,
 )
-from unsee.repository.revisions import graph_digest
 
 SIZE_NAMES = {"clip-l": "sd1", "vit-h": "sd2"}
 """CLIP ViT-L/14's and OpenCLIP ViT-H/14's text encoders, by the image model that has them."""

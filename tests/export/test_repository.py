@@ -29,8 +29,7 @@ from unsee.export.engines.record import EngineChoice, EngineSelection
 from unsee.export.version import read_export
 from unsee.models.base import load_base
 from unsee.repository.check import loadable_models
-from unsee.repository.layout import EXPORT_FILE, LOCKS_DIR
-from unsee.repository.revisions import graph_digest
+from unsee.repository.layout import EXPORT_FILE, LOCKS_DIR, graph_digest
 
 SIMPLE = EngineSelection(engine="onnxruntime")
 GRAPHS = ("text_encoder", "policy_base", "video_denoiser", "vae_decoder")

@@ -9,6 +9,7 @@ from delta_fakes import write_key_pair
 from record_fakes import audit_event
 from report_fakes import fake_report
 from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
+from unsee.core.files import digest_of
 from unsee.deltas import signature
 from unsee.deltas.signature import load_signer
 from unsee.evaluation.run_folder import sign_report
@@ -98,7 +99,7 @@ def test_the_terms_of_a_publication_are_in_the_log(files, publish_kids):
     assert event.thresholds.erased_at_most == 0.5
     assert event.recogniser == "judge"
     assert event.recogniser_digest == fake_report().settings.recogniser_digest
-    assert event.page_digest == ledger.digest_of(b"<p>for people</p>")
+    assert event.page_digest == digest_of(b"<p>for people</p>")
     shown = history_table([event])
     assert "seen by judge (9a9e9a9e)" in shown
     assert "erased_at_most is 0.5, looser than the default 0.08" in shown
@@ -155,7 +156,7 @@ def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kid
     sign_report(folder, load_signer(private).sign_contents)
     publish_kids(verify_with=public)
     (event,) = ledger.read_log(files.repository).events
-    assert event.signed_with == ledger.digest_of(public.read_bytes())
+    assert event.signed_with == digest_of(public.read_bytes())
     version_dir = files.repository / "policy_kids" / "1"
     kept = version_dir / "report.sig"
     assert kept.read_bytes() == (folder / "report.sig").read_bytes()

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from unsee.core.errors import InputError
+from unsee.core.files import read_file
 from unsee.core.validation import path_in
 
 TOKEN_VARIABLE = "UNSEE_TOKEN"
@@ -83,8 +84,8 @@ def address(
         return Address(url, None, _metadata(token))
     credentials = grpc.ssl_channel_credentials(
         root_certificates=authorities,
-        private_key=None if client_key is None else _content(client_key),
-        certificate_chain=None if client_certificate is None else _content(client_certificate),
+        private_key=None if client_key is None else read_file(client_key),
+        certificate_chain=None if client_certificate is None else read_file(client_certificate),
     )
     return Address(url, credentials, _metadata(token))
 
@@ -106,7 +107,7 @@ def authorities_in(file: Path) -> bytes:
     """
     import ssl
 
-    content = _content(file)
+    content = read_file(file)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except OSError as error:
@@ -136,10 +137,3 @@ def _tls_by_environment() -> bool:
     if value not in ("", "0", "1"):
         raise InputError(f"{TLS_VARIABLE} is {value[:40]!r}; set it to 1 for TLS, or remove it")
     return value == "1"
-
-
-def _content(file: Path | str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error

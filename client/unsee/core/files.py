@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -21,12 +22,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from unsee.core.errors import FileNotWritable, Locked, RepositoryError
+from unsee.core.errors import FileNotWritable, InputError, Locked, RepositoryError
 from unsee.core.sizes import both_in_words, in_words
 
 UNFINISHED = ".unfinished-"
 LOCK_FILE = ".write.lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def digest_of(content: bytes) -> str:
+    """`"sha256:…"` over `content`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def read_file(file: Path | str) -> bytes:
+    """The content of a file that a person has named; raises InputError if it cannot be read."""
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
 
 
 def write_file(file: Path, content: bytes | str) -> bool:

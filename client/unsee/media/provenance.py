@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import InputError
+from unsee.core.files import read_file
 from unsee.core.record import GenerationRecord
 from unsee.media.metadata import TRAINED_MEDIA, software
 
@@ -66,7 +67,7 @@ class Provenance:
 
     def _signer(self) -> Any:
         c2pa = _library()
-        certificate, key = _content(self.certificate), _content(self.key)
+        certificate, key = read_file(self.certificate), read_file(self.key)
         try:
             info = c2pa.C2paSignerInfo(self.algorithm, certificate, key, self.time_stamp_url)
             return c2pa.Signer.from_info(info)
@@ -103,10 +104,3 @@ def _library() -> Any:
         raise InputError(
             'signing needs c2pa-python; install it with: pip install "unsee[provenance]"'
         ) from error
-
-
-def _content(file: Path | str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error

@@ -22,9 +22,8 @@ from unsee.export.onnx.exporter import OPSET, export_onnx
 from unsee.export.onnx.half import half_copy
 from unsee.export.onnx.parity import check_parity
 from unsee.models.digest import tensors_digest
-from unsee.repository.layout import EXPORT_FILE, MODEL_FILE
+from unsee.repository.layout import EXPORT_FILE, MODEL_FILE, graph_digest
 from unsee.repository.records import GraphExport, GraphPrecision
-from unsee.repository.revisions import graph_digest
 
 _EXPORTER_VERSION = 7
 """Counts changes of what the exporter writes for the same source."""

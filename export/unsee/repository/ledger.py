@@ -8,7 +8,6 @@ one JSON object per line and is only ever appended to.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from unsee.core.errors import FileNotWritable, InputError, RevisionUnfit
-from unsee.core.files import appending, lock, write_json
+from unsee.core.files import appending, digest_of, lock, write_json
 from unsee.core.validation import ClosedModel
 from unsee.repository import pointer
 from unsee.repository.layout import (
@@ -191,11 +190,6 @@ def check_report(repository_dir: Path, policy: str, revision: int) -> None:
                 f"{file} is not the one that the audit log has for the publication of this "
                 "revision: it was changed; put the published file back, or publish the policy again"
             )
-
-
-def digest_of(content: bytes) -> str:
-    """`"sha256:…"` over `content`."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def event_of(

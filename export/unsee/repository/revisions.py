@@ -17,7 +17,6 @@ Triton does not load it. Nothing is deleted: a revision is evidence.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,13 @@ from unsee.repository.base import read_base
 from unsee.repository.layout import (
     EXPORT_FILE,
     GOLDEN_FILE,
-    MODEL_FILE,
     REJECTED,
     RETIRED,
     REVISION_FILE,
-    WEIGHTS_FILE,
     archive_dir,
     base_file,
+    graph_digest,
+    graph_files,
     revision_dir,
 )
 from unsee.repository.records import GraphExport, RevisionRecord, read_record
@@ -87,22 +86,6 @@ def read_revision(repository_dir: Path, policy: str, revision: int) -> RevisionR
     """The record of a revision; raises `RevisionUnfit` if it is missing or broken."""
     file = revision_dir(repository_dir, policy, revision) / REVISION_FILE
     return read_record(RevisionRecord, file, AGAIN, RevisionUnfit)
-
-
-def graph_files(version_dir: Path) -> list[Path]:
-    """model.onnx and the weights beside it, if there are."""
-    weights = version_dir / WEIGHTS_FILE
-    return [version_dir / MODEL_FILE, *([weights] if weights.exists() else [])]
-
-
-def graph_digest(version_dir: Path) -> str:
-    """`"sha256:…"` over the bytes of `graph_files`, one after the other; raises OSError."""
-    sha256 = hashlib.sha256()
-    for file in graph_files(version_dir):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                sha256.update(block)
-    return f"sha256:{sha256.hexdigest()}"
 
 
 def golden(version_dir: Path) -> dict[str, Any]:

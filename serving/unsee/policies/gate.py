@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsee.core.errors import InputError, PublicationRefused, RevisionUnfit
+from unsee.core.files import digest_of
 from unsee.core.policy import Policy
 from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import (
@@ -21,7 +22,6 @@ from unsee.evaluation.report.schema import (
 )
 from unsee.evaluation.report.verdict import verdict_of
 from unsee.repository.layout import AUDIT_FILE
-from unsee.repository.ledger import digest_of
 
 REPORTS_DIR = Path("reports")
 

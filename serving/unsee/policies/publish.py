@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unsee.core.errors import FileNotWritable, InputError
-from unsee.core.files import not_writable, write_file
+from unsee.core.files import digest_of, not_writable, write_file
 from unsee.core.policy import Policy, load_policy
 from unsee.evaluation.report.schema import SIGNATURE_FILE as REPORT_SIGNATURE
 from unsee.policies import gate, promotion
@@ -22,7 +22,7 @@ from unsee.policies.composed_policy import ComposedPolicy, Say, compose_policy, 
 from unsee.policies.eligibility import make_eligible
 from unsee.policies.lock import alone
 from unsee.policies.recovery import recover_files
-from unsee.repository import ledger, pointer
+from unsee.repository import pointer
 from unsee.repository.layout import policy_model, revision_dir
 from unsee.repository.records import AuditEvent
 from unsee.triton.server import Server
@@ -220,5 +220,5 @@ def _event(
         loosened=policy.thresholds.loosened(),
         recogniser=settings.recogniser if settings else None,
         recogniser_digest=settings.recogniser_digest if settings else None,
-        signed_with=None if key is None else ledger.digest_of(key.read_bytes()),
+        signed_with=None if key is None else digest_of(key.read_bytes()),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unsee.core.errors import DeltaDamaged
+from unsee.core.files import digest_of
 
 CARD_FILE = "card.json"
 SIGNATURE_FILE = "signature.sig"
@@ -54,7 +55,7 @@ def read_card(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
             f"end with its own digest; {_REMEDY}"
         )
     start, end = own.span(1)
-    if _digest(content[:start] + _UNSIGNED + content[end:]) != own.group(1).decode():
+    if digest_of(content[:start] + _UNSIGNED + content[end:]) != own.group(1).decode():
         raise DeltaDamaged(f"{file} was changed after it was written; {_REMEDY}")
     fields = json.loads(content)
     files = fields.pop("files")
@@ -97,7 +98,7 @@ def file_digests(folder: Path) -> dict[str, str]:
         mode = path.lstat().st_mode
         name = path.relative_to(folder).as_posix()
         if not stat.S_ISDIR(mode) and (name != SIGNATURE_FILE or not stat.S_ISREG(mode)):
-            digests[name] = _digest(_bytes_of(path))
+            digests[name] = digest_of(_bytes_of(path))
     return digests
 
 
@@ -107,7 +108,7 @@ def _read_version_0_1(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         manifest = _bytes_of(file)
         files = json.loads(manifest)["files"]
         lines = [f"{files[name]['sha256']} {files[name]['size_bytes']} {name}\n" for name in files]
-        digest = _digest("".join(lines).encode())
+        digest = digest_of("".join(lines).encode())
         written = {"schema_version": 1, "files": files, "digest": digest}
         if (json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode() != manifest:
             raise ValueError("its digest is not that of its entries")
@@ -116,7 +117,7 @@ def _read_version_0_1(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DeltaDamaged(f"{file} was changed after it was written; {_REMEDY}") from error
     content = _bytes_of(folder / CARD_FILE)
-    if _digest(content) != card:
+    if digest_of(content) != card:
         raise DeltaDamaged(f"{folder / CARD_FILE} was changed after it was written; {_REMEDY}")
     fields: dict[str, Any] = json.loads(content)
     return fields, expected
@@ -135,7 +136,3 @@ def _bytes_of(file: Path) -> bytes:
         raise DeltaDamaged(
             f"{file} cannot be read: {error.strerror}; allow it or unlearn again"
         ) from error
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

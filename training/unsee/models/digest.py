@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from unsee.core.files import digest_of
+
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return `"sha256:…"` over the tensors in order of their names.
@@ -33,8 +35,7 @@ def models_digest(denoiser: Any, vae: Any, scheduler: Any) -> str:
     parts = [_described(scheduler)]
     for model in (denoiser, vae):
         parts += [_described(model), tensors_digest(model.state_dict())]
-    joined = "\0".join(parts).encode()
-    return f"sha256:{hashlib.sha256(joined).hexdigest()}"
+    return digest_of("\0".join(parts).encode())
 
 
 def images_digest(images: Sequence[Image.Image]) -> str:

@@ -24,7 +24,6 @@ and `{background}` (any category) another concept of that category.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
+from unsee.core.files import digest_of
 from unsee.core.policy import Concept
 from unsee.core.validation import COMPOSED, ClosedModel, describe
 from unsee.core.yaml_file import read_yaml
@@ -159,7 +159,7 @@ class EvaluationSet(ClosedModel):
         """`"sha256:…"` of the set: with a seed and counts it decides every question."""
         unused = None if self.languages else {"languages"}  # a set without any is as it always was
         content = self.model_dump_json(exclude=unused)
-        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+        return digest_of(content.encode())
 
     def templates_of(self, category: SetCategory) -> Templates:
         """The wordings of `category`: the set's own, else the built-in ones."""

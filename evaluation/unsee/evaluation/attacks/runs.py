@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from unsee.core.errors import InputError
-from unsee.core.files import write_file, write_json
+from unsee.core.files import digest_of, write_file, write_json
 from unsee.core.validation import ClosedModel
 from unsee.models.digest import images_digest, tensors_digest
 
@@ -79,7 +79,7 @@ class Assault:
             self.num_prompts,
             self.seed,
         )
-        return f"sha256:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
+        return digest_of(json.dumps(facts).encode())
 
 
 def run_assault(

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from unsee.core.files import write_file, write_json
+from unsee.core.files import digest_of, write_file, write_json
 from unsee.core.validation import ClosedModel
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
@@ -138,8 +138,8 @@ def write_engine(
     """Write the three files into `folder`; until the last is there the folder holds no engine."""
     record = EngineRecord(
         key=key,
-        plan_digest=_digest(plan),
-        timing_digest=_digest(timings),
+        plan_digest=digest_of(plan),
+        timing_digest=digest_of(timings),
         build_seconds=round(build_seconds, 3),
         parity=parity,
         created_at=datetime.now(UTC),
@@ -171,7 +171,7 @@ def reusable_timings(device: Device, folder: Path) -> bytes:
         timings = (folder / TIMING_FILE).read_bytes()
     except OSError:
         return b""
-    return timings if _digest(timings) == record.timing_digest else b""
+    return timings if digest_of(timings) == record.timing_digest else b""
 
 
 def _read_record(folder: Path) -> EngineRecord | None:
@@ -179,10 +179,6 @@ def _read_record(folder: Path) -> EngineRecord | None:
         return EngineRecord.model_validate_json((folder / ENGINE_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _file_digest(file: Path) -> str | None:

@@ -7,7 +7,6 @@ that cannot be opened fails those who ask for it and nobody else.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from prompt_encoder.layout import (
     REVISION_FILE,
     WEIGHTS_FILE,
     archive_dir,
+    graph_digest,
     revision_dir,
 )
 from prompt_encoder.refusal import Refusal
@@ -59,7 +59,7 @@ class PolicyGraph:
     def __init__(self, version_dir: Path) -> None:
         record = json.loads((version_dir / REVISION_FILE).read_text(encoding="utf-8"))
         self.kind: Literal["edit", "encoder"] = record["kind"]
-        digest = _digest(version_dir)
+        digest = graph_digest(version_dir)
         if digest != record["graph_digest"]:
             raise ValueError(f"the graph has the digest {digest}: it was changed or damaged")
         options = onnxruntime.SessionOptions()
@@ -179,17 +179,6 @@ class PolicyGraphs:
             (policy, revision), (identity, _) = self._open.popitem(last=False)
             total -= identity.size_bytes
             LOGGER.info("closed revision %d of the policy %s", revision, policy)
-
-
-def _digest(version_dir: Path) -> str:
-    """`"sha256:…"` over the graph and the weights beside it, if there are."""
-    sha256 = hashlib.sha256()
-    for file in (version_dir / MODEL_FILE, version_dir / WEIGHTS_FILE):
-        if file.name == MODEL_FILE or file.exists():
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    sha256.update(block)
-    return f"sha256:{sha256.hexdigest()}"
 
 
 def _identity(version_dir: Path) -> Identity | None:

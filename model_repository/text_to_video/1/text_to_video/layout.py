@@ -22,6 +22,7 @@ library alone; that of `prompt_encoder` and `unsee.repository.layout` are links 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 POINTER_FILE = "policies.json"
@@ -93,3 +94,19 @@ def base_file(repository_dir: Path) -> Path:
 def archive_dir(model_dir: Path, archive: str) -> Path:
     """The folder of `archive` (RETIRED or REJECTED) that holds revisions of `model_dir`."""
     return model_dir.parent / archive / model_dir.name
+
+
+def graph_files(version_dir: Path) -> list[Path]:
+    """model.onnx and the weights beside it, if there are."""
+    weights = version_dir / WEIGHTS_FILE
+    return [version_dir / MODEL_FILE, *([weights] if weights.exists() else [])]
+
+
+def graph_digest(version_dir: Path) -> str:
+    """`"sha256:…"` over the bytes of `graph_files`, one after the other; raises OSError."""
+    sha256 = hashlib.sha256()
+    for file in graph_files(version_dir):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                sha256.update(block)
+    return f"sha256:{sha256.hexdigest()}"
