@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +78,19 @@ def write_key_pair(
     content = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
     public.write_bytes(content)
     return private, public
+
+
+def write_manifest(folder: Path) -> None:
+    """Write `manifest.json` as version 0.1 did: the digests of all files, the card's among them."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        files[path.relative_to(folder).as_posix()] = entry
+    lines = "".join(f"{e['sha256']} {e['size_bytes']} {name}\n" for name, e in files.items())
+    digest = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    manifest = {"schema_version": 1, "files": files, "digest": digest}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def assert_flipped_bits_are_found(

@@ -32,15 +32,6 @@ def test_promote_says_what_is_active(repository, capsys):
     assert shown["history"] == [1, 2, 1, 2]
 
 
-def test_promoting_what_is_not_there_is_one_sentence(repository, capsys):
-    assert unsee(repository, "promote", "famly") == 2
-    error = capsys.readouterr().err
-    assert error == (
-        'error: there is no policy "famly" in this repository; it has: base, family, studio; '
-        "did you mean family?\n"
-    )
-
-
 def test_rollback_says_what_is_active_and_needs_a_reason(repository, capsys):
     assert unsee(repository, "rollback", "family", "--to", "1") == 2
     assert "--reason" in capsys.readouterr().err
@@ -73,16 +64,6 @@ def test_the_verdict_is_the_gates_by_the_log(repository, capsys, unmet, verdict)
     assert verdict in line
 
 
-def test_policies_as_json_is_the_pointer_file(repository, capsys):
-    assert unsee(repository, "policies", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["policies"]["base"]["active"] == 1
-
-
-def test_policies_of_no_repository(tmp_path, capsys):
-    assert unsee(tmp_path, "policies") == 2
-    assert "unsee export" in capsys.readouterr().err
-
-
 def test_history_shows_who_did_what_and_why(repository, capsys):
     unsee(repository, "rollback", "family", "--to", "1", "--reason", "two\nlines")
     unsee(repository, "promote", "studio")
@@ -96,11 +77,6 @@ def test_history_shows_who_did_what_and_why(repository, capsys):
     assert unsee(repository, "history", "studio", "--json") == 0
     (event,) = json.loads(capsys.readouterr().out)
     assert (event["action"], event["policy"]) == ("promote", "studio")
-
-
-def test_history_of_an_unknown_policy(repository, capsys):
-    assert unsee(repository, "history", "famly") == 2
-    assert 'no policy "famly"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["history", "status"])
@@ -194,13 +170,3 @@ def test_publish_passes_on_the_report_and_the_override_and_says_what_was_forced(
     printed = capsys.readouterr()
     assert "forced although there is no report at r" in printed.err
     assert json.loads(printed.out)["unmet"] == ["there is no report at r"]
-
-
-@pytest.mark.parametrize(
-    "options", [["--force"], ["--reason", "why"], ["--force", "--reason", " "]]
-)
-def test_force_and_reason_only_come_together(capsys, options):
-    assert run(["publish", "family.yaml", "--base", "b", *options]) == 2
-    error = capsys.readouterr().err
-    assert "--force" in error
-    assert "--reason" in error

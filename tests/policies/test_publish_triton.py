@@ -11,7 +11,7 @@ import pytest
 from report_fakes import BASE_DIGEST, ENCODER_DIGEST, fake_report
 from serving_fakes import stub_of, triton_of, write_fake_repository, write_fake_revision
 from unsee.client.client import Client
-from unsee.core.errors import RequestRejected, ServerError
+from unsee.core.errors import ServerError
 from unsee.policies import publish
 from unsee.policies.composed_policy import ComposedPolicy
 from unsee.policies.recovery import repair
@@ -114,21 +114,3 @@ def test_while_the_process_of_the_policies_is_dead_nothing_becomes_eligible(sett
     assert "did not answer and was replaced" in repaired.done[0]
     made = publish_with(leave).revision
     assert made in pointer.read(settings.repository_dir).state("family").eligible
-
-
-def test_rejections_keep_triton_status(settings):
-    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
-        with pytest.raises(RequestRejected) as caught:
-            client.generate("x", policy="nobody")
-        assert caught.value.status == "NOT_FOUND"
-        with pytest.raises(RequestRejected) as caught:
-            client.generate("x", policy="base", num_inference_steps=99)
-        assert caught.value.status == "INVALID_ARGUMENT"
-
-
-def test_a_closed_stream_frees_the_client_at_once(settings):
-    with Client(settings.grpc_url, timeout_s=60, retries=0) as client:
-        events = client.stream("x", policy="base", num_inference_steps=12)
-        next(events)
-        events.close()
-        assert client.generate("x", policy="base", seed=3).record.seed == 3

@@ -80,12 +80,6 @@ def test_the_summary_names_an_acceleration(server, fake, tmp_path, capsys):
     assert "3 steps of DDIMScheduler, acceleration fast; 1.0 s" in capsys.readouterr().err
 
 
-def test_a_wrong_suffix_is_told_before_the_server_works(server, tmp_path, capsys):
-    assert generate(server, "-o", tmp_path / "clip.avi") == 2
-    assert "clip.avi" in capsys.readouterr().err
-    assert server.requests == []
-
-
 def test_a_rejection_is_one_sentence_and_exit_3(server, tmp_path, capsys):
     def answer(inputs, context):
         context.abort(grpc.StatusCode.NOT_FOUND, 'there is no policy "famly"; it has: base, family')

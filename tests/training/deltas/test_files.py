@@ -6,10 +6,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from delta_fakes import assert_flipped_bits_are_found
+from delta_fakes import assert_flipped_bits_are_found, write_manifest
 
 from unsee.core.errors import DeltaDamaged
 from unsee.deltas.files import read_card, verify_files, write_card
@@ -37,15 +36,7 @@ def older(tmp_path: Path) -> Path:
     """A folder as version 0.1 wrote it: the digests are in `manifest.json`."""
     folder = _write_folder(tmp_path / "older")
     (folder / "card.json").write_text(json.dumps(FIELDS))
-    files: dict[str, Any] = {}
-    for name in ("card.json", *CONTENTS):
-        content = (folder / name).read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        files[name] = {"sha256": sha256, "size_bytes": len(content)}
-    lines = "".join(f"{e['sha256']} {e['size_bytes']} {name}\n" for name, e in files.items())
-    digest = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-    record = {"schema_version": 1, "files": files, "digest": digest}
-    (folder / "manifest.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_manifest(folder)
     return folder
 
 

@@ -1,12 +1,11 @@
 """Deltas in folders: complete or absent, and refused when any byte is not as it was written."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from delta_fakes import write_manifest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -63,15 +62,7 @@ def test_a_card_without_digests_is_refused(delta: Delta, folder: Path) -> None:
 def test_a_folder_of_version_0_1_is_read_and_verified(delta: Delta, folder: Path) -> None:
     card = delta.card.model_copy(update={"schema_version": 2})
     (folder / "card.json").write_text(card.model_dump_json(indent=2) + "\n")
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-        files[path.relative_to(folder).as_posix()] = entry
-    lines = "".join(f"{e['sha256']} {e['size_bytes']} {name}\n" for name, e in files.items())
-    digest = f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-    manifest = {"schema_version": 1, "files": files, "digest": digest}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    write_manifest(folder)
     assert load_delta(folder).card == load_card(folder) == card
     check_writable(folder, force=True)
     (folder / "images" / "01.png").unlink()

@@ -200,7 +200,7 @@ def test_no_base_and_no_yaml(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_an_encoder_in_half_precision_is_not_exported(base: Base) -> None:
+def test_an_encoder_in_half_precision_may_be_exported(base: Base) -> None:
     spec = base.spec.model_copy(update={"encoder_precision": "bfloat16"})
     half = replace(base, spec=spec, _loaded={})
     assert {each.dtype for each in half.text_encoder().parameters()} == {torch.bfloat16}
