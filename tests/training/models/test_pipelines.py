@@ -357,17 +357,32 @@ def test_a_t5_tokenizer_without_padding_is_told_t5_s(wan_dir: Path, tmp_path: Pa
         require(load_base(folder))
 
 
-@pytest.mark.parametrize("option", [{"boundary_ratio": 0.875}, {"expand_timesteps": True}])
-def test_options_that_sampling_would_have_to_follow_are_refused_by_name(
-    wan_dir: Path, tmp_path: Path, option: dict[str, float]
+def test_a_timestep_for_each_token_is_refused_by_export_alone(
+    wan_dir: Path, tmp_path: Path
 ) -> None:
     folder = _copied(load_base(wan_dir), tmp_path)
-    change_json(folder / "t2v" / "model_index.json", **option)
-    ((name, value),) = option.items()
-    words = f"t2v has {name}: {value}, with which a WanPipeline cannot be exported and served"
+    change_json(folder / "t2v" / "model_index.json", expand_timesteps=True)
+    base, usual = load_base(folder), load_base(wan_dir)
+    words = "t2v has expand_timesteps: True, with which a WanPipeline cannot be exported and served"
     with pytest.raises(BaseFolderError, match=words):
-        load_base(folder).check_exportable()
-    load_base(wan_dir).check_exportable()
+        base.check_exportable()
+    usual.check_exportable()
+    require(base)  # unlearning and evaluation ask this
+    embeds, frames, said = _embeds(base), [], []
+    for model in (open_model(base, "image"), open_model(usual, "image")):
+        generators = [torch.Generator().manual_seed(2)]
+        frames.append(model.sample(_sampling(base, 1), embeds[:1], embeds[1:], generators))
+        with torch.no_grad():
+            said.append(model.predict(_latents(model), torch.tensor([500.0]), embeds[:1]))
+    np.testing.assert_allclose(*frames, atol=1e-4)
+    torch.testing.assert_close(*said, atol=1e-4, rtol=1e-4)
+
+
+def test_a_boundary_without_the_second_denoiser_is_refused(wan_dir: Path, tmp_path: Path) -> None:
+    folder = _copied(load_base(wan_dir), tmp_path)
+    change_json(folder / "t2v" / "model_index.json", boundary_ratio=0.875)
+    with pytest.raises(BaseFolderError, match=r"boundary_ratio: 0\.875, so a second denoiser"):
+        require(load_base(folder))
 
 
 @pytest.mark.parametrize("name", VIDEO[3:])

@@ -16,7 +16,7 @@ from motion_fakes import write_motion_base
 from scheduler_fakes import made, schedulers
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
-from unsee.models.pipelines.noise import diffusion_by_betas
+from unsee.models.pipelines.noise import diffusion_by_betas, flow_matching
 from unsee.models.sampling.options import flow_shift, is_flow_matching
 from unsee.models.sampling.unit_impulses import sampler_table
 from unsee.models.schedulers import (
@@ -152,6 +152,17 @@ def test_a_shift_of_base_yaml_is_taken(base_with):
     options = {"class": "UniPCMultistepScheduler", "flow_shift": 3.0}
     scheduler = base_with(t2v=FLOWS[0], options={"t2v": options}).t2v_scheduler()
     assert flow_shift(scheduler) == 3.0
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
+def test_a_shift_of_base_yaml_is_taken_by_a_class_that_calls_it_otherwise(base_with, name):
+    options = {"class": name, "shift": 8.0}
+    base = base_with(t2v=FLOWS[1], options={"t2v": options})
+    assert flow_matching(base.t2v_scheduler(), "its file").shift == 8.0
+    offered = offered_schedulers(base).offered
+    assert {flow_shift(scheduler) for scheduler in offered.values()} == {8.0}
+    table = sampler_table(offered["UniPCMultistepScheduler"], 4)
+    assert table.timesteps[1] > 950  # with the folder's 5 it is 937
 
 
 def test_equal_timesteps_at_the_start_skip_no_step():

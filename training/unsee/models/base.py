@@ -185,20 +185,26 @@ class Base:
 
     def check_exportable(self) -> None:
         """Raise `BaseFolderError` if the video model cannot be exported and served."""
+        reason = self.why_not_exportable()
+        if reason:
+            raise BaseFolderError(
+                f"base {self.name!r}: {reason}; unlearning, evaluation and use in Python work "
+                "with it"
+            )
+
+    def why_not_exportable(self) -> str:
+        """Why the video model cannot be exported and served, as a clause; "" if it can."""
         kind = self.pipeline()
         if not kind.is_served:
-            raise BaseFolderError(
-                f"base {self.name!r}: {self.spec.t2v} is a {kind.name}, which cannot be exported "
-                "and served yet; unlearning, evaluation and use in Python work with it"
-            )
+            return f"{self.spec.t2v} is a {kind.name}, which cannot be exported and served yet"
         index = model_index(self.name, source_place(self.folder, self.spec.t2v))
         for option in kind.not_served_with:
             if index.get(option):
-                raise BaseFolderError(
-                    f"base {self.name!r}: the model_index.json of {self.spec.t2v} has {option}: "
-                    f"{index[option]}, with which a {kind.name} cannot be exported and served; "
-                    "unlearning, evaluation and use in Python work with it"
+                return (
+                    f"the model_index.json of {self.spec.t2v} has {option}: {index[option]}, with "
+                    f"which a {kind.name} cannot be exported and served"
                 )
+        return ""
 
     def prompts(self) -> tuple[str, ...]:
         """What people ask of this base: the lines of its prompts file, none if it names no file.

@@ -111,7 +111,7 @@ def _encoders(base: Base) -> list[Finding]:
     encoder = base.text_encoder()
     note = base.check_shared_text_encoder()
     masked = ", padding masked" if base.prompt_frame().gives_mask else ""
-    uses = "edited, evaluated and exported" if base.pipeline().is_served else "edited and evaluated"
+    uses = "edited and evaluated" if base.why_not_exportable() else "edited, evaluated and exported"
     used = f"{uses} in {base.spec.encoder_precision}{masked}"
     image, video = base.pictures_source, base.spec.t2v
     found = [
@@ -189,7 +189,7 @@ def _weights_of(base: Base, source: str, component: str) -> list[Finding]:
     if source == base.pictures_source:
         uses.append(f"images, in {base.spec.precision}")
     if source == base.spec.t2v:
-        uses.append("clips, exported" if base.pipeline().is_served else "clips, not exported")
+        uses.append("clips, not exported" if base.why_not_exportable() else "clips, exported")
     part, used = f"{source}/{component}", " and ".join(uses)
     if not isinstance(place, Path):
         return [Finding(part, loader.__name__, used)]
@@ -222,7 +222,7 @@ def _motion_adapter(base: Base, source: str) -> list[Finding]:
 def _schedulers(base: Base) -> list[Finding]:
     image, video = base.scheduler("image"), base.scheduler("video")
     clips, note = "clips", ""
-    if base.pipeline().is_served:
+    if not base.why_not_exportable():
         offer = offered_schedulers(base)
         others = ", ".join(list(offer.offered)[1:]) or "nothing"
         clips, note = f"clips; a request may choose {others} instead", "; ".join(offer.warnings)

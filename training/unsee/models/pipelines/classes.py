@@ -45,7 +45,7 @@ PIPELINES = (
         "transformer",
         "WanTransformer3DModel",
         PromptRules(length=512, gives_mask=True, reads_padding=False, cleans=True),
-        not_served_with=("boundary_ratio", "expand_timesteps"),
+        not_served_with=("expand_timesteps",),
     ),
     PipelineClass(
         "LTXPipeline",

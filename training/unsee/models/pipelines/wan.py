@@ -53,6 +53,13 @@ class Wan(GenerativeModel):
                 f"{where}/transformer/config.json has image_dim: {config.image_dim}, so the "
                 "denoiser takes an image beside the prompt; choose a base that takes text alone"
             )
+        boundary = self.parts.options.get("boundary_ratio")
+        if boundary is not None:
+            raise BaseFolderError(
+                f"{where}/model_index.json has boundary_ratio: {boundary}, so a second denoiser "
+                "makes the last steps, and there is none; choose a base whose transformer makes "
+                "all steps, and write null there"
+            )
         _check_autoencoder(where, self.parts.vae)
         channels = (config.in_channels, config.out_channels or config.in_channels, vae.z_dim)
         check_transformer(where, {"text_dim": config.text_dim}, text_width, channels)
@@ -61,11 +68,9 @@ class Wan(GenerativeModel):
         check_clip(where, self.parts, multiple, vae.scale_factor_temporal)
 
     def components(self) -> dict[str, Any]:
-        """With the options of its index."""
-        chosen = ("boundary_ratio", "expand_timesteps")
-        return super().components() | {
-            name: self.parts.options[name] for name in chosen if name in self.parts.options
-        }
+        """With the option of its index."""
+        expands = bool(self.parts.options.get("expand_timesteps"))
+        return super().components() | {"expand_timesteps": expands}
 
 
 def _check_autoencoder(where: object, vae: Any) -> None:

@@ -68,8 +68,9 @@ def flow_shift(scheduler: Any) -> float:
 
     Raises `BaseFolderError` if that is no positive number.
     """
-    config = scheduler.config
-    shift = config.get("flow_shift", config.get("shift", 1.0))
+    known = inspect.signature(type(scheduler).__init__).parameters
+    name = "flow_shift" if "flow_shift" in known else "shift"
+    shift = scheduler.config.get(name, 1.0)  # which may also hold the other, of a class before
     if not isinstance(shift, int | float) or not 0 < shift < math.inf:
         raise BaseFolderError(
             f"the {type(scheduler).__name__} has a shift of {shift!r}; give it a number above 0, "
