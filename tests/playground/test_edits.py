@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from finding_fakes import concept_report
 from rich.console import Console
 
+from unsee.core.errors import InputError
 from unsee.core.policy import Concept
 from unsee.evaluation.report.schema import Media, Report
 from unsee.models.base import load_base
@@ -94,7 +96,29 @@ def test_the_table_adds_concepts_up() -> None:
     concept = {"seconds": 10.0, "asked for": one, "others": {"tuned": 8, "base": 8, "n": 8}}
     lines = compare.table({"projection": {"Blimbo": concept, "car": concept | {"seconds": 30.0}}})
     assert lines[0] == "| edit | asked for | others | n | seconds |"
-    assert lines[2] == "| projection | 2 (8) of 8 | 16 (16) of 16 | 2 | 20 |"
+    cells = "2 (base 8, floor 0) of 8 | 16 (base 16) of 16"
+    assert lines[2] == f"| projection | {cells} | 2 | 20 |"
+
+
+def test_an_encoder_whose_padding_is_cut_off_is_no_subject(tmp_path: Path) -> None:
+    frame = SimpleNamespace(reads_padding=False)
+    base: Any = SimpleNamespace(name="wan", prompt_frame=lambda: frame)
+    with pytest.raises(InputError, match="that of 'wan' is cut off"):
+        compare.run({}, [], compare.CLIPS, Experiment(base, tmp_path, tmp_path), Console())
+
+
+def test_the_attack_without_gradients_can_be_asked_for(
+    tiny_base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+    monkeypatch.setattr(compare, "run", lambda ways, concepts, plan, *rest: plans.append(plan))
+    options = ["--base", str(tiny_base_dir), "--build-dir", str(tmp_path), "--concept", "Blimbo"]
+    compare.compare.main(options, standalone_mode=False)
+    wanted = "soft-prompt,smoothed-soft-prompt"
+    compare.compare.main([*options, "--attacks", wanted], standalone_mode=False)
+    usual, smoothed = ([attack.name for attack in plan.attacks] for plan in plans)
+    assert usual == ["soft-prompt", "prompt-search"]
+    assert ",".join(smoothed) == wanted
 
 
 def test_no_way_saves_seconds_by_what_another_has_made_and_none_attacks_the_base_again(

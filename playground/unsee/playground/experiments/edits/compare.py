@@ -18,8 +18,10 @@ from typing import Any, get_args
 import click
 from rich.console import Console
 
+from unsee.core.errors import InputError
 from unsee.core.files import write_json
-from unsee.evaluation.attacks import PromptSearch, SoftPrompt
+from unsee.evaluation.attacks import ATTACKS, ON_REQUEST, PromptSearch, SoftPrompt
+from unsee.evaluation.attacks.runs import chosen_attacks
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.run_folder import ATTACKS_FOLDER
@@ -83,14 +85,27 @@ def subjects(media: Media) -> list[WorldConcept]:
 )
 @concept_option
 @click.option("--way", "ways", type=click.Choice(list(WAYS)), multiple=True, default=list(WAYS))
+@click.option(
+    "--attacks",
+    metavar="NAME,...",
+    default=",".join(attack.name for attack in CLIPS.attacks),
+    show_default=True,
+    help="smoothed-soft-prompt tells an edit that hides its gradients from one that erases; it "
+    "takes several times as long.",
+)
 @undocumented_options
 def compare(
-    media: Media, names: tuple[str, ...], ways: tuple[str, ...], experiment: Experiment
+    media: Media,
+    names: tuple[str, ...],
+    ways: tuple[str, ...],
+    attacks: str,
+    experiment: Experiment,
 ) -> None:
     """Unlearn concepts in several ways, attack each, and print what holds."""
     concepts = chosen(names, []) if names else subjects(media)
     console = Console(stderr=True)
-    run({way: WAYS[way] for way in ways}, concepts, PLANS[media], experiment, console)
+    plan = replace(PLANS[media], attacks=chosen_attacks(attacks, ATTACKS, ON_REQUEST))
+    run({way: WAYS[way] for way in ways}, concepts, plan, experiment, console)
 
 
 def run(
@@ -102,6 +117,11 @@ def run(
 ) -> None:
     """Every way for every concept; the record is rewritten after each."""
     (media,) = plan.media
+    if not experiment.base.prompt_frame().reads_padding:
+        raise InputError(
+            "what is compared are edits of encoders whose padding the denoiser reads, as CLIP's "
+            f"is; that of {experiment.base.name!r} is cut off: choose another --base"
+        )
     record = experiment.record(RECORD, experiment.build_dir)
     found: dict[str, Any] = {
         **experiment.of_base(),
@@ -160,7 +180,10 @@ def counted(report: Report, media: Media) -> dict[str, Counts]:
 
 
 def table(ways: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """The lines of a Markdown table: hits of the edited encoder, and of the base in brackets."""
+    """The lines of a Markdown table: hits of the edited encoder, in brackets those of the controls.
+
+    They are the base and, for what should be gone, the floor.
+    """
     columns = [name for name in next(iter(next(iter(ways.values())).values())) if name != "seconds"]
     lines = [f"| edit | {' | '.join(columns)} | n | seconds |", "|---" * (len(columns) + 3) + "|"]
     for way, concepts in ways.items():
@@ -172,8 +195,9 @@ def table(ways: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
 
 
 def _cell(each: Sequence[Counts]) -> str:
-    tuned, base, n = (sum(one[side] for one in each) for side in ("tuned", "base", "n"))
-    return f"{tuned} ({base}) of {n}"
+    total = {side: sum(one[side] for one in each) for side in each[0]}
+    floor = f", floor {total['floor']}" if "floor" in total else ""
+    return f"{total['tuned']} (base {total['base']}{floor}) of {total['n']}"
 
 
 if __name__ == "__main__":
