@@ -16,7 +16,7 @@ from unsee.evaluation.report.schema import Report
 from unsee.models.base import Base
 from unsee.playground.experiments import own_base, retrained
 from unsee.playground.experiments.own_base import Experiment
-from unsee.playground.experiments.retrained import knowledge, run, table, withheld
+from unsee.playground.experiments.retrained import in_words, knowledge, run, table, withheld
 
 PLAN = EvaluationPlan(0, 1, 0, 1, 1, ("video",), ())
 TRAINING = {"t2v": {"command": "train --without Fwomp kite", "without": ["Fwomp", "kite"]}}
@@ -88,8 +88,14 @@ def test_what_both_bases_know_leaves_out_what_one_never_saw(tmp_path: Path) -> N
     assert knowledge(shipped, other, ["Fwomp"]) == {
         "t2v": {"shipped": {"right": 40, "n": 40}, "retrained": {"right": 38, "n": 40}}
     }
+    assert in_words(knowledge(shipped, other, ["Fwomp"]), other) == [
+        "t2v, kept concepts named by the judge: shipped 100.0 % of 40, retrained 95.0 % of 40: "
+        "-5.0 points"
+    ]
     (other / "results.json").unlink()
     assert knowledge(shipped, other, ["Fwomp"]) == {}
+    (line,) = in_words({}, other)
+    assert f"unsee.playground.quality.evaluate --base-dir {other}" in line
 
 
 def test_a_base_that_saw_everything_is_no_gold_standard(base: Base, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ from unsee.playground.experiments.own_base import (
 from unsee.playground.training.program import exit_code_of
 
 RECORD = "retrained.json"
-SAMPLED = ("t2i", "t2v")
+SAMPLED = ("t2i", "t2v", "t2v-es")
 
 
 @click.command()
@@ -115,7 +115,7 @@ def run(
         found["concepts"][concept.name] = beside(edited, never)
         write_json(record, found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    click.echo("\n".join(table(found["concepts"])))
+    click.echo("\n".join([*table(found["concepts"]), "", *in_words(found["knows"], folder)]))
 
 
 def withheld(training: Mapping[str, Any], folder: Path) -> list[str]:
@@ -150,6 +150,24 @@ def knowledge(shipped: Path, folder: Path, without: list[str]) -> dict[str, Any]
         for kind in SAMPLED
         if kind in one and kind in other
     }
+
+
+def in_words(knows: Mapping[str, Any], folder: Path) -> list[str]:
+    """Per kind of sample how often each base shows what both have learned and are asked for."""
+    if not knows:
+        return [
+            "whether the retrained base knows the rest as well is not known: run `python -m "
+            f"unsee.playground.quality.evaluate --base-dir {folder}`, then this again"
+        ]
+    lines = []
+    for kind, found in knows.items():
+        shares = {name: 100 * one["right"] / one["n"] for name, one in found.items()}
+        lines.append(
+            f"{kind}, kept concepts named by the judge: shipped {shares['shipped']:.1f} % of "
+            f"{found['shipped']['n']}, retrained {shares['retrained']:.1f} % of "
+            f"{found['retrained']['n']}: {shares['retrained'] - shares['shipped']:+.1f} points"
+        )
+    return lines
 
 
 def beside(edited: Report, never: Report) -> dict[str, Counts]:
