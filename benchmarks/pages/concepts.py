@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.pages.figures import (
     NOTHING,
+    excess,
     mean_range,
     percent,
     pooled,
@@ -34,13 +35,15 @@ Found = Sequence[Record]
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: how the base's, a mode's and the floor are written, and how bad it is."""
+    """One figure: how the base's, a mode's, the floor and the excess over it are written, and how
+    bad it is."""
 
     title: str
     base: Callable[[Found], str]
     tuned: Callable[[Found], str]
     badness: Callable[[Found], float]
     floor: Callable[[Found], str] = lambda found: NOTHING
+    excess: Callable[[Found], str] = lambda found: NOTHING
 
 
 def context(records: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def context(records: Mapping[str, Any]) -> dict[str, Any]:
                 line.base(found),
                 [line.tuned(each) for each in modes.values()],
                 line.floor(found),
+                line.excess(found),
                 worst(line, by_concept),
             )
             for line in lines(every)
@@ -95,6 +99,7 @@ def lines(found: Found) -> list[Line]:
         "long prompts and synonyms, clips": "clips, rewritten",
         "another language, clips": "clips, translated",
         "other shapes of the name, clips": "other shapes",
+        **{f"attack {name}": name for name in attacks},
     }
     known = {name for one in found for name in pairs_of(one)}
     return [
@@ -104,7 +109,6 @@ def lines(found: Found) -> list[Line]:
             for suffix, rule in rules.items()
             if f"{name}{suffix}" in known
         ),
-        *(_forgotten(f"attack {name}, any frame", name) for name in attacks),
         *(_kept(name) for name in KEPT if name in known),
         Line("motion ratio", lambda _: "1", _motion, lambda found: abs(motion(found) - 1)),
         *(_size(title, *size) for title, size in SIZES.items()),
@@ -146,6 +150,7 @@ def _forgotten(title: str, name: str) -> Line:
         tuned=lambda found: percent(_pooled(found, name)),
         badness=tuned_share,
         floor=lambda found: percent(_pooled(found, name), "floor"),
+        excess=lambda found: excess(_pooled(found, name)),
     )
 
 

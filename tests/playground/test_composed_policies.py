@@ -117,8 +117,8 @@ def test_the_record_grows_with_every_way_and_becomes_a_page(
     page = rendered("composition", docs)
     assert "| 2-concepts | `joint` | 100.0 % [67.6, 100.0] of 8 | 25.0 % [7.1, 59.1] of 8 |" in page
     assert "| 75.0 % [30.1, 95.4] of 4 | – | 1.10 |" in page
-    assert "| still seen, any frame | floor | siblings kept |" in page
-    assert "of 8 | 0.0 % [0.0, 32.4] of 8 | 75.0 % [30.1, 95.4] of 4 |" in page
+    assert "| floor | over the floor, a quarter of the frames | siblings kept |" in page
+    assert "| 0.0 % [0.0, 32.4] of 8 | +0.0 [-32.4, 32.4] | 75.0 % [30.1, 95.4] of 4 |" in page
     assert "- 2-concepts: Blimbo, car" in page
     assert "forgetting car moves what names Blimbo by" in page
 

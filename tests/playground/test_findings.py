@@ -78,6 +78,7 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
         "12.5 % [2.2, 47.1] of 8",
         "16.7 % [4.7, 44.8] of 12",
         "0.0 % [0.0, 24.2] of 12",
+        "+16.7 [-10.4, 44.8]",
         "Blimbo: 25.0 % [7.1, 59.1] of 8",
     ]
     assert row(text, "… in a quarter of the frames")[2] == "8.3 % [1.5, 35.4] of 12"
@@ -85,7 +86,8 @@ def test_the_record_becomes_the_page(found: dict[str, Any], tmp_path: Path) -> N
         "0.0 % [0.0, 32.4] of 8",
         "8.3 % [1.5, 35.4] of 12",
     ]
-    assert row(text, "attack soft-prompt, clips, any frame")[4] == "all alike"
+    assert row(text, "attack soft-prompt, clips, any frame")[5] == "all alike"
+    assert text.count("… in a quarter of the frames") == 3  # plain, rewritten, the attack
     cells = row(text, "Blimbo")
     assert cells[:2] == ["a creature", "8 → **2** of 8, floor 0"]
     assert cells[-2:] == ["1.10", "3.0"]
@@ -98,7 +100,9 @@ def test_without_prompts_is_a_column_beside_the_default_mode(tmp_path: Path) -> 
         ("anchored", "without-prompts"), AnchoredMode()
     )
     text = rendered(record(found, settings, {"python": "3"}), tmp_path)
-    header = "| base | default mode without prompts | default mode | floor | worst, default mode |"
+    header = (
+        "| base | default mode without prompts | default mode | floor | over the floor | worst, "
+    )
     assert header in text
     assert row(text, "concept, clips, any frame")[1:3] == [
         "50.0 % [15.0, 85.0] of 4",
@@ -112,12 +116,12 @@ def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
         [fake_finding("Blimbo", 1, mode="paper")], {"paper": PaperMode()}, {"python": "3"}
     )
     text = rendered(paper, tmp_path)
-    assert "| base | paper mode | floor | worst, paper mode |" in text
+    assert "| base | paper mode | floor | over the floor | worst, paper mode |" in text
     assert "default mode" not in text
     assert "prompts` file" not in text
     default = rendered(
         record([fake_finding("Blimbo", 1)], {"anchored": AnchoredMode()}, {"python": "3"}),
         tmp_path,
     )
-    assert "| base | default mode | floor | worst, default mode |" in default
+    assert "| base | default mode | floor | over the floor | worst, default mode |" in default
     assert "paper mode" not in default

@@ -228,6 +228,7 @@ def recorded(
         "seconds_to_compose": round(seconds, 4),
         "motion_ratio": counts.motion_ratio(report),
         "erased": counts.forgotten(report, media, EVERY_WORDING),
+        "lasting": counts.forgotten(report, media, EVERY_WORDING, "lasting"),
         "siblings": counts.kept(report, media, "sibling"),
         "others": counts.kept(report, media, "other"),
     }

@@ -63,13 +63,15 @@ def attacked(report: Report, media: Media, rule: Rule = "any_frame") -> dict[str
 
 
 def attacked_concepts(report: Report, media: Media) -> dict[str, dict[str, Counts]]:
-    """By attack, and by concept of a policy, how often it brings that one back in any frame."""
+    """By attack, and by concept of a policy, how often it brings that one back, as the gate counts:
+    for a quarter of the frames."""
     by_concept = {
         concept.name: attacked(
             report.model_copy(
                 update={"attacks": tuple(r for r in report.attacks if r.concept == concept.name)}
             ),
             media,
+            "lasting",
         )
         for concept in report.target.concepts
     }

@@ -197,8 +197,10 @@ def _columns(report: Report) -> dict[str, Counts]:
         "others, clips": counts.kept(report, "video", "other"),
     }
     attacks = {title: counts.attacked(report, media) for title, media in counts.MEDIA.items()}
+    lasting = counts.attacked(report, "video", "lasting")
     for attack in attacks["clips"]:
         found |= {f"{attack}, {title}": attacks[title][attack] for title in attacks}
+        found[f"{attack}, clips, lasting"] = lasting[attack]
     return found
 
 
