@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from unsee.core.errors import InputError
 
 MERGE = "tag:yaml.org,2002:merge"
 """The tag of `<<`, which takes another mapping's keys in; it may stand in a mapping twice."""
+MOST_REPEATED = 100_000
+"""Values that the aliases of a file may add to those that it spells out."""
 
 if TYPE_CHECKING:
     _FastLoader = yaml.SafeLoader
@@ -20,7 +23,21 @@ else:
 
 
 class UniqueKeyLoader(_FastLoader):
-    """The safe loader, which refuses a key that stands twice: the last one would silently win."""
+    """The safe loader, which refuses a key that stands twice: the last one would silently win.
+
+    It also refuses aliases of aliases that stand for more than any memory holds.
+    """
+
+    def construct_document(self, node: Any) -> Any:
+        """The document's value; raises yaml.MarkedYAMLError if its aliases stand for too much."""
+        sizes: dict[int, float] = {}
+        if _size(node, sizes) - len(sizes) > MOST_REPEATED:
+            raise yaml.MarkedYAMLError(
+                problem=f"its aliases (*) repeat more than {MOST_REPEATED:,} values, or one that "
+                "holds itself; write them out",
+                problem_mark=node.start_mark,
+            )
+        return super().construct_document(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         """The mapping of `node`; raises yaml.MarkedYAMLError with the place of a repeated key."""
@@ -75,6 +92,20 @@ def parse_yaml(text: str, place: str) -> Any:
         raise InputError(f"{place} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise InputError(f"{place} is not valid YAML: it is nested too deeply") from error
+
+
+def _size(node: Any, sizes: dict[int, float]) -> float:
+    """How many values `node` stands for, with those that aliases repeat; `sizes` are those known.
+
+    Endless for one that holds itself.
+    """
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        parts = () if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def _with_line(error: yaml.MarkedYAMLError, text: str) -> str:

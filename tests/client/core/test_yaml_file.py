@@ -62,6 +62,26 @@ def test_what_may_stand_twice() -> None:
     assert parse_yaml("x: &x {a: 1}\nz: {<<: *x, a: 2}", "file.yaml")["z"] == {"a": 2}
 
 
+BOMBS = {
+    "lists": "a0: &a0 [x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    + "name: *a11\n",
+    "merges": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)),
+    "itself": "name: &a [*a]\n",
+}
+"""Files of a kilobyte that stand for gigabytes."""
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("kind", BOMBS)
+def test_aliases_of_aliases_are_refused(read, kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(BOMBS[kind])
+    with pytest.raises(InputError, match=r"line 1, column 1: its aliases \(\*\) repeat"):
+        read(file)
+
+
 def test_types_are_those_of_the_safe_loader(tmp_path: Path) -> None:
     file = tmp_path / "file.yaml"
     file.write_text("a: 1\nb: [1.5, true, null, text]\n", encoding="utf-8")
