@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import time
 import tracemalloc
+import weakref
 
 import gateway_calls
 import pytest
@@ -262,6 +264,49 @@ def test_too_many_bytes_are_refused(start, client_of):
     assert "delete some" in video.error.message
     with pytest.raises(openai.BadRequestError, match="failed"):
         videos.download_content(video.id)
+
+
+def test_what_is_deleted_counts_until_nobody_takes_it(start, client_of, monkeypatch):
+    content = bytes(20_000_000)  # more than the system keeps of it for a caller who takes nothing
+    monkeypatch.setattr(gateway_videos, "encoded", lambda *_: content)
+    served = start(max_video_bytes=30_000_000, read_timeout_s=60.0)
+    videos = client_of(served)
+    video = completed(videos, model="family").id
+    head = f"GET {PATH}/{video}/content HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+    with gateway_calls.connection_to(served) as connection:
+        connection.sendall(f"{head}{TOKENS['studio']}\r\n\r\n".encode())
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        videos.delete(video)
+        failed = videos.create_and_poll(prompt="a cat", model="family", poll_interval_ms=20)
+        assert failed.status == "failed"
+        assert "20000000 are kept" in failed.error.message
+
+    def is_made():
+        gc.collect()
+        made = videos.create_and_poll(prompt="a cat", model="family", poll_interval_ms=20)
+        videos.delete(made.id)
+        return made.status == "completed"
+
+    wait_until(is_made)
+
+
+def test_a_video_that_found_no_room_holds_no_frames(start, client_of, monkeypatch):
+    frames = []
+
+    def too_large(clip_frames, *_):
+        frames.append(weakref.ref(clip_frames))
+        return bytes(10)
+
+    monkeypatch.setattr(gateway_videos, "encoded", too_large)
+    videos = client_of(start(max_video_bytes=1))
+    made = videos.create(prompt="a cat", model="family")
+    wait_until(lambda: videos.retrieve(made.id).status == "failed")
+
+    def are_gone():
+        gc.collect()
+        return frames[0]() is None
+
+    wait_until(are_gone)
 
 
 def test_a_full_queue_is_told_at_once(start, client_of):

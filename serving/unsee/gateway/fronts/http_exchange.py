@@ -109,18 +109,24 @@ def refusal_response(refusal: Refusal, describe: Describe = error_json) -> Respo
     return JSONResponse({"error": describe(refusal)}, code, headers)
 
 
-def in_pieces(content: bytes, media_type: str, headers: Mapping[str, str]) -> Response:
+def in_pieces(
+    content: Callable[[], bytes], media_type: str, headers: Mapping[str, str]
+) -> Response:
     """An answer whose content is handed over as the caller takes it.
 
     Handed over whole, what a slow caller has not taken would be copied for each of its connections.
+
+    Args:
+        content: gives what is sent; it is held until the caller has taken all, or has gone.
     """
+    length = len(content())
 
     async def pieces() -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(content), PIECE_BYTES):
-            yield content[start : start + PIECE_BYTES]
+        for start in range(0, length, PIECE_BYTES):
+            yield content()[start : start + PIECE_BYTES]
 
-    length = {"content-length": str(len(content))}
-    return StreamingResponse(pieces(), headers={**headers, **length}, media_type=media_type)
+    given = {**headers, "content-length": str(length)}
+    return StreamingResponse(pieces(), headers=given, media_type=media_type)
 
 
 def guarded(endpoint: Endpoint, describe: Describe = error_json) -> Endpoint:

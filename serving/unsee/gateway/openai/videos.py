@@ -13,6 +13,7 @@ import uuid
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
+from weakref import WeakSet
 
 from unsee.gateway.callers.refusal import Refusal, gateway_failed
 from unsee.gateway.callers.request import ClipRequest
@@ -73,6 +74,7 @@ class Videos:
         self._gateway = gateway
         self._limits = gateway.settings.limits
         self._kept: dict[str, Video] = {}
+        self._held: WeakSet[Video] = WeakSet()  # besides, those forgotten that somebody still takes
 
     async def create(self, tenant: Tenant, wanted: Wanted, deadline: Deadline) -> Video:
         """A new job, that waits or runs.
@@ -83,6 +85,7 @@ class Videos:
         self._check_room(tenant.name)
         video = Video(tenant.name, wanted)
         self._kept[video.id] = video
+        self._held.add(video)
         video.task = asyncio.create_task(self._run(video, tenant, deadline))
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
@@ -124,9 +127,13 @@ class Videos:
         kept = [video for video in self._kept.values() if video.tenant == tenant]
         if len(kept) >= self._limits.max_videos:
             raise self._no_room(kept, f"{len(kept)} videos of this caller are kept")
-        num_bytes = sum(len(video.content) for video in kept)
+        num_bytes = self._bytes_of(tenant)
         if num_bytes >= self._limits.max_video_bytes:
-            raise self._no_room(kept, f"the kept videos of this caller have {num_bytes} bytes")
+            what = f"the videos of this caller that are kept or being taken have {num_bytes} bytes"
+            raise self._no_room(kept, what)
+
+    def _bytes_of(self, tenant: str) -> int:
+        return sum(len(video.content) for video in self._held if video.tenant == tenant)
 
     def _no_room(self, kept: list[Video], what: str) -> Refusal:
         ends = [video.expires_at for video in kept if video.expires_at is not None]
@@ -144,7 +151,8 @@ class Videos:
             content = await asyncio.to_thread(encoded, clip.frames, clip.record, ".mp4")
             self._keep(video, content)
         except Refusal as refusal:
-            video.state, video.error = "failed", refusal
+            # without what it passed through, whose frames would be held as long as the video is
+            video.state, video.error = "failed", refusal.with_traceback(None)
         except Exception:
             LOGGER.exception("the video %s could not be made", video.id)
             video.state, video.error = "failed", gateway_failed()
@@ -173,7 +181,7 @@ class Videos:
         return clip
 
     def _keep(self, video: Video, content: bytes) -> None:
-        others = sum(len(other.content) for other in self._kept.values() if _same(other, video))
+        others = self._bytes_of(video.tenant)
         if others + len(content) > self._limits.max_video_bytes:
             raise Refusal(
                 "RESOURCE_EXHAUSTED",
@@ -204,7 +212,3 @@ async def _cancelled(video: Video) -> None:
     if video.task is not None:
         video.task.cancel()
         await asyncio.gather(video.task, return_exceptions=True)
-
-
-def _same(one: Video, other: Video) -> bool:
-    return one.tenant == other.tenant

@@ -122,7 +122,7 @@ class VideosFront:
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",
         }
-        return in_pieces(video.content, "video/mp4", headers)
+        return in_pieces(lambda: video.content, "video/mp4", headers)
 
     def _video(self, request: Request) -> Video:
         return self._videos.get(self._tenant(request), request.path_params["video_id"])
