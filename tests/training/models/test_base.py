@@ -1,5 +1,6 @@
 """Opening a base: what it loads, and one clear sentence for everything that can be wrong."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_a_damaged_folder_is_named_in_one_sentence(
     with pytest.raises(BaseFolderError, match=words) as raised:
         load(load_base(own_base_dir))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ["diffusers", "DiffusionPipeline"],
+        ["diffusers", "__version__"],
+        ["transformers", "AutoTokenizer"],
+        ["transformers", "pipeline"],
+    ],
+)
+def test_what_is_no_component_is_not_loaded(own_base_dir: Path, entry: list[str]) -> None:
+    index = own_base_dir / "t2i" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"scheduler": entry}))
+    with pytest.raises(BaseFolderError, match=f"scheduler as {entry[1]}, which is no class of"):
+        load_base(own_base_dir).scheduler()
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,22 @@ def component_type(base: str, place: Path | str, component: str) -> Any:
             f"base {base!r}: {place} gives {component} as {class_name}, which the installed "
             f"{library} does not have"
         )
+    if not _is_component(loader):
+        raise BaseFolderError(
+            f"base {base!r}: {place} gives {component} as {class_name}, which is no class of "
+            "models, schedulers or tokenizers"
+        )
     return loader
+
+
+def _is_component(loader: Any) -> bool:
+    """Whether it reads its own files alone: whole pipelines and Auto classes choose what to run."""
+    from diffusers import SchedulerMixin
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+    kinds = (Module, SchedulerMixin, PreTrainedTokenizerBase)
+    return isinstance(loader, type) and issubclass(loader, kinds)
 
 
 def check_stored(
