@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def read_record(path: Path | str) -> GenerationRecord:
     try:
         with path.open("rb"):
             text = reader(path)
-    except (OSError, SyntaxError, ElementTree.ParseError) as error:
+    except (OSError, SyntaxError, ValueError, LookupError) as error:  # ParseError is a SyntaxError
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {path}: {reason}") from error
     if text is None:
@@ -145,7 +146,8 @@ def read_record(path: Path | str) -> GenerationRecord:
 def _of_mp4(path: Path) -> str | None:
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    command = [get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path}", "-f", "ffmetadata", "-"]
+    given = ["-f", "mp4", "-i", f"file:{path}"]  # or ffmpeg would follow a list of other files
+    command = [get_ffmpeg_exe(), "-v", "error", *given, "-f", "ffmetadata", "-"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip()
@@ -154,18 +156,25 @@ def _of_mp4(path: Path) -> str | None:
     return re.sub(r"\\(.)", r"\1", found[1]) if found else None
 
 
-def _of_gif(path: Path) -> str | None:
+@contextmanager
+def _opened(path: Path, *formats: str) -> Iterator[Any]:
     from PIL import Image
 
-    with Image.open(path, formats=["GIF"]) as image:
+    try:
+        with Image.open(path, formats=formats) as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise OSError(str(error)) from error
+
+
+def _of_gif(path: Path) -> str | None:
+    with _opened(path, "GIF") as image:
         comment = image.info.get("comment")
     return comment.decode(errors="replace") if isinstance(comment, bytes) else None
 
 
 def _of_xmp(path: Path) -> str | None:
-    from PIL import Image
-
-    with Image.open(path, formats=["WEBP", "PNG"]) as image:
+    with _opened(path, "WEBP", "PNG") as image:
         packet = image.info.get("xmp") or image.info.get(PNG_XMP)
     if packet is None or len(packet) > MOST_BYTES:
         return None

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import subprocess
+import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from unsee.client.testing import gradient_clip
 from unsee.core.errors import InputError
-from unsee.media.metadata import TRAINED_MEDIA, read_record
+from unsee.media.metadata import TRAINED_MEDIA, as_ffmetadata, read_record
 from unsee.media.video_file import WRITERS
 
 PROMPT = 'Kätzchen 🌼 = ; # \\ "quoted"\nsecond line & <b>\x00'
@@ -90,6 +92,54 @@ def test_a_picture_without_a_record(tmp_path):
     path = tmp_path / "clip.png"
     Image.new("RGB", (4, 4)).save(path)
     with pytest.raises(InputError, match="carries no record"):
+        read_record(path)
+
+
+def chunk(kind, content):
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+def png(side, *chunks):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    content = b"".join((header, *chunks, chunk(b"IDAT", b""), chunk(b"IEND", b"")))
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def xmp(packet, *, packed=False):
+    content = zlib.compress(packet) if packed else packet
+    return chunk(b"iTXt", b"XML:com.adobe.xmp\0" + bytes([packed, 0, 0, 0]) + content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(60_000),
+        png(4, xmp(b"x" * 2_000_000, packed=True)),
+        png(4, xmp(b'<?xml version="1.0" encoding="shift_jis"?><a/>')),
+        png(4, xmp(b'<?xml version="1.0" encoding="latin-99"?><a/>')),
+    ],
+    ids=["huge picture", "huge text", "encoding", "no encoding"],
+)
+def test_a_picture_that_was_made_to_do_harm_is_one_sentence(tmp_path, content):
+    path = tmp_path / "clip.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot read"):
+        read_record(path)
+
+
+def test_a_record_that_is_no_text_is_one_sentence(tmp_path):
+    path = clip_of("a cat").save(tmp_path / "clip.npy")
+    path.with_name("clip.npy.json").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="cannot read"):
+        read_record(path)
+
+
+@pytest.mark.process
+def test_what_is_called_mp4_is_read_as_one_alone(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(as_ffmetadata(clip_of("a cat").record))
+    with pytest.raises(InputError, match="cannot read"):
         read_record(path)
 
 

@@ -62,6 +62,14 @@ def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes | None) -> 
         load_images(tmp_path)
 
 
+def test_a_file_of_another_format_than_its_name_s_is_not_opened(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", format="JPEG")
+    assert len(load_images(tmp_path)) == 1
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png", format="TIFF")
+    with pytest.raises(InputError, match=r"b\.png cannot be read as an image"):
+        load_images(tmp_path)
+
+
 def test_latents_are_scaled_and_of_the_models_size(base: Base, images: list[Image.Image]) -> None:
     latents = encode_images(base, images[:2], torch.Generator().manual_seed(0))
     assert latents.shape == (2, 4, 8, 8)

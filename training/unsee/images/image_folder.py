@@ -7,6 +7,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from unsee.core.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""What a file is read as, whatever its name: Pillow would hand others to programs such as gs."""
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -34,7 +36,7 @@ def load_images(folder: Path) -> list[Image.Image]:
 
 def _read_image(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{file} cannot be read as an image; remove or replace it") from error
