@@ -121,7 +121,7 @@ def _mapping(file: Path) -> dict[str, Any]:
             return {}
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else _yaml(text, file)
-    except (OSError, ValueError, InputError):
+    except (OSError, ValueError, InputError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -109,7 +109,8 @@ def versions_on_disk(model_dir: Path) -> set[int]:
     """The numbers of the version folders of a model; none if there is no such model."""
     if not model_dir.is_dir():
         return set()
-    return {int(path.name) for path in model_dir.iterdir() if path.name.isdigit()}
+    names = (path.name for path in model_dir.iterdir())
+    return {int(name) for name in names if name.isascii() and name.isdigit()}
 
 
 def next_revision(model_dir: Path) -> int:

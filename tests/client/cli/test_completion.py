@@ -103,6 +103,7 @@ def test_files_and_folders_are_the_shells():
     [
         ("model_repository/policies.json", "{"),
         ("model_repository/policies.json", "[1]"),
+        ("model_repository/policies.json", "[" * 100_000),
         ("model_repository/policies.json", '{"policies": {"family": 3}}'),
         ("model_repository/policies.json", "\udcff"),
         ("play/base.yaml", "a: [\n"),

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from report_fakes import fake_report
 from unsee.core.policy import Thresholds
 from unsee.evaluation.report.consistency import inconsistencies
-from unsee.evaluation.report.schema import Report
+from unsee.evaluation.report.schema import Rate, Report
 from unsee.evaluation.report.verdict import verdict_of
 
 
@@ -24,6 +25,12 @@ def test_a_report_as_it_was_made_is_consistent():
 
 def first(content):
     return content["erased"][0]["any_frame"]["tuned"]
+
+
+def test_a_number_that_no_share_can_be_made_of_is_no_count():
+    for huge in (2**31, 10**400):
+        with pytest.raises(ValidationError, match="n\n"):
+            Rate(hits=1, n=huge, low=0.0, high=1.0)
 
 
 EDITS = {

@@ -7,7 +7,7 @@ import pytest
 
 from publish_fakes import GOLDEN, fill_revision, write_repository
 from unsee.core.errors import RevisionUnfit
-from unsee.repository.revisions import check_files, golden
+from unsee.repository.revisions import check_files, golden, versions_on_disk
 
 
 @pytest.fixture
@@ -70,3 +70,10 @@ def test_a_missing_or_broken_golden_answer_is_named(folder, content):
     file.unlink() if content is None else file.write_bytes(content)
     with pytest.raises(RevisionUnfit, match=r"golden\.safetensors cannot be read"):
         golden(folder)
+
+
+def test_a_folder_that_is_called_otherwise_is_no_revision(folder):
+    before = versions_on_disk(folder.parent)
+    for name in ("²", "٣", "notes"):
+        (folder.parent / name).mkdir()
+    assert versions_on_disk(folder.parent) == before

@@ -154,6 +154,30 @@ def test_what_is_no_card_is_refused_in_a_sentence(folder: Path, content: bytes) 
     assert "\n" not in str(refusal.value)
 
 
+NO_JSON_OF_A_CARD = {
+    "no json": "x",
+    "deep": '"a": ' + "[" * 100_000 + "]" * 100_000 + ",",
+    "digits": f'"files": {{}}, "a": {"9" * 5000},',
+}
+
+
+@pytest.mark.parametrize("content", [*NO_JSON_OF_A_CARD.values(), "", '"files": ["a"],'])
+def test_a_card_with_a_right_digest_over_nonsense_is_refused(folder: Path, content: str) -> None:
+    start = f'{{\n{content}\n  "digest": "sha256:'
+    own = _sha256(f'{start}"\n}}\n'.encode()).removeprefix("sha256:")
+    (folder / "card.json").write_text(f'{start}{own}"\n}}\n')
+    with pytest.raises(DeltaDamaged, match=r"card\.json is no card"):
+        verify_files(folder)
+
+
+@pytest.mark.parametrize("content", [f"{{{one}" for one in NO_JSON_OF_A_CARD.values()])
+def test_a_card_of_version_0_1_that_is_no_json_is_refused(older: Path, content: str) -> None:
+    (older / "card.json").write_text(content)
+    write_manifest(older)
+    with pytest.raises(DeltaDamaged, match=r"card\.json is no card"):
+        read_card(older)
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"files": {}, "digest": ""}'])
 def test_what_is_no_manifest_of_version_0_1_is_refused_in_a_sentence(
     older: Path, content: bytes

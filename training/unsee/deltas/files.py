@@ -23,6 +23,7 @@ MANIFEST_FILE = "manifest.json"
 _OWN_DIGEST = re.compile(rb'"digest": "(sha256:[0-9a-f]{64})"\n\}\n\Z')
 _UNSIGNED = b"sha256:"
 _REMEDY = "restore it or unlearn again with --force"
+_NO_JSON_OF_OURS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def write_card(folder: Path, fields: Mapping[str, Any]) -> None:
@@ -57,9 +58,12 @@ def read_card(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     start, end = own.span(1)
     if digest_of(content[:start] + _UNSIGNED + content[end:]) != own.group(1).decode():
         raise DeltaDamaged(f"{file} was changed after it was written; {_REMEDY}")
-    fields = json.loads(content)
-    files = fields.pop("files")
-    del fields["digest"]
+    try:
+        fields = json.loads(content)
+        files = {name: str(digest) for name, digest in fields.pop("files").items()}
+        del fields["digest"]
+    except _NO_JSON_OF_OURS as error:
+        raise DeltaDamaged(f"{file} is no card, though it has a digest; {_REMEDY}") from error
     return fields, files
 
 
@@ -114,12 +118,15 @@ def _read_version_0_1(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise ValueError("its digest is not that of its entries")
         expected = {name: f"sha256:{entry['sha256']}" for name, entry in files.items()}
         card = expected.pop(CARD_FILE)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except _NO_JSON_OF_OURS as error:
         raise DeltaDamaged(f"{file} was changed after it was written; {_REMEDY}") from error
     content = _bytes_of(folder / CARD_FILE)
     if digest_of(content) != card:
         raise DeltaDamaged(f"{folder / CARD_FILE} was changed after it was written; {_REMEDY}")
-    fields: dict[str, Any] = json.loads(content)
+    try:
+        fields: dict[str, Any] = json.loads(content)
+    except _NO_JSON_OF_OURS as error:
+        raise DeltaDamaged(f"{folder / CARD_FILE} is no card; {_REMEDY}") from error
     return fields, expected
 
 

@@ -49,7 +49,7 @@ Shape = Literal[
 Reach = Literal["caller", "weights"]
 """Who can make an attack: whoever may send text and parameters, or only a holder of the weights."""
 Group = Literal["sibling", "other", "shared_words", "translated"]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
