@@ -15,7 +15,7 @@ import click
 
 from unsee.cli.start import INTERRUPTED, main
 from unsee.cli.subcommands import GROUPS, SUBCOMMANDS, did_you_mean, missing_extra
-from unsee.core.errors import UnseeError
+from unsee.core.errors import UnseeError, printable
 
 WRONG_INPUT = 2
 
@@ -138,7 +138,7 @@ def run(args: Sequence[str] | None = None) -> int:
         error.show()
         return WRONG_INPUT
     except click.ClickException as error:
-        click.echo(f"error: {_sentence(error)}", err=True)
+        click.echo(f"error: {printable(_sentence(error))}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -146,7 +146,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except (UnseeError, OSError) as error:
         if os.environ.get("UNSEE_TRACEBACK") == "1":
             raise
-        click.echo(f"error: {cause(error)}", err=True)
+        click.echo(f"error: {printable(cause(error))}", err=True)
         return error.exit_code if isinstance(error, UnseeError) else 1
     return outcome if isinstance(outcome, int) else 0
 

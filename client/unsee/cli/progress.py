@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unsee.core.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -68,7 +70,7 @@ def shown_stages() -> Iterator[Say]:
 
 def say(sentence: str) -> None:
     """A line on stderr."""
-    click.echo(sentence, err=True)
+    click.echo(printable(sentence), err=True)
 
 
 class _Stages:

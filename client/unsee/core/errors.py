@@ -35,6 +35,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def printable(text: str) -> str:
+    """`text` with the control characters spelled out that a terminal would obey; lines stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 class UnseeError(Exception):
     """Base of every error whose message is meant for the user; `exit_code` is the command's."""
 

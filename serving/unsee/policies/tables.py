@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from unsee.core.errors import InputError
+from unsee.core.errors import InputError, printable
 from unsee.core.policy import BASE_POLICY
 from unsee.repository import ledger
 from unsee.repository.pointer import listed
@@ -92,11 +92,6 @@ def _unseen(repository_dir: Path, policy: str, revision: int | None) -> str:
 
 def _short(digest: str | None) -> str:
     return "-" if digest is None else digest.removeprefix("sha256:")[:8]
-
-
-def printable(text: str) -> str:
-    """`text` with control characters spelled out, which a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

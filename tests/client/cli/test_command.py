@@ -13,6 +13,7 @@ import pytest
 from unsee.cli import main
 from unsee.cli.main import run
 from unsee.cli.page import every_command
+from unsee.cli.progress import say
 from unsee.cli.subcommands import SUBCOMMANDS
 from unsee.core.errors import FileNotWritable, InputError, ServerError, UnseeError
 
@@ -78,6 +79,15 @@ def test_an_error_is_one_line_and_its_exit_code(fails_with, capsys, error, code)
     fails_with(error)
     assert run(["generate"]) == code
     assert capsys.readouterr().err == "error: oh\n"
+
+
+def test_what_a_file_or_a_server_says_does_not_move_the_cursor(fails_with, capsys):
+    fails_with(InputError("the concept 'a\x1b[2J\x9b\r\u202e' is not\nknown"))
+    assert run(["generate"]) == 2
+    said = "error: the concept 'a\\x1b[2J\\x9b\\r\\u202e' is not\nknown\n"
+    assert capsys.readouterr().err == said
+    say("a\x1b[2J")
+    assert capsys.readouterr().err == "a\\x1b[2J\n"
 
 
 def test_a_traceback_on_request(fails_with, monkeypatch):
