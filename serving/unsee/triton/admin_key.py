@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import stat
 from pathlib import Path
 
@@ -134,15 +135,37 @@ def _no_key(file: Path) -> InputError:
 
 
 def admin_headers(url: str) -> tuple[tuple[str, str], ...]:
-    """What goes with a call to the server at `url`: its key, if this user's run folder has one."""
-    key = read_key(url)
+    """What goes with a call to the server at `url`: its key, if this user's run folder has one.
+
+    A key of this machine's servers is shown to no other machine; one that was named is.
+    """
+    key = read_key(url) if _may_be_shown(url) else None
     return () if key is None else ((GRPC_HEADER, key),)
 
 
 def missing_key(url: str) -> str:
     """What to say when the server at `url` wants a key that was not shown."""
-    return (
-        f"the server at {url} wants its admin key, and {key_file(url)} does not hold it; run this "
-        "as the user and on the machine of `unsee serve`, or name the file with "
-        f"{KEY_FILE_VARIABLE}"
+    why = (
+        f"{key_file(url)} does not hold it"
+        if _may_be_shown(url)
+        else "it is on another machine, which the keys of this one's servers are not shown to"
     )
+    return (
+        f"the server at {url} wants its admin key, and {why}; run this as the user and on the "
+        f"machine of `unsee serve`, or name the file with {KEY_FILE_VARIABLE}"
+    )
+
+
+def _may_be_shown(url: str) -> bool:
+    return path_in(KEY_FILE_VARIABLE) is not None or _is_here(url.rpartition(":")[0].strip("[]"))
+
+
+def _is_here(host: str) -> bool:
+    """Whether every address of `host` is one of this machine's: a socket can be bound to it."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM):
+            with socket.socket(family, socket.SOCK_DGRAM) as tried:
+                tried.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return True

@@ -14,11 +14,13 @@ from unsee.client import Client
 from unsee.core.errors import InputError, ServerError
 from unsee.serving.server.triton import TritonServer, key_options
 from unsee.triton.admin_key import (
+    GRPC_HEADER,
     HTTP_HEADER,
     admin_headers,
     forget_key,
     key_file,
     make_key,
+    missing_key,
     read_key,
     run_dir,
 )
@@ -157,6 +159,19 @@ def test_a_run_folder_that_others_can_write_to_is_refused(tmp_path, monkeypatch)
 def test_without_a_key_nothing_is_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
     assert admin_headers("127.0.0.1:1") == ()
+
+
+def test_a_key_is_shown_to_this_machine_alone_unless_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
+    key = make_key("127.0.0.1:1")
+    for host in ("127.0.0.1", "localhost"):
+        assert admin_headers(f"{host}:1") == ((GRPC_HEADER, key),)
+    for host in ("192.0.2.1", "[2001:db8::1]", "a..b"):
+        assert admin_headers(f"{host}:1") == ()
+        assert "it is on another machine" in missing_key(f"{host}:1")
+    assert "does not hold it" in missing_key("127.0.0.1:1")
+    monkeypatch.setenv("UNSEE_ADMIN_KEY_FILE", str(tmp_path / "triton-1.key"))
+    assert admin_headers("192.0.2.1:1") == ((GRPC_HEADER, key),)
 
 
 def asked_by_a_page(server, path, body, headers=None):
