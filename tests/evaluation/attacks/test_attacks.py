@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from unsee.core.policy import Concept
 from unsee.evaluation.attacks import (
     ATTACKS,
     Attack,
+    Attacked,
     BenignRelearning,
     BlackBoxSearch,
     ConceptVector,
@@ -24,6 +26,7 @@ from unsee.evaluation.attacks import (
     SoftPrompt,
 )
 from unsee.evaluation.attacks.black_box import Search, look_through
+from unsee.evaluation.attacks.runs import Assault, Side, run_assault
 from unsee.evaluation.attacks.search_vocabulary import search_vocabulary
 from unsee.images.denoising import load_denoising
 from unsee.images.trials import compared_losses, draw_trials
@@ -157,6 +160,30 @@ def test_it_leaves_victim_and_base_as_they_were(world: World, attack: Attack) ->
     for module in (hidden, own, world.painter):
         assert not any(part._forward_hooks for part in module.modules())
         assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_one_encoder_that_is_both_sides_is_attacked_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack, runs = QUICK[1], []
+
+    def run(self: Attack, *args: Any) -> Attacked:
+        runs.append(self)
+        return original(self, *args)
+
+    original = type(attack).run
+    monkeypatch.setattr(type(attack), "run", run)
+
+    def attacked(side: Side, text_encoder: Any) -> torch.Tensor:
+        digest = tensors_digest(text_encoder.state_dict())
+        assault = Assault(attack, world.victim(text_encoder), side, digest, 2, 0)
+        return run_assault(assault, tmp_path, lambda *step: None)[0].prompt_embeds
+
+    own = world.base.text_encoder()
+    assert torch.equal(attacked("tuned", own), attacked("base", own))
+    assert len(runs) == 1
+    attacked("tuned", world.swapped())
+    assert len(runs) == 2
 
 
 @each_attack

@@ -7,9 +7,9 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -87,12 +87,13 @@ def run_assault(
 ) -> tuple[Attacked, float]:
     """What the attack found and how many seconds it took, made now or found again in `folder`.
 
-    Raises what the attack raises.
+    Where both sides are one encoder, it is attacked once. Raises what the attack raises.
     """
     key = assault.key()
-    found = _load(assault, key, folder)
-    if found is not None:
-        return found
+    for side in dict.fromkeys((assault.side, *get_args(Side))):
+        found = _load(replace(assault, side=side), key, folder)
+        if found is not None:
+            return found
     started = time.perf_counter()
     attacked = assault.attack.run(assault.victim, assault.num_prompts, assault.seed, progress)
     seconds = round(time.perf_counter() - started, 3)
