@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
 import multiprocessing.util
 import os
 import platform
@@ -38,6 +39,10 @@ STARTS = frozenset({"os.exec", "os.fork", "os.posix_spawn", "os.system", "subpro
 
 NOT_QUICK = ("process", "slow", "torch", "triton")
 """The marks of tests that a quick run leaves out."""
+
+
+GARBAGE = (50_000, 20, 20)
+"""Thresholds of Python's collector: the usual ones took a tenth of what the tests compute."""
 
 
 class HeavyImport(ImportError):
@@ -111,6 +116,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if any(map(item.get_closest_marker, NOT_QUICK))]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What was imported stays until the end: it is not searched for garbage again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
