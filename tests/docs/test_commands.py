@@ -45,9 +45,13 @@ SERVE = "unsee serve --repository model_repository &\n"
 UNSEE = """\
 #!/bin/sh
 case $1 in
-  unlearn | evaluate | export | publish) exec {warm} {ours} "$@" ;;
-  *) exec {cold} {ours} "$@" ;;
+  serve | gateway) exec {cold} {ours} "$@" ;;
+  *) exec {warm} {ours} "$@" ;;
 esac
+"""
+PYTHON = """\
+#!/bin/sh
+exec {warm} "$@"
 """
 HEAD = """\
 set -euo pipefail
@@ -124,9 +128,13 @@ def run_page(page: Path, folder: Path, warm_python: list[str]) -> str:
     tools = folder / ".tools"
     tools.mkdir(exist_ok=True)
     (tools / "defaults.json").write_text(json.dumps(ports.defaults(folder)))
-    unsee, ours = tools / "unsee", Path(__file__).with_name("unsee_in_documents.py")
-    unsee.write_text(UNSEE.format(ours=ours, cold=sys.executable, warm=shlex.join(warm_python)))
-    unsee.chmod(0o755)
+    ours, warm = Path(__file__).with_name("unsee_in_documents.py"), shlex.join(warm_python)
+    for name, program in {
+        "unsee": UNSEE.format(ours=ours, cold=sys.executable, warm=warm),
+        "python": PYTHON.format(warm=warm),
+    }.items():
+        (tools / name).write_text(program)
+        (tools / name).chmod(0o755)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("UNSEE_")}
     path = os.pathsep.join((str(tools), str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(
