@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnx
+import psutil
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -55,6 +56,8 @@ def triton_of(repository: Path) -> Iterator[TritonServer]:
     settings = ServerSettings.on_free_ports(repository, log, ready_timeout_s=300.0, threads=1)
     with TritonServer(settings) as server:
         yield server
+        for process in psutil.Process(server.pid).children():
+            process.kill()  # unloading its models takes seconds, and is tested elsewhere
 
 
 def write_fake_repository(
