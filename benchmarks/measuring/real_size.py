@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,12 +183,20 @@ VIDEO_SIZES = {
         parameters={"unet": 59_263_300},
     ),
     "tiny-modelscope": VideoSize(
-        like=SIZES["tiny"],
+        like=replace(
+            SIZES["tiny"],
+            vae=SIZES["tiny"].vae
+            | {
+                "block_out_channels": (8,) * 2,
+                "down_block_types": ("DownEncoderBlock2D",) * 2,
+                "up_block_types": ("UpDecoderBlock2D",) * 2,
+            },
+        ),
         pixels=64,
         unet={
             "block_out_channels": (16,),
             "down_block_types": ("CrossAttnDownBlock3D",),
-            "up_block_types": ("CrossAttnUpBlock3D",),
+            "up_block_types": ("UpBlock3D",),
             "layers_per_block": 1,
             "cross_attention_dim": 32,
             "attention_head_dim": 8,

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
-from motion_fakes import MAX_FRAMES, write_motion_base
+from fakes import alive
+from motion_fakes import MAX_FRAMES, tiny_adapter, write_motion_base
 from unsee.core.errors import NotExportable
 from unsee.export.graphs.base_graphs import vae_decoder_graphs, video_denoiser_graph
 from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
@@ -16,6 +17,7 @@ from unsee.export.onnx.exporter import export_onnx
 from unsee.export.onnx.half import half_copy
 from unsee.export.version import export_version, find_export
 from unsee.models.base import load_base
+from unsee.models.motion_unet import motion_unet
 
 TOKENS, WIDTH = 48, 32
 
@@ -33,6 +35,16 @@ def half_vae(tiny_base, tmp_path_factory):
     return folder, export_version(graph, tiny_base.t2v_vae(), folder, "float16")
 
 
+def one_level(unet):
+    """A video UNet of a motion adapter and an image UNet like `unet`, neither of which halves."""
+    level = {"block_out_channels": (16,), "up_block_types": ("UpBlock2D",)}
+    level["down_block_types"] = ("CrossAttnDownBlock2D",)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        small = alive(type(unet).from_config({**unet.config, **level}))
+    return motion_unet(small, tiny_adapter(block_out_channels=(16,)))
+
+
 def run(file, **feeds):
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})[0]
@@ -42,9 +54,10 @@ def run(file, **feeds):
 def test_a_motion_unet_has_the_video_denoisers_signature_and_an_end_of_its_own(
     motion_base, tmp_path
 ):
-    graph = video_denoiser_graph(motion_base)
+    graph, unet = video_denoiser_graph(motion_base), one_level(motion_base.denoiser())
     assert graph.largest_sizes == {"F": MAX_FRAMES}
-    unet = motion_base.t2v_denoiser()
+    graph = VideoDenoiserGraph.of(unet, TOKENS, 1000, 8)
+    assert graph.largest_sizes == {"F": MAX_FRAMES}
     file = tmp_path / "model.onnx"
     num_nodes = export_onnx(graph, unet, file)
     assert num_nodes == len(onnx.load(file).graph.node)
