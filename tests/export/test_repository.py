@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +40,20 @@ GRAPHS = ("text_encoder", "policy_base", "video_denoiser", "vae_decoder")
 def repository(exported, tmp_path):
     """A copy that a test may change."""
     return shutil.copytree(exported.repository_dir, tmp_path / "repository")
+
+
+@pytest.fixture(scope="module")
+def renewed(exported, tmp_path_factory):
+    """A copy of the repository after an export of the base with another autoencoder; the base,
+    the export's record, and the copy's state before."""
+    repository = tmp_path_factory.mktemp("renewed") / "repository"
+    shutil.copytree(exported.repository_dir, repository)
+    base = load_base(exported.base_dir)
+    with torch.no_grad():
+        base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
+    before = state(repository)
+    record = write_repository(base, repository, selection=SIMPLE)
+    return SimpleNamespace(base=base, repository=repository, before=before, record=record)
 
 
 def state(folder):
@@ -120,19 +135,14 @@ def test_a_second_run_changes_nothing(exported, repository):
     assert state(repository) == before
 
 
-def test_a_changed_source_is_exported_again_and_nothing_else(exported, repository):
-    base = load_base(exported.base_dir)
-    with torch.no_grad():
-        base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
-    before = state(repository)
-    record = write_repository(base, repository, selection=SIMPLE)
-    assert {o.model: o.reused for o in record.graphs} == {
+def test_a_changed_source_is_exported_again_and_nothing_else(renewed):
+    assert {o.model: o.reused for o in renewed.record.graphs} == {
         "text_encoder": True,
         "policy_base": True,
         "vae_decoder": False,
         "video_denoiser": True,
     }
-    after = state(repository)
+    before, after = renewed.before, state(renewed.repository)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         "vae_decoder/1/model.onnx",
@@ -195,10 +205,9 @@ def test_what_an_interrupted_export_left_is_removed(exported, repository):
     assert not leftover.exists()
 
 
-def test_what_an_interrupted_export_has_mixed_is_not_served(exported, repository, monkeypatch):
-    base = load_base(exported.base_dir)
-    with torch.no_grad():
-        base.t2v_vae().decoder.conv_out.weight.mul_(1.1)
+def test_what_an_interrupted_export_has_mixed_is_not_served(renewed, repository, monkeypatch):
+    shutil.rmtree(repository / "vae_decoder")
+    shutil.copytree(renewed.repository / "vae_decoder", repository / "vae_decoder")
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
@@ -206,10 +215,10 @@ def test_what_an_interrupted_export_has_mixed_is_not_served(exported, repository
     with monkeypatch.context() as patch:
         patch.setattr("unsee.export.build.found_or_chosen", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_repository(base, repository, selection=SIMPLE)
+            write_repository(renewed.base, repository, selection=SIMPLE)
     with pytest.raises(RepositoryIncomplete, match="vae_decoder is of another export"):
         loadable_models(repository)
-    write_repository(base, repository, selection=SIMPLE)
+    write_repository(renewed.base, repository, selection=SIMPLE)
     assert "vae_decoder" in loadable_models(repository)
 
 
