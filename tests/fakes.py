@@ -5,6 +5,7 @@ It knows diffusers' folder layout and nothing of Unsee: what it writes is an ord
 `base.yaml`. The images that such a base makes mean nothing; everything else is real.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,7 @@ def write_tiny_base(folder: Path, *, seed: int = 0, prediction_type: str = "v_pr
     and the VAE is random, those that diffusers starts at zero too, so that no branch is dead. Equal
     arguments write equal weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        shared = {"tokenizer": clip_tokenizer(), "text_encoder": new_clip(), "vae": alive(_vae())}
-        image_unet = alive(_unet(UNet2DConditionModel, "2D"))
-        video_unet = alive(_unet(UNet3DConditionModel, "3D"))
+    shared, image_unet, video_unet = _parts(seed)
     own = {"scheduler": _scheduler(prediction_type)}
     images, videos = own | shared | {"unet": image_unet}, own | shared | {"unet": video_unet}
 
@@ -55,6 +52,16 @@ def write_tiny_base(folder: Path, *, seed: int = 0, prediction_type: str = "v_pr
     spec |= {"unlearn": {"paper": {"learning_rate": 1.0e-3, "epochs": 2}}}
     (folder / "base.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     return folder
+
+
+@functools.cache
+def _parts(seed: int) -> tuple[dict[str, Any], Any, Any]:
+    """What both pipelines share, and the UNet of each; to be saved only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        shared = {"tokenizer": clip_tokenizer(), "text_encoder": new_clip(), "vae": alive(_vae())}
+        image_unet = alive(_unet(UNet2DConditionModel, "2D"))
+        return shared, image_unet, alive(_unet(UNet3DConditionModel, "3D"))
 
 
 def alive(module: Any) -> Any:

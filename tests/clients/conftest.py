@@ -71,11 +71,15 @@ class Program:
 
 
 @pytest.fixture(scope="session")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Built as a user builds it: `npm ci`, `npm run build`."""
+def typescript(made_once: Callable[..., Path]) -> Program:
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed, so the TypeScript client was not built")
-    folder = tmp_path_factory.mktemp("typescript")
+    built = made_once("typescript", _build_typescript) / "typescript" / "dist"
+    return Program(("node", str(built / "generate.js")), ("node", str(built / "every_input.mjs")))
+
+
+def _build_typescript(folder: Path) -> None:
+    """As a user builds it: `npm ci`, `npm run build`."""
     for part in ("typescript", "proto"):
         ignored = shutil.ignore_patterns("node_modules", "dist", "generated")
         shutil.copytree(CLIENTS / part, folder / part, ignore=ignored)
@@ -86,22 +90,26 @@ def typescript(tmp_path_factory: pytest.TempPathFactory) -> Program:
     assert installed.returncode == 0, installed.stderr
     built = _run("npm", "run", "build", cwd=package)
     assert built.returncode == 0, built.stdout + built.stderr
-    example = shutil.copy(EXAMPLES / "every_input.mjs", package / "dist")
-    return Program(("node", str(package / "dist" / "generate.js")), ("node", str(example)))
+    shutil.copy(EXAMPLES / "every_input.mjs", package / "dist")
 
 
 @pytest.fixture(scope="session")
-def java(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def java(made_once: Callable[..., Path]) -> Program:
     """Built by build.sh, with the libraries that Debian packages."""
     missing = [tool for tool in ("javac", "protoc", "grpc_java_plugin") if not shutil.which(tool)]
     jars = ("grpc-netty", "gson", "netty-codec-http2", "netty-tcnative", "perfmark-api", "protobuf")
     missing += [name for name in jars if not (JARS / f"{name}.jar").exists()]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed, so the Java client was not built")
-    folder = tmp_path_factory.mktemp("java")
-    built = _run(str(CLIENTS / "java" / "build.sh"), str(folder), cwd=folder)
-    assert built.returncode == 0, built.stderr
-    java = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built.stdout.strip())
+
+    def build(folder: Path) -> None:
+        built = _run(str(CLIENTS / "java" / "build.sh"), str(folder), cwd=folder)
+        assert built.returncode == 0, built.stderr
+        (folder / "libraries").write_text(built.stdout.strip().removeprefix(f"{folder}/classes"))
+
+    folder = made_once("java", build)
+    class_path = f"{folder}/classes{(folder / 'libraries').read_text()}"
+    java = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", class_path)
     return Program((*java, "unsee.Generate"), (*java, str(EXAMPLES / "EveryInput.java")))
 
 
