@@ -34,7 +34,9 @@ demo: $(DEMO)  ## unlearn a concept, evaluate, serve it from Triton, show before
 
 quick: lint types unit-quick  ## lint, types and the tests that need neither torch, Triton nor a process: a minute
 
-test: lint types unit  ## lint, types and all tests
+# mypy computes on one core, and many tests wait: together they fill both.
+test: $(READY)  ## lint, types and all tests
+	@$(MAKE) --no-print-directory --jobs=2 lint types unit
 
 lint: $(READY)  ## ruff, and which package may import which
 	$(VENV)/bin/ruff check .
