@@ -18,6 +18,7 @@ from unsee.cli.subcommands import GROUPS, SUBCOMMANDS, did_you_mean, missing_ext
 from unsee.core.errors import UnseeError, printable
 
 WRONG_INPUT = 2
+TOO_DEEP = "a file that was given is nested too deeply to be read; UNSEE_TRACEBACK=1 shows where"
 
 INTRODUCTION = """\
 Makes a text-to-video service stop generating a concept.
@@ -148,6 +149,11 @@ def run(args: Sequence[str] | None = None) -> int:
             raise
         click.echo(f"error: {printable(cause(error))}", err=True)
         return error.exit_code if isinstance(error, UnseeError) else 1
+    except RecursionError:  # what json raises
+        if os.environ.get("UNSEE_TRACEBACK") == "1":
+            raise
+        click.echo(f"error: {TOO_DEEP}", err=True)
+        return WRONG_INPUT
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -81,6 +81,14 @@ def test_an_error_is_one_line_and_its_exit_code(fails_with, capsys, error, code)
     assert capsys.readouterr().err == "error: oh\n"
 
 
+def test_a_file_that_is_nested_too_deeply_is_one_line(fails_with, capsys):
+    with pytest.raises(RecursionError) as deep:
+        json.loads("[" * 100_000)
+    fails_with(deep.value)
+    assert run(["generate"]) == 2
+    assert "nested too deeply to be read" in capsys.readouterr().err
+
+
 def test_what_a_file_or_a_server_says_does_not_move_the_cursor(fails_with, capsys):
     fails_with(InputError("the concept 'a\x1b[2J\x9b\r\u202e' is not\nknown"))
     assert run(["generate"]) == 2
