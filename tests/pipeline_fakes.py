@@ -50,7 +50,7 @@ def wan(base_dir: Path) -> Any:
         base_dim=4,
         z_dim=LATENT_CHANNELS,
         dim_mult=[1, 1, 1, 1],
-        num_res_blocks=0,  # of the decoder's parts each has one more
+        num_res_blocks=1,
         temperal_downsample=[False, True, True],
         latents_mean=[0.1] * LATENT_CHANNELS,
         latents_std=[0.8] * LATENT_CHANNELS,
@@ -64,7 +64,7 @@ def wan(base_dir: Path) -> Any:
         text_dim=WIDTH,
         freq_dim=16,
         ffn_dim=32,
-        num_layers=1,
+        num_layers=2,
         rope_max_seq_len=32,
     )
     return WanPipeline(
