@@ -148,7 +148,7 @@ def test_the_gateway_is_as_it_was(served, call, connection):
 def test_the_benchmark_finds_nothing_in_a_short_run():
     result = CliRunner().invoke(malformed.main, ["--requests", "60"])
     assert result.exit_code == 0, result.output
-    report = json.loads(result.output)
+    report = json.loads(result.stdout)
     assert sum(report["outcomes"].values()) == 60
     assert report["bad_answers"] == []
     assert report["slowest_s"] < 10
