@@ -3,7 +3,7 @@
 A *spread* is a record of repeated measurements with `median`, `low_quartile`, `high_quartile`,
 `least` and `most`. A *pair* counts how often something was recognised in `n` answers of the tuned
 encoder and of the base: `{"tuned": 2, "base": 12, "n": 12}`; with `floor`, also in answers of the
-base to neutral prompts.
+base to neutral prompts; with `retrained`, of a base that never learned the concept.
 """
 
 from __future__ import annotations
@@ -66,12 +66,10 @@ def median(values: Iterable[float]) -> float:
 
 
 def pooled(pairs: Iterable[Record]) -> dict[str, int]:
-    """Pairs as one: their counts added up; with a floor if each of them has one."""
+    """Pairs as one: their counts added up; with a floor if each of them has one, and so on."""
     found = list(pairs)
-    names = ["tuned", "base", "n"]
-    if found and all("floor" in pair for pair in found):
-        names.append("floor")
-    return {name: sum(pair[name] for pair in found) for name in names}
+    more = [side for side in ("floor", "retrained") if found and all(side in one for one in found)]
+    return {name: sum(pair[name] for pair in found) for name in ("tuned", "base", "n", *more)}
 
 
 def percent(pair: Record, side: str = "tuned") -> str:
@@ -79,11 +77,11 @@ def percent(pair: Record, side: str = "tuned") -> str:
     return _percent(pair[side], pair["n"], 1.0) if side in pair else NOTHING
 
 
-def excess(pair: Record) -> str:
-    """The tuned share over the floor in percentage points, with Newcombe's 95 % interval."""
-    if not pair["n"] or "floor" not in pair:
+def excess(pair: Record, over: str = "floor") -> str:
+    """The tuned share over another in percentage points, with Newcombe's 95 % interval."""
+    if not pair["n"] or over not in pair:
         return NOTHING
-    tuned, floor = (rate_of_counts(pair[side], pair["n"]) for side in ("tuned", "floor"))
+    tuned, floor = (rate_of_counts(pair[side], pair["n"]) for side in ("tuned", over))
     found = excess_of(tuned, floor)
     value, low, high = (100 * each for each in (found.value, found.low, found.high))
     return f"{value:+.1f} [{low:.1f}, {high:.1f}]"

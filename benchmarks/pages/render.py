@@ -17,7 +17,7 @@ import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.measuring.record import MEASURED
-from benchmarks.pages import concepts, figures, floors, plots
+from benchmarks.pages import concepts, edits, figures, floors, plots, retrained
 from unsee.core.files import write_file
 
 TEMPLATES = MEASURED / "templates"
@@ -39,8 +39,8 @@ class Page:
 
     def bases(self, folder: Path) -> list[str]:
         """The other bases that this page can be rendered of: they have its records."""
-        (path, *_) = self.records.values()
-        return sorted(file.parent.name for file in folder.glob(f"*/{path}"))
+        path = next(iter(self.records.values()), None)
+        return sorted(file.parent.name for file in folder.glob(f"*/{path}")) if path else []
 
     def read(self, folder: Path) -> dict[str, Any]:
         """The page's records by name.
@@ -70,11 +70,15 @@ def _beside(folder: str, *names: str) -> dict[str, str]:
     return {name.replace("-", "_"): f"{folder}/{name}.json" for name in names}
 
 
+def _measured(**records: str) -> dict[str, str]:
+    """Those of the records that somebody has measured."""
+    return {name: path for name, path in records.items() if (MEASURED / path).exists()}
+
+
 def _engines(folder: str) -> dict[str, str]:
     """The records of `benchmarks.engines.compare` in `folder`, of those bases that have one."""
     bases = ("playground", "middle", "playground-wan", "middle-wan")
-    records = _beside(folder, *(f"engines-{base}" for base in bases))
-    return {name: path for name, path in records.items() if (MEASURED / path).exists()}
+    return _measured(**_beside(folder, *(f"engines-{base}" for base in bases)))
 
 
 EXPERIMENTS = (
@@ -82,6 +86,12 @@ EXPERIMENTS = (
     Page("floors", {"floors": "floors.json"}, context=floors.context),
     Page("composition", {"composition": "composition.json"}, plots.composition),
     Page("ablation", {"ablation": "ablation.json"}),
+    Page(
+        "edits",
+        _measured(images="edits_image.json", clips="edits_video.json"),
+        context=edits.context,
+    ),
+    Page("retrained", {"retrained": "retrained.json"}, context=retrained.context),
 )
 """What `unsee.playground.experiments` measures, on any base of ours."""
 
@@ -138,8 +148,11 @@ def of_other_bases(folder: Path = MEASURED) -> list[Page]:
 
 
 def write_pages(folder: Path = MEASURED, pages: Sequence[Page] = PAGES) -> list[Path]:
-    """Write the pages and plots whose content changes, those of other bases too; their paths."""
-    every = [*pages, *of_other_bases(folder)]
+    """Write the pages and plots whose content changes, those of other bases too; their paths.
+
+    A page of which nothing was measured yet is left out.
+    """
+    every = [page for page in (*pages, *of_other_bases(folder)) if page.records]
     files = {folder / name: data for page in every for name, data in page.files(folder).items()}
     return [file for file, data in files.items() if write_file(file, data)]
 

@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 
 from benchmarks.measuring.record import as_json
-from benchmarks.pages import concepts, figures, floors
+from benchmarks.pages import concepts, edits, figures, floors
 from benchmarks.pages.render import (
     MEASURED,
     PAGES,
@@ -22,7 +22,7 @@ from benchmarks.pages.render import (
 )
 
 HAND_WRITTEN = {"index", "tried"}
-EVERY = [*PAGES, *of_other_bases()]
+EVERY = [page for page in (*PAGES, *of_other_bases()) if page.records]
 BY_NAME = pytest.mark.parametrize("page", EVERY, ids=[page.base + page.name for page in EVERY])
 
 
@@ -138,6 +138,21 @@ def test_interference_leaves_out_the_diagonal() -> None:
     assert found["others"] == pytest.approx(0.015)
     assert found["worst"][:2] == [("Zorpik", "Blimbo", 0.3), ("Blimbo", "Zorpik", 0.2)]
     assert len(found["worst"]) == 6
+
+
+def test_edits_are_compared_on_what_each_was_tried_on(tmp_path: Path) -> None:
+    asked = {"tuned": 1, "base": 4, "floor": 0, "n": 4}
+    found = {"seconds": 10.0, "asked for": asked, "siblings": {"tuned": 8, "base": 8, "n": 8}}
+    ways = {"projection": {"Blimbo": found, "kite": found}, "held inside": {"kite": found}}
+    record = {"attacks": {"soft-prompt": "4 vectors"}, "ways": ways}
+    (tmp_path / "edits_image.json").write_text(json.dumps(record))
+    page = Page("edits", {"images": "edits_image.json"}, context=edits.context)
+    text = page.files(tmp_path)["edits.md"].decode()
+    assert "Concepts: kite." in text
+    share = "25.0 % [4.6, 69.9] of 4"
+    assert f"| projection | {share} | 100.0 % [67.6, 100.0] of 8 | 10 |" in text
+    assert "| *floor* | 0.0 % [0.0, 49.0] of 4 | – | – |" in text
+    assert Page("edits", {}).bases(tmp_path) == []
 
 
 def test_an_excess_is_over_the_floor() -> None:

@@ -147,9 +147,15 @@ def test_no_way_saves_seconds_by_what_another_has_made_and_none_attacks_the_base
     compare.run(ways, concepts, compare.CLIPS, experiment, Console(quiet=True))
     assert found == [[], []]
     assert attacks == [[], ["soft-prompt-base.json"]]
-    record = json.loads((tmp_path / "edits.json").read_text())
+    record = json.loads((tmp_path / "edits_video.json").read_text())
     assert list(record["ways"]) == ["one", "two"]
-    assert record["media"] == "video"
+    more = chosen(["kite"], [])
+    compare.run({"two": way}, more, compare.CLIPS, experiment, Console(quiet=True))
+    record = json.loads((tmp_path / "edits_video.json").read_text())
+    assert {way: list(each) for way, each in record["ways"].items()} == {
+        "one": ["Blimbo"],
+        "two": ["Blimbo", "kite"],
+    }
 
 
 @pytest.mark.parametrize(("media", "categories"), [("image", 4), ("video", 5)])

@@ -26,6 +26,7 @@ from unsee.playground.experiments.own_base import (
     Experiment,
     evaluation_set,
     find_base,
+    found_before,
     languages_of,
     policy_concept,
 )
@@ -106,24 +107,24 @@ def test_what_was_found_on_another_base_is_not_replaced(
 
 
 EXPERIMENTS = (
-    (floors.floors, "output", "floors.json"),
-    (every_concept.every_concept, "output", "results.json"),
-    (ablation.ablation, "output", "ablation.json"),
-    (composed_policies.composed_policies, "output", "composition.json"),
-    (compare.compare, "build", "edits.json"),
-    (retrained.retrained, "build", "retrained.json"),
+    (floors.floors, "floors.json"),
+    (every_concept.every_concept, "results.json"),
+    (ablation.ablation, "ablation.json"),
+    (composed_policies.composed_policies, "composition.json"),
+    (compare.compare, "edits_video.json"),
+    (retrained.retrained, "retrained.json"),
 )
 
 
-@pytest.mark.parametrize(("command", "kind", "name"), EXPERIMENTS)
+@pytest.mark.parametrize(("command", "name"), EXPERIMENTS)
 @pytest.mark.parametrize("content", ["{}", '{"base": "playground"}'])
 def test_a_record_of_another_base_is_refused_before_any_work(
-    second: Base, tmp_path: Path, command: click.Command, kind: str, name: str, content: str
+    second: Base, tmp_path: Path, command: click.Command, name: str, content: str
 ) -> None:
     (tmp_path / name).write_text(content)
-    arguments = ["--base", str(second.folder), f"--{kind}-dir", str(tmp_path)]
+    arguments = ["--base", str(second.folder), "--output-dir", str(tmp_path)]
     arguments += [str(tmp_path)] if command is retrained.retrained else []
-    words = f"{name} holds .* base 'playground', and this is 'playground-wan'; .* --{kind}-dir"
+    words = f"{name} holds .* base 'playground', and this is 'playground-wan'; .* --output-dir"
     with pytest.raises(InputError, match=words):
         command.main(arguments, standalone_mode=False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -134,6 +135,16 @@ def test_a_record_of_the_same_base_is_written_again(second: Base, tmp_path: Path
     assert experiment.record("floors.json") == tmp_path / "floors.json"
     (tmp_path / "floors.json").write_text(json.dumps({"base": second.name}))
     assert experiment.record("floors.json") == tmp_path / "floors.json"
+
+
+def test_a_record_is_added_to_if_it_begins_alike(tmp_path: Path) -> None:
+    file = tmp_path / "floors.json"
+    head = {"base": "playground", "plan": {"seed": 0, "sizes": (1, 2)}}
+    assert found_before(file, head) == {}
+    file.write_text(json.dumps(head | {"concepts": {"kite": 1}}))
+    assert found_before(file, head) == {"concepts": {"kite": 1}}
+    assert found_before(file, head | {"plan": {"seed": 1, "sizes": (1, 2)}}) == {}
+    assert found_before(file, head | {"base_digest": "sha256:0"}) == {}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,12 @@ def attacked_concepts(report: Report, media: Media) -> dict[str, dict[str, Count
 
 def attack_of(row: AttackRow) -> str:
     """The attack's name, with its budget where that is not the usual one: ``soft-prompt x4``."""
-    return row.attack if row.times == 1 else f"{row.attack} x{row.times}"
+    return attack_title(row.attack, row.times)
+
+
+def attack_title(name: str, times: int) -> str:
+    """The attack ``name`` with ``times`` its usual budget."""
+    return name if times == 1 else f"{name} x{times}"
 
 
 def motion_ratio(report: Report) -> float | None:

@@ -29,6 +29,7 @@ from unsee.playground.experiments.own_base import (
     chosen,
     concept_option,
     experiment_options,
+    found_before,
     own_report,
     usual_delta,
 )
@@ -71,9 +72,10 @@ def run(
     experiment: Experiment,
     console: Console,
 ) -> None:
-    """Measure every concept; the record is rewritten after each one of them."""
+    """Measure every concept; the record is added to after each one of them."""
     record = experiment.record(RECORD)
-    found: dict[str, Any] = {}
+    head = experiment.of_base() | {"plan": _plan(plan)}
+    found: dict[str, Any] = found_before(record, head).get("concepts", {})
     for concept in concepts:
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
@@ -82,8 +84,7 @@ def run(
             experiment.judged, delta, plan, delta.with_name("floor"), experiment.frames_dir
         )
         found[concept.name] = recorded(concept, report)
-        content = {"plan": _plan(plan), "clip": _clip(report), "concepts": found}
-        write_json(record, experiment.of_base() | content, indent=1)
+        write_json(record, head | {"clip": _clip(report), "concepts": found}, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     for line in rule_lines(list(found.values())):
         console.print(in_words(line))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from pathlib import Path
@@ -70,23 +70,34 @@ class Experiment:
     def frames_dir(self) -> Path:
         return self.build_dir / "frames"
 
-    def record(self, name: str, folder: Path | None = None) -> Path:
-        """The file of a record in ``folder`` or, without one, in ``output_dir``.
+    def record(self, name: str) -> Path:
+        """The file of a record.
 
         Raises `InputError` if another base's lies there; one that names none is the first base's.
         """
-        file = (folder or self.output_dir) / name
+        file = self.output_dir / name
         of_base = json.loads(file.read_bytes()).get("base", FIRST) if file.is_file() else None
         if of_base not in (None, self.base.name):
             raise InputError(
                 f"{file} holds what was found on the base {of_base!r}, and this is "
-                f"{self.base.name!r}; choose another --{'build' if folder else 'output'}-dir"
+                f"{self.base.name!r}; choose another --output-dir"
             )
         return file
 
     def of_base(self) -> dict[str, str]:
         """What a record says of the base that it is of."""
         return {"base": self.base.name, "base_digest": self.base.digest()}
+
+
+def found_before(record: Path, head: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``record`` holds besides ``head``, so that a run adds to what others have measured.
+
+    Nothing if it is not there, or has another head: other settings, or another base.
+    """
+    content: dict[str, Any] = json.loads(record.read_bytes()) if record.is_file() else {}
+    if any(content.get(name) != value for name, value in json.loads(json.dumps(head)).items()):
+        return {}
+    return {name: value for name, value in content.items() if name not in head}
 
 
 def own_folder(base: Base) -> str:
@@ -317,16 +328,6 @@ attack_budget_option = click.option(
 
 def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--base, --threads, --build-dir and --output-dir; the command is given an `experiment`."""
-    output_dir = click.option(
-        "--output-dir",
-        type=PATH,
-        help="The record.  [default: docs/measured, and in it a folder of another base's name]",
-    )
-    return output_dir(undocumented_options(command))
-
-
-def undocumented_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """As `experiment_options`, for a record that is left with the reports."""
 
     @wraps(command)
     def on_base(
@@ -334,7 +335,7 @@ def undocumented_options(command: Callable[..., Any]) -> Callable[..., Any]:
         base_dir: Path,
         threads: int,
         build_dir: Path | None,
-        output_dir: Path | None = None,
+        output_dir: Path | None,
         **options: Any,
     ) -> None:
         torch.set_num_threads(threads)
@@ -349,6 +350,11 @@ def undocumented_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=PATH,
             help="Deltas, frames and reports.  [default: build/evaluation, and in it a folder of "
             "another base's name]",
+        ),
+        click.option(
+            "--output-dir",
+            type=PATH,
+            help="The record.  [default: docs/measured, and in it a folder of another base's name]",
         ),
     )
     wrapped: Callable[..., Any] = on_base

@@ -5,8 +5,8 @@ For each concept that a second base was trained without (``python -m unsee.playg
 encoder, and to the retrained base. An attacker holds the shipped base's pictures in each case, for
 the retrained one can make none. First, whether the retrained base knows the rest as well.
 
-``python -m unsee.playground.experiments.retrained FOLDER`` writes ``retrained.json`` into
-``build/evaluation`` and prints its table; ``--base`` says what it stands beside.
+``python -m unsee.playground.experiments.retrained FOLDER`` writes ``docs/measured/retrained.json``
+and prints its table; ``make pages`` renders the page. ``--base`` says what FOLDER stands beside.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -25,22 +26,24 @@ from unsee.cli.parameters import OLD_FOLDER
 from unsee.core.errors import InputError
 from unsee.core.files import write_json
 from unsee.evaluation.evaluate import EvaluationPlan
-from unsee.evaluation.report.schema import Report
+from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.target import target_of
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import ORDINARY, REWRITTEN, TRANSLATED, Counts
 from unsee.playground.experiments.every_concept import attacks_of
 from unsee.playground.experiments.own_base import (
+    CATEGORIES,
     Experiment,
     attack_budget_option,
     chosen,
     concept_option,
+    experiment_options,
     fast_base,
+    found_before,
     own_report,
     policy_concept,
     report_of,
     slug,
-    undocumented_options,
     usual_delta,
 )
 from unsee.playground.training.program import exit_code_of
@@ -51,15 +54,23 @@ SAMPLED = ("t2i", "t2v", "t2v-es")
 
 @click.command()
 @click.argument("folder", type=OLD_FOLDER)
+@click.option(
+    "--media",
+    type=click.Choice(get_args(Media)),
+    default="video",
+    show_default=True,
+    help="What is looked at. No image shows an action.",
+)
 @concept_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--prompts-per-shape", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--attack-prompts", type=click.IntRange(min=1), default=4, show_default=True)
 @attack_budget_option
-@undocumented_options
+@experiment_options
 def retrained(
     folder: Path,
+    media: Media,
     names: tuple[str, ...],
     seed: int,
     prompts_per_wording: int,
@@ -75,7 +86,7 @@ def retrained(
         prompts_per_sibling=0,
         num_others=4,
         attack_prompts=attack_prompts,
-        media=("video",),
+        media=(media,),
         attacks=attacks_of(attack_budgets),
         prompts_per_shape=prompts_per_shape,
     )
@@ -89,33 +100,46 @@ def run(
     experiment: Experiment,
     console: Console,
 ) -> None:
-    """Measure every concept that the base lacks; the record is rewritten after each of them."""
-    record = experiment.record(RECORD, experiment.build_dir)
+    """Measure every concept that the base lacks; the record is added to after each of them."""
+    (media,) = plan.media
+    record = experiment.record(RECORD)
     training = _training(folder)
     without = withheld(training, folder)
     base, build_dir, frames_dir = experiment.base, experiment.build_dir, experiment.frames_dir
     judged, other = experiment.judged, fast_base(folder)
-    found: dict[str, Any] = {
+    head: dict[str, Any] = {
         **experiment.of_base(),
+        "media": media,
+        "plan": _plan(plan),
+        "attacks": {
+            counts.attack_title(attack.name, attack.times): {
+                "reach": attack.reach,
+                "budget": attack.budget(),
+            }
+            for attack in plan.attacks
+        },
         "training": training,
-        "knows": knowledge(base.folder, folder, without),
-        "concepts": {},
     }
-    for concept in chosen([name for name in without if not names or name in names], []):
+    found: dict[str, Any] = found_before(record, head).get("concepts", {})
+    knows = knowledge(base.folder, folder, without)
+    shown = [one for one in CATEGORIES if media == "video" or one != "action"]
+    for concept in chosen([name for name in without if not names or name in names], shown):
         started = time.monotonic()
         console.print(f"[bold]{concept.name}[/bold]")
         delta = usual_delta(concept, plan.seed, experiment).folder
-        edited = own_report(judged, delta, plan, delta.with_name("beside-retrained"), frames_dir)
+        beside_it = delta.with_name(f"beside-retrained-{media}")
+        edited = own_report(judged, delta, plan, beside_it, frames_dir)
         name, wanted = slug(concept.name), policy_concept(concept, base)
         target = target_of("encoder", f"without-{name}", (wanted,), other.text_encoder())
         # attacked with the shipped base's pictures
         never = report_of(
-            other, target, plan, build_dir / "retrained" / name, frames_dir, painter=judged
+            other, target, plan, build_dir / "retrained" / media / name, frames_dir, painter=judged
         )
-        found["concepts"][concept.name] = beside(edited, never)
-        write_json(record, found, indent=1)
+        found[concept.name] = beside(edited, never, media)
+        write_json(record, head | {"knows": knows, "concepts": found}, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
-    click.echo("\n".join([*table(found["concepts"]), "", *in_words(found["knows"], folder)]))
+    click.echo("\n".join([*table(found), "", *in_words(knows, folder)]))
+    console.print(f"{record} is written; `make pages` renders its page")
 
 
 def withheld(training: Mapping[str, Any], folder: Path) -> list[str]:
@@ -170,12 +194,12 @@ def in_words(knows: Mapping[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-def beside(edited: Report, never: Report) -> dict[str, Counts]:
+def beside(edited: Report, never: Report, media: Media) -> dict[str, Counts]:
     """By kind of question the counts of base, edited encoder and floor, and the retrained base's.
 
     Both reports must be of the same questions.
     """
-    kinds, others = _columns(edited), _columns(never)
+    kinds, others = _columns(edited, media), _columns(never, media)
     return {
         title: found | {"retrained": others[title]["tuned"]}
         for title, found in kinds.items()
@@ -186,7 +210,7 @@ def beside(edited: Report, never: Report) -> dict[str, Counts]:
 def table(concepts: Mapping[str, Mapping[str, Counts]]) -> list[str]:
     """The lines of a Markdown table: all concepts together, by kind of question."""
     titles = dict.fromkeys(title for found in concepts.values() for title in found)
-    lines = ["| clips that count | base | edited | floor | retrained | n |", "|---" * 6 + "|"]
+    lines = ["| samples that count | base | edited | floor | retrained | n |", "|---" * 6 + "|"]
     for title in titles:
         rows = [found[title] for found in concepts.values() if title in found]
         n = sum(row["n"] for row in rows)
@@ -198,14 +222,20 @@ def table(concepts: Mapping[str, Mapping[str, Counts]]) -> list[str]:
     return lines
 
 
-def _columns(report: Report) -> dict[str, Counts]:
+def _columns(report: Report, media: Media) -> dict[str, Counts]:
     found = {
-        "alone and in context": counts.forgotten(report, "video", ORDINARY, "lasting"),
-        "long and other names": counts.forgotten(report, "video", REWRITTEN, "lasting"),
-        "in another language": counts.forgotten(report, "video", TRANSLATED, "lasting"),
-        "other shapes": counts.shaped(report, "video", "lasting"),
+        "alone and in context": counts.forgotten(report, media, ORDINARY, "lasting"),
+        "long and other names": counts.forgotten(report, media, REWRITTEN, "lasting"),
+        "in another language": counts.forgotten(report, media, TRANSLATED, "lasting"),
+        "other shapes": counts.shaped(report, media, "lasting"),
     }
-    return found | counts.attacked(report, "video", "lasting")
+    return found | counts.attacked(report, media, "lasting")
+
+
+def _plan(plan: EvaluationPlan) -> dict[str, int]:
+    kept = asdict(plan)
+    names = ("seed", "prompts_per_wording", "prompts_per_shape", "attack_prompts")
+    return {name: kept[name] for name in names}
 
 
 def _kept(concepts: Mapping[str, Mapping[str, int]], without: list[str]) -> dict[str, int]:

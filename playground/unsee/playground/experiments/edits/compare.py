@@ -1,7 +1,8 @@
 """Which edit holds against whom: ``python -m unsee.playground.experiments.edits.compare``.
 
-Eight concepts are unlearned in every way and asked and attacked alike. ``edits.json`` in
-``build/evaluation`` is rewritten after each; the table is printed.
+Eight concepts are unlearned in every way and asked and attacked alike. ``edits_video.json`` or
+``edits_image.json`` in ``docs/measured`` is added to after each; the table is printed, and ``make
+pages`` renders the page.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ from unsee.playground.experiments.own_base import (
     Experiment,
     chosen,
     concept_option,
+    experiment_options,
+    found_before,
     policy_concept,
     report_of,
     slug,
-    undocumented_options,
 )
 from unsee.playground.training.program import exit_code_of
 from unsee.playground.world.world import Concept as WorldConcept
 from unsee.playground.world.world import concepts_in
 
-RECORD = "edits.json"
+RECORDS: Mapping[Media, str] = {"image": "edits_image.json", "video": "edits_video.json"}
 SEED = 0
 WAYS: Mapping[str, Way] = {**LINEAR, "a small change against attackers": learned_change}
 CLIPS = EvaluationPlan(
@@ -93,7 +95,7 @@ def subjects(media: Media) -> list[WorldConcept]:
     help="smoothed-soft-prompt tells an edit that hides its gradients from one that erases; it "
     "takes several times as long.",
 )
-@undocumented_options
+@experiment_options
 def compare(
     media: Media,
     names: tuple[str, ...],
@@ -115,21 +117,20 @@ def run(
     experiment: Experiment,
     console: Console,
 ) -> None:
-    """Every way for every concept; the record is rewritten after each."""
+    """Every way for every concept; the record is added to after each."""
     (media,) = plan.media
+    record = experiment.record(RECORDS[media])
     if not experiment.base.prompt_frame().reads_padding:
         raise InputError(
             "what is compared are edits of encoders whose padding the denoiser reads, as CLIP's "
             f"is; that of {experiment.base.name!r} is cut off: choose another --base"
         )
-    record = experiment.record(RECORD, experiment.build_dir)
-    found: dict[str, Any] = {
+    head = {
         **experiment.of_base(),
         "seed": plan.seed,
-        "media": media,
         "attacks": {attack.name: attack.budget() for attack in plan.attacks},
-        "ways": {way: {} for way in ways},
     }
+    found: dict[str, Any] = found_before(record, head).get("ways", {})
     for concept in concepts:
         asked = policy_concept(concept, experiment.base)
         name = slug(concept.name)
@@ -152,12 +153,13 @@ def run(
                 experiment.frames_dir,
             )
             before = folder
-            found["ways"][way][concept.name] = {
+            found.setdefault(way, {})[concept.name] = {
                 "seconds": round(seconds, 1),
                 **counted(report, media),
             }
-            write_json(record, found, indent=1)
-    click.echo("\n".join(table(found["ways"])))
+            write_json(record, head | {"ways": found}, indent=1)
+    click.echo("\n".join(table(found)))
+    console.print(f"{record} is written; `make pages` renders its page")
 
 
 def hand_over_attacks_on_the_base(source: Path, folder: Path) -> None:
