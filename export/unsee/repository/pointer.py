@@ -74,9 +74,12 @@ def previous(policies: Policies, policy: str, revision: int | None = None) -> in
     earlier = [n for n in state.history if n in state.eligible and n not in out]
     if earlier:
         return earlier[-1]
+    remedy = f"eligible are: {listed(state.eligible)}; name one with --to"
+    if state.eligible == (state.active,):
+        remedy = f"revision {state.active} is the only one that is; publish another"
     raise InputError(
         f'no revision that was active before revision {state.active} of the policy "{policy}" is '
-        f"eligible any more; eligible are: {listed(state.eligible)}; name one with --to"
+        f"eligible; {remedy}"
     )
 
 

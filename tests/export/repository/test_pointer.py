@@ -69,6 +69,12 @@ def test_two_rollbacks_in_a_row_go_further_back_and_never_forth():
         pointer.previous(policies(**state.model_dump()), "family")
 
 
+def test_the_only_eligible_revision_is_not_offered_to_go_back_to() -> None:
+    only = {"active": 1, "eligible": (1,), "history": (1,)}
+    with pytest.raises(InputError, match="revision 1 is the only one that is; publish another"):
+        pointer.previous(policies(**only), "family")
+
+
 def test_a_retired_revision_is_not_gone_back_to():
     state = {"active": 3, "eligible": (1, 3), "history": (1, 2, 3), "retired": (2,)}
     assert pointer.previous(policies(**state), "family") == 1
