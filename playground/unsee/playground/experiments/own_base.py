@@ -21,7 +21,7 @@ from unsee.core.policy import Concept
 from unsee.deltas.folder import load_card
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan, evaluate
-from unsee.evaluation.report.schema import Report
+from unsee.evaluation.report.schema import Media, Report
 from unsee.evaluation.seeing.recognisers import at_home, open_recogniser
 from unsee.evaluation.target import EvaluationTarget, open_target
 from unsee.jobs.job import Outcome, UnlearnJob, differences, given_images, run_job
@@ -314,6 +314,13 @@ category_option = click.option(
     multiple=True,
     type=click.Choice(CATEGORIES),
     help="Only this one; may be repeated.",
+)
+media_option = click.option(
+    "--media",
+    type=click.Choice(get_args(Media)),
+    default="video",
+    show_default=True,
+    help="What is looked at. No image shows an action.",
 )
 attack_budget_option = click.option(
     "--attack-budget",

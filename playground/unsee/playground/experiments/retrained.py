@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.console import Console
@@ -40,6 +40,7 @@ from unsee.playground.experiments.own_base import (
     experiment_options,
     fast_base,
     found_before,
+    media_option,
     own_report,
     policy_concept,
     report_of,
@@ -54,13 +55,7 @@ SAMPLED = ("t2i", "t2v", "t2v-es")
 
 @click.command()
 @click.argument("folder", type=OLD_FOLDER)
-@click.option(
-    "--media",
-    type=click.Choice(get_args(Media)),
-    default="video",
-    show_default=True,
-    help="What is looked at. No image shows an action.",
-)
+@media_option
 @concept_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompts-per-wording", type=click.IntRange(min=1), default=4, show_default=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.console import Console
@@ -38,6 +38,7 @@ from unsee.playground.experiments.own_base import (
     concept_option,
     experiment_options,
     found_before,
+    media_option,
     policy_concept,
     report_of,
     slug,
@@ -78,13 +79,7 @@ def subjects(media: Media) -> list[WorldConcept]:
 
 
 @click.command()
-@click.option(
-    "--media",
-    type=click.Choice(get_args(Media)),
-    default="video",
-    show_default=True,
-    help="What is looked at. No image shows an action.",
-)
+@media_option
 @concept_option
 @click.option("--way", "ways", type=click.Choice(list(WAYS)), multiple=True, default=list(WAYS))
 @click.option(
