@@ -14,8 +14,9 @@ from unsee.repository.layout import AUDIT_FILE
 
 OTHER_DIGEST = f"sha256:{'0dd1' * 16}"
 MAGNITUDE = MeanPair(tuned=mean(2, 0.1), base=mean(6, 0.1))
-STILL = MotionRow(magnitude=MAGNITUDE, ratio=mean(0.333, 0.02))
-FEW = MotionRow(magnitude=MAGNITUDE, ratio=mean(1.0, 0.02, n=3))
+STILL = MotionRow(magnitude=MAGNITUDE, ratio=mean(2 / 6, 0.02))
+ONE_OF_FEW = mean(6, 0.1, n=3)
+FEW = MotionRow(magnitude=MeanPair(tuned=ONE_OF_FEW, base=ONE_OF_FEW), ratio=mean(1.0, 0.02, n=3))
 LOST = kept_rows(lost=1)[0].recognised
 OTHERS_LOST = tuple(
     row.model_copy(update={"recognised": LOST}) if row.group == "other" else row
@@ -173,6 +174,24 @@ def test_a_threshold_that_does_not_exist_is_named(files, publish_kids):
     set_thresholds(files, colour=0.5)
     with pytest.raises(InputError, match=r"thresholds\.colour: this field is not known"):
         publish_kids()
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"siblings_kept_at_least": False}, "this must be a number (got False)"),
+        ({"erased_at_most": True}, "this must be a number (got True)"),
+        ({"erased_at_most": "8 %"}, "this must be a number (got '8 %')"),
+        ({"floor_at_most": float("nan")}, "this must be a finite number (got nan)"),
+        ({"samples_at_least": True}, "this must be a whole number (got True)"),
+    ],
+)
+def test_a_limit_that_is_no_number_is_named(files, publish_kids, limit, words):
+    """YAML reads on, off, yes and no as truth values, which would pass for 1 and 0."""
+    set_thresholds(files, **limit)
+    with pytest.raises(InputError) as caught:
+        publish_kids()
+    assert f"thresholds.{next(iter(limit))}: {words}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ A policy names the folders of its deltas; reading it does not open them.
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -27,7 +26,8 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     COMPOSED,
 ]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
+"""Strict, for YAML reads yes, on and off as truth values, and those pass for 1 and 0."""
 PolicyName = Annotated[
     str,
     matching(
@@ -89,7 +89,7 @@ class Thresholds(ClosedModel):
     others_kept_at_least: Share = 0.95
     motion_within: Share = 0.20
     attacked_at_most: Share | None = None
-    samples_at_least: Annotated[int, Field(ge=1)] = 8
+    samples_at_least: Annotated[int, Field(ge=1, strict=True)] = 8
     base_recognised_at_least: Share = 0.5
     floor_at_most: Share = 0.15
     recogniser: (
@@ -177,6 +177,6 @@ def _with_absolute_delta(
     if not exists:
         raise InputError(
             f"{file}: unsee[{index}].delta: there is no folder {delta}; "
-            f"make it with: unsee unlearn {quote(concept.name)} --category {concept.category}"
+            f'make it with: unsee unlearn "{concept.name}" --category {concept.category}'
         )
     return concept.model_copy(update={"delta": str(delta)})
