@@ -92,7 +92,8 @@ def fake_report(concepts: tuple[str, ...] = ("Blimbo",), **changes: Any) -> Repo
             for name in concepts
         ),
         "motion": MotionRow(
-            magnitude=MeanPair(tuned=mean(5.9, 0.6), base=mean(6.1, 0.6)), ratio=mean(0.967, 0.05)
+            magnitude=MeanPair(tuned=mean(5.9, 0.6), base=mean(6.1, 0.6)),
+            ratio=mean(5.9 / 6.1, 0.05),
         ),
         "drift": (
             DriftRow(media="image", tuned=mean(9.4, 1.1, 16), other_seed=mean(41.0, 3.5, 16)),
@@ -116,7 +117,7 @@ def fake_settings() -> EvaluationSettings:
         seed=0,
         prompts_per_wording=8,
         prompts_per_sibling=4,
-        num_others=16,
+        num_others=24,
         attack_prompts=8,
         num_frames=8,
         num_inference_steps=25,

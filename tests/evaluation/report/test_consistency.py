@@ -33,9 +33,15 @@ def test_a_number_that_no_share_can_be_made_of_is_no_count():
             Rate(hits=1, n=huge, low=0.0, high=1.0)
 
 
+def test_no_share_is_of_more_hits_than_samples_or_has_an_end_that_is_no_number():
+    with pytest.raises(ValidationError, match="9 hits of 8 samples"):
+        edited(lambda c: first(c).update(hits=9))
+    with pytest.raises(ValidationError, match="finite number"):
+        edited(lambda c: first(c).update(high=float("nan")))
+
+
 EDITS = {
     "hits-set-to-0": lambda c: c["erased"][5]["any_frame"]["tuned"].update(hits=0),
-    "hits-above-n": lambda c: first(c).update(hits=9),
     "only-n": lambda c: first(c).update(n=80),
     "n-with-its-interval": lambda c: first(c).update(n=80, low=0.0, high=0.0458),
     "interval": lambda c: first(c).update(high=0.1),
@@ -49,6 +55,20 @@ EDITS = {
         translated=[c["target"]["concepts"][0]["category"]]
     ),
     "a-row-twice": lambda c: c["erased"].append(c["erased"][0]),
+    "a-sibling-twice": lambda c: c["kept"].append(c["kept"][0]),
+    "an-attack-twice": lambda c: c["attacks"].append(c["attacks"][0]),
+    "an-attack-not-in-clips": lambda c: c["attacks"].pop(1),
+    "no-clips-of-the-concept": lambda c: c.update(
+        erased=[row for row in c["erased"] if row["media"] == "image"]
+    ),
+    "no-other-shapes": lambda c: c["settings"].update(prompts_per_shape=2),
+    "fewer-siblings-than-asked": lambda c: c["settings"].update(prompts_per_sibling=8),
+    "a-lost-other-taken-out": lambda c: c["kept"].remove(
+        next(row for row in c["kept"] if (row["group"], row["media"]) == ("other", "video"))
+    ),
+    "motion-made-up": lambda c: c["motion"]["ratio"].update(value=1.0, low=0.9, high=1.1),
+    "motion-of-more": lambda c: c["motion"]["ratio"].update(n=80),
+    "endless": lambda c: c["motion"]["ratio"].update(low=float("-inf")),
     "an-attack-of-fewer": lambda c: c["attacks"][0]["any_frame"]["tuned"].update(n=4),
     "a-floor-of-more": lambda c: c["erased"][5]["lasting"]["floor"].update(
         hits=4, low=0.2152, high=0.7848

@@ -53,7 +53,10 @@ def test_what_came_out_black_is_not_measured_and_never_erased():
     assert not found.passed
     assert found.measured is None
     total = 3 + sum(row.any_frame.tuned.n for row in (first, *others))
-    assert f"whether Blimbo is still recognised (3 of {total} samples are black" in found.sentence
+    assert (
+        f"whether Blimbo is still recognised (3 of {total} samples are blank: black"
+        in found.sentence
+    )
     assert "not measured" in found.sentence
     (first, *others) = attack_rows("Blimbo")
     blank = first.model_copy(update={"unmeasured": 1})

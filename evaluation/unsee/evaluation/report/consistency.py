@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from unsee.evaluation.report.rates import rate_of_counts
 from unsee.evaluation.report.schema import (
     AttackRow,
     ErasedRow,
+    KeptRow,
     Mean,
+    MotionRow,
     Rate,
     Report,
+    Shape,
     ShapeRow,
     ShownRow,
     lasting_frames,
@@ -34,9 +38,7 @@ def inconsistencies(report: Report) -> tuple[str, ...]:
 
 def _found(report: Report) -> Iterator[str]:
     for where, rate in _rates(report):
-        if rate.hits > rate.n:
-            yield f"{where}: {rate.hits} hits of {rate.n} samples"
-        elif not _is_interval_of(rate):
+        if not _is_interval_of(rate):
             yield f"{where}: the interval is not that of {rate.hits} hits of {rate.n} samples"
     for where, rates in _together(report):
         sizes = [rate.n for rate in rates]
@@ -48,8 +50,10 @@ def _found(report: Report) -> Iterator[str]:
     for where, row in _shown_rows(report):
         yield from _unlike_frames(where, row)
     for where, mean in _means(report):
-        if not (math.isfinite(mean.value) and mean.low <= mean.value <= mean.high):
+        if not -math.inf < mean.low <= mean.value <= mean.high < math.inf:
             yield f"{where}: the mean {mean.value:g} lies outside its interval"
+    if report.motion is not None and not _is_ratio_of_means(report.motion):
+        yield "motion: the ratio is not that of the two means"
     yield from _unlike_settings(report)
     yield from _missing_rows(report)
 
@@ -69,6 +73,17 @@ def _unlike_settings(report: Report) -> Iterator[str]:
             sizes = {rule.tuned.n for rule in (row.any_frame, row.lasting, row.mean_frame)}
             if len(sizes) > 1:
                 yield f"{where}: two numbers of samples"
+    for kept in report.kept:
+        samples = kept.recognised.tuned.n
+        if kept.group != "other" and samples != settings.prompts_per_sibling:
+            yield (
+                f"{_name_of_kept(kept)}: {samples} samples where the settings say "
+                f"{settings.prompts_per_sibling}"
+            )
+    others = [row for row in report.kept if (row.group, row.media) == ("other", "video")]
+    samples = sum(row.recognised.tuned.n for row in others)
+    if others and samples != settings.num_others:
+        yield f"other (video): {samples} samples where the settings say {settings.num_others}"
 
 
 def _unlike_frames(where: str, row: ShownRow) -> Iterator[str]:
@@ -94,27 +109,45 @@ def _unlike_frames(where: str, row: ShownRow) -> Iterator[str]:
 
 
 def _missing_rows(report: Report) -> Iterator[str]:
-    """Concepts that were not asked for in each wording, and rows that stand twice."""
-    keys = Counter((row.concept, row.media, row.wording) for row in report.erased)
-    for key, count in keys.items():
+    """Rows that stand twice, and those that an evaluation of these settings has."""
+    names = Counter(where for where, _ in _shown_rows(report))
+    names.update(map(_name_of_kept, report.kept))
+    for where, count in names.items():
         if count > 1:
-            yield f"{key[0]} ({key[2]}, {key[1]}): {count} rows"
-    media = {medium for _, medium, _ in keys}
+            yield f"{where}: {count} rows"
+    for where in _expected_rows(report):
+        if where not in names:
+            yield f"{where}: no row"
+
+
+def _expected_rows(report: Report) -> Iterator[str]:
+    """What each unseen concept was asked by, and which attacks were made on it, in each medium."""
+    settings = report.settings
+    shapes = [*map(spaced, get_args(Shape))] if settings.prompts_per_shape else []
+    attacks = dict.fromkeys(attack_name(row.attack, row.times) for row in report.attacks)
+    media = {row.media for row in report.erased} | {row.media for row in report.kept}
     for concept in report.target.concepts:
-        wordings = list(_PLAIN_WORDINGS)
-        wordings += ["synonym"] if concept.aliases else []
-        wordings += ["translated"] if concept.category in report.settings.translated else []
+        asked = [*_PLAIN_WORDINGS, *shapes]
+        asked += ["synonym"] if concept.aliases else []
+        asked += ["translated"] if concept.category in settings.translated else []
         for medium in sorted(media):
             if concept.category == "action" and medium == "image":
                 continue
-            for wording in wordings:
-                if (concept.name, medium, wording) not in keys:
-                    yield f"{concept.name} ({wording}, {medium}): no row"
+            for how in asked:
+                yield f"{concept.name} ({how}, {medium})"
+            for attack in attacks:
+                yield f"the attack {attack} on {concept.name} ({medium})"
 
 
 def _is_interval_of(rate: Rate) -> bool:
     right = rate_of_counts(rate.hits, rate.n)
     return abs(rate.low - right.low) <= _TOLERANCE and abs(rate.high - right.high) <= _TOLERANCE
+
+
+def _is_ratio_of_means(motion: MotionRow) -> bool:
+    tuned, base, ratio = motion.magnitude.tuned, motion.magnitude.base, motion.ratio
+    alike = math.isclose(tuned.value, ratio.value * base.value, rel_tol=_TOLERANCE)
+    return alike and tuned.n == base.n == ratio.n
 
 
 def _shown_rows(report: Report) -> Iterator[tuple[str, ShownRow]]:
@@ -135,14 +168,17 @@ def _named(rows: Sequence[ErasedRow | AttackRow | ShapeRow]) -> Iterator[tuple[s
             yield f"the attack {name} on {row.concept} ({row.media})", row
 
 
+def _name_of_kept(row: KeptRow) -> str:
+    return f"{row.concept} ({row.group}, {row.media})"
+
+
 def _together(report: Report) -> Iterator[tuple[str, tuple[Rate, ...]]]:
     """Shares of equally many samples: the tuned encoder's first, then its controls'."""
     for where, row in _shown_rows(report):
         for rule in (row.any_frame, row.lasting, row.mean_frame):
             yield where, (rule.tuned, rule.base, rule.floor)
     for kept in report.kept:
-        where = f"{kept.concept} ({kept.group}, {kept.media})"
-        yield where, (kept.recognised.tuned, kept.recognised.base)
+        yield _name_of_kept(kept), (kept.recognised.tuned, kept.recognised.base)
 
 
 def _rates(report: Report) -> Iterator[tuple[str, Rate]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic import model_validator as validates
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Concept
@@ -50,7 +51,7 @@ Reach = Literal["caller", "weights"]
 """Who can make an attack: whoever may send text and parameters, or only a holder of the weights."""
 Group = Literal["sibling", "other", "shared_words", "translated"]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Versioned(BaseModel):
@@ -66,6 +67,12 @@ class Rate(ClosedModel):
     n: Count
     low: Share
     high: Share
+
+    @validates(mode="after")
+    def _no_more_hits_than_samples(self) -> Rate:
+        if self.hits > self.n:
+            raise ValueError(f"{self.hits} hits of {self.n} samples")
+        return self
 
     @property
     def share(self) -> float:

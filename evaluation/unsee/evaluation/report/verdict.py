@@ -289,7 +289,7 @@ def _unanswered(
     blank = sum(row.unmeasured for row in rows if row.concept == concept)
     if blank:
         total = blank + triple.tuned.n
-        what = f"{what} ({blank} of {total} samples are black or not finite)"
+        what = f"{what} ({blank} of {total} samples are blank: black or not finite)"
     elif triple.tuned.n and triple.floor.n:
         return None
     return _missing(name, limit, what)
