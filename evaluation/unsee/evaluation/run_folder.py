@@ -16,6 +16,7 @@ from unsee.core.files import write_file, write_json
 from unsee.core.policy import Thresholds
 from unsee.core.validation import ClosedModel
 from unsee.deltas.files import CARD_FILE
+from unsee.evaluation.report.consistency import inconsistencies
 from unsee.evaluation.report.schema import (
     PAGE_FILE,
     REPORT_FILE,
@@ -59,16 +60,18 @@ def begin(folder: Path, inputs: Inputs, *, force: bool) -> Report | None:
 
     Raises `InputError` if the folder is a delta's, or if it holds another evaluation or other files
     and `force` is not given; with `force` another evaluation's report is removed, and other files
-    are left alone. A report that was only held against other thresholds is written again.
+    are left alone. A report that was only held against other thresholds is written again, and so is
+    one that was changed so that it does not fit `inputs` or itself.
     """
     known = load_inputs(folder)
     if known == inputs:
-        report = _load_report(folder)
+        report = _load_report(folder, inputs)
         if report is not None and not report.models:  # of a version that did not record them
             report = report.model_copy(update={"models": inputs.models})
             (folder / SIGNATURE_FILE).unlink(missing_ok=True)
             finish(folder, report)
-        return report
+        if report is not None:
+            return report
     measures_the_same = known is not None and inputs == known.model_copy(
         update={"thresholds": inputs.thresholds}
     )
@@ -130,13 +133,15 @@ def load_inputs(folder: Path) -> Inputs | None:
         return None
 
 
-def _load_report(folder: Path) -> Report | None:
+def _load_report(folder: Path, inputs: Inputs) -> Report | None:
     if not (folder / PAGE_FILE).is_file():
         return None
     try:
-        return Report.model_validate_json((folder / REPORT_FILE).read_bytes())
+        report = Report.model_validate_json((folder / REPORT_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+    is_of_these = (report.target, report.settings) == (inputs.target, inputs.settings)
+    return report if is_of_these and not inconsistencies(report) else None
 
 
 def sign_report(folder: Path, sign: Callable[[Mapping[str, bytes]], bytes]) -> None:
