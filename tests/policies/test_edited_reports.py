@@ -32,7 +32,7 @@ def edit(files, change):
     [
         (lambda c: c["erased"][5]["any_frame"]["tuned"].update(hits=0), "do not fit together"),
         (lambda c: c["erased"][0]["any_frame"]["tuned"].update(n=800), "do not fit together"),
-        (lambda c: c["erased"][0]["any_frame"]["tuned"].update(hits=9), "do not fit together"),
+        (lambda c: c["erased"][0]["lasting"]["tuned"].update(hits=200), "200 hits of 8 samples"),
         (lambda c: c["target"]["concepts"][0].update(category="object"), "calls Blimbo a object"),
     ],
     ids=["hits", "n", "hits-above-n", "category"],
@@ -88,6 +88,20 @@ def test_a_report_of_another_denoiser_is_refused(files, publish_kids):
         publish_kids()
     edit(files, lambda c: c.update(models={"video": "sha256:served"}))
     assert publish_kids().unmet == ()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_report_of_other_clips_than_the_service_makes_is_refused(files, publish_kids, place):
+    compose, own = files.compose, (8, 25, 4.0)
+    files.compose = lambda *arguments: replace(compose(*arguments), clip=own)
+    assert publish_kids().unmet == ()
+    name = ("num_frames", "num_inference_steps", "guidance_scale")[place]
+    edit(files, lambda c: c["settings"].update({name: 2}))
+    with pytest.raises(PublicationRefused) as caught:
+        publish_kids()
+    shown = ("2 frames, 25 steps", "8 frames, 2 steps", "8 frames, 25 steps and guidance 2")[place]
+    assert f"the report's clips have {shown}" in str(caught.value)
+    assert "those of the repository 8 frames, 25 steps and guidance 4; run" in str(caught.value)
 
 
 def test_the_terms_of_a_publication_are_in_the_log(files, publish_kids):

@@ -117,7 +117,7 @@ def test_the_repository_of_the_same_base_is_accepted(files):
     file = files.repository / "text_to_video" / "assets" / "base.json"
     file.write_text(json.dumps(base_record(digest="sha256:this", models_digest="sha256:those")))
     base = SimpleNamespace(digest=lambda: "sha256:this")
-    assert check_same_base(base, files.repository) == "sha256:those"
+    assert check_same_base(base, files.repository).models_digest == "sha256:those"
 
 
 def test_an_eligible_revision_that_fails_its_probe_stays(files, triton, publish_kids):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unsee.core.errors import InputError
 from unsee.core.policy import Policy
 from unsee.repository import ledger, pointer
+from unsee.repository.base import Base as ServedBase
 from unsee.repository.base import read_base
 from unsee.repository.layout import base_file
 from unsee.repository.records import PolicyState
@@ -35,6 +36,7 @@ class ComposedPolicy:
             base brings none.
         models_digest: of the repository's denoiser, autoencoder and scheduler; None where it was
             exported by a version that did not record it.
+        clip: frames, denoising steps and guidance of the repository's clips by default.
     """
 
     base: Base
@@ -44,6 +46,7 @@ class ComposedPolicy:
     judge_digest: str | None = None
     questions_digest: str | None = None
     models_digest: str | None = None
+    clip: tuple[int, int, float] | None = None
 
 
 def compose_policy(
@@ -64,13 +67,20 @@ def compose_policy(
     for note in require(base):
         say(note)
     deltas = load_policy_deltas(policy)
-    models_digest = check_same_base(base, repository_dir)
+    served = check_same_base(base, repository_dir)
+    clip = served.defaults
     say(f"composing {_counted(len(deltas), 'delta')} of the policy {policy.name}")
     encoder = compose(base.text_encoder(), deltas)
     digest = tensors_digest(encoder.state_dict())
     cards = [delta.card for delta in deltas]
     return ComposedPolicy(
-        base, cards, encoder, digest, *_own_evaluation(base), models_digest or None
+        base,
+        cards,
+        encoder,
+        digest,
+        *_own_evaluation(base),
+        models_digest=served.models_digest or None,
+        clip=(clip.num_frames, clip.num_inference_steps, clip.guidance_scale),
     )
 
 
@@ -93,8 +103,8 @@ def export_policy(policy: Policy, composed: ComposedPolicy, repository_dir: Path
     return write_revision(composed.encoder, name, policy.unsee, base, repository_dir, cards)
 
 
-def check_same_base(base: Base, repository_dir: Path) -> str:
-    """The digest of the repository's models; raise InputError unless its encoder is `base`'s."""
+def check_same_base(base: Base, repository_dir: Path) -> ServedBase:
+    """What the repository serves; raise InputError unless its encoder is `base`'s."""
     file = base_file(repository_dir)
     try:
         record = read_base(file)
@@ -108,7 +118,7 @@ def check_same_base(base: Base, repository_dir: Path) -> str:
             f"{repository_dir} was exported from another base than {base.name} "
             f"(text encoder {record.digest[:19]}, not {base.digest()[:19]}); give that base"
         )
-    return record.models_digest
+    return record
 
 
 def _published_as(digest: str, repository_dir: Path, policy: str) -> list[int]:

@@ -56,6 +56,8 @@ class Expected:
         recogniser_digest: of the base's judge; None: the base brings none.
         questions_digest: of the base's evaluation set; None: the base brings none.
         models_digest: of the repository's denoiser, autoencoder and scheduler; None: not known.
+        clip: frames, denoising steps and guidance of a clip where a request says nothing; None: not
+            known.
     """
 
     base_digest: str
@@ -63,6 +65,7 @@ class Expected:
     recogniser_digest: str | None = None
     questions_digest: str | None = None
     models_digest: str | None = None
+    clip: tuple[int, int, float] | None = None
 
 
 def check_reason(force: bool, reason: str | None) -> None:
@@ -248,6 +251,12 @@ def _other_eyes(report: Report, policy: Policy, expected: Expected) -> tuple[str
         problems.append(
             "the report does not say which denoiser made clips; run `unsee evaluate` again"
         )
+    clip = settings.num_frames, settings.num_inference_steps, settings.guidance_scale
+    if expected.clip not in (None, clip):
+        problems.append(
+            f"the report's clips have {_clip(clip)}, those of the repository "
+            f"{_clip(expected.clip)}; run `unsee evaluate` with the base as it is served"
+        )
     questions = expected.questions_digest
     if questions is not None and settings.questions_digest != questions:
         made = (
@@ -257,6 +266,10 @@ def _other_eyes(report: Report, policy: Policy, expected: Expected) -> tuple[str
         )
         problems.append(f"the report was made {made}; run `unsee evaluate` without --concepts")
     return tuple(problems)
+
+
+def _clip(clip: tuple[int, int, float]) -> str:
+    return f"{clip[0]} frames, {clip[1]} steps and guidance {clip[2]:g}"
 
 
 def _short(digest: str) -> str:

@@ -163,6 +163,7 @@ def _judge(
         composed.judge_digest,
         composed.questions_digest,
         composed.models_digest,
+        composed.clip,
     )
     found = gate.judge(found, policy, expected)
     key = wanted.verify_with
