@@ -1,5 +1,6 @@
 """Recognisers: the judge, CLIP without a hub, and those that other packages install."""
 
+import json
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -127,6 +128,24 @@ def test_the_base_s_judge_is_the_default(
         open_recogniser("judge:~nobody-here/judge", base, ())
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"motion_head": "gait"}, "labels has none for the head 'gait'"),
+        ({"categories": {"mood": ["style"]}}, "labels has none for the head 'mood'"),
+        ({"labels": {"subject": [], "action": ["none"]}}, r"labels\.subject: this is empty"),
+    ],
+)
+def test_a_judge_whose_heads_and_labels_do_not_fit_is_one_sentence(
+    judge: Judge, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    judge.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError, match=words):
+        JudgeRecogniser.from_pretrained(tmp_path)
+
+
 def test_clip_compares_with_siblings_and_nothing(
     clip_dir: Path, base: Base, frames: Frames, blimbo: Concept
 ) -> None:
@@ -176,3 +195,8 @@ def test_other_packages_bring_recognisers(base: Base, monkeypatch: pytest.Monkey
     assert opened == "a:b"
     with pytest.raises(InputError, match=r"no recogniser 'eyes'; installed are judge:.*, echo"):
         open_recogniser("eyes:1", base, ())
+    for place in ("no_such_package.eyes:Eyes", "builtins:Eyes"):
+        broken = EntryPoint("echo", place, recognisers.ENTRY_POINT_GROUP)
+        monkeypatch.setattr(recognisers, "_entry_points", lambda point=broken: (point,))
+        with pytest.raises(InputError, match=rf"'echo' \({place}\) cannot be loaded: "):
+            open_recogniser("echo:1", base, ())

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field, ValidationError
+from pydantic import model_validator as validates
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -39,12 +40,19 @@ class JudgeConfig(ClosedModel):
     that reads whole clips; the others read single frames.
     """
 
-    labels: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]]
     categories: Mapping[str, tuple[str, ...]]
     motion_head: str
     width: Width = 32
     features: Width = 192
     motion_width: Width = 96
+
+    @validates(mode="after")
+    def _each_head_has_labels(self) -> JudgeConfig:
+        for head in (self.motion_head, *self.categories):
+            if head not in self.labels:
+                raise ValueError(f"labels has none for the head {head!r}")
+        return self
 
     @property
     def frame_heads(self) -> tuple[str, ...]:

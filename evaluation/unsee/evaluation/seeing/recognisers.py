@@ -53,7 +53,13 @@ def _installed(name: str) -> Callable[[str], Recogniser]:
     points = {point.name: point for point in _entry_points()}
     if name not in points:
         raise InputError(f"there is no recogniser {name!r}; installed are {_choices()}")
-    loaded: Callable[[str], Recogniser] = points[name].load()
+    try:
+        loaded: Callable[[str], Recogniser] = points[name].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the recogniser {name!r} ({points[name].value}) cannot be loaded: {error}; install "
+            "its package again"
+        ) from error
     return loaded
 
 
