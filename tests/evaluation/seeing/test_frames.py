@@ -100,6 +100,19 @@ def test_everything_that_decides_a_clip_is_in_its_address(
     assert maker.digest("image") != maker.digest("video")
 
 
+def test_what_else_the_denoiser_is_told_is_in_the_digest(
+    maker: FrameMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = maker.digest("video")
+    model = type(open_model(maker.base, "video"))
+    found = []
+    for rate in (8, 24):
+        told = {"frame_rate": rate}
+        monkeypatch.setattr(model, "conditions", property(lambda self, told=told: told))
+        found.append(replace(maker, _kept={}).digest("video"))
+    assert len({usual, *found}) == 3
+
+
 def test_images_are_those_of_the_pipeline(
     maker: FrameMaker, encoder: PromptEncoder, base: Base
 ) -> None:

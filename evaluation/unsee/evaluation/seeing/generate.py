@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unsee.core.files import digest_of
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.frame_store import Frames, FrameStore
 from unsee.models.base import Base
@@ -87,11 +88,17 @@ class FrameMaker:
         return 1, *self._model(media).picture_size, 3
 
     def digest(self, media: Media) -> str:
-        """`"sha256:…"` of the denoiser, the autoencoder and the scheduler that make `media`."""
+        """`"sha256:…"` of the denoiser, the autoencoder and the scheduler that make `media`.
+
+        Where the denoiser is told more than prompt, size and noise, that is in it.
+        """
         name = f"digest of {media}"
         if name not in self._kept:
-            made_of = self._model(media).parts
-            self._kept[name] = models_digest(made_of.denoiser, made_of.vae, made_of.scheduler)
+            model = self._model(media)
+            made_of = model.parts
+            found = models_digest(made_of.denoiser, made_of.vae, made_of.scheduler)
+            told = json.dumps(dict(model.conditions), sort_keys=True)
+            self._kept[name] = digest_of(f"{found}{told}".encode()) if model.conditions else found
         digest: str = self._kept[name]
         return digest
 

@@ -120,8 +120,6 @@ class Observer:
     ) -> Frames:
         seeds = [question.seed for question in questions]
         embeds = encoder.embeds(prompts, media)
-        if not questions:
-            return self.maker.frames(media, embeds, encoder.negative(media), seeds)
         first = questions[0]
         negative = encoder.negative(media, first.negative)
         return _with_parameters(self.maker, first).frames(media, embeds, negative, seeds)

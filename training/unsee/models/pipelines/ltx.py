@@ -24,6 +24,10 @@ class Ltx(GenerativeModel):
     pipeline_name = "LTXPipeline"
 
     @property
+    def conditions(self) -> Mapping[str, float]:
+        return {"frame_rate": self.parts.fps}
+
+    @property
     def process(self) -> NoiseProcess:
         """Flow matching; a dynamic shift is that of a picture's number of tokens."""
         from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift

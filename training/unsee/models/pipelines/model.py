@@ -73,6 +73,11 @@ class GenerativeModel(ABC):
         return self.parts.height, self.parts.width
 
     @property
+    def conditions(self) -> Mapping[str, float]:
+        """What the denoiser is told beside prompt, size and noise, by name."""
+        return {}
+
+    @property
     @abstractmethod
     def process(self) -> NoiseProcess:
         """The noise that the denoiser was trained with. Raises `BaseFolderError` without one."""
