@@ -127,7 +127,8 @@ def evaluate(
     if found is not None:
         return Outcome(folder, found, reused=True)
     started = time.perf_counter()
-    shelf = ExampleShelf("video" if "video" in job.plan.media else "image")
+    medium: Media = "video" if "video" in job.plan.media else "image"
+    shelf = ExampleShelf(medium, len(job.target.concepts))
     observer = Observer(
         tuned=Encoder(job.target.text_encoder, job.base),
         base=Encoder(job.base.text_encoder(), job.base),

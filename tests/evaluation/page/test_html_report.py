@@ -3,6 +3,9 @@
 import base64
 import io
 import re
+import warnings
+from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,8 +14,11 @@ from PIL import Image
 
 from report_fakes import attack_rows, erased_rows, fake_frames, fake_report, kept_rows, shown
 from unsee.core.policy import Thresholds
-from unsee.evaluation.page.examples import Example
+from unsee.evaluation.asking.evaluation_set import KnownConcept
+from unsee.evaluation.asking.questions import Question
+from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.page.html_report import write_page
+from unsee.evaluation.seeing.measures import Observation, Seen
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -52,9 +58,10 @@ class Page(HTMLParser):
 
 
 def example(kind="erased", title="Blimbo in the rain", num_frames=8, size=64, tuned_seen=False):
-    media = "video" if num_frames > 1 else "image"
+    shelf = ExampleShelf("video" if num_frames > 1 else "image")
     frames = [fake_frames(seed, num_frames, size) for seed in (1, 2)]
-    return Example(title, kind, media, *frames, base_seen=True, tuned_seen=tuned_seen)
+    shelf.keep_attack(shelf.media, title, *frames, (True, tuned_seen))
+    return replace(shelf.examples()[0], kind=kind)
 
 
 @pytest.fixture
@@ -104,6 +111,7 @@ def test_attacks_of_callers_and_of_holders_of_the_weights_stand_apart(written):
     assert page.text.index("Prompt search, by budget", caller) < weights
     assert page.text.index("soft prompt", weights) > weights
     assert page.text.count("by budget") == 1  # of the other attacks there is one budget
+    assert "mathdefault" not in page.html
 
 
 def test_samples_that_are_not_counted_are_told_beside_those_that_are(written):
@@ -160,6 +168,57 @@ def test_names_from_outside_cannot_become_markup(written):
     assert "script" not in page.tags
     assert title in page.text
     assert "<b>Blimbo</b>" in page.text
+
+
+def test_names_of_any_letters_and_length_leave_the_plots_readable(written):
+    wide = ("\N{HIRAGANA LETTER A}" * 60, "\N{DEVANAGARI LETTER KA}" * 60)
+    names = ("A$AP & Ke$ha", *wide, "the cartoon " + "very " * 30 + "hero")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = written(fake_report(names))
+    bars = page.html.index('id="bars-caption"')
+    labels = re.findall(r">([^<>]+)</text>", page.html[bars : page.html.index("</svg>", bars)])
+    assert "A$AP &amp; Ke$ha" in labels
+    assert {name[:12] for name in wide} <= set(labels)
+    assert max(map(len, labels)) <= 26
+    assert names[-1] in page.text  # the whole name stands in the tables
+
+
+def test_of_many_concepts_the_worst_are_told_first_and_all_are_told(written):
+    names = [f"Concept {number:02}" for number in range(32)]
+    rows = [row for name in names for row in erased_rows(name, hits=int(name == names[31]))]
+    page = written(fake_report(tuple(names), erased=tuple(rows)))
+    first = page.text.index("how often is it still shown?")
+    assert page.text.index("Asked for Concept 31") < first
+    assert page.text.count("how often is it still shown?") == 32
+    more = page.text.index("The other 26 concepts, of which less is left")
+    assert page.text.count("how often is it still shown?", 0, more) == 6
+    assert page.text.index("Asked for anything else") < more
+    lead = (
+        "no longer shows Concept 00, Concept 01, Concept 02, Concept 03, Concept 04, Concept 05 and"
+    )
+    assert f"{lead} 26 more." in page.text
+    provenance = page.text.index("Provenance")
+    assert all(page.text.index(f"{name} (character)", provenance) for name in names)
+
+
+@pytest.mark.parametrize(("num_concepts", "shown_of_each"), [(1, 8), (32, 1)])
+def test_examples_are_few_and_keep_only_the_frames_that_are_shown(num_concepts, shown_of_each):
+    shelf = ExampleShelf("video", num_concepts)
+    chunk = np.zeros((2, 16, 8, 8, 3), np.uint8)
+    for number in range(num_concepts):
+        concept = KnownConcept(name=f"Concept {number}", category="character")
+        for wording in ("alone", "context", "long", "synonym"):
+            for seed in range(3):
+                question = Question(concept, "erased", wording, concept.name, "", seed)
+                seen = Observation(question, "video", *[Seen(True, (True,) * 16)] * 2, 0.0, None)
+                shelf.keep(seen, chunk[0], chunk[1])
+    shown = shelf.examples()
+    assert set(Counter(one.title for one in shown).values()) == {shown_of_each}
+    assert len(shown) == num_concepts * shown_of_each
+    for one in shown:
+        assert len(one.base) == len(one.tuned) == 4
+        assert not np.shares_memory(one.base, chunk)  # else all clips of the chunk stay in memory
 
 
 def test_pictures_have_words_and_show_both_encoders(written):

@@ -64,7 +64,7 @@ REACHES: dict[Reach, str] = {
     "weights": "What needs the weights",
 }
 MOST_BARS = 6
-"""How many concepts have bars of their own at the head of the page."""
+"""How many concepts have bars of their own at the head of the page, and sentences."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,19 @@ def _bound(check: Check) -> str:
 
 def bar_rows(report: Report) -> list[PlotRow]:
     """Per concept what the gate judges, the largest excess first; of many also all as one."""
-    shown = {one.name: judged_of(report.erased, one.name) for one in report.target.concepts}
-    asked = {name: triple for name, triple in shown.items() if triple.tuned.n and triple.floor.n}
-    worst = sorted(asked, key=lambda name: -excess_of(asked[name].tuned, asked[name].floor).value)
-    rows = [_plot_row(name, asked[name]) for name in worst[:MOST_BARS]]
+    asked = worst_first(report)
+    rows = [_plot_row(name, triple) for name, triple in asked[:MOST_BARS]]
     if len(asked) < 2:
         return rows
-    return [_plot_row(f"all {len(asked)} concepts", pooled_triple(asked.values())), *rows]
+    whole = pooled_triple(triple for _, triple in asked)
+    return [_plot_row(f"all {len(asked)} concepts", whole), *rows]
+
+
+def worst_first(report: Report) -> list[tuple[str, RateTriple]]:
+    """What the gate judges of each concept that was asked for, the largest excess first."""
+    shown = [(one.name, judged_of(report.erased, one.name)) for one in report.target.concepts]
+    asked = [(name, triple) for name, triple in shown if triple.tuned.n and triple.floor.n]
+    return sorted(asked, key=lambda each: -excess_of(each[1].tuned, each[1].floor).value)
 
 
 def erased_rows(report: Report) -> list[PlotRow]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unsee.evaluation.report.schema import Media
 from unsee.evaluation.seeing.frame_store import Frames
 from unsee.evaluation.seeing.measures import Observation
+from unsee.media.sheet import evenly_spaced
 
 ExampleKind = Literal["erased", "sibling", "other", "attack"]
 
@@ -19,6 +20,9 @@ _ORDER: tuple[ExampleKind, ...] = ("erased", "sibling", "other", "attack")
 _PER_WORDING = 2
 _PER_CONCEPT = 1
 _MOST_KEPT = 6
+_MOST_ERASED = 48
+_MOST_ATTACKS = 30
+FRAMES_PER_STRIP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +31,13 @@ class Example:
 
     Args:
         title: the prompt.
-        base: uint8 [F, H, W, 3] (an image has F = 1); `tuned` has the same shape.
+        base: uint8 [F, H, W, 3] (an image has F = 1), at most `FRAMES_PER_STRIP` frames, evenly
+            chosen, first and last among them; `tuned` has the same shape.
         base_seen: whether `base` was recognised as the concept that the prompt is about.
     """
 
     title: str
     kind: ExampleKind
-    media: Media
     base: NDArray[np.uint8]
     tuned: NDArray[np.uint8]
     base_seen: bool
@@ -42,9 +46,10 @@ class Example:
 
 @dataclass(frozen=True)
 class ExampleShelf:
-    """Collects examples in one medium as they are made."""
+    """Collects examples in one medium as they are made; of many concepts fewer each."""
 
     media: Media
+    num_concepts: int = 1
     _shown: list[Example] = field(default_factory=list)
     _counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
@@ -55,7 +60,11 @@ class ExampleShelf:
         if observation.media != self.media:
             return
         if kind == "erased":
-            if self._take(_PER_WORDING, kind, concept, question.wording):
+            most = max(1, _MOST_ERASED // self.num_concepts)
+            if self._counts[kind, concept] < most and self._take(
+                _PER_WORDING, kind, concept, question.wording
+            ):
+                self._counts[kind, concept] += 1
                 seen = observation.base.lasting, observation.tuned.lasting
                 self._add(question.prompt, kind, base, tuned, seen)
         elif kind in ("sibling", "other"):
@@ -69,7 +78,7 @@ class ExampleShelf:
         self, media: Media, title: str, base: Frames, tuned: Frames, seen: tuple[bool, bool]
     ) -> None:
         """Show one attack's clips [F, H, W, 3]; `seen` is (base, tuned)."""
-        if media == self.media:
+        if media == self.media and self._take(_MOST_ATTACKS, "attack"):
             self._add(title, "attack", base, tuned, seen)
 
     def examples(self) -> list[Example]:
@@ -83,4 +92,6 @@ class ExampleShelf:
     def _add(
         self, title: str, kind: ExampleKind, base: Frames, tuned: Frames, seen: tuple[bool, bool]
     ) -> None:
-        self._shown.append(Example(title, kind, self.media, base, tuned, *seen))
+        count = min(len(base), FRAMES_PER_STRIP)  # copies: the frames are rows of large arrays
+        strips = evenly_spaced(base, count), evenly_spaced(tuned, count)
+        self._shown.append(Example(title, kind, *strips, *seen))

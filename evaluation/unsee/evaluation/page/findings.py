@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unsee.evaluation.page.content import REACHES, interval, whole
+from unsee.evaluation.page.content import MOST_BARS, REACHES, interval, whole, worst_first
 from unsee.evaluation.report.rates import excess_of, pooled_pair
 from unsee.evaluation.report.schema import Group, Rate, RateTriple, Reach, Report
 from unsee.evaluation.report.verdict import attack_name, judged_of, points, points_range
@@ -21,16 +21,18 @@ class Finding:
 
 def findings(report: Report) -> tuple[Finding, ...]:
     """The main figures in whole sentences, worst news included."""
-    found = [_erased_finding(report, concept.name) for concept in report.target.concepts]
+    found: list[Finding | None] = [_erased_finding(*one) for one in worst_first(report)[:MOST_BARS]]
     found += [_kept_finding(report, "sibling"), _kept_finding(report, "other")]
     found += [_attack_finding(report, reach) for reach in REACHES]
     return tuple(finding for finding in found if finding)
 
 
-def _erased_finding(report: Report, concept: str) -> Finding | None:
-    triple = judged_of(report.erased, concept)
-    if not triple.tuned.n:
-        return None
+def more_findings(report: Report) -> tuple[Finding, ...]:
+    """Those of the concepts that are left out of `findings`, of which each is less bad."""
+    return tuple(_erased_finding(*one) for one in worst_first(report)[MOST_BARS:])
+
+
+def _erased_finding(concept: str, triple: RateTriple) -> Finding:
     return Finding(
         f"Asked for {concept}, how often is it still shown?",
         whole(triple.tuned.share),

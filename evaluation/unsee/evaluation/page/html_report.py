@@ -1,6 +1,6 @@
 """`report.html`: the report as one page that opens offline and that a lawyer can read.
 
-Puts words (`page_content`), plots and pictures into the template; measures and judges nothing. The
+Puts words (`content`), plots and pictures into the template; measures and judges nothing. The
 page holds everything that it shows: no script, no font, no picture from elsewhere.
 """
 
@@ -14,17 +14,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 
 from unsee.core.files import write_file
 from unsee.core.policy import Thresholds
 from unsee.evaluation.page import content
 from unsee.evaluation.page.examples import Example, ExampleKind
-from unsee.evaluation.page.findings import findings
+from unsee.evaluation.page.findings import findings, more_findings
 from unsee.evaluation.page.plots import (
     PlotRow,
     bar_plot,
@@ -32,13 +30,12 @@ from unsee.evaluation.page.plots import (
     curve_plot,
     interval_plot,
 )
-from unsee.evaluation.report.schema import LASTING_SHARE, PAGE_FILE, AttackRow, Media, Reach, Report
+from unsee.evaluation.report.schema import LASTING_SHARE, PAGE_FILE, AttackRow, Reach, Report
 from unsee.evaluation.report.verdict import attack_name, percent, spaced, verdict_of
-from unsee.media.sheet import evenly_spaced
+from unsee.evaluation.seeing.frame_store import Frames
 
 TEMPLATE = "report_page.html.jinja"
 STYLE = "report_page.css"
-FRAMES_PER_STRIP = 4
 FRAME_PIXELS = 160
 """About the height of a shown frame: small ones grow by whole factors, large ones shrink."""
 GAP_PIXELS = 4
@@ -69,7 +66,6 @@ class Sheet:
     """An example as the page shows it."""
 
     title: str
-    media: Media
     num_frames: int
     strips: tuple[Strip, Strip]
 
@@ -136,6 +132,7 @@ def _words(report: Report, thresholds: Thresholds) -> dict[str, Any]:
         "headline": content.headline(verdict),
         "concepts": _listed([concept.name for concept in report.target.concepts]),
         "findings": findings(report),
+        "more_findings": more_findings(report),
         "checks": content.check_lines(verdict),
         "note": content.thresholds_note(thresholds),
         "wordings": content.WORDINGS,
@@ -203,8 +200,7 @@ def _sheets(examples: Sequence[Example], kind: ExampleKind) -> list[Sheet]:
     return [
         Sheet(
             example.title,
-            example.media,
-            min(len(example.base), FRAMES_PER_STRIP),
+            len(example.base),
             (
                 _strip("unmodified encoder", example.base, example.base_seen, ""),
                 _strip(
@@ -220,12 +216,10 @@ def _sheets(examples: Sequence[Example], kind: ExampleKind) -> list[Sheet]:
     ]
 
 
-def _strip(encoder: str, frames: NDArray[np.uint8], seen: bool, tone: str) -> Strip:
-    """At most `FRAMES_PER_STRIP` frames, evenly chosen, first and last among them."""
-    count = min(len(frames), FRAMES_PER_STRIP)
-    tiles = [_scaled(Image.fromarray(frame)) for frame in evenly_spaced(frames, count)]
+def _strip(encoder: str, frames: Frames, seen: bool, tone: str) -> Strip:
+    tiles = [_scaled(Image.fromarray(frame)) for frame in frames]
     width, height = tiles[0].size
-    strip = Image.new("RGB", (count * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
+    strip = Image.new("RGB", (len(tiles) * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
     for index, tile in enumerate(tiles):
         strip.paste(tile, (index * (width + GAP_PIXELS), 0))
     return Strip(encoder, _data_uri(strip), *strip.size, seen=seen, tone=tone)
@@ -251,6 +245,9 @@ def _unbroken(value: Any) -> Any:
 
 
 def _listed(names: Sequence[str]) -> str:
+    """The names as in a sentence, of many the first ones and how many more."""
+    if len(names) > content.MOST_BARS + 1:
+        names = [*names[: content.MOST_BARS], f"{len(names) - content.MOST_BARS} more"]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +31,15 @@ RULE = "#dcdfe3"
 WIDTH_IN = 5.0
 ROW_IN = 0.42
 BARS_IN = 0.95
+LABEL_CHARACTERS = 24
+"""Of a line beside a row; a label has two lines at most, or it would leave the row no room."""
 FRAME_IN = 0.75
 """Height of axis, ticks and margins around the rows."""
 
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unsee",
+    "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "sans-serif",
     "font.size": 11.0,
     "text.color": INK,
@@ -82,7 +87,7 @@ def bar_plot(rows: Sequence[PlotRow], name: str) -> str:
                 _bar(axes, place + 0.27, row.floor, FLOOR, "floor")
         _percent_axis(axes)
         axes.set_xlim(0, 1.3)
-        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_yticks(range(len(rows)), [_fitted(row.label) for row in rows])
         axes.set_ylim(len(rows) - 0.45, -0.55)
         return _svg(figure, name)
 
@@ -143,7 +148,7 @@ def interval_plot(rows: Sequence[PlotRow], name: str) -> str:
                 _interval(axes, place, row.tuned, TUNED, TUNED)
                 _interval(axes, place - apart, row.floor, FLOOR, "white", marker="D")
         _percent_axis(axes)
-        axes.set_yticks([*places, *headings.values()], [*ticks, *headings])
+        axes.set_yticks([*places, *headings.values()], [*map(_fitted, (*ticks, *headings))])
         for label in axes.get_yticklabels()[len(places) :]:
             label.set_fontweight("bold")
         axes.set_ylim(min(places, default=0) - 0.6, max([*places, *headings.values()]) + 0.6)
@@ -176,6 +181,13 @@ def _places(rows: Sequence[PlotRow]) -> tuple[list[float], list[str], dict[str, 
         places.append(height)
         height -= 1
     return places, [row.label for row in rows], headings
+
+
+def _fitted(label: str) -> str:
+    """The label in its two lines; letters of scripts that are written wide count twice."""
+    wide = any("\u0900" <= letter < "\u1e00" or letter >= "\u2e80" for letter in label)
+    width = LABEL_CHARACTERS // 2 if wide else LABEL_CHARACTERS
+    return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" …"))
 
 
 def _bar(axes: Axes, height: float, rate: Rate, colour: str, label: str) -> None:
@@ -231,7 +243,9 @@ def _svg(figure: Figure, name: str) -> str:
     """The figure's `<svg>` element alone: no prologue, no metadata, ids that begin with `name`."""
     text = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_svg(text, metadata=nothing)
+    with warnings.catch_warnings():  # letters that only the reader's fonts have
+        warnings.filterwarnings("ignore", "Glyph ")
+        FigureCanvasSVG(figure).print_svg(text, metadata=nothing)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
