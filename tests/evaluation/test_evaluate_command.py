@@ -25,7 +25,7 @@ from unsee.evaluation.attacks import Attacked, Victim
 from unsee.evaluation.cli import evaluate
 from unsee.evaluation.evaluate import EvaluationJob, EvaluationPlan
 from unsee.evaluation.report.consistency import inconsistencies
-from unsee.evaluation.report.schema import Media, Reach, load_report
+from unsee.evaluation.report.schema import Media, Reach, Report, load_report
 from unsee.evaluation.seeing.encode import PromptEncoder
 from unsee.evaluation.seeing.frame_store import FrameStore
 from unsee.evaluation.seeing.generate import FrameMaker, clip_sampling
@@ -112,7 +112,8 @@ def test_a_delta_from_end_to_end(
     result = _evaluate(delta_dir, *arguments)
     assert result.exit_code == 0, result.output
     assert "Blimbo: seen in" in result.stdout
-    assert "where nobody asks for it" in result.stdout
+    assert "(unmodified encoder: " in result.stdout
+    assert "; floor: " in result.stdout
     assert "thresholds" in result.stdout  # a verdict, whatever it is
     assert f"{out}/report.html" in result.stdout
     assert "videos" in result.stderr
@@ -197,6 +198,16 @@ def test_again_makes_nothing_and_other_inputs_need_force(
     assert "already holds this evaluation" in again.stdout
     assert (out / "report.json").read_bytes() == before
     assert not (out / "report.sig").exists()
+
+    changed = json.loads(before)
+    changed["erased"][0]["lasting"]["tuned"]["n"] += 1
+    (out / "report.json").write_text(json.dumps(changed))
+    (out / "report.sig").write_bytes(b"of the report before it was changed")
+    mended = _evaluate(delta_dir, *arguments)
+    assert "already holds" not in mended.stdout
+    assert load_report(out).erased == Report.model_validate_json(before).erased
+    assert not (out / "report.sig").exists()
+    before = (out / "report.json").read_bytes()
 
     other = _evaluate(delta_dir, *arguments, "--seed", "1")
     assert isinstance(other.exception, InputError)

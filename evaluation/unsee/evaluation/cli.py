@@ -343,12 +343,12 @@ def _summary(report: Report) -> list[str]:
 
 def _beside_the_base(pair: RatePair) -> str:
     tuned, base = pair.tuned, pair.base
-    return f"{tuned.hits} of {tuned.n} (the base's own encoder: {base.hits} of {base.n})"
+    return f"{tuned.hits} of {tuned.n} (unmodified encoder: {base.hits} of {base.n})"
 
 
 def _controlled(triple: RateTriple) -> str:
     tuned, base, floor = triple.tuned, triple.base, triple.floor
     return (
-        f"{tuned.hits} of {tuned.n} (the base's own encoder: {base.hits} of {base.n}; where "
-        f"nobody asks for it: {floor.hits} of {floor.n})"
+        f"{tuned.hits} of {tuned.n} (unmodified encoder: {base.hits} of {base.n}; floor: "
+        f"{floor.hits} of {floor.n})"
     )
