@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 
 from unsee.core.errors import InputError
+from unsee.core.files import new_file
 from unsee.core.validation import path_in
 
 HTTP_HEADER = "unsee-admin-key"
@@ -81,21 +82,16 @@ def make_key(url: str) -> str:
         return key
     key = secrets.token_urlsafe(32)
     try:
-        _keep(file, key)
+        with new_file(file) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(key)
     except OSError as error:
         raise InputError(
             f"the key of Triton's admin APIs cannot be kept in {file}: {error.strerror}; "
             f"name another folder in {RUN_DIR_VARIABLE}"
         ) from error
     return key
-
-
-def _keep(file: Path, key: str) -> None:
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(key)
-    temporary.replace(file)
 
 
 def forget_key(url: str, key: str) -> None:

@@ -1,6 +1,8 @@
 """Triton's admin APIs are closed to whoever has not the key, above all to pages of a browser."""
 
+import errno
 import json
+import os
 import stat
 import urllib.error
 import urllib.request
@@ -114,6 +116,17 @@ def test_keys_differ_and_only_ones_own_is_removed(tmp_path, monkeypatch):
     assert read_key("127.0.0.1:1") == second
     forget_key("127.0.0.1:1", second)
     assert read_key("127.0.0.1:1") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_of_a_key(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("UNSEE_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(InputError, match="No space left"):
+        make_key("127.0.0.1:1")
     assert list(tmp_path.iterdir()) == []
 
 
