@@ -9,6 +9,7 @@ import tracemalloc
 import weakref
 
 import gateway_calls
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from gateway_fakes import FRAMES, TOKENS, failing, stuck, tenants, wait_until
 from record_fakes import base_record
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Settings
+from unsee.gateway.observe import account
 from unsee.gateway.openai import videos as gateway_videos
 from unsee.gateway.openai.video_request import VideoRequest, read_form, read_json
 from unsee.repository.base import read_base
@@ -299,6 +301,28 @@ def test_a_video_that_found_no_room_holds_no_frames(start, client_of, monkeypatc
 
     monkeypatch.setattr(gateway_videos, "encoded", too_large)
     videos = client_of(start(max_video_bytes=1))
+    made = videos.create(prompt="a cat", model="family")
+    wait_until(lambda: videos.retrieve(made.id).status == "failed")
+
+    def are_gone():
+        gc.collect()
+        return frames[0]() is None
+
+    wait_until(are_gone)
+
+
+def test_a_video_that_failed_by_a_fault_holds_no_frames(start, client_of, monkeypatch):
+    served, frames = start(), []
+
+    def fail(request, record, *_):
+        held = np.zeros(1)  # as a frame of the stack holds a clip
+        frames.append(weakref.ref(held))
+        raise RuntimeError("a fault of the gateway")
+
+    monkeypatch.setattr(served.gateway.ledger, "made", fail)
+    monkeypatch.setattr(account.LOGGER, "disabled", True)  # pytest keeps what is logged
+    monkeypatch.setattr(gateway_videos, "SETTLE_S", 0.0)
+    videos = client_of(served)
     made = videos.create(prompt="a cat", model="family")
     wait_until(lambda: videos.retrieve(made.id).status == "failed")
 

@@ -153,6 +153,7 @@ class Videos:
         except Refusal as refusal:
             # without what it passed through, whose frames would be held as long as the video is
             video.state, video.error = "failed", refusal.with_traceback(None)
+            refusal.__cause__ = refusal.__context__ = None
         except Exception:
             LOGGER.exception("the video %s could not be made", video.id)
             video.state, video.error = "failed", gateway_failed()
