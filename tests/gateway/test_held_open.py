@@ -1,9 +1,11 @@
 """Callers that hold calls and connections open: they keep nobody else out, and not for long."""
 
+import asyncio
 import contextlib
 import json
 import socket
 import time
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -15,8 +17,9 @@ from gateway_fakes import TOKENS, wait_until
 from unsee.client.client import Client
 from unsee.gateway.callers.settings import Limits
 from unsee.gateway.fronts.connection import Connections, GuardedConnection
-from unsee.gateway.fronts.grpc_front import CONNECTIONS_PER_CALL
+from unsee.gateway.fronts.grpc_front import CONNECTIONS_PER_CALL, GrpcFront
 from unsee.gateway.fronts.open_calls import address_of
+from unsee.gateway.observe.readiness import Readiness
 
 SERVICE = "/inference.GRPCInferenceService/"
 MANY = 300
@@ -86,6 +89,62 @@ def test_unary_calls_without_a_message_keep_nobody_out(served, method):
                 grpc.StatusCode.UNAUTHENTICATED,
                 grpc.StatusCode.UNAVAILABLE,  # of so many on one connection, gRPC drops some itself
             )
+
+
+def test_a_unary_call_counts_until_its_answer_is_taken():
+    class TakesNothing:
+        def peer(self):
+            return "ipv4:192.0.2.1:50000"
+
+        async def read(self):
+            return b""
+
+        async def write(self, message):
+            await asyncio.Event().wait()
+
+        async def abort(self, code, details, trailing):
+            raise grpc.RpcError(details)
+
+    async def call_twice():
+        limits = Limits(max_connections_per_peer=1, read_timeout_s=60)
+        gateway = SimpleNamespace(
+            settings=SimpleNamespace(limits=limits),
+            ledger=SimpleNamespace(turned_away=lambda front: None),
+        )
+        details = SimpleNamespace(method=SERVICE + "ServerLive")
+        live = GrpcFront(gateway).service(details).stream_stream
+        calls = [asyncio.create_task(live(None, TakesNothing())) for _ in range(2)]
+        await asyncio.wait(calls, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        return [call.done() for call in calls], calls[0].exception()
+
+    done, error = asyncio.run(call_twice())
+    assert done == [True, False]
+    assert "did not take its answer" in str(error)
+
+
+def test_a_caller_who_leaves_does_not_end_the_probe_that_others_wait_for():
+    asked, answer = [], asyncio.Event()
+
+    class Upstream:
+        async def check_text_to_video(self, timeout_s):
+            asked.append(timeout_s)
+            await answer.wait()
+
+        async def check_prompt_encoder(self, timeout_s):
+            pass
+
+    async def ask_twice():
+        readiness = Readiness(Upstream())
+        leaves, stays = (asyncio.create_task(readiness.health()) for _ in range(2))
+        while not asked:
+            await asyncio.sleep(0)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        answer.set()
+        return await stays
+
+    assert asyncio.run(ask_twice()).ready
+    assert len(asked) == 1
 
 
 def test_idle_calls_of_one_tenant_leave_room_for_another(served):

@@ -79,7 +79,7 @@ class GrpcFront(grpc.GenericRpcHandler):  # type: ignore[misc]
             try:
                 async with self._calls.of_peer(address_of(context.peer())):
                     message = await context.read()
-                await _write_one(context, message, method, self._read_timeout_s)
+                    await _write_one(context, message, method, self._read_timeout_s)
             except Refusal as refusal:
                 await _abort(context, refusal)
 

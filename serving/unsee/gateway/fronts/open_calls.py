@@ -1,8 +1,8 @@
 """The open gRPC calls of the gateway: how many of each address, of each tenant, and in all.
 
 A call whose caller is not known counts for its address. When an address has too many of them, the
-one that has waited longest for its message gives way, so that a caller who sends its message at
-once is answered, however many calls are held open.
+oldest gives way, so that a caller who sends its message at once is answered, however many calls are
+held open.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class OpenCalls:
         """A call from the address `peer` whose caller is not known, for as long as the block lasts.
 
         Raises:
-            Refusal: DEADLINE_EXCEEDED; the block took longer than a message may, or had to give
-                way to a newer call from the same address.
+            Refusal: DEADLINE_EXCEEDED; the block took too long, or had to give way to a newer call
+                from the same address.
         """
         try:
             async with asyncio.timeout(self._limits.read_timeout_s) as patience:
@@ -55,7 +55,9 @@ class OpenCalls:
                         self._unknown.pop(peer, None)
         except TimeoutError:
             raise Refusal(
-                "DEADLINE_EXCEEDED", "too_slow", "the call brought no message in time"
+                "DEADLINE_EXCEEDED",
+                "too_slow",
+                "the call brought no message, or did not take its answer, in time",
             ) from None
 
     @contextmanager

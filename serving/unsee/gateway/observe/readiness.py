@@ -44,28 +44,28 @@ class Health:
 
 
 class Readiness:
-    """Asks both models; callers at one time share one answer."""
+    """Asks both models; callers at one time share one probe, which ends with none of them."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._lock = asyncio.Lock()
-        self._asked_at = -float("inf")
-        self._health = Health()
+        self._probed_at = -float("inf")
+        self._probing: asyncio.Task[Health] | None = None
 
     async def health(self) -> Health:
         """What the last probe found; probes again if that was more than `MAX_AGE_S` ago."""
-        async with self._lock:
-            if time.monotonic() - self._asked_at > MAX_AGE_S:
-                self._health = await self._probe()
-                self._asked_at = time.monotonic()
-        return self._health
+        is_old = time.monotonic() - self._probed_at > MAX_AGE_S
+        if self._probing is None or (self._probing.done() and is_old):
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
 
     async def _probe(self) -> Health:
         probes = (
             self._upstream.check_text_to_video(PROBE_TIMEOUT_S),
             self._upstream.check_prompt_encoder(PROBE_TIMEOUT_S),
         )
-        return Health(*await asyncio.gather(*map(_answers, probes)))
+        health = Health(*await asyncio.gather(*map(_answers, probes)))
+        self._probed_at = time.monotonic()
+        return health
 
 
 async def _answers(probe: Coroutine[Any, Any, None]) -> bool:
