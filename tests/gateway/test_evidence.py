@@ -62,6 +62,18 @@ def test_what_cannot_be_read_leaves_the_other_metrics_alone(tmp_path, content):
     assert shown(tmp_path, 2) == {}
 
 
+def test_the_figures_are_those_of_the_very_file_that_was_checked(tmp_path, monkeypatch):
+    file = write_report(tmp_path, 2, erased=erased_rows("Blimbo", hits=2, n=8))
+    check = ledger.check_report
+
+    def change_after_the_check(*arguments):
+        check(*arguments)
+        file.write_text(fake_report(erased=erased_rows("Blimbo", hits=0, n=8)).model_dump_json())
+
+    monkeypatch.setattr(ledger, "check_report", change_after_the_check)
+    assert shown(tmp_path, 2)["unsee_gateway_evidence", "erased"] > 0.2
+
+
 def test_without_a_repository_there_is_none():
     assert shown(None, 2) == {}
 

@@ -13,7 +13,7 @@ from unsee.core.files import digest_of
 from unsee.deltas import signature
 from unsee.deltas.signature import load_signer
 from unsee.evaluation.run_folder import sign_report
-from unsee.gateway.behind.revisions import check_evidence
+from unsee.gateway.behind.revisions import RepositoryView, evidence
 from unsee.policies import promotion
 from unsee.policies.composed_policy import ComposedPolicy
 from unsee.policies.tables import history_table
@@ -175,15 +175,32 @@ def test_a_report_is_signed_and_a_change_breaks_the_signature(files, publish_kid
     kept = version_dir / "report.sig"
     assert kept.read_bytes() == (folder / "report.sig").read_bytes()
     promotion.promote(files.repository, "kids", verify_with=public)
-    check_evidence(files.repository, "kids", 1, public)
+    assert evidence(files.repository, "kids", 1, public)["report.html"] == b"<p>for people</p>"
     kept.unlink()
     for check in (
         lambda: promotion.promote(files.repository, "kids", verify_with=public),
-        lambda: check_evidence(files.repository, "kids", 1, public),
+        lambda: evidence(files.repository, "kids", 1, public),
     ):
         with pytest.raises(RevisionUnfit, match="no signed report"):
             check()
-    check_evidence(files.repository, "kids", 1, None)
+    assert evidence(files.repository, "kids", 1, None)
+
+
+def test_a_page_is_served_as_it_was_checked_and_held_once(files, publish_kids, monkeypatch):
+    files.report.with_name("report.html").write_text("<p>for people</p>")
+    publish_kids(promote=True)
+    page = files.repository / "policy_kids" / "1" / "report.html"
+    view, check = RepositoryView(files.repository), ledger.check_report
+    shown = view.report_page("kids")
+    assert view.report_page("kids") is shown  # however many callers take it slowly
+
+    def change_after_the_check(*arguments):
+        check(*arguments)
+        page.write_text("changed")
+
+    monkeypatch.setattr(ledger, "check_report", change_after_the_check)
+    assert view.report_page("kids").content == b"<p>for people</p>"
+    assert view.report_page("kids") is None
 
 
 def test_unsigned_deltas_and_reports_are_refused_where_signatures_are_required(

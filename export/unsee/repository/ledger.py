@@ -8,7 +8,7 @@ one JSON object per line and is only ever appended to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,6 @@ from unsee.repository.layout import (
     POINTER_LOCK_FILE,
     REPORT_FILE,
     REPORT_PAGE_FILE,
-    revision_dir,
 )
 from unsee.repository.records import AuditEvent, Incident, Policies
 
@@ -164,10 +163,15 @@ def last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent
     return None
 
 
-def check_report(repository_dir: Path, policy: str, revision: int) -> None:
+def check_report(
+    repository_dir: Path, policy: str, revision: int, files: Mapping[Path, bytes]
+) -> None:
     """Raise unless the report beside a revision is the one with which it was published.
 
     A log that knows no publication of the revision, or a revision without a report, says nothing.
+
+    Args:
+        files: what was read of the report: only that has been looked at.
 
     Raises:
         RevisionUnfit: report.json or report.html has another digest than the log; it is named.
@@ -178,14 +182,13 @@ def check_report(repository_dir: Path, policy: str, revision: int) -> None:
         for event in read_log(repository_dir).events
         if (event.action, event.policy, event.revision) == ("publish", policy, revision)
     ]
-    folder = revision_dir(repository_dir, policy, revision)
-    for name, logged in (
-        (REPORT_FILE, {event.report_digest for event in published}),
-        (REPORT_PAGE_FILE, {event.page_digest for event in published}),
-    ):
-        known = logged - {None}
-        file = folder / name
-        if known and file.is_file() and digest_of(file.read_bytes()) not in known:
+    known = {
+        REPORT_FILE: {event.report_digest for event in published} - {None},
+        REPORT_PAGE_FILE: {event.page_digest for event in published} - {None},
+    }
+    for file, content in files.items():
+        digests = known.get(file.name)
+        if digests and digest_of(content) not in digests:
             raise RevisionUnfit(
                 f"{file} is not the one that the audit log has for the publication of this "
                 "revision: it was changed; put the published file back, or publish the policy again"

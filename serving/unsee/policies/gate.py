@@ -145,8 +145,14 @@ def check_signature(found: Judged, public_key: Path) -> Judged:
     return found
 
 
-def check_kept_signature(version_dir: Path, public_key: Path) -> None:
-    """Raise unless the report that lies beside a revision is signed with the key of `public_key`.
+def kept_report(version_dir: Path) -> dict[Path, bytes]:
+    """The files of the report that lies beside a revision; without any where there is none."""
+    files = (version_dir / name for name in (REPORT_FILE, PAGE_FILE, SIGNATURE_FILE))
+    return {file: file.read_bytes() for file in files if file.is_file()}
+
+
+def check_kept_signature(version_dir: Path, report: Mapping[Path, bytes], public_key: Path) -> None:
+    """Raise unless the `report` beside a revision is signed with the key of `public_key`.
 
     Raises:
         RevisionUnfit: there is no signature, or it was made over other files or with another key.
@@ -154,21 +160,17 @@ def check_kept_signature(version_dir: Path, public_key: Path) -> None:
     """
     from unsee.deltas.signature import verify_contents
 
-    signature = version_dir / SIGNATURE_FILE
-    files = {
-        name: (version_dir / name).read_bytes()
-        for name in (REPORT_FILE, PAGE_FILE)
-        if (version_dir / name).is_file()
-    }
-    if not signature.is_file() or REPORT_FILE not in files:
+    files = {file.name: content for file, content in report.items()}
+    signature = files.pop(SIGNATURE_FILE, None)
+    if signature is None or REPORT_FILE not in files:
         raise RevisionUnfit(
             f"{version_dir} has no signed report; publish the policy again with a report that was "
             "made with: unsee evaluate --sign-with KEY.pem"
         )
     try:
-        verify_contents(files, signature.read_bytes(), public_key)
+        verify_contents(files, signature, public_key)
     except InputError as error:
-        raise RevisionUnfit(f"{signature}: {error}") from error
+        raise RevisionUnfit(f"{version_dir / SIGNATURE_FILE}: {error}") from error
 
 
 def demand(problems: Sequence[str], policy: Policy, force: bool) -> None:

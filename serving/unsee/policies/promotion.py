@@ -11,7 +11,7 @@ from pathlib import Path
 from unsee.core.errors import InputError, ServerError, ServerUnreachable
 from unsee.core.policy import BASE_POLICY
 from unsee.policies.eligibility import probe
-from unsee.policies.gate import check_kept_signature
+from unsee.policies.gate import check_kept_signature, kept_report
 from unsee.repository import ledger, pointer
 from unsee.repository.layout import revision_dir
 from unsee.repository.records import AuditEvent, Policies
@@ -49,7 +49,8 @@ def promote(
     chosen = pointer.promotable(pointer.read(repository_dir), policy, revision)
     check_revision(repository_dir, policy, chosen, server)
     if verify_with is not None and policy != BASE_POLICY:
-        check_kept_signature(revision_dir(repository_dir, policy, chosen), verify_with)
+        folder = revision_dir(repository_dir, policy, chosen)
+        check_kept_signature(folder, kept_report(folder), verify_with)
 
     def point(policies: Policies) -> tuple[Policies, AuditEvent]:
         number = pointer.promotable(policies, policy, chosen)
@@ -110,7 +111,8 @@ def rollback(
 def check_revision(repository_dir: Path, policy: str, revision: int, server: Server | None) -> None:
     """Raises unless the revision's files are whole and, given a server, it answers as recorded."""
     check_files(repository_dir, policy, revision)
-    ledger.check_report(repository_dir, policy, revision)
+    report = kept_report(revision_dir(repository_dir, policy, revision))
+    ledger.check_report(repository_dir, policy, revision, report)
     if server is None:
         return
     try:

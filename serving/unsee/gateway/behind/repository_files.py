@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from unsee.evaluation.report.schema import PAGE_FILE
+from unsee.evaluation.report.schema import PAGE_FILE, REPORT_FILE, SIGNATURE_FILE
 from unsee.repository.base import Base, read_base
 from unsee.repository.layout import base_file, revision_dir
 
@@ -30,9 +30,17 @@ def base_record(repository_dir: Path) -> Base | None:
         return None
 
 
-def report_page(repository_dir: Path, policy: str, revision: int) -> bytes | None:
-    """The report page beside a revision's graph: an ordinary file, no link to another place."""
-    file = revision_dir(repository_dir, policy, revision) / PAGE_FILE
+def report_files(repository_dir: Path, policy: str, revision: int) -> dict[Path, bytes]:
+    """The report beside a revision's graph, its page and signature, each read once.
+
+    Only ordinary files are read, and no links to other places.
+    """
+    folder = revision_dir(repository_dir, policy, revision)
+    files = (folder / name for name in (REPORT_FILE, PAGE_FILE, SIGNATURE_FILE))
+    return {file: content for file in files if (content := _ordinary(file)) is not None}
+
+
+def _ordinary(file: Path) -> bytes | None:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

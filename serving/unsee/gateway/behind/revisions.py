@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from unsee.core.errors import InputError
+from unsee.core.files import digest_of
 from unsee.evaluation.report.schema import PAGE_FILE
 from unsee.gateway.behind import repository_files
 from unsee.policies.gate import check_kept_signature
@@ -24,17 +27,29 @@ from unsee.repository.revisions import read_revision
 LOGGER = logging.getLogger("unsee.gateway")
 
 
-def check_evidence(
+def evidence(
     repository_dir: Path, policy: str, revision: int, verify_with: Path | None
-) -> None:
-    """Raise InputError unless the report beside a revision is the one that was published.
+) -> dict[str, bytes]:
+    """The files of the report beside a revision by name, as they were read and found right.
 
     Args:
         verify_with: a public key that it must be signed with; None: it need not be.
+
+    Raises:
+        InputError: the report is not the one that was published.
     """
-    ledger.check_report(repository_dir, policy, revision)
+    files = repository_files.report_files(repository_dir, policy, revision)
+    ledger.check_report(repository_dir, policy, revision, files)
     if verify_with is not None:
-        check_kept_signature(revision_dir(repository_dir, policy, revision), verify_with)
+        check_kept_signature(revision_dir(repository_dir, policy, revision), files, verify_with)
+    return {file.name: content for file, content in files.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A report's page, in the memory once however many callers are taking it."""
+
+    content: bytes
 
 
 class RepositoryView:
@@ -45,6 +60,7 @@ class RepositoryView:
         self._verify_with = verify_with
         self._seen: tuple[int, int, int] | None = None
         self._policies = Policies()
+        self._pages: WeakValueDictionary[str, Page] = WeakValueDictionary()
 
     def active(self, policies: Sequence[str]) -> dict[str, int | None]:
         """The active revision of each of `policies`; None if there is none, or nobody knows."""
@@ -88,17 +104,19 @@ class RepositoryView:
             }
         return answer
 
-    def report_page(self, policy: str) -> bytes | None:
+    def report_page(self, policy: str) -> Page | None:
         """The report.html beside the active revision of `policy`; None if there is none."""
         active = self.active([policy])[policy]
         if self._dir is None or active is None:
             return None
         try:
-            check_evidence(self._dir, policy, active, self._verify_with)
+            content = evidence(self._dir, policy, active, self._verify_with).get(PAGE_FILE)
         except InputError as error:
             LOGGER.error("a report is not shown: %s", error)
             return None
-        return repository_files.report_page(self._dir, policy, active)
+        if content is None:
+            return None
+        return self._pages.setdefault(digest_of(content), Page(content))
 
     def base(self) -> Base | None:
         """The defaults and limits of the repository's base; None if nobody knows."""

@@ -138,7 +138,7 @@ class HttpFront:
                 "request",
                 f'the active revision of the policy "{policy}" has no report page here',
             )
-        return in_pieces(lambda: page, "text/html; charset=utf-8", REPORT_HEADERS)
+        return in_pieces(lambda: page.content, "text/html; charset=utf-8", REPORT_HEADERS)
 
     async def _generate(self, request: Request) -> Response:
         tenant = caller(self._gateway, request)

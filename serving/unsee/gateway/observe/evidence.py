@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from unsee.core.errors import InputError
 from unsee.core.policy import Thresholds
-from unsee.evaluation.report.schema import REPORT_FILE, load_report
+from unsee.evaluation.report.schema import REPORT_FILE, report_of
 from unsee.evaluation.report.verdict import verdict_of
-from unsee.gateway.behind.revisions import check_evidence
+from unsee.gateway.behind.revisions import evidence
 from unsee.repository import ledger
 from unsee.repository.layout import revision_dir
 from unsee.repository.records import AuditEvent
@@ -75,34 +75,24 @@ class ActiveEvidence(Collector):
     def _of(self, repository_dir: Path, policy: str, revision: int) -> dict[str, float]:
         key = policy, revision
         if key not in self._figures:
-            folder = revision_dir(repository_dir, policy, revision)
-            self._figures[key] = {}
-            if (folder / REPORT_FILE).exists() and self._is_evidence(*key):
-                self._figures[key] = _figures(folder)
+            self._figures[key] = self._read(repository_dir, policy, revision)
         return self._figures[key]
 
-    def _is_evidence(self, policy: str, revision: int) -> bool:
-        if self._dir is None:
-            return False
+    def _read(self, repository_dir: Path, policy: str, revision: int) -> dict[str, float]:
+        file = revision_dir(repository_dir, policy, revision) / REPORT_FILE
+        if not file.exists():
+            return {}
         try:
-            check_evidence(self._dir, policy, revision, self._verify_with)
+            files = evidence(repository_dir, policy, revision, self._verify_with)
+            checks = verdict_of(report_of(files.get(REPORT_FILE, b""), file), ALL_JUDGED).checks
         except InputError as error:
             LOGGER.error("a report is no evidence: %s", error)
-            return False
-        return True
-
-
-def _figures(folder: Path) -> dict[str, float]:
-    try:
-        checks = verdict_of(load_report(folder), ALL_JUDGED).checks
-    except InputError as error:
-        LOGGER.error("a revision's report cannot be read: %s", error)
-        return {}
-    return {
-        FIGURES[check.name]: check.measured
-        for check in checks
-        if check.name in FIGURES and check.measured is not None
-    }
+            return {}
+        return {
+            FIGURES[check.name]: check.measured
+            for check in checks
+            if check.name in FIGURES and check.measured is not None
+        }
 
 
 def _last_publish(repository_dir: Path, policy: str, revision: int) -> AuditEvent | None:
