@@ -123,7 +123,6 @@ class Service(ClosedModel):
 class Contract(ClosedModel):
     """Everything that a caller needs to know of one model."""
 
-    schema_file: str = Field(alias="$schema")
     model: str
     service: Service
     metadata: tuple[Metadata, ...]

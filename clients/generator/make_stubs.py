@@ -1,12 +1,11 @@
 """`make stubs`: every generated file of `clients/`, and docs/reference/contract.md.
 
-From `clients/contract/text_to_video.json` come its JSON Schema, the types of each language and the
-page; its own inputs and record come from `unsee.core`. Equal sources give equal bytes.
+From `clients/contract/text_to_video.json` come the types of each language and the page; its own
+inputs and record come from `unsee.core`. Equal sources give equal bytes.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -20,7 +19,6 @@ from unsee.core.files import write_file
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "templates"
 SOURCE = "clients/contract/text_to_video.json"
-SCHEMA = "clients/contract/text_to_video.schema.json"
 MADE = {
     "text_to_video.ts": "clients/typescript/src/text_to_video.ts",
     "TextToVideo.java": "clients/java/src/main/java/unsee/TextToVideo.java",
@@ -33,12 +31,8 @@ def generated(root: Path = ROOT) -> dict[str, bytes]:
     """Every generated file by its path under `root`, whose sources are read."""
     source = with_inputs_and_record((root / SOURCE).read_text(encoding="utf-8"))
     contract = Contract.model_validate_json(source)
-    files = {
-        SOURCE: source,
-        SCHEMA: json.dumps(Contract.model_json_schema(), indent=2) + "\n",
-    }
-    files |= {path: _filled(template, contract) for template, path in MADE.items()}
-    return {path: text.encode() for path, text in files.items()}
+    made = {path: _filled(template, contract) for template, path in MADE.items()}
+    return {path: text.encode() for path, text in {SOURCE: source, **made}.items()}
 
 
 def _filled(template: str, contract: Contract) -> str:
