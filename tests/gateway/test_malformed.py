@@ -1,6 +1,6 @@
 """Whatever bytes come, over gRPC or HTTP: an answer in time, one clean sentence, and no crash.
 
-`benchmarks.reliability.malformed` does the same for longer, against a gateway process.
+Random bytes and good requests with bytes changed are those of `benchmarks.reliability.malformed`.
 """
 
 import http.client
@@ -83,26 +83,6 @@ def check(sentence, seconds):
 
 
 @MANY
-@given(message=st.binary(max_size=400))
-def test_random_bytes(call, message):
-    outcome(call, message)
-
-
-@MANY
-@given(
-    position=st.integers(0, 10_000),
-    byte=st.integers(0, 255),
-    cut=st.integers(0, 200),
-    data=st.data(),
-)
-def test_a_good_request_with_a_byte_changed_or_its_end_cut(call, position, byte, cut, data):
-    request = build_request({"prompt": "a cat", "seed": 3, "guidance_scale": 2.0, "policy": "base"})
-    message = bytearray(request.SerializeToString())
-    message[position % len(message)] = byte
-    outcome(call, bytes(message[: len(message) - cut if cut < len(message) else None]))
-
-
-@MANY
 @given(
     tensors=TENSORS, name=st.sampled_from(["text_to_video", "", "video_denoiser"]), text=st.text()
 )
@@ -126,12 +106,6 @@ def posted(connection, body):
 
 
 @MANY
-@given(body=st.binary(max_size=300))
-def test_random_bodies(connection, body):
-    posted(connection, body)
-
-
-@MANY
 @given(values=st.dictionaries(st.sampled_from([*INPUTS, "id", "timeout_s", "x"]), JSON, max_size=6))
 def test_json_of_any_values(connection, values):
     posted(connection, json.dumps(values).encode())
@@ -146,9 +120,9 @@ def test_the_gateway_is_as_it_was(served, call, connection):
 
 @pytest.mark.process
 def test_the_benchmark_finds_nothing_in_a_short_run():
-    result = CliRunner().invoke(malformed.main, ["--requests", "60"])
+    result = CliRunner().invoke(malformed.main, ["--requests", "150"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert sum(report["outcomes"].values()) == 60
+    assert sum(report["outcomes"].values()) == 150
     assert report["bad_answers"] == []
     assert report["slowest_s"] < 10
