@@ -92,14 +92,6 @@ def test_a_length_and_chunks_are_refused(shared):
     assert (code, content["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_readiness_names_no_policy_to_the_public(served):
-    served.triton.prompt_encoder_alive = False
-    code, content = answer(served, "GET /readyz HTTP/1.1", "Host: localhost")
-    assert code == 503
-    assert content["reason"] == "the model prompt_encoder does not answer"
-    assert "family" not in json.dumps(content)
-
-
 def test_unknown_callers_cannot_fill_the_log(served, caplog):
     with caplog.at_level(logging.INFO, logger="unsee.gateway.requests"):
         for _ in range(3 * LineBudget.LINES):
