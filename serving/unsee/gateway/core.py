@@ -7,12 +7,14 @@ passes on the answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from unsee.core.errors import InputError
 from unsee.gateway.behind.measured import Measured
 from unsee.gateway.behind.revisions import RepositoryView
 from unsee.gateway.behind.upstream import Answer, Upstream
@@ -22,14 +24,15 @@ from unsee.gateway.callers.permission import check_policy, permitted, require_op
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.request import ClipRequest, to_protobuf
 from unsee.gateway.callers.settings import Settings, Tenant
-from unsee.gateway.observe.account import Entry, Front, Ledger
+from unsee.gateway.observe.account import MAX_INCIDENTS, Entry, Front, Incident, Ledger
 from unsee.gateway.observe.evidence import ActiveEvidence
-from unsee.gateway.observe.incidents import merged
 from unsee.gateway.observe.metrics import Metrics
 from unsee.gateway.observe.readiness import Readiness
 from unsee.gateway.observe.tracing import Tracer
 from unsee.media.clip import Clip, Part
+from unsee.repository import ledger
 
+LOGGER = logging.getLogger("unsee.gateway")
 Read = Callable[[], tuple[ClipRequest, str]]
 """Reads the request and the caller's id for it; raises Refusal."""
 T = TypeVar("T")
@@ -221,7 +224,7 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """The gateway's state as JSON values, for an operator."""
-        limits, repository_dir = self.settings.limits, self.settings.repository
+        limits = self.settings.limits
         tenants = {t.name: self.admission.load(t.name) for t in self.settings.tenants}
         return {
             "draining": self.draining,
@@ -231,8 +234,19 @@ class Gateway:
             "max_waiting": limits.max_waiting,
             "tenants": {n: {"running": r, "waiting": w} for n, (r, w) in tenants.items()},
             "active_revisions": self.active_revisions(),
-            "incidents": [vars(one) for one in merged(self.ledger.incidents, repository_dir)],
+            "incidents": [vars(one) for one in self._incidents()],
         }
+
+    def _incidents(self) -> list[Incident]:
+        """What the gateway saw and what `unsee serve` put right behind it, newest first."""
+        found = list(self.ledger.incidents)
+        try:
+            if self.settings.repository is not None:
+                for one in ledger.last_incidents(self.settings.repository, MAX_INCIDENTS):
+                    found.append(Incident(one.at.isoformat(timespec="seconds"), one.what))
+        except InputError as error:
+            LOGGER.error("%s", error)
+        return sorted(found, key=lambda one: one.at, reverse=True)
 
 
 async def _read_ahead(answers: AsyncGenerator[Answer, None]) -> AsyncGenerator[Answer, None]:

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unsee.client.messages import MODEL
 from unsee.core.errors import InputError
-from unsee.gateway.callers.refusal import Refusal, gateway_failed, invalid
+from unsee.gateway.callers.refusal import Refusal, invalid
 from unsee.gateway.callers.request import StreamRequest, read_json
 from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
@@ -149,19 +149,18 @@ class HttpFront:
 
     async def _events(self, tenant: Tenant, body: bytes) -> AsyncGenerator[bytes, None]:
         try:
-            asked, invalid = read_json(body), None
-        except Refusal as refusal:  # raised again where it is accounted for
-            asked, invalid = None, refusal
+            asked = read_json(body)
+        except Refusal:
+            with self._gateway.ledger.request("http", tenant.name):
+                raise
 
         def read() -> tuple[Any, str]:
-            if asked is None:
-                raise invalid or gateway_failed()
             return asked.clip, asked.id
 
-        deadline = self._gateway.deadline(asked.timeout_s if asked else None)
+        deadline = self._gateway.deadline(asked.timeout_s)
         async with aclosing(self._gateway.clip("http", tenant, read, deadline)) as answers:
             async for answer in answers:
-                yield await _sse(answer.event, asked) if asked else b""
+                yield await _sse(answer.event, asked)
 
 
 class ClipStream(Response):
