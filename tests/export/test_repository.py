@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -237,6 +240,27 @@ def test_two_exports_into_one_repository_take_turns(exported, repository, monkey
     with pytest.raises(KeyboardInterrupt):
         write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
     assert alone
+
+
+def test_an_encoder_that_was_copied_to_float32_is_freed_before_the_next_graph(
+    exported, repository, monkeypatch
+):
+    weights = []
+
+    def in_float32(model):
+        copied = copy.deepcopy(model)
+        weights.append(weakref.ref(next(copied.parameters())))
+        return copied
+
+    def base_policy(*arguments):
+        gc.collect()
+        assert weights[0]() is None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unsee.export.build.in_float32", in_float32)
+    monkeypatch.setattr("unsee.export.build._base_policy", base_policy)
+    with pytest.raises(KeyboardInterrupt):
+        write_repository(load_base(exported.base_dir), repository, selection=SIMPLE)
 
 
 def test_what_is_served_is_refused_before_anything_is_loaded(exported, repository, monkeypatch):

@@ -116,13 +116,12 @@ def write_repository(
     machine = this_machine()
     precision = graph_precision(candidates(selection.engine, selection.precision, machine))
     text_encoder, denoiser, decoders = sampling_graphs(base)
-    states = trunk(in_float32(base.text_encoder()))
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
     with _at_work(repository_dir):
         _check_same_base(base, repository_dir)
         outcomes = (
-            _graph(text_encoder, states, "float32", repository_dir, progress),
+            _text_encoder(text_encoder, base, repository_dir, progress),
             _base_policy(base, repository_dir, progress),
             _graph(denoiser, base.t2v_denoiser(), precision, repository_dir, progress),
             *(_graph(one, base.t2v_vae(), precision, repository_dir, progress) for one in decoders),
@@ -195,6 +194,14 @@ def _graph(
     said = f"exporting {graph.name}"
     export, reused = export_once(graph, model, folder, precision, lambda: progress(said))
     return GraphOutcome(graph.name, export, reused)
+
+
+def _text_encoder(
+    graph: Graph, base: Base, repository_dir: Path, progress: Callable[[str], None]
+) -> GraphOutcome:
+    """In float32; a copy of an encoder of half precision, gigabytes of it, is freed on return."""
+    states = trunk(in_float32(base.text_encoder()))
+    return _graph(graph, states, "float32", repository_dir, progress)
 
 
 def _base_policy(base: Base, repository_dir: Path, progress: Callable[[str], None]) -> GraphOutcome:

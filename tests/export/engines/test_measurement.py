@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,9 @@ def test_nothing_is_computed_twice_and_nothing_is_mixed_up():
     assert remembered(a=twos.reshape(2, 2), b=twos) == 16
     assert remembered(a=ones.astype(np.float32), b=twos) == 12
     assert len(calls) == 4
+
+
+def test_what_a_decoder_carries_through_a_clip_is_not_kept():
+    remembered = Remembered(lambda latents: (latents, np.zeros(9)))
+    carried = weakref.ref(remembered(latents=np.ones(4))[1])
+    assert carried() is None

@@ -12,16 +12,18 @@ def half_copy(model: Any) -> Any:
     The float32 weights are never copied, so both together take one and a half times the memory.
     Tied weights stay tied.
     """
-    return _copy_in(torch.float16, model)
+    return copy_in(torch.float16, model)
 
 
 def in_float32(model: Any) -> Any:
     """`model` if it is float32, else a copy that is, of the same values; tied weights stay tied."""
     dtypes = {tensor.dtype for tensor in model.parameters()}
-    return model if dtypes <= {torch.float32} else _copy_in(torch.float32, model)
+    return model if dtypes <= {torch.float32} else copy_in(torch.float32, model)
 
 
-def _copy_in(dtype: torch.dtype, model: Any) -> Any:
+def copy_in(dtype: torch.dtype, model: Any) -> Any:
+    """A copy whose parameters and buffers of real numbers are `dtype`; nothing else is made of them
+    on the way."""
     tensors: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():

@@ -1,6 +1,5 @@
 """Whether an exported graph computes what its PyTorch model computes, at several sizes."""
 
-import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from unsee.core.errors import ParityError, first_line
 from unsee.export.graphs.graphs import CARRIED, Graph, Tolerance
 from unsee.export.graphs.sizes import Sizes
+from unsee.export.onnx.half import copy_in
 from unsee.repository.records import GraphPrecision, ParityReport, SizeParity
 
 INPUT_SEED = 20_240_714
@@ -96,7 +96,7 @@ def _with_rounding(
         exact = [t.double() if t.is_floating_point() else t for t in inputs]
         try:
             with torch.no_grad():
-                wanted = _all(copy.deepcopy(wrapper).double()(*exact))[0].double()
+                wanted = _all(copy_in(torch.float64, wrapper)(*exact))[0].double()
                 given = _all(wrapper(*inputs))[0].double()
         except RuntimeError:  # a model that computes part of it in float32 by name
             sizes.append(size)
