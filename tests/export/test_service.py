@@ -10,6 +10,7 @@ from unsee.export.engines.engine import Engine
 from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.measured_graphs import ExportedGraph
 from unsee.export.service import write_service
+from unsee.export.tensorrt.build import Device
 
 GRAPH = VAEDecoderGraph(4, 8)
 
@@ -44,18 +45,20 @@ def test_shapes_are_compiled_for_the_bases_default_clip(serve):
 
 def test_tensorrt_gets_a_plan_of_just_this_graph_and_is_told_so(serve, monkeypatch, tmp_path):
     built = []
-    monkeypatch.setattr("unsee.export.tensorrt.build.current_device", lambda: "the device")
+    device = Device(gpu="a GPU", compute_capability="9.0", driver="570.1", tensorrt="10.15.1")
+    monkeypatch.setattr("unsee.export.tensorrt.build.current_device", lambda: device)
     monkeypatch.setattr(
-        "unsee.export.tensorrt.kept_engine.kept_engine", lambda *given: built.append(given)
+        "unsee.export.tensorrt.kept_engine.keep_engine", lambda *given: built.append(given)
     )
     lines: list[str] = []
     config = serve(Engine("tensorrt", "float16"), lines)
     assert (config.platform, config.backend) == ("tensorrt_plan", "")
     assert config.default_model_filename == "model.plan"
     assert not config.parameters
-    ((graph, file, digest, precision, profile, device, folder, check),) = built
-    assert (graph, digest, precision, device) == (GRAPH, "sha256:1", "float16", "the device")
+    ((graph, file, key, folder, check),) = built
+    assert (graph, key.graph, key.graph_digest) == (GRAPH, "vae_decoder", "sha256:1")
+    assert (key.precision, key.device) == ("float16", device)
     assert (file.parent, folder) == (tmp_path / "vae_decoder" / "1",) * 2
-    assert profile.optimum == {"B": 1, "F": 4, "h": 8, "w": 8}
+    assert key.profile.optimum == {"B": 1, "F": 4, "h": 8, "w": 8}
     assert callable(check)
     assert lines == ["building tensorrt-float16 of vae_decoder"]

@@ -53,10 +53,16 @@ def _config(exported: ExportedGraph, service: Service) -> Any:
 def _build_plan(exported: ExportedGraph, model: Any, engine: Engine, base: Base) -> None:
     """Build the TensorRT engine beside the ONNX file unless just that one is there."""
     from unsee.export.tensorrt.build import current_device
-    from unsee.export.tensorrt.kept_engine import engine_check, kept_engine
+    from unsee.export.tensorrt.kept_engine import EngineKey, engine_check, keep_engine
 
     graph, precision = exported.graph, graph_precision((engine,))
     profile = graph.profile(base.spec.clip, base.spec.limits)
     check = engine_check(graph, model, profile, precision)
-    device, folder = current_device(), exported.version_dir
-    kept_engine(graph, exported.file, exported.digest, precision, profile, device, folder, check)
+    key = EngineKey(
+        device=current_device(),
+        graph=graph.name,
+        graph_digest=exported.digest,
+        precision=precision,
+        profile=profile,
+    )
+    keep_engine(graph, exported.file, key, exported.version_dir, check)

@@ -16,7 +16,7 @@ from unsee.export.tensorrt.build import BuiltEngine, Device, current_device, ten
 from unsee.export.tensorrt.kept_engine import (
     EngineKey,
     find_engine,
-    kept_engine,
+    keep_engine,
     reusable_timings,
     write_engine,
 )
@@ -31,6 +31,8 @@ KEY = EngineKey(
     precision="float16",
     profile=PROFILE,
 )
+BUILT = BuiltEngine(b"plan", b"timings", 12.3456)
+PARITY = ParityReport(tolerance=1, unit="level", sizes=())
 OTHER_DEVICES = [
     DEVICE.model_copy(update={field: "another"}) for field in sorted(Device.model_fields)
 ]
@@ -42,7 +44,7 @@ def engine_fits(key, folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    write_engine(tmp_path, KEY, b"plan", b"timings", 12.3456, None)
+    write_engine(tmp_path, KEY, BUILT, PARITY)
     return tmp_path
 
 
@@ -99,7 +101,7 @@ def test_an_interrupted_write_leaves_no_engine_that_fits(folder, monkeypatch):
     module = "unsee.export.tensorrt.kept_engine.write_file"
     monkeypatch.setattr(module, lambda file, data: file.write_bytes(data[:1]) and 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_engine(folder, KEY, b"plan", b"timings", 1.0, None)
+        write_engine(folder, KEY, BUILT, PARITY)
     assert not engine_fits(KEY, folder)
 
 
@@ -116,7 +118,10 @@ def test_timings_are_used_again_on_the_very_same_device(folder):
 
 @pytest.fixture
 def keep(monkeypatch, tmp_path):
-    """`kept_engine` with a builder that gives the next of `plans` and notes the timings it got."""
+    """`keep_engine` with a builder that gives the next of its plans and notes the timings it got.
+
+    Returns the plan that lies there then.
+    """
     plans, timings_given = [b"plan", b"another plan", b"a third plan"], []
 
     def build(graph, file, profile, timings):
@@ -125,35 +130,31 @@ def keep(monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, "build_engine", build)
 
-    def keep(digest="sha256:00", device=DEVICE, check=None):
-        graph, file = VAEDecoderGraph(channels=3, scale=1), tmp_path / "model.onnx"
-        return kept_engine(graph, file, digest, "float16", PROFILE, device, tmp_path, check)
+    def keep(check=lambda plan: PARITY, **changes):
+        key = KEY.model_copy(update=changes)
+        keep_engine(VAEDecoderGraph(3, 1), tmp_path / "model.onnx", key, tmp_path, check)
+        return (tmp_path / "model.plan").read_bytes()
 
     keep.timings_given = timings_given
     return keep
 
 
-def test_a_kept_engine_is_built_once_and_again_when_anything_differs(keep):
-    assert not keep().reused
-    again = keep()
-    assert (again.reused, again.plan()) == (True, b"plan")
-    assert keep(digest="sha256:01").plan() == b"another plan"
-    assert not keep(device=DEVICE.model_copy(update={"driver": "571.0"})).reused
+def test_an_engine_is_built_once_and_again_when_anything_differs(keep):
+    assert [keep(), keep()] == [b"plan"] * 2
+    assert keep(graph_digest="sha256:01") == b"another plan"
+    assert keep(device=DEVICE.model_copy(update={"driver": "571.0"})) == b"a third plan"
     assert keep.timings_given == [b"", b"measured", b""]
 
 
-def test_an_engine_that_fails_its_check_is_not_kept_and_an_unchecked_one_is_checked(keep, tmp_path):
+def test_an_engine_that_fails_its_check_is_not_kept(keep, tmp_path):
     def fail(plan):
         raise ParityError("too far off")
 
     with pytest.raises(ParityError):
         keep(check=fail)
     assert not (tmp_path / "engine.json").exists()
-    assert keep().record.parity is None
-    report = ParityReport(tolerance=1, unit="level", sizes=())
-    checked = keep(check=lambda plan: report)
-    assert (checked.reused, checked.record.parity) == (False, report)
-    assert keep(check=fail).reused
+    assert keep() == b"another plan"
+    assert find_engine(KEY, tmp_path).parity == PARITY
 
 
 def test_without_tensorrt_or_a_gpu_one_sentence_says_what_to_install(monkeypatch):

@@ -10,7 +10,6 @@ anything from what is needed is built again, never loaded.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from unsee.core.validation import ClosedModel
 from unsee.export.graphs.graphs import Graph
 from unsee.export.graphs.sizes import Profile
 from unsee.export.onnx.parity import compare
-from unsee.export.tensorrt.build import Device, EngineRunner, build_engine
+from unsee.export.tensorrt.build import BuiltEngine, Device, EngineRunner, build_engine
 from unsee.repository.layout import PLAN_FILE
 from unsee.repository.records import GraphPrecision, ParityReport
 
@@ -50,7 +49,7 @@ class EngineKey(ClosedModel):
 class EngineRecord(ClosedModel):
     """The content of `engine.json`: what the engine is, how long its build took, how exact it is.
 
-    Digests are `"sha256:…"`; `parity` is None if the engine was never compared with its model.
+    Digests are `"sha256:…"`.
     """
 
     schema_version: Literal[1] = 1
@@ -58,53 +57,25 @@ class EngineRecord(ClosedModel):
     plan_digest: str
     timing_digest: str
     build_seconds: float
-    parity: ParityReport | None
+    parity: ParityReport
     created_at: datetime
 
 
-@dataclass(frozen=True)
-class KeptEngine:
-    """An engine that lies in `folder`, and whether it was there already."""
-
-    folder: Path
-    record: EngineRecord
-    reused: bool
-
-    def plan(self) -> bytes:
-        """The serialised engine."""
-        return (self.folder / PLAN_FILE).read_bytes()
-
-
-def kept_engine(
+def keep_engine(
     graph: Graph,
     file: Path,
-    graph_digest: str,
-    precision: GraphPrecision,
-    profile: Profile,
-    device: Device,
+    key: EngineKey,
     folder: Path,
-    check: Callable[[bytes], ParityReport] | None = None,
-) -> KeptEngine:
-    """The engine of the ONNX file `file` in `folder`, which must be there.
+    check: Callable[[bytes], ParityReport],
+) -> None:
+    """Build the engine of the ONNX file `file` into `folder` unless just that one lies there.
 
     What a builder measured on the same device is used again. `check` compares a new engine with its
-    model before it is kept; with it, one that was kept unchecked is built again too. Raises what
-    `build_engine` and `check` raise.
+    model before it is kept. Raises what `build_engine` and `check` raise.
     """
-    key = EngineKey(
-        device=device,
-        graph=graph.name,
-        graph_digest=graph_digest,
-        precision=precision,
-        profile=profile,
-    )
-    record = find_engine(key, folder)
-    if record is not None and (check is None or record.parity is not None):
-        return KeptEngine(folder, record, reused=True)
-    built = build_engine(graph, file, profile, reusable_timings(device, folder))
-    parity = None if check is None else check(built.plan)
-    record = write_engine(folder, key, built.plan, built.timings, built.seconds, parity)
-    return KeptEngine(folder, record, reused=False)
+    if find_engine(key, folder) is None:
+        built = build_engine(graph, file, key.profile, reusable_timings(key.device, folder))
+        write_engine(folder, key, built, check(built.plan))
 
 
 def engine_check(
@@ -127,28 +98,20 @@ def engine_check(
     return check
 
 
-def write_engine(
-    folder: Path,
-    key: EngineKey,
-    plan: bytes,
-    timings: bytes,
-    build_seconds: float,
-    parity: ParityReport | None,
-) -> EngineRecord:
+def write_engine(folder: Path, key: EngineKey, built: BuiltEngine, parity: ParityReport) -> None:
     """Write the three files into `folder`; until the last is there the folder holds no engine."""
     record = EngineRecord(
         key=key,
-        plan_digest=digest_of(plan),
-        timing_digest=digest_of(timings),
-        build_seconds=round(build_seconds, 3),
+        plan_digest=digest_of(built.plan),
+        timing_digest=digest_of(built.timings),
+        build_seconds=round(built.seconds, 3),
         parity=parity,
         created_at=datetime.now(UTC),
     )
     (folder / ENGINE_FILE).unlink(missing_ok=True)
-    write_file(folder / PLAN_FILE, plan)
-    write_file(folder / TIMING_FILE, timings)
+    write_file(folder / PLAN_FILE, built.plan)
+    write_file(folder / TIMING_FILE, built.timings)
     write_json(folder / ENGINE_FILE, record)
-    return record
 
 
 def find_engine(key: EngineKey, folder: Path) -> EngineRecord | None:
