@@ -13,6 +13,7 @@ from unsee.cli.progress import shown_stages
 
 if TYPE_CHECKING:
     from unsee.export.build import ExportRecord, GraphOutcome
+    from unsee.export.engines.engine import Auto, EngineName, Precision
     from unsee.export.engines.record import GraphChoice
     from unsee.repository.records import ParityReport
 
@@ -44,7 +45,11 @@ if TYPE_CHECKING:
 )
 @json_option
 def export(
-    base_path: Path, repository_dir: Path, engine: str, precision: str, as_json: bool
+    base_path: Path,
+    repository_dir: Path,
+    engine: EngineName | Auto,
+    precision: Precision | Auto,
+    as_json: bool,
 ) -> None:
     """Export a base once, into a Triton model repository.
 

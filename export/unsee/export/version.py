@@ -44,9 +44,8 @@ def export_version(
     """Export `model` (float32, left as it is) into `version_dir` (there, empty), check it, and
     record both.
 
-    Raises `ParityError` if the graph differs
-    from the model, `NotExportable` if there is no such graph in `precision`, and `RepositoryError`
-    if the disk has no room for it.
+    Raises `ParityError` if the graph differs from the model, `NotExportable` if there is no such
+    graph in `precision`, and `RepositoryError` if the disk has no room for it.
     """
     check_precision(graph, precision)
     check_space(version_dir.parent, needed_bytes(model, precision), f"exporting {graph.name}")

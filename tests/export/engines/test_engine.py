@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +13,9 @@ from unsee.core.errors import NotExportable
 from unsee.export.engines import engine as engines
 from unsee.export.engines.engine import (
     ALL_ENGINES,
-    ENGINE_NAMES,
-    PRECISIONS,
     Engine,
+    EngineName,
+    Precision,
     candidates,
     graph_precision,
     obstacle,
@@ -64,8 +66,8 @@ def test_what_cannot_be_met_is_refused_in_one_sentence(name, precision, here, se
 
 
 @given(
-    st.sampled_from(["auto", *ENGINE_NAMES]),
-    st.sampled_from(["auto", *PRECISIONS]),
+    st.sampled_from(["auto", *get_args(EngineName)]),
+    st.sampled_from(["auto", *get_args(Precision)]),
     st.sets(st.sampled_from(["BF16", "FP32", "FP16"])),
     st.booleans(),
 )

@@ -41,7 +41,14 @@ def node(operator, inputs="x", outputs="y", **attributes):
 
 
 def reasons(model):
-    return [str(problem) for problem in audit_model(model).problems]
+    return [str(problem) for problem in audit_model(model)]
+
+
+def prepared(model):
+    """A copy of the model, rewritten for TensorRT."""
+    copied = onnx.ModelProto.FromString(model.SerializeToString())
+    prepare(copied)
+    return copied
 
 
 @pytest.fixture
@@ -53,23 +60,18 @@ def exported_files(exported):
 
 @pytest.mark.torch
 def test_the_exported_unet_is_taken_as_it_is(exported_files):
-    report = audit(exported_files["video_denoiser"])
-    assert report.supported, report.problems
-    assert report.num_nodes == sum(report.operators.values())
-    assert report.types == ("FP32", "INT64")
-    assert prepare(load_graph(exported_files["video_denoiser"])) == ()
+    file = exported_files["video_denoiser"]
+    assert audit(file) == ()
+    assert prepared(load_graph(file)) == load_graph(file)
 
 
 @pytest.mark.torch
 def test_the_exported_decoder_is_taken_once_its_cast_comes_last(exported_files):
     model = load_graph(exported_files["vae_decoder"])
-    assert {problem.operator for problem in audit_model(model).problems} == {
-        "Cast",
-        "Transpose",
-        "Reshape",
-    }
-    assert len(prepare(model)) == 2
-    assert audit_model(model).supported
+    refused = {problem.operator for problem in audit_model(model)}
+    assert refused == {"Cast", "Transpose", "Reshape"}
+    prepare(model)
+    assert audit_model(model) == ()
     onnx.checker.check_model(model, full_check=True)
     latents = np.random.default_rng(0).standard_normal((1, 4, 2, 4, 6)).astype(np.float32)
     frames = [
@@ -100,7 +102,7 @@ def test_a_cast_stays_where_its_result_is_used_twice():
         node("Reshape", "t s", "y"),
         y=(UINT8, None),
     )
-    assert prepare(model) == ()
+    assert prepared(model) == model
     assert any("UINT8 inside the graph" in reason for reason in reasons(model))
 
 
@@ -111,11 +113,11 @@ def attention(q_dims=(1, 2, 3, 8), **attributes):
 def test_attributes_of_attention_that_say_nothing_are_dropped_and_others_are_named():
     silent = attention(softcap=0.0, qk_matmul_output_mode=0, scale=0.5)
     assert len(reasons(silent)) == 2
-    assert prepare(silent) == ("Attention the_Attention: dropped qk_matmul_output_mode, softcap",)
+    prepare(silent)
     assert not reasons(silent)
     assert [a.name for a in silent.graph.node[0].attribute] == ["scale"]
     telling = attention(softcap=3.0)
-    assert prepare(telling) == ()
+    assert prepared(telling) == telling
     assert reasons(telling) == [
         "Attention the_Attention: the attribute softcap is not taken, whatever its value"
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Literal
 
 from unsee.core.errors import NotExportable
 from unsee.export.engines.machine import Machine
@@ -19,13 +19,11 @@ from unsee.repository.records import GraphPrecision
 EngineName = Literal["onnxruntime", "openvino", "tensorrt"]
 Precision = Literal["float32", "bfloat16", "float16"]
 InstanceKind = Literal["KIND_AUTO", "KIND_CPU", "KIND_GPU"]
-AUTO = "auto"
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
 
 MANY_SHAPES, FEW_SHAPES = 4, 2
 LARGE_GRAPH_BYTES = 2**30
-
-ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -106,15 +104,17 @@ ALL_ENGINES = tuple(
 ONNXRUNTIME = Engine("onnxruntime")
 
 
-def candidates(name: str, precision: str, machine: Machine) -> tuple[Engine, ...]:
-    """The engines for `name` and `precision`, each a value or "auto", that `machine` can run.
+def candidates(
+    name: EngineName | Auto, precision: Precision | Auto, machine: Machine
+) -> tuple[Engine, ...]:
+    """The engines for `name` and `precision` that `machine` can run.
 
     The simpler ones come first. TensorRT, whose engines are built for one GPU, is never a candidate
     of an "auto" engine; of an "auto" precision it is only the fastest. Raises `NotExportable` in
     one sentence where there is none.
     """
     if name != AUTO and precision != AUTO:
-        asked = [Engine(_engine_name(name), _precision(precision))]
+        asked = [Engine(name, precision)]
     else:
         asked = [engine for engine in ALL_ENGINES if _is_asked(engine, name, precision)]
     obstacles = {engine: obstacle(engine, machine) for engine in asked}
@@ -157,17 +157,3 @@ def _is_asked(engine: Engine, name: str, precision: str) -> bool:
     if name == AUTO and engine.name == "tensorrt":
         return False
     return name in (AUTO, engine.name) and precision in (AUTO, engine.precision)
-
-
-def _engine_name(name: str) -> EngineName:
-    for known in ENGINE_NAMES:
-        if known == name:
-            return known
-    raise NotExportable(f"there is no engine {name!r}; choose from {', '.join(ENGINE_NAMES)}")
-
-
-def _precision(precision: str) -> Precision:
-    for known in PRECISIONS:
-        if known == precision:
-            return known
-    raise NotExportable(f"there is no precision {precision!r}; choose from {', '.join(PRECISIONS)}")

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from unsee.core.validation import ClosedModel
-from unsee.export.engines.engine import AUTO, Engine
+from unsee.export.engines.engine import AUTO, Auto, Engine, EngineName, Precision
 from unsee.export.engines.machine import Machine
 from unsee.export.engines.measurement import Timing
 
@@ -19,8 +19,8 @@ LEAST_PSNR_DB = 35.0
 class EngineSelection(ClosedModel):
     """What the caller selects: an engine and a precision, each by name or "auto"."""
 
-    engine: str = AUTO
-    precision: str = AUTO
+    engine: EngineName | Auto = AUTO
+    precision: Precision | Auto = AUTO
 
 
 MEASURED = EngineSelection()

@@ -5,8 +5,8 @@ needs neither TensorRT nor a GPU. What only a build shows (memory, tactics, accu
 here, and what cannot be judged counts as refused.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def operator_table() -> OperatorTable:
     return OperatorTable.model_validate_json(_TABLE.read_bytes())
 
 
-class Problem(ClosedModel):
+@dataclass(frozen=True)
+class Problem:
     """Why a graph is refused: `node` and `operator` are None where it is the graph as a whole."""
 
     node: str | None
@@ -68,27 +69,11 @@ class Problem(ClosedModel):
         return self.reason if self.node is None else f"{self.operator} {self.node}: {self.reason}"
 
 
-class AuditReport(ClosedModel):
-    """What a graph is made of, and what of it TensorRT would refuse.
+def audit(file: Path) -> tuple[Problem, ...]:
+    """What TensorRT would refuse of the ONNX file as it is.
 
-    `operators` counts nodes by operator, `types` lists the types of all tensors that nodes make.
+    Raises `InputError` if it is not one.
     """
-
-    tensorrt: str
-    opset: int
-    num_nodes: int
-    operators: dict[str, int]
-    types: tuple[str, ...]
-    problems: tuple[Problem, ...]
-
-    @property
-    def supported(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problems
-
-
-def audit(file: Path) -> AuditReport:
-    """Audit the ONNX file as it is. Raises `InputError` if it is not one."""
     return audit_model(load_graph(file))
 
 
@@ -103,23 +88,14 @@ def load_graph(file: Path) -> onnx.ModelProto:
         raise InputError(f"{file} cannot be read as an ONNX model: {error}") from error
 
 
-def audit_model(model: onnx.ModelProto) -> AuditReport:
+def audit_model(model: onnx.ModelProto) -> tuple[Problem, ...]:
     """As `audit`, of a model in memory; its weights need not be loaded."""
-    table = operator_table()
     opset = next((o.version for o in model.opset_import if o.domain in ONNX_DOMAINS), 0)
     tensors = _Tensors(onnx.shape_inference.infer_shapes(model).graph)
     problems = list(_graph_problems(opset))
     for node in model.graph.node:
         problems += _node_problems(node, tensors)
-    made = {tensors.type_of(name) for node in model.graph.node for name in node.output if name}
-    return AuditReport(
-        tensorrt=table.tensorrt,
-        opset=opset,
-        num_nodes=len(model.graph.node),
-        operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-        types=tuple(sorted(made)),
-        problems=tuple(problems),
-    )
+    return tuple(problems)
 
 
 class _Tensors:

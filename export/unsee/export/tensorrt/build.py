@@ -156,7 +156,7 @@ def _prepared(graph: Graph, file: Path) -> onnx.ModelProto:
     """The model in `file`, rewritten for TensorRT's parser. Raises `EngineBuildFailed`."""
     model = load_graph(file)
     prepare(model)
-    problems = audit_model(model).problems
+    problems = audit_model(model)
     if problems:
         raise _refused(graph, "the audit of its nodes", [str(problem) for problem in problems])
     return model

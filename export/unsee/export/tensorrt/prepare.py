@@ -11,37 +11,26 @@ _SAYS_NOTHING = {"Attention": {"softcap": 0.0, "qk_matmul_output_mode": 0}}
 _MOVES_DATA = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 
 
-def prepare(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Rewrite `model` in place and return what was changed, a phrase each.
+def prepare(model: onnx.ModelProto) -> None:
+    """Rewrite `model` in place; its weights need not be loaded.
 
-    Its weights need not be loaded. Attributes at their default are dropped where the parser refuses
-    them. A cast to UINT8 changes places with what only moves its result (Transpose, Reshape, …) up
-    to the graph's output, the one place where the parser takes UINT8.
+    Attributes at their default are dropped where the parser refuses them. A cast to UINT8 changes
+    places with what only moves its result (Transpose, Reshape, …) up to the graph's output, the one
+    place where the parser takes UINT8.
     """
-    return (*_drop_defaults(model.graph), *_cast_last(model.graph))
+    _drop_defaults(model.graph)
+    outputs = {info.name for info in model.graph.output}
+    while pair := _cast_before_move(model.graph, outputs):
+        _swap(model.graph, *pair)
 
 
-def _drop_defaults(graph: onnx.GraphProto) -> list[str]:
-    changes = []
+def _drop_defaults(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         defaults = _SAYS_NOTHING.get(node.op_type, {})
         kept = [a for a in node.attribute if defaults.get(a.name) != _value(a)]
         if len(kept) < len(node.attribute):
-            dropped = sorted({a.name for a in node.attribute} - {a.name for a in kept})
             del node.attribute[:]
             node.attribute.extend(kept)
-            changes.append(f"{node.op_type} {node.name}: dropped {', '.join(dropped)}")
-    return changes
-
-
-def _cast_last(graph: onnx.GraphProto) -> list[str]:
-    changes = []
-    outputs = {info.name for info in graph.output}
-    while pair := _cast_before_move(graph, outputs):
-        cast, move = (graph.node[place] for place in pair)
-        changes.append(f"Cast {cast.name}: now after {move.op_type} {move.name}")
-        _swap(graph, *pair)
-    return changes
 
 
 def _cast_before_move(graph: onnx.GraphProto, outputs: set[str]) -> tuple[int, int] | None:
