@@ -83,10 +83,10 @@ def encoded(folder: Path) -> Figures:
     """Seconds of `CALL` by engine, and of opening the file."""
     from unsee.export.engines.session import open_graph
     from unsee.export.graphs.graphs import sized
+    from unsee.export.measured_graphs import feeds_at
 
     graph, threads, found = _graph(), this_machine().threads, {}
-    tensors = graph.example_inputs(CALL, seed=0)
-    feeds = {spec.name: x.numpy() for spec, x in zip(graph.inputs, tensors, strict=True)}
+    feeds = feeds_at(graph, CALL)
     shapes = {spec.name: sized(spec.dims, CALL) for spec in graph.inputs}
     for engine in ENGINES:
         started = time.perf_counter()

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-import numpy as np
 
 from benchmarks.engines.turns import PEAK, Best, Peak, job_of, machine_facts
 from benchmarks.engines.variants import VARIANTS, YARDSTICK, Runner
@@ -27,6 +26,7 @@ from benchmarks.measuring.processes import KeptProcess, in_own_process
 from benchmarks.measuring.record import finish, say, write_option
 from benchmarks.measuring.timing import Spread, in_random_turns
 from unsee.export.graphs.sizes import Sizes
+from unsee.export.measured_graphs import feeds_at
 from unsee.playground.training.program import exit_code_of
 
 PROMPT = "Zorpik jumping in the forest"
@@ -130,8 +130,7 @@ def _work(axis: Axis, table: FlopTable, engine: KeptProcess, value: int) -> Call
         return lambda: engine.call("clip", PROMPT, SEED, value)[0]
     graph = table.graphs["video_denoiser"]
     sizes = table.clip_sizes("video_denoiser", **axis.sizes(value))
-    tensors = graph.example_inputs(sizes, SEED)
-    feeds = {spec.name: np.array(x) for spec, x in zip(graph.inputs, tensors, strict=True)}
+    feeds = feeds_at(graph, sizes)
     return lambda: engine.call("step_seconds", feeds, 1)
 
 

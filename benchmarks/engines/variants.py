@@ -152,7 +152,7 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
     import torch
 
     from unsee.export.graphs.base_graphs import sampling_graphs
-    from unsee.export.text_to_video.sampling_check import PROMPT_MODELS, torch_runnables
+    from unsee.export.text_to_video.sampling_check import PROMPT_MODELS, in_torch, torch_runnables
     from unsee.models.base import load_base
     from unsee.models.quiet import quiet_libraries
 
@@ -165,7 +165,7 @@ def _in_torch(job: Job, variant: Variant) -> Mapping[str, Runnable]:
         chosen: dict[Graph, Any] = {denoiser: base.t2v_denoiser().to(dtype)}
         chosen |= dict.fromkeys(decoders, base.t2v_vae().to(dtype))
     modules = {graph: _compiled(graph.wrap(m), variant) for graph, m in chosen.items()}
-    return prompts | {graph.name: _function(graph, module) for graph, module in modules.items()}
+    return prompts | {graph.name: in_torch(graph, module) for graph, module in modules.items()}
 
 
 def _compiled(module: Any, variant: Variant) -> Any:
@@ -178,19 +178,3 @@ def _compiled(module: Any, variant: Variant) -> Any:
     warnings.simplefilter("ignore")  # what the compiler says of diffusers' code
     inductor.freezing = True
     return torch.compile(module, dynamic=False)
-
-
-def _function(graph: Graph, module: Any) -> Runnable:
-    """Its output, or a tuple of them where the graph has several."""
-    import torch
-
-    names = [tensor.name for tensor in graph.inputs]
-
-    def run(**feeds: Array) -> Any:
-        with torch.no_grad():
-            outputs = module(*(torch.from_numpy(feeds[name]) for name in names))
-        if isinstance(outputs, torch.Tensor):
-            return outputs.numpy()
-        return tuple(output.numpy() for output in outputs)
-
-    return run

@@ -3,9 +3,8 @@
 Stable Diffusion 1.5 says bos 0 and eos 2 where its tokenizer has 49406 and 49407, samples with
 PNDM, and lists a safety checker and a feature extractor. Stable Diffusion 2.1 has the first 23 of
 24 encoder layers and pads with "!". Wan 2.1 has no image model, and of its text encoder, which
-alone is larger than all else here together, the first layer and a small vocabulary are written
-(`benchmarks.engines.large_encoder` has more of it). `reduced` folders have the same files and
-values, and layers as narrow as the tests' models.
+alone is larger than all else here together, 4 of 24 layers are written. `reduced` folders have the
+same files and values, and layers as narrow as the tests' models.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 
 from benchmarks.measuring.real_size import (
     SIZES,
+    UMT5_XXL,
     VIDEO_SIZES,
     Model,
     Size,
@@ -103,8 +103,8 @@ _WAN_TRANSFORMER = {
     "qk_norm": "rms_norm_across_heads",
 }
 _WAN_NARROW = {"num_attention_heads": 2, "attention_head_dim": 12, "text_dim": 32, "ffn_dim": 32}
-_UMT5_XXL = {"num_heads": 64, "d_kv": 64, "d_ff": 10240, "num_layers": 4, "vocab_size": 256384}
-"""Wan's text encoder with 4 of its 24 layers: in float32 the whole takes 23 GB."""
+_UMT5_4_LAYERS = UMT5_XXL | {"num_layers": 4}
+"""Of Wan's text encoder: in float32 the whole takes 23 GB."""
 _UMT5_NARROW = {"num_heads": 4, "d_kv": 8, "d_ff": 64}
 _WAN_SCHEDULER = {
     "_class_name": "UniPCMultistepScheduler",
@@ -166,7 +166,7 @@ def write_published(folder: Path, name: str, reduced: bool) -> None:
 def _write_wan(folder: Path, reduced: bool) -> None:
     narrow = _WAN_NARROW if reduced else {}
     vae = {"base_dim": 4, "num_res_blocks": 1} if reduced else {}
-    encoder = _UMT5_NARROW if reduced else _UMT5_XXL
+    encoder = _UMT5_NARROW if reduced else _UMT5_4_LAYERS
     write_wan_base(folder, _WAN_TRANSFORMER | narrow, encoder, vae, _WAN_SPEC)
 
 

@@ -173,16 +173,17 @@ def torch_runnables(base: Base) -> Runnables:
     """The base's own models in PyTorch float32, frozen."""
     text_encoder, denoiser, decoders = sampling_graphs(base)
     encoder = in_float32(base.text_encoder())
+    edit = edit_graph(base)
     return {
-        TEXT_ENCODER: _in_torch(text_encoder, trunk(encoder)),
-        BASE_MODEL: _in_torch(edit_graph(base), final_layer_norm(encoder)),
-        VIDEO_DENOISER: _in_torch(denoiser, base.t2v_denoiser()),
-        **{graph.name: _in_torch(graph, base.t2v_vae()) for graph in decoders},
+        TEXT_ENCODER: in_torch(text_encoder, text_encoder.wrap(trunk(encoder))),
+        BASE_MODEL: in_torch(edit, edit.wrap(final_layer_norm(encoder))),
+        VIDEO_DENOISER: in_torch(denoiser, denoiser.wrap(base.t2v_denoiser())),
+        **{graph.name: in_torch(graph, graph.wrap(base.t2v_vae())) for graph in decoders},
     }
 
 
-def _in_torch(graph: Graph, model: Any) -> Runnable:
-    module = graph.wrap(model)
+def in_torch(graph: Graph, module: Any) -> Runnable:
+    """`module`, with the signature of `graph`, as a function of arrays."""
     names = [tensor.name for tensor in graph.inputs]
 
     def run(**inputs: Array) -> Any:
