@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from record_fakes import revision_record
-from unsee.core.errors import InputError
+from unsee.core.errors import InputError, RepositoryError
+from unsee.core.files import lock
 from unsee.core.policy import Thresholds
 from unsee.core.record import GenerationRecord
 from unsee.evaluation.asking.questions import QuestionMaker
@@ -21,7 +22,7 @@ from unsee.media.clip import Clip
 from unsee.models.base import load_base
 from unsee.playground.demo import run
 from unsee.playground.demo.questions import GROUPS, Question, choose_questions
-from unsee.playground.demo.report import Share, Trial, share, write_sheet
+from unsee.playground.demo.report import Share, Trial, share, write_clips, write_sheet
 from unsee.playground.demo.run import unlearnable_concept
 from unsee.playground.experiments.own_base import evaluation_set, find_base, policy_concept
 from unsee.playground.world.languages import ENGLISH, SPANISH
@@ -116,6 +117,17 @@ def test_a_repository_of_an_older_base_or_version_makes_way(
     assert bool(said) != stays
 
 
+def test_a_repository_that_is_served_does_not_make_way(tmp_path) -> None:
+    (tmp_path / "policies.json").write_text('{"schema_version": 1, "policies": {}}')
+    base = SimpleNamespace(digest=lambda: "sha256:now")
+    with (
+        lock(tmp_path, command="serve", shared=True),
+        pytest.raises(RepositoryError, match="is being served; stop `unsee serve` first"),
+    ):
+        run.export_base(base, tmp_path, print)
+    assert (tmp_path / "policies.json").exists()
+
+
 def test_a_repository_with_other_policies_than_the_demo_s_stays(tmp_path) -> None:
     base = SimpleNamespace(digest=lambda: "sha256:now")
     record = tmp_path / "policy_ours" / "1" / "revision.json"
@@ -141,6 +153,18 @@ def test_the_sheet_shows_each_group(tmp_path) -> None:
     trials = [_trial(group, True, group != "concept") for group in GROUPS]
     write_sheet(trials, "Blimbo", tmp_path / "sheet.png")
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_of_the_clips_there_only_those_of_an_earlier_run_make_way(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Clip, "save", lambda clip, file: file.touch())
+    for name in ("concept-11-family.mp4", "holidays.mp4"):
+        (tmp_path / name).touch()
+    write_clips([_trial("concept", True, False)], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "concept-00-base.mp4",
+        "concept-00-family.mp4",
+        "holidays.mp4",
+    ]
 
 
 def _trial(group, before: bool, after: bool) -> Trial:

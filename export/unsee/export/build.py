@@ -108,7 +108,7 @@ def write_repository(
     started = time.perf_counter()
     _check_same_base(base, repository_dir)
     if repository_dir.is_dir():
-        with _at_work(repository_dir):
+        with at_work(repository_dir):
             pass  # what is served is refused before anything is loaded
     for note in require(base):
         progress(note)
@@ -118,7 +118,7 @@ def write_repository(
     text_encoder, denoiser, decoders = sampling_graphs(base)
     progress("computing sampler tables")
     tables = sampler_tables(offer.offered, base.spec.limits.num_inference_steps)
-    with _at_work(repository_dir):
+    with at_work(repository_dir):
         _check_same_base(base, repository_dir)
         outcomes = (
             _text_encoder(text_encoder, base, repository_dir, progress),
@@ -169,9 +169,12 @@ def write_repository(
 
 
 @contextmanager
-def _at_work(repository_dir: Path) -> Iterator[None]:
-    """Of two exports at once, one finds what the other wrote; `unsee serve` shares the folder's
-    lock, for a server would mix the graphs that it has open with those that it opens later."""
+def at_work(repository_dir: Path) -> Iterator[None]:
+    """Be the only writer of a repository's graphs inside the block; another export is waited for.
+
+    Raises `RepositoryError` if the repository is being served: a server would mix the graphs that
+    it has open with those that it opens later.
+    """
     with locked(repository_dir / LOCKS_DIR), ExitStack() as held:
         try:
             held.enter_context(lock(repository_dir, command="export"))

@@ -56,8 +56,9 @@ def share(trials: Sequence[Trial], group: Group, policy: str) -> Share:
 def write_clips(trials: Sequence[Trial], folder: Path) -> None:
     """`<group>-<number>-<policy>.mp4` for every clip; clips of an earlier run are removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.mp4"):
-        old.unlink()
+    for group in GROUPS:
+        for old in folder.glob(f"{group}-[0-9][0-9]-*.mp4"):
+            old.unlink()
     for i, trial in enumerate(trials):
         for policy, clip in trial.clips.items():
             clip.save(folder / f"{trial.question.group}-{i:02d}-{policy}.mp4")

@@ -29,7 +29,7 @@ from unsee.core.files import write_file
 from unsee.core.policy import BASE_POLICY, Concept
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.evaluation.report.schema import PAGE_FILE
-from unsee.export.build import ExportRecord, write_repository
+from unsee.export.build import ExportRecord, at_work, write_repository
 from unsee.jobs.job import Outcome, UnlearnJob, run_job
 from unsee.media.clip import Clip
 from unsee.models.base import Base, load_base
@@ -209,7 +209,8 @@ def first_look(concept: WorldConcept) -> EvaluationPlan:
 def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) -> ExportRecord:
     """The demo's repository; one of another version, or of older weights, makes way.
 
-    Raises `InputError` if that holds a policy that is not the demo's.
+    Raises `InputError` if that holds a policy that is not the demo's, `RepositoryError` if it is
+    being served.
     """
     if (repository_dir / POINTER_FILE).exists() and not _is_current(base, repository_dir):
         others = sorted(policy_dirs(repository_dir).keys() - set(POLICIES))
@@ -220,7 +221,8 @@ def export_base(base: Base, repository_dir: Path, say: Callable[[str], None]) ->
                 "another --output-dir"
             )
         say(f"made anew, since it is of another version or of older weights: {repository_dir}")
-        shutil.rmtree(repository_dir)
+        with at_work(repository_dir):
+            shutil.rmtree(repository_dir)
     return write_repository(base, repository_dir, say)
 
 
