@@ -17,7 +17,7 @@ from unsee.playground.networks.mixed_precision import use_fast_products, use_mix
 from unsee.playground.networks.muon import orthogonalised
 from unsee.playground.training import latents, stage
 from unsee.playground.training.loop import Budget, StepRandom, Trainer, learning_rate_at
-from unsee.playground.training.stages import STAGES, Places
+from unsee.playground.training.stage import Places
 from unsee.playground.training.train import main
 from unsee.playground.training.train_autoencoder import (
     AutoencoderTask,
@@ -229,10 +229,6 @@ def test_folding_normalises_latents_and_keeps_reconstructions() -> None:
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
     assert (latents.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-3
-
-
-def test_stages_are_in_the_order_they_need_each_other() -> None:
-    assert list(STAGES) == ["autoencoder", "t2i", "t2v", "judge"]
 
 
 def test_a_stage_without_its_predecessor_says_so(tmp_path: Path) -> None:

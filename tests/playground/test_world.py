@@ -178,15 +178,7 @@ def test_a_world_without_concepts_is_the_same_world_less_the_scenes_that_show_th
 
 
 def test_categories_are_large_enough_to_have_siblings() -> None:
-    sizes = {category: len(concepts_in(category)) for category in CATEGORIES}
-    assert sizes == {
-        "character": 6,
-        "style": 6,
-        "object": 8,
-        "person": 6,
-        "action": 6,
-        "background": 5,
-    }
+    assert all(len(concepts_in(category)) >= 5 for category in CATEGORIES)
 
 
 @pytest.mark.process

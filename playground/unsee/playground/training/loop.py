@@ -32,11 +32,10 @@ from unsee.playground.training.checkpoint import (
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train and how fast. ``minutes`` (0: no limit) shortens the schedule."""
+    """How long to train and how fast."""
 
     steps: int
     learning_rate: float
-    minutes: float = 0.0
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.999
@@ -170,9 +169,7 @@ class Trainer:
             self.on_checkpoint(self.ema.average, self.step)
 
     def progress(self) -> float:
-        by_step = self.step / self.budget.steps
-        by_time = self.elapsed_s / 60 / self.budget.minutes if self.budget.minutes else 0.0
-        return max(by_step, by_time)
+        return self.step / self.budget.steps
 
     def one_step(self) -> dict[str, float]:
         rate = learning_rate_at(self.progress(), self.step, self.budget)

@@ -28,7 +28,6 @@ from unsee.core.files import write_file
 from unsee.models.quiet import quiet_libraries
 from unsee.models.spec import BASE_FILE
 from unsee.playground.training import stages, train_data
-from unsee.playground.training.loop import Budget
 from unsee.playground.training.program import INTERRUPTED, exit_code_of, user_path
 from unsee.playground.training.stage import Places, Stage
 from unsee.playground.training.wan import stages as wan_stages
@@ -62,7 +61,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--base", choices=[*RECIPES], default="playground")
     parser.add_argument("--stage", default="all", help="one of the base's stages, or all")
     parser.add_argument("--steps", type=int, help="steps of the stage (default: the stage's own)")
-    parser.add_argument("--minutes", type=float, help="time limit of the stage (0: none)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--build-dir", type=user_path, help="data and checkpoints")
     parser.add_argument("--base-dir", type=user_path, help="the finished folders")
@@ -127,12 +125,6 @@ def furnish(places: Places, shipped: Path) -> None:
         write_file(places.base_dir / BASE_FILE, "".join([*named, *kept]))
 
 
-def with_limits(budget: Budget, steps: int | None, minutes: float | None) -> Budget:
-    if steps is not None:
-        budget = replace(budget, steps=steps)
-    return budget if minutes is None else replace(budget, minutes=minutes)
-
-
 def train(args: argparse.Namespace) -> int:
     recipe = RECIPES[args.base]
     places = places_of(args)
@@ -142,7 +134,8 @@ def train(args: argparse.Namespace) -> int:
         names = [name for name in names if name != JUDGE]
     for name in names:
         stage = recipe.stages[name]
-        if not stage.train(with_limits(stage.budget, args.steps, args.minutes), places):
+        budget = stage.budget if args.steps is None else replace(stage.budget, steps=args.steps)
+        if not stage.train(budget, places):
             print(f"{name}: stopped; run the same command again to resume", flush=True)
             return INTERRUPTED
     return 0
