@@ -162,6 +162,9 @@ def test_an_object_in_a_process_of_its_own() -> None:
             kept.call("kill", kept.call("getpid"), signal.SIGKILL)
         with pytest.raises(processes.ProcessFailed, match="killed"):
             kept.call("getpid")
+    assert processes.in_own_process(os.getpid) != os.getpid()
+    with pytest.raises(processes.ProcessFailed, match="ValueError: invalid literal"):
+        processes.in_own_process(int, "x")
 
 
 def test_flops_are_counted_without_computing(exported: tuple[Path, Path]) -> None:

@@ -1,8 +1,6 @@
 """The benchmark of unlearning: its sizes are the published ones, and it runs on the smallest."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,14 +81,6 @@ def test_pixels_that_no_latent_grid_fits(benchmark: Callable[..., Any]) -> None:
     result = benchmark("--pixels", "100")
     assert result.exit_code == 2
     assert "100 is not a multiple of 64" in result.stderr
-
-
-def test_a_process_of_its_own() -> None:
-    assert processes.in_own_process(os.getpid) != os.getpid()
-    with pytest.raises(processes.ProcessFailed, match="ValueError: invalid literal"):
-        processes.in_own_process(int, "x")
-    with pytest.raises(processes.ProcessFailed, match="killed, as the system does"):
-        processes.in_own_process(signal.raise_signal, signal.SIGKILL)
 
 
 def test_the_counter_knows_attention_on_the_cpu() -> None:
