@@ -25,11 +25,11 @@ from benchmarks.measuring.real_size import (
     motion_adapter,
     unet,
     video_unet,
-    write_json,
     write_model,
     write_part,
     write_spec,
 )
+from unsee.core.files import write_json
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,6 @@ def write_wan_base(
     write_part(t2v / "transformer", lambda: WanTransformer3DModel(**transformer).eval())
     write_part(t2v / "vae", lambda: AutoencoderKLWan(**vae).eval())
     tokenizer.save_pretrained(t2v / "tokenizer")
-    (t2v / "scheduler").mkdir()
     write_json(t2v / "scheduler" / "scheduler_config.json", _WAN_SCHEDULER)
     index = {
         "_class_name": "WanPipeline",

@@ -7,7 +7,6 @@ nothing is downloaded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from unsee.core.files import write_file
+from unsee.core.files import write_file, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -297,7 +296,6 @@ def write_model(
         if not (folder / name).exists():
             write_part(folder / name, make)
     _tokenizer(size, model.pad_token).save_pretrained(folder / "tokenizer")
-    (folder / "scheduler").mkdir()
     write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
     kind, unet_class = (
         ("TextToVideoSD", "UNet3D") if model.is_video else ("StableDiffusion", "UNet2D")
@@ -333,11 +331,6 @@ def write_part(folder: Path, make: Callable[[], Any]) -> None:
 def write_spec(folder: Path, spec: dict[str, Any]) -> None:
     """Write `base.yaml`; it comes last, so that a base without it is unfinished."""
     write_file(folder / "base.yaml", yaml.safe_dump(spec, sort_keys=False))
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write `content` as the makers of such folders do."""
-    file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def video_unet(size: VideoSize) -> Any:

@@ -9,7 +9,6 @@ under the next number, so that the export is not in the figures; all else is wha
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
@@ -17,15 +16,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import psutil
 
-from benchmarks.measuring.processes import descendants
 from benchmarks.measuring.record import finish, repository_option, write_option
 from benchmarks.measuring.service import Callers
 from benchmarks.reliability.revisions import copy_revision
@@ -262,17 +261,13 @@ def server_memory_mib() -> tuple[float, float, int]:
     """Resident MiB of tritonserver and of its stubs, and how many processes these are."""
     server = stubs = 0.0
     count = 0
-    for pid in descendants(os.getpid()):
-        try:
-            name = Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
-            pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        except (OSError, IndexError):
-            continue
-        mib = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        if name == "tritonserver":
-            server, count = server + mib, count + 1
-        elif name.startswith("triton_python"):
-            stubs, count = stubs + mib, count + 1
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            name, mib = process.name(), process.memory_info().rss / 2**20
+            if name == "tritonserver":
+                server, count = server + mib, count + 1
+            elif name.startswith("triton_python"):
+                stubs, count = stubs + mib, count + 1
     return round(server, 2), round(stubs, 2), count
 
 

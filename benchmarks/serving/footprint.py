@@ -51,9 +51,7 @@ def footprint(clips: int, write: bool) -> None:
         "engine": str(chosen_engine(exported.repository_dir)("video_denoiser")),
         "packages": dict(sorted(packages.items(), key=lambda item: -item[1])),
         "not_needed": {name: installed_bytes(name) for name in FOR_COMPARISON},
-        "repository_bytes": sum(
-            file.stat().st_size for file in exported.repository_dir.rglob("*") if file.is_file()
-        ),
+        "repository_bytes": _total_bytes(exported.repository_dir.rglob("*")),
         "served": served,
     }
     finish("performance/footprint", record, write=write)
