@@ -19,7 +19,7 @@ from unsee.evaluation.report.schema import Media, Report
 from unsee.models.base import load_base
 from unsee.playground.experiments import own_base
 from unsee.playground.experiments.edits import compare, learned, ways
-from unsee.playground.experiments.edits.ways import LINEAR, HeldInside, Subject
+from unsee.playground.experiments.edits.ways import LINEAR, AmongPrompts, HeldInside, Subject
 from unsee.playground.experiments.own_base import Experiment, chosen
 from unsee.prompts.encoding import encode_prompts
 
@@ -73,6 +73,17 @@ def test_states_are_held_where_the_kept_ones_lie() -> None:
     coordinates = (held[:, 1:] - change.mean) @ change.basis
     assert (coordinates <= change.high + 1e-3).all()
     assert (coordinates >= change.low - 1e-3).all()
+
+
+def test_states_become_means_of_what_prompts_say() -> None:
+    said = torch.randn(30, 4, 6, generator=torch.Generator().manual_seed(0))
+    change = AmongPrompts(said, width=0.01)
+    first = torch.full((2, 1, 6), 9.0)
+    near = torch.cat([first, said[:2] + 0.01], dim=1)
+    torch.testing.assert_close(change(near), torch.cat([first, said[:2]], dim=1))
+    wide = AmongPrompts(said, width=1e3)(near)
+    torch.testing.assert_close(wide[0, 1:], said.mean(dim=0), atol=1e-3, rtol=0)
+    assert AmongPrompts.of(said).width == pytest.approx(0.2 * 6**0.5, rel=0.2)
 
 
 def test_a_learned_change_begins_as_the_identity_and_follows_its_pairs(subject: Subject) -> None:

@@ -68,6 +68,7 @@ IMAGES = replace(
     media=("image",),
 )
 """An image costs a tenth of a clip or less, so more of them are asked for."""
+ASKED = ("prompts_per_wording", "prompts_per_sibling", "num_others", "attack_prompts")
 PLANS: Mapping[Media, EvaluationPlan] = {"image": IMAGES, "video": CLIPS}
 
 
@@ -123,6 +124,7 @@ def run(
     head = {
         **experiment.of_base(),
         "seed": plan.seed,
+        "asked": {name: getattr(plan, name) for name in ASKED},
         "attacks": {attack.name: attack.budget() for attack in plan.attacks},
     }
     found: dict[str, Any] = found_before(record, head).get("ways", {})

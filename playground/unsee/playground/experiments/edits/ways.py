@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from unsee.unlearning.projection import fitted
 NUM_KEPT = 1500
 ENDS = 5e-4
 """The share of kept states beyond each end of the range in which `held_inside` holds states."""
+WIDTH = 0.2
+"""Of the means in `among_prompts`, as a share of the states' spread. Of the variance of states of
+prompts that are not among them 6 % is lost on the first base, and 14 % at twice the width."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,43 @@ def held_inside(subject: Subject) -> Any:
     return changed(subject.base.text_encoder(), edit, change)
 
 
+class AmongPrompts(nn.Module):
+    """Replaces each state but a prompt's first by a mean of what prompts say in its place.
+
+    `said` [N, L - 1, D] are those; a weight falls with the square of the distance, in units of
+    `width`, as in a modern Hopfield network (Ramsauer et al., arXiv 2008.02217, eq. 3).
+    """
+
+    said: Tensor
+    half_squares: Tensor
+
+    def __init__(self, said: Tensor, width: float) -> None:
+        super().__init__()
+        self.register_buffer("said", said.transpose(0, 1).contiguous())
+        self.register_buffer("half_squares", self.said.square().sum(dim=-1)[:, None] / 2)
+        self.width = width
+
+    @classmethod
+    def of(cls, said: Tensor) -> AmongPrompts:
+        """As wide as a share of the states' root mean square distance from their mean."""
+        spread = (said - said.mean(dim=0)).square().sum(dim=-1).mean().sqrt()
+        return cls(said, WIDTH * float(spread))
+
+    def forward(self, states: Tensor) -> Tensor:
+        places = states[:, 1:].transpose(0, 1)
+        near = places @ self.said.transpose(1, 2) - self.half_squares  # -distance²/2, and the same
+        weights = (near / self.width**2).softmax(dim=-1)
+        return torch.cat([states[:, :1], (weights @ self.said).transpose(0, 1)], dim=1)
+
+
+def among_prompts(subject: Subject, share: float = 1.0) -> Any:
+    """States after the edit are means of what prompts say, or a share of them."""
+    edit = subject.edit()
+    said = kept_states(subject, edit)
+    change = AmongPrompts.of(said[: int(share * len(said))])
+    return changed(subject.base.text_encoder(), edit, change)
+
+
 @torch.no_grad()
 def kept_states(subject: Subject, edit: Edit) -> Tensor:
     """Edited states [N, L - 1, D] of kept prompts, without each prompt's first."""
@@ -177,4 +218,6 @@ LINEAR: Mapping[str, Way] = {
     "projection, 8 attackers": attacked_projection,
     "an earlier block too": earlier_too,
     "held inside what prompts reach": held_inside,
+    "means of what 1,500 prompts say": among_prompts,
+    "means of what 150 prompts say": partial(among_prompts, share=0.1),
 }
