@@ -5,7 +5,7 @@ import os
 from publish_fakes import fill_revision, write_next_revision
 from unsee.policies.recovery import repair
 from unsee.repository import ledger, pointer
-from unsee.repository.layout import REJECTED, RETIRED
+from unsee.repository.layout import REJECTED
 from unsee.triton.server import Server
 
 MODEL = "policy_family"
@@ -47,17 +47,6 @@ def test_a_number_that_the_archive_holds_already_gets_a_suffix(repository, trito
     fill_revision(version_dir, "family", 3)
     repair(repository, Server(triton.url))
     assert (repository / REJECTED / MODEL / "3.3" / "model.onnx").is_file()
-
-
-def test_an_interrupted_retirement_is_completed(repository, triton):
-    def withdraw(policies):
-        event = ledger.event_of(repository, "retire", "family", 1)
-        return policies.with_state("family", policies.state("family").with_retired(1)), event
-
-    ledger.change(repository, withdraw)
-    repair(repository, Server(triton.url))
-    assert (repository / RETIRED / MODEL / "1" / "model.onnx").is_file()
-    assert not (repository / MODEL / "1").exists()
 
 
 def test_unfinished_folders_are_removed(repository, triton):
