@@ -91,26 +91,25 @@ class Gateway:
 
     def authenticate(self, front: Front, presented: Presented) -> Tenant:
         """The tenant that calls; a refusal is accounted for."""
-        try:
-            return self._credentials.tenant(presented)
-        except Refusal:
-            with self.ledger.request(front):
-                raise
+        return self.accounted(front, "", lambda: self._credentials.tenant(presented))
 
     def operator(self, front: Front, presented: Presented) -> Tenant:
         """The operator that calls; raises Refusal for anybody else."""
         tenant = self.authenticate(front, presented)
-        if not tenant.operator:
-            with self.ledger.request(front, tenant.name):
-                require_operator(tenant)
+        self.accounted(front, tenant.name, lambda: require_operator(tenant))
         return tenant
 
     def policy(self, front: Front, tenant: Tenant, policy: str) -> str:
         """`policy`, if `tenant` may use it; a refusal is accounted for."""
-        if policy not in tenant.policies:
-            with self.ledger.request(front, tenant.name):
-                check_policy(tenant, policy)
-        return policy
+        return self.accounted(front, tenant.name, lambda: check_policy(tenant, policy))
+
+    def accounted(self, front: Front, tenant: str, check: Callable[[], T]) -> T:
+        """What `check` gives; if it refuses, that is a request of `tenant` that was refused."""
+        try:
+            return check()
+        except Refusal:
+            with self.ledger.request(front, tenant):
+                raise
 
     def use_tenants(self, settings: Settings) -> None:
         """Know callers by the tenants of `settings` from now on; what runs goes on."""

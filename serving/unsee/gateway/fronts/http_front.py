@@ -148,11 +148,7 @@ class HttpFront:
         return ClipStream(self._events(tenant, body), self._limits.read_timeout_s)
 
     async def _events(self, tenant: Tenant, body: bytes) -> AsyncGenerator[bytes, None]:
-        try:
-            asked = read_json(body)
-        except Refusal:
-            with self._gateway.ledger.request("http", tenant.name):
-                raise
+        asked = self._gateway.accounted("http", tenant.name, lambda: read_json(body))
 
         def read() -> tuple[Any, str]:
             return asked.clip, asked.id

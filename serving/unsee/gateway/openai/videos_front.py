@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from unsee.gateway.callers.refusal import Refusal, invalid
-from unsee.gateway.callers.settings import Tenant
 from unsee.gateway.core import Gateway
 from unsee.gateway.fronts.http_exchange import (
     Endpoint,
@@ -66,7 +65,7 @@ class VideosFront:
         ]
 
     async def _create(self, request: Request) -> Response:
-        tenant = self._tenant(request)
+        tenant = caller(self._gateway, request)
         asked = await self._asked(request)
         wanted = asked.wanted(self._base())
         deadline = self._gateway.deadline(asked.timeout_s)
@@ -86,7 +85,7 @@ class VideosFront:
         return await read_form(content_type, body)
 
     async def _list(self, request: Request) -> Response:
-        tenant = self._tenant(request)
+        tenant = caller(self._gateway, request)
         query = read_query(request.query_params.multi_items())
         videos = self._videos.of(tenant)
         page, more = _page(videos if query.order == "asc" else videos[::-1], query)
@@ -105,7 +104,7 @@ class VideosFront:
 
     async def _delete(self, request: Request) -> Response:
         video_id = request.path_params["video_id"]
-        await self._videos.delete(self._tenant(request), video_id)
+        await self._videos.delete(caller(self._gateway, request), video_id)
         return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
     async def _content(self, request: Request) -> Response:
@@ -125,10 +124,8 @@ class VideosFront:
         return in_pieces(lambda: video.content, "video/mp4", headers)
 
     def _video(self, request: Request) -> Video:
-        return self._videos.get(self._tenant(request), request.path_params["video_id"])
-
-    def _tenant(self, request: Request) -> Tenant:
-        return caller(self._gateway, request)
+        tenant = caller(self._gateway, request)
+        return self._videos.get(tenant, request.path_params["video_id"])
 
     def _base(self) -> Base:
         base = self._gateway.repository.base()
