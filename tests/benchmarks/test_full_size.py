@@ -15,7 +15,7 @@ from benchmarks.measuring import real_size
 
 @pytest.mark.parametrize("name", ["modelscope", "animatediff", "middle"])
 def test_the_sizes_are_those_that_the_pages_say(name: str) -> None:
-    from unsee.models.motion_unet import motion_unet
+    from unsee.models.pipelines.motion_unet import motion_unet
 
     size = real_size.VIDEO_SIZES[name]
     with torch.device("meta"):

@@ -17,7 +17,7 @@ from unsee.export.onnx.exporter import export_onnx
 from unsee.export.onnx.half import half_copy
 from unsee.export.version import export_version, find_export
 from unsee.models.base import load_base
-from unsee.models.motion_unet import motion_unet
+from unsee.models.pipelines.motion_unet import motion_unet
 
 TOKENS, WIDTH = 48, 32
 

@@ -12,7 +12,7 @@ from fakes import change_json, change_yaml
 from motion_fakes import tiny_adapter, write_motion_base
 from unsee.core.errors import BaseFolderError
 from unsee.models.base import load_base
-from unsee.models.motion_unet import motion_unet
+from unsee.models.pipelines.motion_unet import motion_unet
 
 
 @pytest.fixture

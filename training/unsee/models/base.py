@@ -305,7 +305,7 @@ class Base:
         return self._joined(self._component(self.spec.t2v, "unet"), adapter, source)
 
     def _joined(self, unet: Any, adapter: Any, source: str) -> Any:
-        from unsee.models.motion_unet import motion_unet
+        from unsee.models.pipelines.motion_unet import motion_unet
 
         positions = adapter.config.motion_max_seq_length
         if self.spec.limits.num_frames > positions:
