@@ -31,8 +31,9 @@ from __future__ import annotations
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library's error says, or its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what the error says, and the next if it ends in a colon; or its class."""
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
 
 
 def printable(text: str) -> str:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from unsee.core.errors import BaseFolderError, InputError
+from unsee.core.errors import BaseFolderError, InputError, first_line
 from unsee.core.validation import describe
 from unsee.core.yaml_file import read_yaml
 from unsee.models.components import (
     Precision,
     about_base,
     component_class,
-    first_line,
     hollow,
     load_component,
     load_motion_adapter,

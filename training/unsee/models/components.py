@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from unsee.core.errors import BaseFolderError
+from unsee.core.errors import BaseFolderError, first_line
 from unsee.models.files.weights import (
     WeightFiles,
     check_names,
@@ -377,9 +377,3 @@ def _index_file(place: Path | str) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(place, "model_index.json"))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what the error says, and the next if it ends in a colon; or its class."""
-    first, *others = (str(error).strip() or type(error).__name__).splitlines()
-    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first
