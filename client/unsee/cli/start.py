@@ -14,7 +14,8 @@ import signal
 import sys
 from importlib import import_module
 
-INTERRUPTED = 130
+from unsee.core.errors import INTERRUPTED
+
 AGAIN_S = 0.02
 """Seconds in which a callback, of a weak reference for example, has ended."""
 
