@@ -128,9 +128,10 @@ def export_graph(
 def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -> dict[str, Any]:
     """Clips of PyTorch float32, then of the exported graphs: seconds, memory and PSNR."""
     from unsee.export.memory import peak_memory
-    from unsee.export.text_to_video.sampling_check import ClipSize, psnr
+    from unsee.export.text_to_video.sampling_check import psnr
 
-    clip = ClipSize(frames, pixels, pixels)
+    size = {"num_frames": frames, "height": pixels, "width": pixels}
+    clip = _base(folder).spec.clip.model_copy(update=size)
     with peak_memory() as torch_memory:
         sampling, expected, torch_s = _sampled_in_torch(folder, clip, steps)
     gc.collect()
@@ -147,9 +148,7 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
         run = {name: _runnable(file) for name, file in files.items()}
         clips, onnxruntime_s = _timed(lambda: sampling.clips(run, clip, PROMPTS))
     return {
-        "num_frames": frames,
-        "height": pixels,
-        "width": pixels,
+        **size,
         "steps": steps,
         "psnr_db": round(psnr(clips, expected), 2),
         "torch_s": torch_s,
@@ -162,11 +161,12 @@ def sample(folder: Path, precision: str, frames: int, pixels: int, steps: int) -
 def _sampled_in_torch(folder: Path, clip: Any, steps: int) -> tuple[Any, Any, float]:
     """What samples, its clips in PyTorch and their seconds; the models are freed on return."""
     from unsee.export.text_to_video.sampler_tables import sampler_tables
-    from unsee.export.text_to_video.sampling_check import Sampling, torch_runnables
+    from unsee.export.text_to_video.sampling_check import SamplingRuns, torch_runnables
     from unsee.models.schedulers import offered_schedulers
 
     base = _base(folder)
-    sampling = Sampling(base, sampler_tables(offered_schedulers(base).offered, steps), steps)
+    tables = sampler_tables(offered_schedulers(base).offered, steps)
+    sampling = SamplingRuns(base, tables, steps)
     reference = torch_runnables(base)
     return sampling, *_timed(lambda: sampling.clips(reference, clip, PROMPTS))
 

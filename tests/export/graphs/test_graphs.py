@@ -10,13 +10,16 @@ from unsee.core.errors import NotExportable
 from unsee.export.graphs.decoder_graphs import VAEDecoderGraph
 from unsee.export.graphs.denoiser_graph import VideoDenoiserGraph
 from unsee.export.graphs.prompt_graphs import TextEncoderGraph
-from unsee.export.text_to_video.sampling_check import ClipSize
-from unsee.models.spec import Limits
+from unsee.models.spec import ClipDefaults, Limits
 
 UNET = VideoDenoiserGraph(4, 77, 768, 4, 1000, vae_scale=8, most=(("F", 32),))
 VAE = VAEDecoderGraph(channels=4, scale=8)
 TEXT_ENCODER = TextEncoderGraph(77, 768, 49408)
 STEP = 32  # pixels
+
+
+def clip_of(num_frames, height, width):
+    return ClipDefaults.model_construct(num_frames=num_frames, height=height, width=width)
 
 
 def limits(num_frames, height, width):
@@ -30,14 +33,14 @@ def limits(num_frames, height, width):
 
 
 def test_a_clip_is_one_guided_call_of_each():
-    clip = ClipSize(16, 256, 320)
+    clip = clip_of(16, 256, 320)
     assert TEXT_ENCODER.clip_sizes(clip) == {"B": 2}
     assert UNET.clip_sizes(clip) == {"B": 2, "F": 16, "h": 32, "w": 40}
     assert VAE.clip_sizes(clip) == {"B": 1, "F": 16, "h": 32, "w": 40}
 
 
 def test_limits_that_are_no_multiples_are_narrowed():
-    profile = UNET.profile(ClipSize(16, 256, 320), limits(24, (100, 500), (320, 511)))
+    profile = UNET.profile(clip_of(16, 256, 320), limits(24, (100, 500), (320, 511)))
     assert profile.minimum == {"B": 1, "F": 1, "h": 16, "w": 40}
     assert profile.optimum == {"B": 2, "F": 16, "h": 32, "w": 40}
     assert profile.maximum == {"B": 8, "F": 24, "h": 60, "w": 60}
@@ -52,7 +55,7 @@ def clips_and_limits(draw):
         side = STEP * draw(st.integers(1, 20))
         sides.append(side)
         ranges.append((side - draw(st.integers(0, side - 1)), side + draw(st.integers(0, 300))))
-    return ClipSize(frames, *sides), limits(draw(st.integers(frames, 32)), *ranges)
+    return clip_of(frames, *sides), limits(draw(st.integers(frames, 32)), *ranges)
 
 
 @given(clips_and_limits())
@@ -77,11 +80,11 @@ def test_a_profile_is_ordered_legal_and_within_the_limits(drawn):
 @pytest.mark.parametrize(
     ("clip", "allowed", "words"),
     [
-        (ClipSize(16, 250, 256), (16, (64, 512), (64, 512)), "height is 250 pixels.* of 32"),
-        (ClipSize(16, 256, 72), (16, (64, 512), (64, 512)), "width is 72 pixels.* of 32"),
-        (ClipSize(20, 256, 256), (16, (64, 512), (64, 512)), "num_frames 20 is outside"),
-        (ClipSize(16, 64, 256), (16, (80, 512), (64, 512)), "height 64 is outside"),
-        (ClipSize(16, 256, 256), (33, (64, 512), (64, 512)), "33 frames, .* positions for 32"),
+        (clip_of(16, 250, 256), (16, (64, 512), (64, 512)), "height is 250 pixels.* of 32"),
+        (clip_of(16, 256, 72), (16, (64, 512), (64, 512)), "width is 72 pixels.* of 32"),
+        (clip_of(20, 256, 256), (16, (64, 512), (64, 512)), "num_frames 20 is outside"),
+        (clip_of(16, 64, 256), (16, (80, 512), (64, 512)), "height 64 is outside"),
+        (clip_of(16, 256, 256), (33, (64, 512), (64, 512)), "33 frames, .* positions for 32"),
     ],
 )
 def test_sizes_that_do_not_fit_are_one_sentence(clip, allowed, words):

@@ -17,10 +17,9 @@ from unsee.export.graphs.sizes import LatentGrid
 from unsee.export.onnx.activations import peak_activations
 from unsee.export.tensorrt.audit import audit_model, load_graph
 from unsee.export.tensorrt.prepare import prepare
-from unsee.export.text_to_video.sampling_check import ClipSize
 from unsee.export.version import export_version, find_export
 from unsee.models.base import load_base
-from unsee.models.spec import Limits
+from unsee.models.spec import ClipDefaults, Limits
 
 TOKENS, WIDTH = 512, 32
 
@@ -148,6 +147,10 @@ def test_memory_grows_with_the_frame(graphs, files):
         assert far > 8 * near > 0, graph.name
 
 
+def clip_of(num_frames, height, width):
+    return ClipDefaults.model_construct(num_frames=num_frames, height=height, width=width)
+
+
 def limits(**changes):
     sizes = {"num_frames": 81, "height": (32, 480), "width": (32, 832)}
     return Limits(**(sizes | changes), num_inference_steps=50, guidance_scale=20.0)
@@ -155,14 +158,14 @@ def limits(**changes):
 
 def test_a_clip_fills_the_grid_of_latents():
     graph = VideoDenoiserGraph(16, TOKENS, 4096, 2, 1000, 8, 4, any_length=True)
-    clip = ClipSize(17, 128, 256)
+    clip = clip_of(17, 128, 256)
     assert graph.clip_sizes(clip) == {"B": 2, "F": 5, "h": 16, "w": 32, "L": 32}
     profile = graph.profile(clip, limits())
     assert profile.minimum == {"B": 1, "F": 1, "h": 4, "w": 4, "L": 1}
     assert profile.optimum == graph.clip_sizes(clip)
     assert profile.maximum == {"B": 8, "F": 21, "h": 60, "w": 104, "L": TOKENS}
     with pytest.raises(NotExportable, match="num_frames is 16, which is not one more than a mul"):
-        graph.clip_sizes(ClipSize(16, 128, 256))
+        graph.clip_sizes(clip_of(16, 128, 256))
     assert [LatentGrid(8, 2, 4).latent_frames(n) for n in (1, 5, 80, 81)] == [1, 2, 20, 21]
 
 
@@ -176,7 +179,7 @@ def test_a_clip_fills_the_grid_of_latents():
 def test_limits_beyond_the_positions_of_the_model_are_refused(axis, most, words):
     graph = VideoDenoiserGraph(16, TOKENS, 4096, 2, 1000, 8, 4, ((axis, most),), any_length=True)
     with pytest.raises(NotExportable, match=words):
-        graph.profile(ClipSize(17, 128, 256), limits())
+        graph.profile(clip_of(17, 128, 256), limits())
 
 
 def test_a_patch_of_several_latent_frames_is_refused(base):

@@ -12,16 +12,20 @@ import pytest
 from unsee.core.errors import NotExportable, ParityError
 from unsee.export.text_to_video.sampler_tables import sampler_tables
 from unsee.export.text_to_video.sampling_check import (
-    ClipSize,
-    Sampling,
+    SamplingRuns,
     psnr,
     sampling_psnr,
     torch_runnables,
 )
 from unsee.models.schedulers import offered_schedulers
+from unsee.models.spec import ClipDefaults
 
 PROMPTS = ("a red house", "Blimbo jumping")
 STEPS = 3
+
+
+def clip_of(num_frames):
+    return ClipDefaults.model_construct(num_frames=num_frames, height=64, width=64)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_exported_graphs_make_the_clips_that_pytorch_makes(exported, tables, in_
 
 
 def test_a_worse_graph_is_measurably_worse(tiny_base, tables, in_torch):
-    clip = ClipSize(num_frames=2, height=64, width=64)
+    clip = clip_of(2)
     found = []
     for error in (0.001, 0.1):
         noise = np.random.default_rng(0)
@@ -73,8 +77,8 @@ def test_clips_are_guided_by_their_prompts_and_the_same_each_time(tiny_base, tab
         return in_torch["video_denoiser"](**inputs)
 
     run = {**in_torch, "video_denoiser": counted}
-    clip = ClipSize(num_frames=3, height=64, width=64)
-    sampling = Sampling(tiny_base, tables, STEPS)
+    clip = clip_of(3)
+    sampling = SamplingRuns(tiny_base, tables, STEPS)
     frames = sampling.clips(run, clip, PROMPTS)
     assert frames.shape == (2, 3, 64, 64, 3)
     assert frames.dtype == np.uint8
@@ -89,7 +93,7 @@ def test_clips_are_guided_by_their_prompts_and_the_same_each_time(tiny_base, tab
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"clip": ClipSize(9, 64, 64)}, "num_frames must be between 1 and 8, not 9"),
+        ({"clip": clip_of(9)}, "num_frames must be between 1 and 8, not 9"),
         ({"steps": 4}, "no sampler table of 4 steps"),
         ({"prompts": ("word " * 60,)}, "prompt has .* tokens"),
         ({"finite": False}, "not finite"),
@@ -100,9 +104,9 @@ def test_a_clip_that_cannot_be_made_is_a_clear_sentence(tiny_base, tables, in_to
         return np.full_like(inputs["sample"], np.inf)
 
     run = in_torch if change.pop("finite", True) else {**in_torch, "video_denoiser": infinite}
-    given = {"clip": ClipSize(2, 64, 64), "prompts": PROMPTS[:1], "steps": STEPS} | change
+    given = {"clip": clip_of(2), "prompts": PROMPTS[:1], "steps": STEPS} | change
     with pytest.raises(ParityError, match=words), np.errstate(all="ignore"):
-        Sampling(tiny_base, tables, given.pop("steps")).clips(run, **given)
+        SamplingRuns(tiny_base, tables, given.pop("steps")).clips(run, **given)
 
 
 def test_whether_the_reference_or_the_other_makes_no_clip_is_told_apart(
@@ -111,7 +115,7 @@ def test_whether_the_reference_or_the_other_makes_no_clip_is_told_apart(
     def infinite(**inputs):
         return np.full_like(inputs["sample"], np.inf)
 
-    broken, clip = {**in_torch, "video_denoiser": infinite}, ClipSize(2, 64, 64)
+    broken, clip = {**in_torch, "video_denoiser": infinite}, clip_of(2)
     for runs, error in (((broken, in_torch), NotExportable), ((in_torch, broken), ParityError)):
         with pytest.raises(error, match="not finite"), np.errstate(all="ignore"):
             sampling_psnr(tiny_base, tables, *runs, clip, PROMPTS[:1], STEPS)

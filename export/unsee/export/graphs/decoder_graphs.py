@@ -21,8 +21,6 @@ from unsee.export.graphs.causal_decoder import (
 from unsee.export.graphs.graphs import TensorSpec, Tolerance, generator, sized
 from unsee.export.graphs.modules import VAEDecoderModule
 from unsee.export.graphs.sizes import (
-    Clip,
-    ClipLimits,
     LatentGrid,
     Profile,
     Sizes,
@@ -30,6 +28,7 @@ from unsee.export.graphs.sizes import (
     latent_sizes,
     with_batch,
 )
+from unsee.models.spec import ClipDefaults, Limits
 from unsee.repository.layout import VAE_DECODER, VAE_DECODER_NEXT
 from unsee.repository.records import GraphPrecision
 
@@ -84,11 +83,11 @@ class VAEDecoderGraph(DecoderGraph):
         """Pixels; H and W follow from h and w."""
         return (TensorSpec("frames", "UINT8", ("B", "F", "H", "W", 3)),)
 
-    def clip_sizes(self, clip: Clip) -> Sizes:
+    def clip_sizes(self, clip: ClipDefaults) -> Sizes:
         """One clip. Raises `NotExportable` if its size is no multiple of `scale`."""
         return {"B": 1, **latent_sizes(clip, LatentGrid(self.scale))}
 
-    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+    def profile(self, clip: ClipDefaults, limits: Limits) -> Profile:
         """One clip, or as many as Triton puts into a batch.
 
         Raises `NotExportable` if the clip's size is no multiple or outside of the limits.
@@ -150,11 +149,11 @@ class FirstFrameGraph(DecoderGraph):
             TensorSpec("next_cache", "FP32", ("B", self.cached, "h", "w")),
         )
 
-    def clip_sizes(self, clip: Clip) -> Sizes:
+    def clip_sizes(self, clip: ClipDefaults) -> Sizes:
         """One latent frame. Raises `NotExportable` if the clip does not fill the grid."""
         return {"B": 1, **_of_one_frame(latent_sizes(clip, self._grid))}
 
-    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+    def profile(self, clip: ClipDefaults, limits: Limits) -> Profile:
         """One latent frame, or as many as Triton puts into a batch.
 
         Raises `NotExportable` if the clip does not fill the grid or is outside of the limits.

@@ -19,8 +19,6 @@ from unsee.export.graphs.graphs import (
 )
 from unsee.export.graphs.modules import MotionUNetModule, VideoTransformerModule, VideoUNetModule
 from unsee.export.graphs.sizes import (
-    Clip,
-    ClipLimits,
     LatentGrid,
     Profile,
     Sizes,
@@ -28,6 +26,7 @@ from unsee.export.graphs.sizes import (
     latent_sizes,
     with_batch,
 )
+from unsee.models.spec import ClipDefaults, Limits
 from unsee.repository.base import prompt_rows
 from unsee.repository.layout import VIDEO_DENOISER
 from unsee.repository.records import GraphPrecision
@@ -141,12 +140,12 @@ class VideoDenoiserGraph:
         larger = {"B": 1, "F": 5, "h": 4 * multiple, "w": multiple}
         return self._with_length(smallest, 1), self._with_length(larger, self.sequence_length)
 
-    def clip_sizes(self, clip: Clip) -> Sizes:
+    def clip_sizes(self, clip: ClipDefaults) -> Sizes:
         """A clip with guidance: two rows. Raises `NotExportable` if it does not fill the grid."""
         sizes = {"B": GUIDED_ROWS, **latent_sizes(clip, self._grid)}
         return self._with_length(sizes, self._usual_length)
 
-    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+    def profile(self, clip: ClipDefaults, limits: Limits) -> Profile:
         """One row, a clip with guidance, or as many rows as Triton puts into a batch.
 
         Raises `NotExportable` if the clip does not fill the grid or is outside of the limits, or
@@ -192,7 +191,7 @@ class VideoDenoiserGraph:
     def _with_length(self, sizes: Sizes, length: int) -> Sizes:
         return {**sizes, "L": length} if self.any_length else sizes
 
-    def _beyond(self, axis: str, most: int, limits: ClipLimits) -> str:
+    def _beyond(self, axis: str, most: int, limits: Limits) -> str:
         if axis == "F":
             allowed = f"{limits.num_frames} frames"
             most, field = 1 + (most - 1) * self.frames_per_latent, "num_frames"

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from unsee.export.graphs.graphs import GUIDED_ROWS, TensorSpec, Tolerance, generator, sized
 from unsee.export.graphs.modules import EditModule, EncoderModule
-from unsee.export.graphs.sizes import Clip, ClipLimits, Profile, Sizes, with_batch
+from unsee.export.graphs.sizes import Profile, Sizes, with_batch
+from unsee.models.spec import ClipDefaults, Limits
 from unsee.repository.layout import TEXT_ENCODER
 from unsee.repository.records import GraphPrecision
 
@@ -49,11 +50,11 @@ class PromptGraph:
             {"B": 5, **self._length(1)},
         )
 
-    def clip_sizes(self, clip: Clip) -> Sizes:
+    def clip_sizes(self, clip: ClipDefaults) -> Sizes:
         """The negative and the positive prompt."""
         return {"B": GUIDED_ROWS, **self._length(_USUAL_TOKENS)}
 
-    def profile(self, clip: Clip, limits: ClipLimits) -> Profile:
+    def profile(self, clip: ClipDefaults, limits: Limits) -> Profile:
         """One prompt, two, or as many as Triton puts into a batch."""
         lengths = (self._length(count) for count in (1, _USUAL_TOKENS, self.sequence_length))
         return with_batch(Profile(*lengths), GUIDED_ROWS, self.max_batch_size)

@@ -5,34 +5,12 @@ Knows the axes of latents (`F` frames, `h` and `w`) and how pixels become latent
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from unsee.core.errors import NotExportable
+from unsee.models.spec import ClipDefaults, Limits
 
 Sizes = Mapping[str, int]
 """The size of every axis by its name."""
-
-
-class Clip(Protocol):
-    """How large a clip is; height and width in pixels. `ClipDefaults` of a base is one."""
-
-    @property
-    def num_frames(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-
-
-class ClipLimits(Protocol):
-    """The largest number of frames, and (least, most) pixels. `Limits` of a base is one."""
-
-    @property
-    def num_frames(self) -> int: ...
-    @property
-    def height(self) -> tuple[int, int]: ...
-    @property
-    def width(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +41,7 @@ class LatentGrid:
         return 1 + (num_frames - 1) // self.frames
 
 
-def latent_sizes(clip: Clip, grid: LatentGrid) -> Sizes:
+def latent_sizes(clip: ClipDefaults, grid: LatentGrid) -> Sizes:
     """F, h and w of a clip. Raises `NotExportable` if it does not fill the grid."""
     step = grid.pixels * grid.multiple
     for name, value in (("height", clip.height), ("width", clip.width)):
@@ -83,7 +61,7 @@ def latent_sizes(clip: Clip, grid: LatentGrid) -> Sizes:
     }
 
 
-def latent_profile(clip: Clip, limits: ClipLimits, grid: LatentGrid) -> Profile:
+def latent_profile(clip: ClipDefaults, limits: Limits, grid: LatentGrid) -> Profile:
     """F, h and w from one frame of the smallest size to the limits, usually those of `clip`.
 
     Limits that do not fill the grid are narrowed to what does. Raises `NotExportable` if the clip

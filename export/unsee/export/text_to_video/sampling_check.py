@@ -9,7 +9,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,12 @@ from unsee.deltas.edit import final_layer_norm, trunk
 from unsee.export.engines.session import Array, Runnable
 from unsee.export.graphs.base_graphs import edit_graph, sampling_graphs
 from unsee.export.graphs.graphs import Graph
-from unsee.export.graphs.sizes import Clip
 from unsee.export.onnx.half import in_float32
 from unsee.export.text_to_video.assets import base_record, tokenizer_json
 from unsee.export.text_to_video.sampler_tables import Tables, table_tensors
 from unsee.export.text_to_video.serving_code import make_importable
 from unsee.models.base import Base
+from unsee.models.spec import ClipDefaults
 from unsee.repository.layout import (
     BASE_FILE,
     SAMPLERS_FILE,
@@ -56,16 +56,7 @@ PROMPT_MODELS = (TEXT_ENCODER, BASE_MODEL)
 _PEAK = 255.0
 
 
-@dataclass(frozen=True)
-class ClipSize:
-    """How large a clip is; height and width in pixels."""
-
-    num_frames: int
-    height: int
-    width: int
-
-
-class Sampling:
+class SamplingRuns:
     """Whole sampling runs of `steps` with the base's own scheduler and guidance.
 
     Of the base it keeps what the server's `text_to_video` would read from its files, no weights.
@@ -94,7 +85,7 @@ class Sampling:
             scheduler = self._base.defaults.scheduler
             self._table = SamplerTables(folder / SAMPLERS_FILE).table(scheduler, steps)
 
-    def clips(self, run: Runnables, clip: Clip, prompts: Sequence[str]) -> Frames:
+    def clips(self, run: Runnables, clip: ClipDefaults, prompts: Sequence[str]) -> Frames:
         """Frames uint8 [prompts, F, H, W, 3], from the same noise at every call.
 
         Raises `ParityError` if a graph gives a value that is not finite or no such clip is allowed.
@@ -107,7 +98,7 @@ class Sampling:
             raise ParityError(f"the sampling check made no clip: {error}") from error
         return np.stack(clips)
 
-    def _clip(self, run: Runnables, clip: Clip, prompt: str, seed: int) -> Frames:
+    def _clip(self, run: Runnables, clip: ClipDefaults, prompt: str, seed: int) -> Frames:
         from text_to_video.generation import Plan, generate
         from text_to_video.policies import Revision
         from text_to_video.request import parse_request
@@ -137,17 +128,17 @@ def sampling_psnr(
     tables: Tables,
     run: Runnables,
     reference: Runnables,
-    clip: Clip,
+    clip: ClipDefaults,
     prompts: Sequence[str],
     steps: int,
 ) -> float:
     """How near the frames of `run` are to those of `reference`, in dB (see `psnr`).
 
     One clip of the size `clip` per prompt, in `steps` of the base's own scheduler with its own
-    guidance, from the same noise on both sides. Raises what `Sampling` raises, but `NotExportable`
-    where `run` alone makes no clip.
+    guidance, from the same noise on both sides. Raises what `SamplingRuns` raises, but
+    `NotExportable` where `run` alone makes no clip.
     """
-    sampling = Sampling(base, tables, steps)
+    sampling = SamplingRuns(base, tables, steps)
     expected = sampling.clips(reference, clip, prompts)
     try:
         frames = sampling.clips(run, clip, prompts)
