@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unsee.gateway.callers.admission import Admission, Asked
+from unsee.gateway.callers.admission import Admission, PlaceRequest
 from unsee.gateway.callers.refusal import Refusal
 from unsee.gateway.callers.settings import Limits, Tenant
 
@@ -18,7 +18,7 @@ def tenant(name="a", **options):
 
 
 def asked(who, *, work=1.0, seconds=None, remaining_s=100.0):
-    return Asked(who, work, seconds, remaining_s)
+    return PlaceRequest(who, work, seconds, remaining_s)
 
 
 async def settle():

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 from unsee.client.client import ClientBase, Outcome, check_max_in_flight, outcome_of
-from unsee.client.connection import Connection, Server
+from unsee.client.connection import Connection, Transport
 from unsee.client.conversation import Conversation, Event
 from unsee.client.options import Options, Request, as_request
 from unsee.media.clip import Clip, Progress
@@ -90,7 +90,7 @@ class AsyncClient(ClientBase):
     ) -> None:
         await self.close()
 
-    def _connected(self, server: Server) -> Connection:
+    def _connected(self, server: Transport) -> Connection:
         return server.connect_async()
 
 

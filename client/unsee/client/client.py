@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from unsee.client.address import address
-from unsee.client.connection import Connection, GrpcServer, Server
+from unsee.client.connection import Connection, GrpcServer, Transport
 from unsee.client.conversation import Conversation, Event, Peer
 from unsee.client.options import CallLimits, Options, Request, as_request, model_inputs
 from unsee.core.errors import InputError, UnseeError
@@ -64,7 +64,7 @@ class ClientBase:
         ca_certificate: Path | str | None = None,
         client_certificate: Path | str | None = None,
         client_key: Path | str | None = None,
-        transport: Server | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.url = url
         self._limits = CallLimits(timeout_s, idle_timeout_s, connect_timeout_s, retries)
@@ -92,7 +92,7 @@ class ClientBase:
         """How long reaching the server may take."""
         return self._limits.connect_timeout_s
 
-    def _connected(self, server: Server) -> Connection:
+    def _connected(self, server: Transport) -> Connection:
         raise NotImplementedError
 
     def _conversation(self, prompt: str, **options: Unpack[Options]) -> Conversation:
@@ -195,7 +195,7 @@ class Client(ClientBase):
     ) -> None:
         self.close()
 
-    def _connected(self, server: Server) -> Connection:
+    def _connected(self, server: Transport) -> Connection:
         return server.connect()
 
 

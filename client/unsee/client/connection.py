@@ -87,7 +87,7 @@ class Connection(Protocol):
         """Close the connection and cancel what is in flight on it."""
 
 
-class Server(Protocol):
+class Transport(Protocol):
     """Whatever both clients can connect to."""
 
     def connect(self) -> Connection:

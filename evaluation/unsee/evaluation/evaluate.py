@@ -14,7 +14,7 @@ from unsee.core.errors import InputError
 from unsee.evaluation.asking.evaluation_set import EvaluationSet
 from unsee.evaluation.asking.questions import Question, QuestionMaker
 from unsee.evaluation.asking.shapes import Ends
-from unsee.evaluation.attacks.rows import Attacker, StageProgress, counted
+from unsee.evaluation.attacks.rows import AttackRunner, StageProgress, counted
 from unsee.evaluation.page.examples import ExampleShelf
 from unsee.evaluation.report.schema import AttackRow, EvaluationSettings, Media, Report, Target
 from unsee.evaluation.report.verdict import attack_name
@@ -226,7 +226,7 @@ def _attacked(
     seconds: dict[str, float],
 ) -> list[AttackRow]:
     plan, started = job.plan, time.perf_counter()
-    attacker = Attacker(
+    attacker = AttackRunner(
         observer=observer,
         painter=_painter(job, observer),
         unrelated=tuple(one for one in questions if one.kind == "other"),

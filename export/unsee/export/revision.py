@@ -33,7 +33,7 @@ from unsee.repository.revisions import next_revision, versions_on_disk
 
 
 @dataclass(frozen=True)
-class Part:
+class EncoderPart:
     """What of a text encoder a revision holds: its final normalisation ("edit") or all of it."""
 
     kind: RevisionKind
@@ -42,16 +42,16 @@ class Part:
     edit_digest: str | None
 
 
-def part_of(text_encoder: Any, base: Base) -> Part:
+def part_of(text_encoder: Any, base: Base) -> EncoderPart:
     """The final normalisation of `text_encoder` if the rest is the base's, else the whole."""
     norm = final_layer_norm(text_encoder)
     if _same(trunk(text_encoder).state_dict(), trunk(base.text_encoder()).state_dict()):
         edited = isinstance(norm, EditedNorm)
         digest = tensors_digest(norm.edit.tensors()) if edited else None
-        return Part("edit", edit_graph(base), in_float32(norm), digest)
+        return EncoderPart("edit", edit_graph(base), in_float32(norm), digest)
     graph = TunedEncoderGraph(**vars(text_encoder_graph(base)))
     digest = tensors_digest(text_encoder.state_dict())
-    return Part("encoder", graph, in_float32(text_encoder), digest)
+    return EncoderPart("encoder", graph, in_float32(text_encoder), digest)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Contents:
     """What a revision is made of."""
 
     text_encoder: Any
-    part: Part
+    part: EncoderPart
     policy: str
     concepts: tuple[Concept, ...] = ()
     delta_cards: tuple[Card, ...] = ()
@@ -157,7 +157,7 @@ def find_revision(
     return None
 
 
-def write_config(part: Part, model_dir: Path) -> None:
+def write_config(part: EncoderPart, model_dir: Path) -> None:
     """Write the `config.pbtxt` with which a server can load the policy as a model of its own."""
     records = [_record(model_dir / str(number)) for number in versions_on_disk(model_dir)]
     alike = all(record.kind == part.kind for record in records if record is not None)

@@ -18,7 +18,7 @@ from unsee.core.errors import InputError
 from unsee.gateway.behind.measured import Measured
 from unsee.gateway.behind.revisions import RepositoryView
 from unsee.gateway.behind.upstream import Answer, Upstream
-from unsee.gateway.callers.admission import Admission, Asked
+from unsee.gateway.callers.admission import Admission, PlaceRequest
 from unsee.gateway.callers.credentials import Credentials, Presented
 from unsee.gateway.callers.permission import check_policy, permitted, require_operator
 from unsee.gateway.callers.refusal import Refusal
@@ -180,7 +180,7 @@ class Gateway:
         deadline: Deadline,
         entry: Entry,
     ) -> None:
-        asked = Asked(
+        asked = PlaceRequest(
             tenant,
             work=self._measured.work(request),
             seconds=self._measured.seconds(request),

@@ -36,7 +36,7 @@ SIDES: tuple[Side, ...] = ("tuned", "base")
 
 
 @dataclass(frozen=True)
-class Attacker:
+class AttackRunner:
     """Attacks both encoders of `observer` and looks at what their denoisers then make.
 
     `painter` makes the pictures that the attacker holds. `unrelated` are questions about kept

@@ -21,8 +21,8 @@ LEAST_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A wish for a place.
+class PlaceRequest:
+    """A request for a place.
 
     Args:
         work: in clips of the default size.
@@ -48,7 +48,7 @@ class _Line:
 
 @dataclass(eq=False)
 class _Ticket:
-    asked: Asked
+    asked: PlaceRequest
     turn: asyncio.Future[None]
 
 
@@ -88,7 +88,7 @@ class Admission:
                     ticket.turn.set_exception(_draining())
 
     @asynccontextmanager
-    async def place(self, asked: Asked) -> AsyncIterator[None]:
+    async def place(self, asked: PlaceRequest) -> AsyncIterator[None]:
         """Hold a place while in the block.
 
         Raises:
@@ -122,7 +122,7 @@ class Admission:
         """Why a request has to wait: the gateway's places are taken, or else its tenant's are."""
         return "wait" if self._running >= self._limits.max_running else "tenant_full"
 
-    def _check(self, line: _Line, asked: Asked) -> None:
+    def _check(self, line: _Line, asked: PlaceRequest) -> None:
         if not self._open:
             raise _draining()
         tenant, seconds = asked.tenant, asked.seconds
