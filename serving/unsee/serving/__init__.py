@@ -1,1 +1,1 @@
-"""Serves a model repository with Triton, and moves its policies from revision to revision."""
+"""Serves a model repository: the `tritonserver` process, and what repairs it when a part dies."""

@@ -1,1 +1,1 @@
-"""The commands `unsee unlearn` and `unsee delta`: from a list of concepts to delta folders."""
+"""The commands `unsee unlearn`, `base`, `delta` and `apply`: from concepts to delta folders."""
