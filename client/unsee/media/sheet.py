@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from unsee.core.errors import InputError
-from unsee.media.frames import GAP, PAPER, Frames
+from unsee.media.frames import GAP, PAPER, Frames, sheet_scale
 
 Colour = tuple[int, int, int]
 
@@ -32,6 +32,7 @@ LABEL_WIDTH = 250
 LABEL_CHARACTERS = 24
 ROW_PADDING = 16
 BADGE_HEIGHT = 26
+FRAMES_PER_CLIP = 4
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,21 @@ def before_after_sheet(
     title: str,
     headings: Sequence[str],
     subtitle: str = "",
-    frames_per_clip: int = 4,
-    scale: int = 2,
+    frames_per_clip: int = FRAMES_PER_CLIP,
+    scale: int | None = None,
 ) -> Image.Image:
     """Rows of prompts; per row one clip under each heading, so that eyes can compare them.
 
     Args:
         headings: one per clip of a row, such as ("before: base", "after: family").
         frames_per_clip: how many evenly spaced frames of each clip are shown.
+        scale: how often a pixel is repeated; None: twice, less where frames are large.
 
     Raises:
         InputError: no rows, or rows whose clips or markers do not fit the headings.
     """
     _check(rows, len(headings))
+    scale = sheet_scale(rows[0].clips[0], 2) if scale is None else scale
     height, width = rows[0].clips[0].shape[1:3]
     shown = min(frames_per_clip, *(len(clip) for row in rows for clip in row.clips))
     grid = _Grid(len(headings), shown, height * scale, width * scale)

@@ -73,6 +73,13 @@ def test_rows_that_do_not_fit_are_refused(broken):
         sheet(broken)
 
 
+def test_large_frames_are_not_enlarged():
+    large = np.zeros((2, 480, 832, 3), np.uint8)
+    assert contact_sheet(large).shape == (480 + 12, 2 * 838 + 6, 3)
+    side, across = sheet([SheetRow("x", (large, large))]).size[::-1]
+    assert (side < 2 * 480, across < 5 * 832) == (True, True)
+
+
 def test_a_contact_sheet_breaks_long_clips_into_lines():
     picture = contact_sheet(clip((9, 9, 9), 9), scale=1, columns=4)
     assert picture.shape == (3 * 22 + 6, 4 * 22 + 6, 3)
