@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from unsee.core.errors import InputError
 from unsee.core.record import GenerationRecord
+from unsee.media.ffmpeg import ffmpeg
 
 TRAINED_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's name for media made by a trained model."""
@@ -144,10 +145,8 @@ def read_record(path: Path | str) -> GenerationRecord:
 
 
 def _of_mp4(path: Path) -> str | None:
-    from imageio_ffmpeg import get_ffmpeg_exe
-
     given = ["-f", "mp4", "-i", f"file:{path}"]  # or ffmpeg would follow a list of other files
-    command = [get_ffmpeg_exe(), "-v", "error", *given, "-f", "ffmetadata", "-"]
+    command = [ffmpeg(), "-v", "error", *given, "-f", "ffmetadata", "-"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip()
@@ -157,11 +156,11 @@ def _of_mp4(path: Path) -> str | None:
 
 
 @contextmanager
-def _opened(path: Path, *formats: str) -> Iterator[Any]:
+def _opened(path: Path, kind: str) -> Iterator[Any]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(path, formats=[kind]) as image:
             yield image
     except Image.DecompressionBombError as error:
         raise OSError(str(error)) from error
@@ -173,9 +172,19 @@ def _of_gif(path: Path) -> str | None:
     return comment.decode(errors="replace") if isinstance(comment, bytes) else None
 
 
-def _of_xmp(path: Path) -> str | None:
-    with _opened(path, "WEBP", "PNG") as image:
-        packet = image.info.get("xmp") or image.info.get(PNG_XMP)
+def _of_webp(path: Path) -> str | None:
+    with _opened(path, "WEBP") as image:
+        return _of_xmp(image.info.get("xmp"))
+
+
+def _of_png(path: Path) -> str | None:
+    from PIL.PngImagePlugin import PngImageFile
+
+    with PngImageFile(path) as image:  # Image.open refuses large sheets; here none is decoded
+        return _of_xmp(image.info.get("xmp") or image.info.get(PNG_XMP))
+
+
+def _of_xmp(packet: str | bytes | None) -> str | None:
     if packet is None or len(packet) > MOST_BYTES:
         return None
     return ElementTree.fromstring(packet).findtext(f".//{_name('unsee:record')}")
@@ -189,9 +198,9 @@ def _of_npy(path: Path) -> str | None:
 READERS: Mapping[str, Callable[[Path], str | None]] = {
     ".mp4": _of_mp4,
     ".gif": _of_gif,
-    ".png": _of_xmp,
+    ".png": _of_png,
     ".npy": _of_npy,
-    ".webp": _of_xmp,
+    ".webp": _of_webp,
 }
 
 

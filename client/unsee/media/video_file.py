@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from unsee.core.errors import InputError
 from unsee.core.files import new_file, not_writable
 from unsee.core.record import GenerationRecord
+from unsee.media.ffmpeg import ffmpeg
 from unsee.media.frames import Frames, contact_sheet, enlarged
 from unsee.media.metadata import as_exif, as_ffmetadata, as_json, as_xmp, png_text, sidecar_of
 from unsee.media.provenance import Provenance
@@ -43,19 +45,39 @@ def check_destination(path: Path) -> Path:
     """Makes the folder of `path`, so that a long generation does not end in a wrong file name.
 
     Raises:
-        InputError: the suffix is not known, or the folder cannot be made or written to.
+        InputError: the suffix is not known, the path cannot be a file's, the folder cannot be made
+            or written to, or what writes the format is missing.
     """
-    if path.suffix.lower() not in WRITERS:
+    suffix = path.suffix.lower()
+    _check_name(path)
+    if suffix not in WRITERS:
         known = ", ".join(WRITERS)
         raise InputError(f"cannot tell the format of {path}: its suffix must be one of {known}")
+    if suffix == ".npy":
+        _check_name(sidecar_of(path))
+    if suffix == ".mp4":
+        ffmpeg()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        reason = "it is a folder" if path.is_dir() else f"no permission to write in {path.parent}"
-        raise InputError(f"cannot write {path}: {reason}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: no permission to write in {path.parent}")
     return path
+
+
+def _check_name(path: Path) -> None:
+    """Raises InputError for a folder, and for what the system takes for no path at all."""
+    try:
+        is_folder = S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    if is_folder:
+        raise InputError(
+            f"cannot write {path}: it is a folder; name a file, such as {path / 'clip.mp4'}"
+        )
 
 
 def save_video(
@@ -108,18 +130,16 @@ def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
     Started here and not by imageio, which forks: a fork beside gRPC's threads can hang. The record
     is in a file, as every account of a machine can read command lines.
     """
-    from imageio_ffmpeg import get_ffmpeg_exe
-
     pixels = _even_sided(_at_player_size(frames))
     height, width = pixels.shape[1:3]
     size, rate = f"{width}x{height}", f"{record.fps:g}"
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate]
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(X264_CRF)]
-    command = [get_ffmpeg_exe(), "-y", "-v", "error", *raw, "-i", "-"]
-    with tempfile.TemporaryDirectory(prefix="unsee-record-") as folder:
-        record_file = Path(folder) / "record.txt"
+    command = [ffmpeg(), "-y", "-v", "error", *raw, "-i", "-"]
+    record_file = path.with_suffix(".txt")  # beside it: a full /tmp would be told as a full disk
+    tags = ["-f", "ffmetadata", "-i", f"file:{record_file}", "-map_metadata", "1"]
+    try:
         record_file.write_bytes(as_ffmetadata(record))
-        tags = ["-f", "ffmetadata", "-i", f"file:{record_file}", "-map_metadata", "1"]
         done = subprocess.run(
             [*command, *tags, *coded, *MP4_FLAGS, f"file:{path}"],
             input=pixels.tobytes(),
@@ -127,6 +147,8 @@ def _write_mp4(frames: Frames, record: GenerationRecord, path: Path) -> None:
             stderr=subprocess.PIPE,
             check=False,
         )
+    finally:
+        record_file.unlink(missing_ok=True)
     if done.returncode != 0:
         raise _encoder_failed(done.returncode, done.stderr.decode(errors="replace"))
 
@@ -181,7 +203,8 @@ def _write_png(frames: Frames, record: GenerationRecord, path: Path) -> None:
 
 
 def _write_npy(frames: Frames, record: GenerationRecord, path: Path) -> None:
-    np.save(path, frames, allow_pickle=False)
+    with path.open("wb") as file:  # to a name that ends with .NPY it would add another .npy
+        np.save(file, frames, allow_pickle=False)
     sidecar_of(path).write_bytes(as_json(record) + b"\n")
 
 

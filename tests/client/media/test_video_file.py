@@ -1,6 +1,7 @@
 """Clips saved and read back in every format, and the ways in which saving can fail."""
 
 import re
+import tempfile
 
 import imageio.v3 as iio
 import numpy as np
@@ -46,6 +47,30 @@ def test_mp4_of_odd_sides_is_padded_not_refused(fake, clip, tmp_path):
 
 
 @pytest.mark.process
+def test_mp4_needs_no_room_elsewhere(clip, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    clip.save(tmp_path / "clip.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_without_ffmpeg_an_mp4_is_neither_written_nor_read(clip, tmp_path, monkeypatch):
+    def none():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
+    (tmp_path / "old.mp4").write_bytes(b"")
+    for use in (
+        lambda: clip.save(tmp_path / "clip.mp4"),
+        lambda: read_record(tmp_path / "old.mp4"),
+    ):
+        with pytest.raises(InputError, match="needs ffmpeg, and there is none; install it"):
+            use()
+
+
+@pytest.mark.process
 def test_mp4_of_one_frame(fake, clip, tmp_path):
     single = Clip(fake.frames(1), clip.record)
     assert len(iio.imread(single.save(tmp_path / "one.mp4"), plugin="FFMPEG")) == 1
@@ -85,8 +110,12 @@ def test_png_is_a_contact_sheet_of_every_frame(clip, tmp_path):
         np.testing.assert_array_equal(sheet[6:54:3, left : left + 72 : 3], frame)
 
 
-def test_npy_is_exact(clip, tmp_path):
-    np.testing.assert_array_equal(np.load(clip.save(tmp_path / "clip.npy")), clip.frames)
+@pytest.mark.parametrize("name", ["clip.npy", "clip.NPY"])
+def test_npy_is_exact(clip, tmp_path, name):
+    path = clip.save(tmp_path / name)
+    np.testing.assert_array_equal(np.load(path), clip.frames)
+    assert read_record(path) == clip.record
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.json"]
 
 
 def test_missing_folders_are_made_and_nothing_else_is_left(clip, tmp_path):
