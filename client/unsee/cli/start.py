@@ -9,6 +9,7 @@ nothing before it is ready for the signal.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ def main() -> None:
     process = _Process()
     try:
         process.begin()
+        _make_streams_usable()
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         code = import_module("unsee.cli.main").run()
     except BaseException as error:
@@ -37,6 +39,19 @@ def main() -> None:
     if process.interrupted and code != 0:  # whatever an error made of it
         code = INTERRUPTED
     process.finish(code)
+
+
+def _make_streams_usable() -> None:
+    """Streams that take every name of a file and every prompt, in any locale.
+
+    One that was closed (`>&-`) is open to nothing: else Python has none, and the first file that is
+    opened gets its number, to which C code then prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Process:

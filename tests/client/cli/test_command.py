@@ -1,6 +1,7 @@
 """The root command: its page, its exit codes, and that it imports nothing before it must."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -216,6 +217,40 @@ def test_a_closed_pipe_ends_quietly(arguments):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("version >&-", 0), ("generate x --url 127.0.0.1:9 -o x.npy 2>&-", 3)],
+)
+def test_a_stream_that_is_closed_changes_neither_the_work_nor_its_exit_code(line, code, tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -m unsee.cli.main {line}'],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+@pytest.mark.process
+def test_a_name_that_the_terminal_cannot_show_is_spelled_out():
+    program = (
+        "import click, unsee.cli.main\n"
+        "unsee.cli.main.run = lambda: click.echo('\\udcff \\u7d75 \\xe9') or 0\n"
+        "unsee.cli.main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+    )
+    shown = b"\\udcff \\u7d75 \xe9\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, b"")
 
 
 @pytest.mark.process
