@@ -18,6 +18,7 @@ from unsee.cli.parameters import (
     Seconds,
     Whole,
     json_option,
+    names_a_file,
     url_option,
 )
 from unsee.core.errors import InputError
@@ -202,7 +203,7 @@ def _prompts(words: tuple[str, ...], file: Path | None) -> list[str]:
         raise InputError("no prompt is given; write one, or give a file of them with --prompts")
     if len(words) > 1:
         raise InputError(f'the prompt needs quotes: unsee generate "{" ".join(words)}"')
-    if Path(words[0]).suffix and Path(words[0]).is_file():
+    if names_a_file(words[0]):
         raise InputError(f"{words[0]} is a file; for the prompts in it: --prompts {words[0]}")
     return list(words)
 
@@ -220,10 +221,12 @@ def _check_files(planned: list[PlannedClip], sheet: Path | None, signer: Provena
         if sheet.absolute() in {file.absolute() for clip in planned for file in clip.files}:
             raise InputError(f"--sheet and -o both name {sheet}; give the sheet another name")
         check_destination(sheet)
-    for file in (file for clip in planned for file in clip.files):
+    files = [file for clip in planned for file in clip.files]
+    if signer is not None:
+        for suffix in {file.suffix.lower() for file in files}:
+            signer.check(suffix)
+    for file in files:
         check_destination(file)
-        if signer is not None:
-            signer.check(file.suffix.lower())
 
 
 def _signer(certificate: Path | None, key: Path | None) -> Provenance | None:

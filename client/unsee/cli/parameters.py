@@ -239,6 +239,12 @@ class Revision(Whole):
         return complete_revisions(ctx, incomplete)
 
 
+def names_a_file(text: str) -> bool:
+    """Whether what was meant to be words is the path of a file, such as `prompts.txt`."""
+    # not Path.is_file, which raises on text that is longer than a path can be
+    return bool(Path(text).suffix) and os.path.isfile(text)  # noqa: PTH113
+
+
 PATH = UserPath("path")
 FILE = UserPath("file")
 FOLDER = UserPath("folder")

@@ -114,7 +114,9 @@ WRONG = [
     ("evaluate x.yaml --base base -o prompts.txt/x", "prompts.txt is a file"),
     ("generate x -o prompts.txt/clip.mp4", "cannot make the folder prompts.txt"),
     ("generate x -o clip.avi", "its suffix must be one of .mp4"),
-    ("generate x -o model_repository", "model_repository"),
+    ("generate x -o model_repository", "it is a folder; name a file, such as model_repository/"),
+    (f"generate x --seed 2147483647 -o {'{seed}' * 40}.npy", ".npy: File name too long"),
+    (f"generate x -o {'x' * 250}.npy", ".npy.json: File name too long"),
     ("generate x -o a.mp4 -o a.mp4", "-o a.mp4 is given twice; give it once"),
     ("generate x --policy base --policy family -o a.mp4", "such as -o clip-{policy}.mp4"),
     ("generate --prompts twice.txt -o a.mp4", "such as -o clip-{n}.mp4"),
@@ -177,7 +179,7 @@ def test_an_address_that_grpc_reads_is_left_alone(url, capsys):
     assert ADDRESS.convert(url, None, None) == url
 
 
-ASK, LOOK = "generate x --url 127.0.0.1:9", "status --url https://127.0.0.1:9"
+ASK, LOOK = "generate x --url 127.0.0.1:9 -o x.npy", "status --url https://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,13 @@ def test_what_to_unlearn_must_be_clear(
     assert words in _sentence(type_in(*arguments))
 
 
+def test_a_file_is_no_concept(type_in: Command, tmp_path: Path) -> None:
+    file = tmp_path / "concepts.yaml"
+    file.write_text("concepts: []")
+    sentence = _sentence(type_in(file, "--category", "style", "--output-dir", tmp_path / "out"))
+    assert sentence == f"{file} is a file; for the concepts in it: --concepts {file}"
+
+
 def test_a_base_that_cannot_be_edited_is_refused_first(
     quick_base: Path, base_dir: Path, tmp_path: Path
 ) -> None:

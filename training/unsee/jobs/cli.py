@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unsee.cli.completion import complete_concepts
-from unsee.cli.parameters import FILE, FOLDER, NEW_FOLDER, Number, Whole, base_option, json_option
+from unsee.cli.parameters import (
+    FILE,
+    FOLDER,
+    NEW_FOLDER,
+    Number,
+    Whole,
+    base_option,
+    json_option,
+    names_a_file,
+)
 from unsee.cli.progress import say, stage_progress
 from unsee.core.categories import CATEGORIES
 from unsee.core.errors import InputError, UnseeError
@@ -271,6 +280,8 @@ def _wanted(
             raise InputError("no concept is given; name one or list some with --concepts FILE")
         if not all(name.strip() for name in names):
             raise InputError("the name of a concept is empty; say what is to be unseen")
+        if file := next(filter(names_a_file, names), None):
+            raise InputError(f"{file} is a file; for the concepts in it: --concepts {file}")
         if category is None:
             raise InputError(f"--category is missing; choose one of {', '.join(CATEGORIES)}")
         return named_concepts(names, category, aliases, anchor)
