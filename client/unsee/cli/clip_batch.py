@@ -11,7 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from unsee.core.files import new_file, not_writable
 from unsee.core.record import GenerationRecord
 from unsee.media.clip import Clip, Progress
 from unsee.media.provenance import Provenance
-from unsee.media.sheet import SheetRow, before_after_sheet
+from unsee.media.sheet import FRAMES_PER_CLIP, SheetRow, before_after_sheet, evenly_spaced
 
 SHOWN_PROMPT = 40
 """Characters of a prompt that a line of progress has room for."""
@@ -101,7 +101,7 @@ class ClipBatch:
     def __init__(self) -> None:
         self._made: dict[int, dict[str, Any]] = {}
         self._failures: list[tuple[PlannedClip, ServerError]] = []
-        self._frames: dict[int, Clip] = {}
+        self._drawn: dict[int, Clip] = {}
         self._sheet: Path | None = None
 
     @property
@@ -145,12 +145,20 @@ class ClipBatch:
             outcomes = client.generate_many(
                 requests, max_in_flight=in_flight, on_progress=shown.step
             )
-            with closing(outcomes):
-                for index, outcome in outcomes:
-                    self._take(index, planned[index], outcome, signer)
-                    if keep_frames and isinstance(outcome, Clip):
-                        self._frames[index] = outcome
-                    shown.clip_finished()
+            try:
+                with closing(outcomes):
+                    for index, outcome in outcomes:
+                        self._take(index, planned[index], outcome, signer)
+                        if keep_frames and isinstance(outcome, Clip):
+                            self._drawn[index] = _as_drawn(outcome)
+                        shown.clip_finished()
+            except (UnseeError, KeyboardInterrupt):
+                if self._made and len(planned) > 1:
+                    say(f"{len(self._made)} of {len(planned)} clips are made and stay")
+                raise
+            finally:
+                if len(planned) > 1:
+                    self._say_failures()
 
     def save_sheet(self, file: Path, columns: int) -> None:
         """One picture: a row for each prompt whose clips all came, a column for each policy.
@@ -161,11 +169,11 @@ class ClipBatch:
         Raises:
             InputError: the clips differ in size, or the file cannot be written.
         """
-        starts = sorted({index - index % columns for index in self._frames})
+        starts = sorted({index - index % columns for index in self._drawn})
         rows = [
-            [self._frames[start + column] for column in range(columns)]
+            [self._drawn[start + column] for column in range(columns)]
             for start in starts
-            if all(start + column in self._frames for column in range(columns))
+            if all(start + column in self._drawn for column in range(columns))
         ]
         if not rows:
             say(f"{file} was not drawn: no prompt has a clip under every policy")
@@ -192,9 +200,11 @@ class ClipBatch:
         total = len(self._failures) + len(self._made)
         if total == 1:
             raise first
+        raise ServerError(f"{len(self._failures)} of {total} clips were not made")
+
+    def _say_failures(self) -> None:
         for clip, error in self._failures:
             say(f'no clip of "{clip.prompt}" under {clip.policy or "the default policy"}: {error}')
-        raise ServerError(f"{len(self._failures)} of {total} clips were not made")
 
     def _take(
         self,
@@ -208,8 +218,10 @@ class ClipBatch:
             return
         if isinstance(outcome, UnseeError):
             raise outcome
-        files = [str(outcome.save(file, signer=signer)) for file in clip.files]
-        self._made[index] = {"record": outcome.record.model_dump(mode="json"), "files": files}
+        record = outcome.record.model_dump(mode="json")
+        for file in clip.files:  # the first is named even if the second cannot be written
+            outcome.save(file, signer=signer)
+            self._made.setdefault(index, {"record": record, "files": []})["files"].append(str(file))
         say(_in_words(outcome.record))
 
 
@@ -225,7 +237,7 @@ class _Progress:
         if len(self._planned) == 1:
             self._report(progress.step, progress.num_inference_steps, "")
             return
-        prompt = self._planned[index].prompt[:SHOWN_PROMPT]
+        prompt = " ".join(self._planned[index].prompt.split())[:SHOWN_PROMPT]
         note = f"{prompt}: step {progress.step}/{progress.num_inference_steps}"
         self._report(self._finished, len(self._planned), note)
 
@@ -233,6 +245,16 @@ class _Progress:
         self._finished += 1
         if len(self._planned) > 1:
             self._report(self._finished, len(self._planned), "")
+
+
+def _as_drawn(clip: Clip) -> Clip:
+    """The frames that a sheet shows alone: all frames of many clips fill the memory."""
+    return replace(clip, frames=evenly_spaced(clip.frames, min(FRAMES_PER_CLIP, len(clip.frames))))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Each once; a policy may get another revision while clips are made."""
+    return " and ".join(dict.fromkeys(names))
 
 
 def _write_sheet(rows: Sequence[Sequence[Clip]], file: Path) -> None:
@@ -245,8 +267,11 @@ def _write_sheet(rows: Sequence[Sequence[Clip]], file: Path) -> None:
             )
             for clips in rows
         ],
-        title=" and ".join(dict.fromkeys(clip.record.policy for clip in rows[0])),
-        headings=[f"{clip.record.policy}, revision {clip.record.revision}" for clip in rows[0]],
+        title=_listed(clip.record.policy for clips in rows for clip in clips),
+        headings=[
+            _listed(f"{clip.record.policy}, revision {clip.record.revision}" for clip in column)
+            for column in zip(*rows, strict=True)
+        ],
     )
     try:
         with new_file(file) as temporary:

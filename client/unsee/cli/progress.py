@@ -49,7 +49,9 @@ def stage_progress(label: str) -> Iterator[Report]:
     )
     with Progress(*columns, console=console, redirect_stdout=False) as bars:
         task = bars.add_task(label, total=None, note="")
-        yield lambda step, total, note: bars.update(task, completed=step, total=total, note=note)
+        yield lambda step, total, note: bars.update(
+            task, completed=step, total=total, note=printable(note)
+        )
 
 
 @contextmanager
@@ -115,6 +117,6 @@ def _line_report(label: str) -> Report:
         tenths = step * _NUM_LINES // total
         if tenths > tenths_said:
             tenths_said = tenths
-            click.echo(f"{label} {step}/{total} {note}".rstrip(), err=True)
+            say(f"{label} {step}/{total} {note}".rstrip())
 
     return report

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unsee.cli import clip_batch
 from unsee.cli.clip_batch import planned_clips
 from unsee.cli.main import run
+from unsee.core.errors import FileNotWritable
+from unsee.media.clip import Clip
 
 
 def generate(server, *arguments):
@@ -107,11 +110,13 @@ def test_a_senseless_timeout_is_refused(server, timeout):
 
 @pytest.fixture
 def echoing(server, fake):
-    """The server tells prompt, policy and seed back, and refuses what asks for a yeti."""
+    """The server tells prompt, policy and seed back; it refuses a yeti and goes with a ghost."""
 
     def answer(inputs, context):
         if "yeti" in inputs["prompt"]:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no yeti")
+        if "ghost" in inputs["prompt"]:
+            return
         told = {name: inputs[name] for name in ("prompt", "policy", "seed") if name in inputs}
         yield fake.event({"type": "progress", "step": 1, "num_inference_steps": 3})
         yield fake.event({"type": "result", "record": fake.RECORD | told}, fake.frames())
@@ -217,6 +222,72 @@ def test_a_sheet_without_a_whole_row_is_not_drawn(echoing, tmp_path, capsys):
     assert many(echoing, "a yeti", *names, "-o", tmp_path / "{policy}.npy") == 3
     assert "was not drawn" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_names_every_revision_and_keeps_what_it_shows(
+    server, fake, prompts, tmp_path, monkeypatch
+):
+    def answer(inputs, context):
+        told = {"prompt": inputs["prompt"], "revision": 3 if "bird" in inputs["prompt"] else 2}
+        frames = np.zeros((9, 8, 8, 3), np.uint8)
+        frames[:, 0, 0, 0] = range(9)
+        yield fake.event({"type": "result", "record": fake.RECORD | told}, frames)
+
+    drawn = {}
+    server.answer = answer
+    monkeypatch.setattr(
+        clip_batch,
+        "before_after_sheet",
+        lambda rows, **words: drawn.update(words, rows=rows) or Image.new("RGB", (2, 2)),
+    )
+    names = ["-o", tmp_path / "{n}.npy", "--sheet", tmp_path / "s.png"]
+    assert many(server, "--prompts", prompts, *names) == 0
+    assert drawn["title"] == "family"
+    assert drawn["headings"] == ["family, revision 2 and family, revision 3"]
+    shown = [clip[:, 0, 0, 0].tolist() for row in drawn["rows"] for clip in row.clips]
+    assert shown == [[0, 3, 5, 8]] * 3
+
+
+def test_what_came_of_the_others_is_said_when_the_server_goes(echoing, tmp_path, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a cat\na yeti\na ghost\na dog\n")
+    names = ["--policy", "family", "-o", tmp_path / "{n}.npy", "--in-flight", "1"]
+    assert many(echoing, "--prompts", prompts, *names) == 3
+    printed = capsys.readouterr()
+    assert printed.out.split() == [str(tmp_path / "1.npy")]
+    assert "1 of 4 clips are made and stay\n" in printed.err
+    assert printed.err.count('no clip of "a yeti" under family: there is no yeti\n') == 1
+    assert "ended the stream without a clip" in printed.err.splitlines()[-1]
+
+
+def test_a_file_is_named_though_the_next_could_not_be_written(
+    server, tmp_path, capsys, monkeypatch
+):
+    save = Clip.save
+
+    def full(clip, path, **options):
+        if path.suffix == ".webp":
+            raise FileNotWritable(f"cannot write {path}: no space")
+        return save(clip, path, **options)
+
+    monkeypatch.setattr(Clip, "save", full)
+    written, other = tmp_path / "clip.npy", tmp_path / "clip.webp"
+    assert generate(server, "-o", written, "-o", other, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["files"] == [str(written)]
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_long_prompt_of_several_sentences_is_no_file(server, tmp_path, length):
+    prompt = ("A cat walks. It sits down. " * length)[:length] + "!"
+    assert many(server, prompt, "-o", tmp_path / "clip.npy") == 0
+    assert [request["prompt"] for request in server.requests] == [prompt]
+
+
+def test_a_missing_ffmpeg_is_told_before_the_server_works(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
+    assert many(server, "a cat", "-o", tmp_path / "clip.mp4") == 2
+    assert "nowhere cannot be run; correct IMAGEIO_FFMPEG_EXE\n" in capsys.readouterr().err
+    assert server.requests == []
 
 
 def test_a_server_that_goes_ends_many_with_one_sentence(prompts, tmp_path, capsys):

@@ -39,6 +39,12 @@ def test_a_line_for_every_tenth_however_far_the_steps_are_apart(capsys, total, s
     assert lines == [f"learning {step}/{total} well" for step in said]
 
 
+def test_a_note_does_not_move_the_cursor(capsys):
+    with stage_progress("clips") as report:
+        report(1, 1, "a cat\x1b[2J")
+    assert capsys.readouterr().err == "clips 1/1 a cat\\x1b[2J\n"
+
+
 def test_a_line_for_each_stage(capsys):
     with shown_stages() as say:
         say("composing")
