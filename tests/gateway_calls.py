@@ -133,7 +133,7 @@ def command(
     write_settings(folder, settings)
     path = os.pathsep.join(path for path in sys.path if path)
     with subprocess.Popen(
-        [sys.executable, "-m", "unsee.cli.start", "gateway", "--config", "gateway.yaml"],
+        [sys.executable, "-m", "unsee.cli.main", "gateway", "--config", "gateway.yaml"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path} | environment,
         stdout=subprocess.PIPE,

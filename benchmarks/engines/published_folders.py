@@ -94,7 +94,7 @@ def served_step(repository: Path, log: Path) -> dict[str, Any]:
 
 def _command(arguments: Sequence[str]) -> dict[str, Any]:
     """Run `unsee` with `arguments`; its seconds, peak bytes and the last lines that it printed."""
-    command = [sys.executable, "-m", "unsee.cli.start", *arguments]
+    command = [sys.executable, "-c", "from unsee.cli.main import main; main()", *arguments]
     started = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

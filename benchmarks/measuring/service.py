@@ -60,7 +60,7 @@ def gateway(
     tenants: Sequence[str],
     tenant: Mapping[str, Any],
     limits: Mapping[str, Any] | None = None,
-    command: Sequence[str] = ("unsee.cli.start", "gateway"),
+    command: Sequence[str] = ("unsee.cli.main", "gateway"),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Gateway]:
     """A gateway before `triton` while the block lasts; every tenant has the settings `tenant`.

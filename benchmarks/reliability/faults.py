@@ -88,7 +88,7 @@ class Service:
     def __init__(self, repository_dir: Path, folder: Path) -> None:
         ports = dict(zip(("grpc", "http", "metrics"), free_ports(3), strict=True))
         self.url = f"127.0.0.1:{ports['grpc']}"
-        command = [sys.executable, "-m", "unsee.cli.start", "serve"]
+        command = [sys.executable, "-m", "unsee.cli.main", "serve"]
         command += ["--repository", str(repository_dir), "--log", str(folder / "triton.log")]
         command += [f"--{name}-port={port}" for name, port in ports.items()]
         self.process = subprocess.Popen(

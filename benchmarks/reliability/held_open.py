@@ -269,8 +269,8 @@ def started(
         return gateway(triton, folder, TENANTS, tenant)
     portions = [str(path.parent) for path in checkout.glob("*/unsee")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(portions)}
-    starts = (checkout / "client" / "unsee" / "cli" / "start.py").is_file()
-    module = "unsee.cli.start" if starts else "unsee.client.command"  # as in version 0.1
+    has_cli = (checkout / "client" / "unsee" / "cli").is_dir()
+    module = "unsee.cli.main" if has_cli else "unsee.client.command"  # as in version 0.1
     command = (module, "gateway")
     return gateway(triton, folder, TENANTS, tenant, command=command, environment=environment)
 

@@ -68,7 +68,7 @@ class Service:
 
 def run_unsee(python: list[str], folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*python, "-m", "unsee.cli.start", *args],
+        [*python, "-m", "unsee.cli.main", *args],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -87,7 +87,7 @@ def start_server(folder: Path) -> tuple[subprocess.Popen[str], int]:
     grpc, http, metrics = free_ports(3)
     ports = [f"--grpc-port={grpc}", f"--http-port={http}", f"--metrics-port={metrics}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "unsee.cli.start", "serve", "--repository", "repository", *ports],
+        [sys.executable, "-m", "unsee.cli.main", "serve", "--repository", "repository", *ports],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -34,7 +34,7 @@ def start(settings, tmp_path):
     processes = []
 
     def start(repository, *options):
-        command = [sys.executable, "-m", "unsee.cli.start", "serve"]
+        command = [sys.executable, "-m", "unsee.cli.main", "serve"]
         command += ["--repository", str(repository), "--log", str(settings.log_path)]
         command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
         temporary = tmp_path / "temporary"

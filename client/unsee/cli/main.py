@@ -1,4 +1,4 @@
-"""The `unsee` command: its page, and the one place where an error becomes an exit code.
+"""The `unsee` command: its page, and the one place that ends a process.
 
 A subcommand's module is imported only when it is called or its help is shown, so that
 `unsee --help` is instant.
@@ -13,9 +13,11 @@ from typing import Any
 
 import click
 
+from unsee.cli.start import INTERRUPTED, main
 from unsee.cli.subcommands import GROUPS, SUBCOMMANDS, did_you_mean, missing_extra
-from unsee.core.errors import INTERRUPTED, InputError, UnseeError, printable
+from unsee.core.errors import UnseeError, printable
 
+WRONG_INPUT = 2
 TOO_DEEP = "a file that was given is nested too deeply to be read; UNSEE_TRACEBACK=1 shows where"
 
 INTRODUCTION = """\
@@ -135,7 +137,7 @@ def run(args: Sequence[str] | None = None) -> int:
         outcome = unsee.main(args, prog_name="unsee", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return InputError.exit_code
+        return WRONG_INPUT
     except click.ClickException as error:
         click.echo(f"error: {printable(_sentence(error))}", err=True)
         return error.exit_code
@@ -151,7 +153,7 @@ def run(args: Sequence[str] | None = None) -> int:
         if os.environ.get("UNSEE_TRACEBACK") == "1":
             raise
         click.echo(f"error: {TOO_DEEP}", err=True)
-        return InputError.exit_code
+        return WRONG_INPUT
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -170,3 +172,7 @@ def _sentence(error: click.ClickException) -> str:
         return words
     separator = "" if words.endswith("?") else ";"
     return f"{words}{separator} see: {error.ctx.command_path} --help"
+
+
+if __name__ == "__main__":
+    main()

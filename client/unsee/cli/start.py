@@ -15,8 +15,7 @@ import signal
 import sys
 from importlib import import_module
 
-from unsee.core.errors import INTERRUPTED
-
+INTERRUPTED = 130
 AGAIN_S = 0.02
 """Seconds in which a callback, of a weak reference for example, has ended."""
 

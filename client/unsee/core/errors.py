@@ -29,9 +29,6 @@ A message is one sentence: what was wrong, with which value, what to do next.
 
 from __future__ import annotations
 
-INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C has ended."""
-
 
 def first_line(error: BaseException) -> str:
     """The first line of what the error says, and the next if it ends in a colon; or its class."""

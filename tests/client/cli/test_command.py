@@ -51,7 +51,7 @@ def test_no_help_needs_a_heavy_import():
         "loaded = {m for m in sys.modules if m.startswith('unsee.')}; "
         "assert not {m.split('.')[1] for m in loaded} - {'cli', 'core'}, loaded; "
         "assert {m for m in loaded if m.startswith('unsee.cli.')} == "
-        "{'unsee.cli.main', 'unsee.cli.subcommands'}, loaded; "
+        "{'unsee.cli.main', 'unsee.cli.start', 'unsee.cli.subcommands'}, loaded; "
         "assert not {'numpy', 'grpc', 'pydantic', 'rich'} & set(sys.modules)\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'onnx', 'onnxruntime', 'numpy', 'grpc'}\n"
         f"for name in {list(SUBCOMMANDS)}:\n"
@@ -210,7 +210,7 @@ def test_the_page_in_the_documents_is_the_help(tmp_path):
 @pytest.mark.parametrize("arguments", [["--help"], ["version", "--json"]])
 def test_a_closed_pipe_ends_quietly(arguments):
     process = subprocess.Popen(
-        [sys.executable, "-m", "unsee.cli.start", *arguments],
+        [sys.executable, "-m", "unsee.cli.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_sentence():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "unsee.cli.start", "version"],
+            [sys.executable, "-m", "unsee.cli.main", "version"],
             check=False,
             stdout=full,
             stderr=subprocess.PIPE,

@@ -175,7 +175,7 @@ def test_the_login_shell_is_the_default(monkeypatch, capsys):
 def test_a_real_bash(here, words, expected):
     program = here / "bin" / "unsee"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m unsee.cli.start "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m unsee.cli.main "$@"\n')
     program.chmod(0o755)
     array = " ".join(f"'{word}'" for word in words)
     script = (

@@ -327,7 +327,7 @@ def test_ctrl_c_in_a_process_is_130_without_a_traceback(server, tmp_path):
     server.answer = answer
     arguments = ["generate", "a cat", "--url", server.url, "-o", str(tmp_path / "clip.npy")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "unsee.cli.start", *arguments],
+        [sys.executable, "-m", "unsee.cli.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

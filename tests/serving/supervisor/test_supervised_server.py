@@ -40,7 +40,7 @@ class Serving:
         change(self.repository)
         settings = ServerSettings.on_free_ports(self.repository, folder / "tritonserver.log")
         self.url = settings.grpc_url
-        command = [sys.executable, "-m", "unsee.cli.start", "serve", "--threads=1"]
+        command = [sys.executable, "-m", "unsee.cli.main", "serve", "--threads=1"]
         command += ["--repository", str(self.repository), "--log", str(settings.log_path)]
         command += ["--ready-timeout=300"]
         command += [f"--{name}-port={port}" for name, port in settings.ports.items()]
