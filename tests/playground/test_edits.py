@@ -127,6 +127,13 @@ def test_the_attack_without_gradients_can_be_asked_for(
     compare.compare.main(options, standalone_mode=False)
     wanted = "soft-prompt,smoothed-soft-prompt"
     compare.compare.main([*options, "--attacks", wanted], standalone_mode=False)
+    compare.compare.main(
+        [*options, "--attack-budget", "1", "--attack-budget", "4"], standalone_mode=False
+    )
+    several = [(attack.name, attack.times) for attack in plans.pop().attacks]
+    assert several == [
+        (name, times) for name in ("soft-prompt", "prompt-search") for times in (1, 4)
+    ]
     usual, smoothed = ([attack.name for attack in plan.attacks] for plan in plans)
     assert usual == ["soft-prompt", "prompt-search"]
     assert ",".join(smoothed) == wanted

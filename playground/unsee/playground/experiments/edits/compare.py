@@ -34,6 +34,7 @@ from unsee.playground.experiments.edits.ways import LINEAR, Subject, Way
 from unsee.playground.experiments.own_base import (
     CATEGORIES,
     Experiment,
+    attack_budget_option,
     chosen,
     concept_option,
     experiment_options,
@@ -91,18 +92,22 @@ def subjects(media: Media) -> list[WorldConcept]:
     help="smoothed-soft-prompt tells an edit that hides its gradients from one that erases; it "
     "takes several times as long.",
 )
+@attack_budget_option
 @experiment_options
 def compare(
     media: Media,
     names: tuple[str, ...],
     ways: tuple[str, ...],
     attacks: str,
+    attack_budgets: tuple[int, ...],
     experiment: Experiment,
 ) -> None:
     """Unlearn concepts in several ways, attack each, and print what holds."""
     concepts = chosen(names, []) if names else subjects(media)
     console = Console(stderr=True)
-    plan = replace(PLANS[media], attacks=chosen_attacks(attacks, ATTACKS, ON_REQUEST))
+    usual = chosen_attacks(attacks, ATTACKS, ON_REQUEST)
+    multiples = tuple(attack.at(times) for attack in usual for times in sorted(set(attack_budgets)))
+    plan = replace(PLANS[media], attacks=multiples)
     run({way: WAYS[way] for way in ways}, concepts, plan, experiment, console)
 
 
@@ -125,7 +130,10 @@ def run(
         **experiment.of_base(),
         "seed": plan.seed,
         "asked": {name: getattr(plan, name) for name in ASKED},
-        "attacks": {attack.name: attack.budget() for attack in plan.attacks},
+        "attacks": {
+            counts.attack_title(attack.name, attack.times): attack.budget()
+            for attack in plan.attacks
+        },
     }
     found: dict[str, Any] = found_before(record, head).get("ways", {})
     for concept in concepts:
