@@ -1,4 +1,4 @@
-"""`make evaluation` on a tiny base; the reports are invented, the deltas and folders are real."""
+"""`make evaluation` on a tiny base; the reports are invented, the deltas are real."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from finding_fakes import QUICK, concept_report, quick_base
 from rich.console import Console
 
 from unsee.core.errors import InputError
-from unsee.core.files import write_file, write_json
 from unsee.deltas.folder import load_delta
 from unsee.evaluation.evaluate import EvaluationPlan
-from unsee.evaluation.report.schema import load_report
-from unsee.evaluation.run_folder import Inputs
+from unsee.evaluation.report.schema import Report
 from unsee.evaluation.target import open_target
 from unsee.jobs.job import UnlearnJob
 from unsee.models.base import Base
 from unsee.models.spec import UnlearnDefaults
 from unsee.playground.experiments import every_concept, own_base
 from unsee.playground.experiments.every_concept import ATTACKS, Run, run
-from unsee.playground.experiments.findings import Gatherer
 from unsee.playground.experiments.own_base import (
     UNLEARNABLE,
     Experiment,
@@ -59,11 +58,9 @@ def plans(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[EvaluationPlan]:
 
     def invented(
         judged: Base, delta: Path, plan: EvaluationPlan, folder: Path, frames_dir: Path
-    ) -> None:
+    ) -> Report:
         seen.append(plan)
-        target = open_target(delta, judged)
-        report = concept_report(target.concepts[0].name, 1, target.encoder_digest)
-        write_file(folder / "report.json", report.model_dump_json().encode())
+        return concept_report(open_target(delta, judged).concepts[0].name, 1)
 
     monkeypatch.setattr(own_base, "fast_base", lambda folder: base)
     monkeypatch.setattr(every_concept, "own_report", invented)
@@ -145,56 +142,55 @@ def test_deltas_alone_leave_no_record(asked: Run, plans: list[EvaluationPlan]) -
     assert last.endswith(" MB each, on average")
 
 
-def test_what_belongs_to_other_settings_is_not_gathered(
-    asked: Run, plans: list[EvaluationPlan], base: Base
+def test_a_run_adds_to_what_others_have_measured(
+    asked: Run, plans: list[EvaluationPlan], tmp_path: Path
 ) -> None:
-    run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
-    found = Gatherer(base, asked.experiment.build_dir, {"anchored": QUICK}).gathered()
-    assert [(one.concept, one.seed, one.num_bytes > 0) for one in found] == [("car", 0, True)]
-    delta = load_delta(concept_folder(asked.experiment.build_dir, "anchored", 0, "car") / "delta")
-    assert found[0].values == sum(tensor.numel() for tensor in delta.tensors.values())
-    other = replace(QUICK, rank=3)
-    assert Gatherer(base, asked.experiment.build_dir, {"anchored": other}).gathered() == []
-
-
-def test_a_report_of_an_older_delta_is_not_gathered(
-    asked: Run, plans: list[EvaluationPlan], base: Base
-) -> None:
-    run(replace(asked, concepts=chosen(["car"], []), seeds=(0,)), Console(quiet=True))
-    file = (
-        concept_folder(asked.experiment.build_dir, "anchored", 0, "car") / "report" / "report.json"
-    )
-    write_file(file, concept_report("car", 1, "sha256:other").model_dump_json().encode())
-    assert Gatherer(base, asked.experiment.build_dir, {"anchored": QUICK}).gathered() == []
-
-
-@pytest.mark.parametrize("changed", ["denoiser", "recogniser"])
-def test_a_report_of_another_denoiser_or_recogniser_is_not_in_the_record(
-    asked: Run, plans: list[EvaluationPlan], changed: str
-) -> None:
-    one = replace(asked, seeds=(0,))
+    elsewhere = replace(asked.experiment, build_dir=tmp_path / "another checkout")
+    run(replace(asked, concepts=chosen(["car"], []), seeds=(1,)), Console(quiet=True))
+    one = replace(asked, concepts=chosen(["Blimbo"], []), seeds=(0,), experiment=elsewhere)
     run(one, Console(quiet=True))
-    for name, models in (("Blimbo", {"video": "sha256:old"}), ("car", {"video": "sha256:new"})):
-        folder = concept_folder(asked.experiment.build_dir, "anchored", 0, name) / "report"
-        report = load_report(folder)
-        settings = report.settings
-        if changed == "denoiser":
-            inputs = Inputs(
-                target=report.target,
-                settings=settings,
-                media=("video",),
-                attacks={},
-                models=models,
-                clip_model=None,
-                questions="sha256:3",
-            )
-            write_json(folder / "inputs.json", inputs)
-        elif name == "Blimbo":
-            settings = settings.model_copy(update={"recogniser_digest": "sha256:old"})
-            write_json(folder / "report.json", report.model_copy(update={"settings": settings}))
-    run(replace(one, concepts=chosen(["car"], [])), Console(quiet=True))
-    record = json.loads((asked.experiment.output_dir / "results.json").read_text())
-    assert set(record["concepts"]["anchored"]["seed-0"]) == {"car"}
+    found = recorded(asked)["concepts"]["anchored"]
+    assert found["seed-1"].keys() == {"car"}
+    assert found["seed-0"].keys() == {"Blimbo"}
+    assert recorded(asked)["gate"]["anchored"]["encoders"] == 2
+    delta = load_delta(concept_folder(elsewhere.build_dir, "anchored", 0, "Blimbo") / "delta")
+    values = sum(tensor.numel() for tensor in delta.tensors.values())
+    assert found["seed-0"]["Blimbo"]["values"] == values
+    assert found["seed-0"]["Blimbo"]["bytes"] > 0
+
+
+def test_a_run_with_other_settings_leaves_out_what_the_mode_had(
+    asked: Run, plans: list[EvaluationPlan], base: Base
+) -> None:
+    run(replace(asked, seeds=(0,)), Console(quiet=True))
+    defaults = UnlearnDefaults(anchored=replace(QUICK, rank=3))
+    spec = base.spec.model_copy(update={"unlearn": defaults})
+    other = replace(asked.experiment, base=replace(base, spec=spec))
+    one = replace(asked, concepts=chosen(["car"], []), seeds=(0,), experiment=other)
+    run(one, Console(quiet=True))
+    assert recorded(asked)["concepts"]["anchored"] == {"seed-0": {"car": ANY}}
+    assert recorded(asked)["settings"]["anchored"]["rank"] == 3
+
+
+@pytest.mark.parametrize("changed", ["t2v/unet", "t2v/vae"])
+def test_what_another_denoiser_or_autoencoder_found_is_not_in_the_record(
+    asked: Run, plans: list[EvaluationPlan], base: Base, tmp_path: Path, changed: str
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base.folder, folder, symlinks=True)
+    experiment = replace(asked.experiment, base=replace(base, folder=folder))
+    run(replace(asked, seeds=(0,), experiment=experiment), Console(quiet=True))
+    (weights,) = (folder / changed).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    experiment = replace(asked.experiment, base=replace(base, folder=folder))
+    one = replace(asked, concepts=chosen(["car"], []), seeds=(0,), experiment=experiment)
+    run(one, Console(quiet=True))
+    assert recorded(asked)["concepts"]["anchored"] == {"seed-0": {"car": ANY}}
+
+
+def recorded(asked: Run) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(asked.experiment.record("results.json").read_bytes())
+    return found
 
 
 def test_a_delta_of_other_settings_is_made_anew(

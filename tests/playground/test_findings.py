@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,18 @@ from finding_fakes import fake_finding
 
 from benchmarks.pages.render import PAGES
 from unsee.core.files import write_json
-from unsee.core.unlearning_settings import AnchoredMode, PaperMode
-from unsee.playground.experiments.findings import record
+from unsee.core.unlearning_settings import AnchoredMode, PaperMode, Settings
+from unsee.playground.experiments.findings import Finding, asked_alike, with_finding
 from unsee.playground.experiments.own_base import Mode
+
+
+def record(findings: Sequence[Finding], settings: Mapping[Mode, Settings]) -> dict[str, Any]:
+    """The record after one run for each of the findings."""
+    found: dict[str, Any] = {}
+    for one in findings:
+        found = with_finding(found, one, settings[one.mode], {"python": "3"})
+        found = json.loads(json.dumps(found, allow_nan=False))
+    return found | asked_alike(findings[0].report)
 
 
 @pytest.fixture
@@ -21,14 +31,13 @@ def found() -> dict[str, Any]:
     """Two concepts in paper mode with one seed, and one of them in the default mode with two."""
     return record(
         [
+            fake_finding("Blimbo", 0, seed=1),
+            fake_finding("Zorpik", 0),
             fake_finding("Blimbo", 1, mode="paper"),
             fake_finding("Zorpik", 0, mode="paper"),
             fake_finding("Blimbo", 2),
-            fake_finding("Zorpik", 0),
-            fake_finding("Blimbo", 0, seed=1),
         ],
         {"anchored": AnchoredMode(), "paper": PaperMode(learning_rate=5e-4)},
-        {"python": "3"},
     )
 
 
@@ -56,7 +65,9 @@ def test_the_record_keeps_modes_and_seeds_apart(found: dict[str, Any]) -> None:
     }
     assert "images" not in default["seed-0"]["Zorpik"]
     assert set(found["settings"]) == {"paper", "anchored"}
-    assert json.loads(json.dumps(found, allow_nan=False))["concepts"] == found["concepts"]
+    assert list(found["concepts"]) == ["paper", "anchored"]
+    assert list(default) == ["seed-0", "seed-1"]
+    assert list(default["seed-0"]) == ["Blimbo", "Zorpik"]
 
 
 def test_the_gate_and_the_attacks_are_summed_up(found: dict[str, Any]) -> None:
@@ -99,7 +110,7 @@ def test_without_prompts_is_a_column_beside_the_default_mode(tmp_path: Path) -> 
     settings: dict[Mode, AnchoredMode] = dict.fromkeys(
         ("anchored", "without-prompts"), AnchoredMode()
     )
-    text = rendered(record(found, settings, {"python": "3"}), tmp_path)
+    text = rendered(record(found, settings), tmp_path)
     header = (
         "| base | default mode without prompts | default mode | floor | over the floor | worst, "
     )
@@ -112,15 +123,13 @@ def test_without_prompts_is_a_column_beside_the_default_mode(tmp_path: Path) -> 
 
 
 def test_a_mode_without_reports_has_no_column(tmp_path: Path) -> None:
-    paper = record(
-        [fake_finding("Blimbo", 1, mode="paper")], {"paper": PaperMode()}, {"python": "3"}
-    )
+    paper = record([fake_finding("Blimbo", 1, mode="paper")], {"paper": PaperMode()})
     text = rendered(paper, tmp_path)
     assert "| base | paper mode | floor | over the floor | worst, paper mode |" in text
     assert "default mode" not in text
     assert "prompts` file" not in text
     default = rendered(
-        record([fake_finding("Blimbo", 1)], {"anchored": AnchoredMode()}, {"python": "3"}),
+        record([fake_finding("Blimbo", 1)], {"anchored": AnchoredMode()}),
         tmp_path,
     )
     assert "| base | default mode | floor | over the floor | worst, default mode |" in default

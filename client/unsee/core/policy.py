@@ -11,6 +11,7 @@ A policy names the folders of its deltas; reading it does not open them.
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -177,6 +178,6 @@ def _with_absolute_delta(
     if not exists:
         raise InputError(
             f"{file}: unsee[{index}].delta: there is no folder {delta}; "
-            f'make it with: unsee unlearn "{concept.name}" --category {concept.category}'
+            f"make it with: unsee unlearn {quote(concept.name)} --category {concept.category}"
         )
     return concept.model_copy(update={"delta": str(delta)})

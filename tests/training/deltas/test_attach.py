@@ -166,15 +166,17 @@ def _norms(encoder: Any) -> list[torch.nn.Module]:
     "pipe", ["TextToVideoSDPipeline", "WanPipeline", "LTXPipeline"], indirect=True
 )  # CLIP, UMT5 and T5: what is compiled is the text encoder
 def test_under_torch_compile(pipe: Any, delta_for: Callable[..., Delta]) -> None:
-    delta = delta_for(pipe)
+    deltas, expected = [delta_for(pipe, seed) for seed in (0, 1)], []
     plain = _prompt_embeds(pipe)
-    with attach(pipe, delta):
-        expected = _prompt_embeds(pipe)
+    for delta in deltas:
+        with attach(pipe, delta):
+            expected.append(_prompt_embeds(pipe))
     pipe.text_encoder = torch.compile(pipe.text_encoder, backend="eager")
     torch.testing.assert_close(_prompt_embeds(pipe), plain)
-    with attach(pipe, delta):
-        torch.testing.assert_close(_prompt_embeds(pipe), expected)
-    torch.testing.assert_close(_prompt_embeds(pipe), plain)
+    for delta, said in zip(deltas, expected, strict=True):
+        with attach(pipe, delta):
+            torch.testing.assert_close(_prompt_embeds(pipe), said)
+        torch.testing.assert_close(_prompt_embeds(pipe), plain)
 
 
 @each_pipeline
@@ -215,6 +217,32 @@ def test_folders_are_taken_and_detach_may_be_called_twice(
     attached.detach()
     attached.detach()
     assert torch.equal(_prompt_embeds(pipe)[0], before)
+    with pytest.raises(InputError, match="were detached; call attach again"), attached:
+        pass  # what is made here would show the concept
+
+
+def test_every_pipeline_with_the_encoder_is_edited(
+    pipe: Any, delta_for: Callable[..., Delta]
+) -> None:
+    other, delta = type(pipe)(**pipe.components), delta_for(pipe)
+    with attach(pipe, delta):
+        assert torch.equal(_prompt_embeds(other)[0], _prompt_embeds(pipe)[0])
+        with pytest.raises(InputError, match="are attached to the pipeline's text_encoder already"):
+            attach(other, delta)
+    attach(other, delta).detach()
+
+
+def test_an_edited_encoder_is_not_saved_without_its_norm(
+    pipe: Any, delta_for: Callable[..., Delta], tmp_path: Path
+) -> None:
+    delta = delta_for(pipe)
+    with (
+        attach(pipe, delta),
+        pytest.raises(InputError, match="a name that nothing reads; detach them before"),
+    ):
+        pipe.save_pretrained(tmp_path / "edited")
+    pipe.save_pretrained(tmp_path / "plain")
+    attach(type(pipe).from_pretrained(tmp_path / "plain"), delta).detach()
 
 
 def test_it_is_detached_when_the_block_fails(pipe: Any, delta_for: Callable[..., Delta]) -> None:
@@ -245,6 +273,9 @@ def test_what_does_not_belong_is_refused(
     with pytest.raises(DeltaMismatch, match="'Blimbo' is given twice"):
         attach(pipe, delta, delta)
     foreign = delta_for(tiny_pipeline("StableDiffusionPipeline", base_dir))
+    for other in (pipe.text_encoder, "deltas/blimbo"):
+        with pytest.raises(InputError, match=f"the {type(other).__name__} has no text encoder"):
+            attach(other, delta)
     with pytest.raises(DeltaMismatch, match="which this pipeline does not have"):
         attach(pipe, foreign)
     dense = make_delta({"shared.weight": torch.ones(2)}, base_digest=delta.card.base_digest)
@@ -256,6 +287,12 @@ def test_what_does_not_belong_is_refused(
     with pytest.raises(DeltaMismatch, match="a LoRA is loaded"):
         attach(pipe, delta)
     del pipe.text_encoder.lora_A
+    pipe.text_encoder.register_buffer("absmax", torch.zeros(2, dtype=torch.uint8))
+    with pytest.raises(InputError, match=r"text_encoder is quantised.*load it in float32"):
+        attach(pipe, delta)
+    del pipe.text_encoder.absmax
+    with pytest.raises(InputError, match="merge is 'mean'; give product or sum"):
+        attach(pipe, delta, merge="mean")  # type: ignore[arg-type]
     pipe.register_modules(text_encoder_2=new_t5())
     with pytest.raises(InputError, match="no delta is for the pipeline's text_encoder_2"):
         attach(pipe, delta)

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 import torch
 from delta_fakes import random_edit
-from encoder_fakes import KINDS, WIDTH
+from encoder_fakes import KINDS, WIDTH, new_t5
 
 from unsee.core.errors import BaseFolderError
-from unsee.deltas.edit import Edit, edited, final_layer_norm, is_edit, standardised, trunk
+from unsee.deltas.edit import (
+    Edit,
+    EditedNorm,
+    edited,
+    final_layer_norm,
+    is_edit,
+    standardised,
+    trunk,
+)
 
 SIZE, LENGTH = WIDTH, 12
 MASK = torch.tensor([[1] * LENGTH, [1] * 5 + [0] * (LENGTH - 5)])
@@ -72,6 +80,12 @@ def test_a_mask_of_one_call_is_not_that_of_the_next(text_encoder: Any) -> None:
     unmasked = _said(changed)
     _said(changed, MASK)
     assert torch.equal(_said(changed), unmasked)
+
+
+def test_the_mask_of_a_call_may_lie_on_another_device_than_the_last_layer() -> None:
+    norm = EditedNorm(final_layer_norm(new_t5()).to("meta"), random_edit())
+    norm.mask = MASK
+    assert norm(torch.empty(2, LENGTH, SIZE, device="meta")).shape == (2, LENGTH, SIZE)
 
 
 def test_an_edited_encoder_can_be_copied_and_edited_again(text_encoder: Any) -> None:

@@ -152,6 +152,17 @@ def test_force_never_touches_other_files(delta: Delta, folder: Path, name: str) 
     assert precious.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("force", [True, False])
+def test_a_link_is_no_folder_to_replace(
+    delta: Delta, folder: Path, tmp_path: Path, force: bool
+) -> None:
+    latest = tmp_path / "latest"
+    latest.symlink_to(folder)
+    with pytest.raises(InputError, match=r"latest is a link.*name the folder itself"):
+        save_delta(delta, latest, force=force)
+    assert latest.is_symlink()
+
+
 def test_a_linked_images_folder_is_kept(delta: Delta, folder: Path, tmp_path: Path) -> None:
     (folder / "images").rename(tmp_path / "images")
     (folder / "images").symlink_to(tmp_path / "images")

@@ -352,8 +352,9 @@ def test_scalars_for_tensorboard(blimbo_in: Command, out: Path, tmp_path: Path) 
     assert len(list((tmp_path / "logs" / "blimbo").glob("events.out.tfevents.*"))) == 1
 
 
-def test_the_log_is_kept_out_of_the_delta(blimbo_in: Command, out: Path) -> None:
-    sentence = _sentence(blimbo_in("-o", out, "--log-dir", out.parent))
+@pytest.mark.parametrize("place", ["..", ".", "logs", "../other/.."])
+def test_the_log_is_kept_out_of_the_delta(blimbo_in: Command, out: Path, place: str) -> None:
+    sentence = _sentence(blimbo_in("-o", out, "--log-dir", out / place))
     assert "would write the log into the delta's folder" in sentence
     assert not out.parent.exists()
 

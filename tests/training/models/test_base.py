@@ -118,6 +118,9 @@ def test_what_is_no_component_is_not_loaded(own_base_dir: Path, entry: list[str]
         ({"t2i": None, "schedulers": {"t2i": {"beta_end": 0.1}}}, "there is no t2i"),
         ({"limits": LIMITS | {"height": [64, 32]}}, "limits: height is from 64 to 32; give the"),
         ({"limits": LIMITS | {"guidance_scale": float("nan")}}, "guidance_scale: .*finite number"),
+        ({"limits": LIMITS | {"guidance_scale": -1.0}}, "guidance_scale: this must be 0.0 or more"),
+        ({"limits": LIMITS | {"guidance_scale": 3.0}}, "clip.guidance_scale is 3.5 and limits"),
+        ({"limits": LIMITS | {"num_inference_steps": 2}}, "steps is 3 and .* would be refused"),
     ],
 )
 def test_a_wrong_field_is_named(

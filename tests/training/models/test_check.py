@@ -595,3 +595,13 @@ def test_one_folder_under_two_tokenizer_classes_is_refused(folder: Path) -> None
     change_json(folder / "t2i/model_index.json", tokenizer=["transformers", "GPT2Tokenizer"])
     with pytest.raises(BaseFolderError):
         require(load_base(folder))
+
+
+@pytest.mark.parametrize("part", ["judge", "evaluation"])
+def test_what_evaluation_would_miss_is_said(folder: Path, part: str) -> None:
+    _yaml(folder, **{part: "juge"})
+    base = load_base(folder)
+    missing = base.folder / "juge"
+    assert require(base) == (
+        f"{part}: there is no {missing}; correct the line {part}: of base.yaml",
+    )

@@ -127,6 +127,30 @@ def test_a_tokenizer_that_keeps_letters_as_they_are_is_given_the_name_in_all_cas
     assert {word_ids(cased, name) for name in ("Mobil", "mobil", "BILLY")} <= written
 
 
+@pytest.mark.parametrize("written", ["O'Nil", "O’Nil"])
+def test_a_name_is_forgotten_with_either_apostrophe(
+    base: Base, pipeline_base_dir: Callable[[str], Path], written: str
+) -> None:
+    concept = Concept(name=written, category="person")
+    for one in (base, load_base(pipeline_base_dir("WanPipeline"))):
+        named = {naming.name for naming in contexts_of(one, concept).named}
+        for typed in ("O'Nil", "O’Nil"):
+            assert Names.of(one, concept).split(f"the face of {typed}") is not None
+            assert word_ids(one, typed) in named
+
+
+def test_prompts_are_read_as_the_pipeline_cleans_them(
+    pipeline_base_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    cleaned = load_base(pipeline_base_dir("WanPipeline"))
+    (tmp_path / "prompts.txt").write_text("Tom &amp; Jim in a tree\na &lt;red&gt; house")
+    spec = cleaned.spec.model_copy(update={"prompts": str(tmp_path / "prompts.txt")})
+    for name in ("Tom & Jim", "Tom &amp; Jim"):
+        contexts = contexts_of(replace(cleaned, spec=spec), Concept(name=name, category="person"))
+        assert contexts.kept == (word_ids(cleaned, "a <red> house"),)
+        assert word_ids(cleaned, "Tom & Jim") in {naming.name for naming in contexts.named}
+
+
 @pytest.mark.parametrize(
     ("name", "prompt"),
     [

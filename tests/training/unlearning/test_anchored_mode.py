@@ -1,5 +1,6 @@
 """Anchored mode: the concept goes, the rest stays, and it can be interrupted anywhere."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from unsee.core.unlearning_settings import AnchoredMode
 from unsee.deltas.composition import compose
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import is_edit
-from unsee.models.base import Base
+from unsee.models.base import Base, load_base
 from unsee.prompts.encoding import encode_prompts
 from unsee.prompts.templates import prompts_around
+from unsee.unlearning import anchored_mode
 from unsee.unlearning.anchored_mode import learn_edit
 from unsee.unlearning.anchors import ANCHORS
 from unsee.unlearning.estimate import Estimate, Learned
+from unsee.unlearning.moments import KeepMoments
 from unsee.unlearning.unlearn import unlearn
 
 QUICK = AnchoredMode(
@@ -197,6 +200,25 @@ def test_a_concept_that_the_category_s_anchor_names_needs_another(base: Base) ->
         learn_edit(base, creature, (), settings, torch.Generator(), None, None)
 
 
+def test_an_anchor_that_is_read_as_the_name_is_refused(
+    pipeline_base_dir: Callable[[str], Path],
+) -> None:
+    base, picture = load_base(pipeline_base_dir("WanPipeline")), "12\u7d75"
+    settings = replace(QUICK, anchor="12\u753b", attackers=0)  # both end in an unknown sign
+    concept = Concept(name=picture, category="object")
+    with pytest.raises(InputError, match=f"reads '{picture}' just as the anchor"):
+        learn_edit(base, concept, (), settings, torch.Generator(), None, None)
+
+
+def test_states_that_are_not_finite_are_refused(
+    learn: Callable[..., Learned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflown = KeepMoments(torch.zeros(32), torch.full((32, 32), torch.nan))
+    monkeypatch.setattr(anchored_mode, "keep_moments", lambda reader, rows: overflown)
+    with pytest.raises(InputError, match="not finite numbers in float32; set encoder_precision"):
+        learn()
+
+
 def test_the_category_s_anchor_is_shown_where_none_is_given(learn: Callable[..., Learned]) -> None:
     assert learn(replace(QUICK, anchor=None)).anchor == ANCHORS[CONCEPT.category]
 
@@ -217,7 +239,15 @@ def test_a_name_that_does_not_fit_is_refused(painted: Base, pictures: list[Image
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rank": 0}, {"kept_at_least": 1.0}, {"attackers": -1}, {"attack_rate": 0.0}, {"shots": 0}],
+    [
+        {"rank": 0},
+        {"kept_at_least": 1.0},
+        {"attackers": -1},
+        {"attack_rate": 0.0},
+        {"attack_rate": math.nan},
+        {"attack_weight": math.inf},
+        {"shots": 0},
+    ],
 )
 def test_settings_have_bounds(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):

@@ -21,6 +21,7 @@ from unsee.deltas.folder import load_delta
 from unsee.models.digest import rounded_digest, tensors_digest
 
 _ENCODER = "text_encoder"
+_HALVES = {torch.float16, torch.bfloat16}
 
 
 class Attached:
@@ -35,6 +36,9 @@ class Attached:
             self._undo.pop()()
 
     def __enter__(self) -> Attached:
+        """Raises `InputError` once the edits are detached, since the block would be unedited."""
+        if not self._undo:
+            raise InputError("these edits were detached; call attach again")
         return self
 
     def __exit__(
@@ -60,12 +64,13 @@ def attach(pipe: Any, *deltas: Delta | Path | str, merge: Merge = "product") -> 
     Raises:
         DeltaMismatch: a delta was made for none of the pipeline's text encoders, or is given twice.
         InputError: nothing to attach, an encoder that no delta edits, a delta of dense differences,
-            edits that are attached already, or an encoder whose weights are not in memory.
+            edits that are attached already, or an encoder that is quantised or whose weights are
+            not in memory.
     """
-    loaded = [each if isinstance(each, Delta) else load_delta(Path(each)) for each in deltas]
-    if not loaded:
+    if not deltas:
         raise InputError("no delta was given to attach; name the folder of one or more")
     encoders = _encoders(pipe)
+    loaded = [each if isinstance(each, Delta) else load_delta(Path(each)) for each in deltas]
     belonging: dict[str, list[Delta]] = {name: [] for name in encoders}
     digests = {name: _digests(name, encoder) for name, encoder in encoders.items()}
     for delta in loaded:
@@ -82,7 +87,9 @@ def attach(pipe: Any, *deltas: Delta | Path | str, merge: Merge = "product") -> 
 
 def _encoders(pipe: Any) -> dict[str, Any]:
     """The pipeline's text encoders by component, those that are compiled unwrapped."""
-    names = [name for name in pipe.config if name == _ENCODER or name.startswith(f"{_ENCODER}_")]
+    config = getattr(pipe, "config", None)
+    listed = config if isinstance(config, Mapping) else ()  # a pipeline's, not a model's
+    names = [name for name in listed if name == _ENCODER or name.startswith(f"{_ENCODER}_")]
     components = {name: getattr(pipe, name, None) for name in names}
     found = {
         name: getattr(component, "_orig_mod", component)
@@ -91,7 +98,8 @@ def _encoders(pipe: Any) -> dict[str, Any]:
     }
     if not found:
         raise InputError(
-            f"the {type(pipe).__name__} has no text encoder to attach an edit to; load it with one"
+            f"the {type(pipe).__name__} has no text encoder to attach an edit to; "
+            "give a pipeline of diffusers that has one"
         )
     for name, encoder in found.items():
         if isinstance(final_layer_norm(encoder), EditedNorm):
@@ -118,9 +126,15 @@ def _digests(name: str, encoder: Any) -> set[str]:
             f"a LoRA is loaded into the pipeline's {name}, which changes the states that an edit "
             "was made for; unload it before attaching"
         )
+    packed = any(tensor.element_size() == 1 for tensor in tensors.values())
+    if packed or getattr(encoder, "hf_quantizer", None) is not None:
+        raise InputError(
+            f"the pipeline's {name} is quantised, so its weights are not those that a delta was "
+            "made for; load it in float32, bfloat16 or float16"
+        )
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    halves = dtypes & {torch.float16, torch.bfloat16}
-    return {tensors_digest(tensors)} | {rounded_digest(tensors, dtype) for dtype in halves}
+    mixed = dtypes & _HALVES if len(dtypes) > 1 else set()  # of one type, they are rounded already
+    return {tensors_digest(tensors)} | {rounded_digest(tensors, dtype) for dtype in mixed}
 
 
 def _encoder_of(delta: Delta, digests: Mapping[str, set[str]]) -> str:
@@ -132,7 +146,8 @@ def _encoder_of(delta: Delta, digests: Mapping[str, set[str]]) -> str:
     raise DeltaMismatch(
         f"the delta of {card.concept.name!r} was made for the text encoder of the base "
         f"{card.base!r} ({card.base_digest[:19]}), which this pipeline does not have; "
-        "unlearn the concept again with a base of this pipeline's weights"
+        "unlearn the concept again with a base of this pipeline's weights (a textual inversion or "
+        "a merged LoRA changes them too)"
     )
 
 
@@ -142,8 +157,10 @@ def _attached(encoder: Any, edit: Any) -> Callable[[], None]:
         install(encoder, norm),
         encoder.register_forward_pre_hook(_refuse_earlier_states, with_kwargs=True),
     )
+    encoder.save_pretrained = _refuse_to_save
 
     def undo() -> None:
+        del encoder.save_pretrained
         for handle in handles:
             handle.remove()
         uninstall(encoder, norm)
@@ -157,3 +174,10 @@ def _refuse_earlier_states(module: Any, args: Any, kwargs: Mapping[str, Any]) ->
             "this pipeline reads an earlier state of its text encoder than the last one, which "
             "passes the edit by; leave clip_skip out, or use a pipeline that reads the last state"
         )
+
+
+def _refuse_to_save(*args: Any, **kwargs: Any) -> None:
+    raise InputError(
+        "edits are attached to this text encoder, and its final normalisation would be saved under "
+        "a name that nothing reads; detach them before saving"
+    )

@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
-from unsee.core.errors import DeltaMismatch
+from unsee.core.errors import DeltaMismatch, InputError
 from unsee.deltas.delta import Delta
 from unsee.deltas.edit import Edit, edited, is_edit
 from unsee.models.digest import tensors_digest
@@ -82,8 +82,10 @@ def merged(edits: Sequence[Edit], merge: Merge) -> Edit:
     """Several edits as one, whose rank is the sum of theirs.
 
     `sum` lets every edit act on the unedited state, `product` one after the other. One edit alone
-    is itself.
+    is itself. Raises `InputError` for another `merge`.
     """
+    if merge not in get_args(Merge):
+        raise InputError(f"merge is {merge!r}; give {' or '.join(get_args(Merge))}")
     up, down, offset = (tensor.double() for tensor in vars(edits[0]).values())
     for edit in edits[1:]:
         next_up, next_down, next_offset = (tensor.double() for tensor in vars(edit).values())

@@ -99,7 +99,8 @@ class EditedNorm(nn.Module):
 
         `mask` [B, L] is the encoder's own attention mask where none is given.
         """
-        mask = self.mask if mask is None else mask
+        if mask is None and self.mask is not None:
+            mask = self.mask.to(states.device)  # the layers may lie on several devices
         mask = None if self.reads_padding else mask
         edit = self.edit.to(states.device, torch.float32)
         edited = edit(standardised(self.norm, states.float()), mask).to(states.dtype)

@@ -133,7 +133,12 @@ def check_writable(folder: Path, *, force: bool) -> None:
         )
     if not is_taken(folder):
         return
-    if not folder.is_dir() or folder.is_symlink():
+    if folder.is_symlink():
+        raise InputError(
+            f"{folder} is a link, and a delta's folder is replaced as a whole; name the folder "
+            "itself, or choose another output"
+        )
+    if not folder.is_dir():
         raise InputError(f"{folder} exists and is not a folder; choose another output")
     foreign = _foreign_paths(folder)
     if foreign:

@@ -311,8 +311,9 @@ def _folders(
 
 def _check_apart(log_dir: Path, folders: Sequence[Path]) -> None:
     """The log would be a foreign file in a delta's folder, which is then neither read nor kept."""
+    logs = [(log_dir / folder.name).resolve() for folder in folders]
     for folder in folders:
-        if (log_dir / folder.name).absolute() == folder.absolute():
+        if any(folder.resolve() in (log, *log.parents) for log in logs):
             raise InputError(
                 f"--log-dir {log_dir} would write the log into the delta's folder {folder}; "
                 "give another one"

@@ -96,6 +96,7 @@ def _findings(base: Base) -> Iterator[Finding]:
     if adapter is not None:
         yield from _attempt(adapter, lambda: _motion_adapter(base, adapter))
     yield from _attempt("prompts", lambda: _prompts(base))
+    yield from _missing_in_evaluation(base)
     yield from _adapters(base)
 
 
@@ -273,6 +274,14 @@ def _prompts(base: Base) -> list[Finding]:
         return []
     count = len(base.prompts())
     return [Finding(base.spec.prompts, f"{count} prompts", "kept as they are by an edit")]
+
+
+def _missing_in_evaluation(base: Base) -> Iterator[Finding]:
+    """What evaluation alone reads is no reason to refuse a base."""
+    for part, place in (("judge", base.spec.judge), ("evaluation", base.spec.evaluation)):
+        if place is not None and not (base.folder / place).exists():
+            note = f"there is no {base.folder / place}; correct the line {part}: of base.yaml"
+            yield Finding(part, place, "needed by unsee evaluate", note)
 
 
 def _adapters(base: Base) -> Iterator[Finding]:

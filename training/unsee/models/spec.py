@@ -12,6 +12,7 @@ from unsee.models.sampling.options import SchedulerOptions
 BASE_FILE = "base.yaml"
 
 Count = Annotated[int, Field(ge=1)]
+Guidance = Annotated[FiniteFloat, Field(ge=0)]
 Source = Annotated[str, Field(min_length=1), LOCAL]
 Local = Annotated[str, LOCAL]
 Media = Literal["image", "video"]
@@ -25,7 +26,7 @@ class ClipDefaults(ClosedModel):
     width: Count
     fps: Count
     num_inference_steps: Count
-    guidance_scale: FiniteFloat
+    guidance_scale: Guidance
 
 
 class Limits(ClosedModel):
@@ -35,7 +36,7 @@ class Limits(ClosedModel):
     height: tuple[Count, Count]
     width: tuple[Count, Count]
     num_inference_steps: Count
-    guidance_scale: FiniteFloat
+    guidance_scale: Guidance
 
     @model_validator(mode="after")
     def _least_before_most(self) -> Self:
@@ -92,6 +93,18 @@ class BaseSpec(ClosedModel):
         ]
         | None
     ) = None
+
+    @model_validator(mode="after")
+    def _defaults_within_the_limits(self) -> Self:
+        """An export compares the sizes, in latents."""
+        for name in ("num_inference_steps", "guidance_scale"):
+            usual, most = getattr(self.clip, name), getattr(self.limits, name)
+            if usual > most:
+                raise ValueError(
+                    f"clip.{name} is {usual} and limits.{name} {most}, so a request that names "
+                    "none would be refused; change one of them"
+                )
+        return self
 
     @model_validator(mode="after")
     def _no_options_of_nothing(self) -> Self:

@@ -1,9 +1,10 @@
 """Where a prompt names a concept, as the tokenizer reads both.
 
 Tokenizers normalise before they split: some make every kind of space one, compose accents and
-lower letters. A name is looked for in all cases and with its accents composed or not, whether or
-not they do. A *near name* is what a person would take for the name and the tokenizer does not: a
-plural, a possessive, letters of another width or alphabet, a soft hyphen in between.
+lower letters; some pipelines clean a prompt before that. A name is looked for in all cases, with
+either apostrophe and with its accents composed or not, whether or not they do. A *near name* is
+what a person would take for the name and the tokenizer does not: a plural, a possessive, letters of
+another width or alphabet, a soft hyphen in between.
 
 A name is a whole word where its writing has spaces between words. Chinese, Japanese, Thai and
 others have none, nor has a foreign name among their signs.
@@ -134,21 +135,25 @@ def as_words(names: Iterable[str]) -> str:
 
 def reader(base: Base) -> Read:
     """The function that makes of a text what the tokenizer of `base` splits into tokens."""
-    normalizer = base.tokenizer().backend_tokenizer.normalizer
+    normalizer, frame = base.tokenizer().backend_tokenizer.normalizer, base.prompt_frame()
 
     def read(text: str) -> str:
-        normal = normalizer.normalize_str(text) if normalizer is not None else text
+        given = frame.text(text)
+        normal = normalizer.normalize_str(given) if normalizer is not None else given
         return " ".join(normal.split())
 
     return read
 
 
 def in_all_cases(base: Base, concept: Concept) -> Concept:
-    """`concept`, also by its names in small and in capital letters, where the tokenizer of `base`
-    tells these apart."""
+    """`concept`, also by its names in small and in capital letters and with either apostrophe,
+    where the tokenizer of `base` tells these apart."""
     names, read = (concept.name, *concept.aliases), reader(base)
     spelled = {
-        other: None for name in names for other in (name, name.lower(), name.upper(), name.title())
+        other: None
+        for name in names
+        for typed in (name, name.replace("’", "'"), name.replace("'", "’"))
+        for other in (typed, typed.lower(), typed.upper(), typed.title())
     }
     seen, kept = set(), []
     for name in spelled:

@@ -59,8 +59,8 @@ def learn_edit(
 ) -> Learned:
     """Find the edit that shows the anchor in the place of `concept`.
 
-    Raises `InputError` if the concept cannot be named within the encoder's length, or if the
-    anchor names it.
+    Raises `InputError` if the concept cannot be named within the encoder's length, if the anchor
+    names it or is read alike, or if the encoder says values that are not finite.
     """
     _check_anchor(_anchor_of(concept, settings), Names.of(base, concept))
     learner = _Learner(_task(base, concept, images, settings, generator), settings, generator)
@@ -151,6 +151,8 @@ def _task(
     anchor_ids = word_ids(base, anchor)
     keep = keep_moments(reader, contexts.draw_kept(settings.prompts_to_keep, generator))
     namings = contexts.draw_named(settings.prompts_to_forget, generator)
+    forget = forget_moments(reader, namings, anchor_ids, keep.mean, frame)
+    _check_moments(base, concept, anchor, keep, forget)
     return _Task(
         contexts=contexts,
         reader=reader,
@@ -158,9 +160,25 @@ def _task(
         anchor=anchor,
         anchor_ids=anchor_ids,
         keep=keep,
-        forget=forget_moments(reader, namings, anchor_ids, keep.mean, frame),
+        forget=forget,
         attack=_attack(base, concept, images, contexts, settings, generator),
     )
+
+
+def _check_moments(
+    base: Base, concept: Concept, anchor: str, keep: KeepMoments, forget: ForgetMoments
+) -> None:
+    if not torch.isfinite(keep.covariance).all():
+        raise InputError(
+            f"the text encoder of the base {base.name!r} says values that are not finite numbers "
+            f"in {base.spec.encoder_precision}; set encoder_precision in base.yaml to one of "
+            "larger range, such as bfloat16"
+        )
+    if not forget.change_size:
+        raise InputError(
+            f"the text encoder of the base {base.name!r} reads {concept.name!r} just as the anchor "
+            f"{anchor!r}, so there is nothing to change; give another anchor"
+        )
 
 
 def _attack(

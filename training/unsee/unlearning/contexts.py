@@ -4,7 +4,7 @@ They come from the templates and from what people ask of this base (`asked_promp
 random around them stand for everything else that people may write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,11 +84,12 @@ def contexts_of(base: Base, concept: Concept, others: Sequence[Concept] = ()) ->
     if len(own) < _FEWEST_OWN:
         own += [f"{other}, {plain}" for other, plain in zip(kept, templates * 8, strict=False)]
     named = tuple(fitting_prompts(base, [*templates, *own]))
+    frame = base.prompt_frame()
     return Contexts(
         named=tuple(_naming(base, prompt, names[0]) for prompt in named),
-        kept=tuple(tuple(ids) for ids in _word_ids(base, kept)),
+        kept=tuple(tuple(ids) for ids in _word_ids(base, map(frame.text, kept))),
         words=_words(base, concept),
-        frame=base.prompt_frame(),
+        frame=frame,
         share_random=_SHARE_RANDOM_ORDINARY if base.spec.prompts is None else _SHARE_RANDOM,
     )
 
@@ -98,13 +99,12 @@ def word_ids(base: Base, text: str) -> tuple[int, ...]:
     return tuple(_word_ids(base, [text])[0])
 
 
-def _word_ids(base: Base, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
+def _word_ids(base: Base, texts: Iterable[str]) -> list[list[int]]:
+    listed = list(texts)
+    if not listed:
         return []
     with quiet_libraries():
-        return [
-            list(row) for row in base.tokenizer()(list(texts), add_special_tokens=False).input_ids
-        ]
+        return [list(row) for row in base.tokenizer()(listed, add_special_tokens=False).input_ids]
 
 
 def _naming(base: Base, prompt: str, names: Names) -> Naming:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -32,7 +31,7 @@ from unsee.models.base import Base
 from unsee.playground.experiments import counts
 from unsee.playground.experiments.counts import EVERY_WORDING
 from unsee.playground.experiments.every_concept import attacks_of
-from unsee.playground.experiments.findings import attack_budgets, made_alike
+from unsee.playground.experiments.findings import attack_budgets
 from unsee.playground.experiments.interference import interference
 from unsee.playground.experiments.joint import joint_edit
 from unsee.playground.experiments.own_base import (
@@ -180,7 +179,7 @@ def run(
         cell = recorded(one, way, media, report, seconds)
         plan = (attack_plans or {}).get(way)
         under = (
-            attack_report(target, folder, one, way, experiment, plan) if media == "video" else None
+            attack_report(target, report, one, way, experiment, plan) if media == "video" else None
         )
         if under is not None:
             attacked.append(under)
@@ -194,7 +193,7 @@ def run(
 
 def attack_report(
     target: EvaluationTarget,
-    like: Path,
+    plain: Report,
     policy: ConceptSet,
     way: str,
     experiment: Experiment,
@@ -202,18 +201,30 @@ def attack_report(
 ) -> Report | None:
     """The report of the attacks on ``target`` by ``plan`` or, without one, by an earlier run.
 
-    None if it is not to be attacked and never was; a report of another encoder, or that was not
-    `made_alike` the one in the folder ``like``, does not count.
+    None if it is not to be attacked and never was; a report of another encoder, or that was made
+    with other models, clips, questions or another recogniser than ``plain``, does not count.
     """
     folder = experiment.build_dir / "composed" / "attacked" / policy.name / way
     if plan is not None:
         return report_of(experiment.judged, target, plan, folder, experiment.frames_dir)
     try:
-        report, is_alike = load_report(folder), made_alike(folder, like)
+        report = load_report(folder)
     except UnseeError:
         return None
     is_of_target = report.target.encoder_digest == target.encoder_digest
-    return report if is_alike and is_of_target else None
+    return report if is_of_target and _made_with(report) == _made_with(plain) else None
+
+
+def _made_with(report: Report) -> tuple[object, ...]:
+    settings = report.settings
+    return (
+        report.models.get("video"),
+        settings.recogniser_digest,
+        settings.questions_digest,
+        settings.num_frames,
+        settings.num_inference_steps,
+        settings.guidance_scale,
+    )
 
 
 def recorded(

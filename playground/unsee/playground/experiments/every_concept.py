@@ -2,7 +2,7 @@
 
 Writes ``docs/measured/results.json``, from which ``make pages`` renders the page. Deltas, frames
 and reports lie in ``build/evaluation`` and are found again, so an interrupted run goes on where it
-was. Runs with different concepts may share that folder; the record holds all of it.
+was. The record is added to, so the concepts can be measured in several runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unsee.evaluation.attacks import (
 )
 from unsee.evaluation.evaluate import EvaluationPlan
 from unsee.jobs.job import UnlearnJob
-from unsee.playground.experiments.findings import Gatherer, record
+from unsee.playground.experiments.findings import Finding, asked_alike, with_finding
 from unsee.playground.experiments.own_base import (
     MODES,
     UNLEARNABLE,
@@ -44,6 +44,7 @@ from unsee.playground.experiments.own_base import (
     concept_folder,
     concept_option,
     experiment_options,
+    found_before,
     own_report,
     policy_concept,
     unlearned,
@@ -182,7 +183,6 @@ def run(asked: Run, console: Console) -> None:
         "without-prompts": recommended.anchored,
     }
     learned_from = base_for_mode(base, asked.mode)
-    gatherer = Gatherer(base, experiment.build_dir, settings)
     results = experiment.record(RECORD)
     seconds, sizes = [], []
     pairs = [(seed, concept) for seed in asked.seeds for concept in asked.concepts]
@@ -194,13 +194,22 @@ def run(asked: Run, console: Console) -> None:
         folder = concept_folder(experiment.build_dir, asked.mode, seed, concept.name)
         job = UnlearnJob(learned_from, policy_concept(concept, base), settings[asked.mode], seed)
         made = unlearned(job, folder / "delta")
-        seconds.append(sum(made.delta.card.seconds.values()))
+        card, values = made.delta.card, sum(one.numel() for one in made.delta.tensors.values())
+        seconds.append(sum(card.seconds.values()))
         sizes.append((made.folder / TENSORS_FILE).stat().st_size)
         if not asked.only_unlearn:
             plan, frames_dir = asked.plan_of(concept.name, seed), experiment.frames_dir
-            own_report(experiment.judged, folder / "delta", plan, folder / "report", frames_dir)
-            found = record(gatherer.gathered(folder / "report"), settings, machine())
-            write_json(results, experiment.of_base() | found, indent=1)
+            report = own_report(
+                experiment.judged, folder / "delta", plan, folder / "report", frames_dir
+            )
+            finding = Finding(
+                asked.mode, seed, concept.name, report, seconds[-1], values, sizes[-1], card.anchor
+            )
+            head = experiment.of_base() | asked_alike(report)
+            found = with_finding(
+                found_before(results, head), finding, settings[asked.mode], machine()
+            )
+            write_json(results, head | found, indent=1)
         console.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     if asked.only_unlearn:
         console.print(

@@ -17,6 +17,7 @@ from diffusers import WanTransformer3DModel
 from unsee.cli.parameters import PATH
 from unsee.cli.progress import stage_progress
 from unsee.core.errors import BaseFolderError, DeltaDamaged, InputError
+from unsee.core.files import digest_of
 from unsee.core.policy import Concept
 from unsee.deltas.folder import load_card
 from unsee.evaluation.asking.evaluation_set import EvaluationSet, load_evaluation_set
@@ -85,8 +86,21 @@ class Experiment:
         return file
 
     def of_base(self) -> dict[str, str]:
-        """What a record says of the base that it is of."""
-        return {"base": self.base.name, "base_digest": self.base.digest()}
+        """What a record says of the base that it is of.
+
+        ``base_digest`` is the text encoder's, ``weights_digest`` that of every file of weights in
+        the base's folder, its judge's among them.
+        """
+        return {
+            "base": self.base.name,
+            "base_digest": self.base.digest(),
+            "weights_digest": self._weights_digest,
+        }
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        files = sorted(self.base.folder.rglob("*.safetensors"))
+        return digest_of(b"".join(digest_of(file.read_bytes()).encode() for file in files))
 
 
 def found_before(record: Path, head: Mapping[str, Any]) -> dict[str, Any]:
